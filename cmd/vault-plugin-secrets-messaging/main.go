@@ -1,0 +1,42 @@
+// Command vault-plugin-secrets-messaging is the Vault secrets engine for
+// messaging credentials. Vault starts it; it is of no use by itself.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/api"
+	"github.com/hashicorp/vault/sdk/plugin"
+
+	messaging "vault-plugin-secrets-messaging"
+)
+
+// version is set at link time to the release that this is.
+var version = "v0.0.0-dev"
+
+func main() {
+	if err := serve(os.Args[1:]); err != nil {
+		// Vault reads the log of a plugin as JSON lines on stderr.
+		hclog.New(&hclog.LoggerOptions{JSONFormat: true}).Error("the plugin ends", "error", err)
+		os.Exit(1)
+	}
+}
+
+// serve answers Vault until Vault ends the process.
+func serve(args []string) error {
+	if len(args) == 1 && (args[0] == "-version" || args[0] == "--version") {
+		fmt.Println(version)
+		return nil
+	}
+	meta := &api.PluginAPIClientMeta{}
+	if err := meta.FlagSet().Parse(args); err != nil {
+		return fmt.Errorf("reading the arguments that Vault gives: %w", err)
+	}
+	return plugin.ServeMultiplex(&plugin.ServeOpts{
+		BackendFactoryFunc: messaging.Factory(messaging.Options{Version: version}),
+		// Servers that do not speak AutoMTLS hand the plugin its TLS in a token.
+		TLSProviderFunc: api.VaultPluginTLSProvider(meta.GetTLSConfig()),
+	})
+}

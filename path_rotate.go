@@ -1,0 +1,53 @@
+package messaging
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+const (
+	rotateSynopsis = "Replace the token of an account with a new one."
+
+	rotateDescription = `
+Logs in at the provider and puts the new token in the place of the cached one,
+which no reader gets from then on: use it when a token has leaked. It also
+forgets failures, so that the next attempt need not wait, except where the
+provider has said how long to wait. If no new token can be had, the old one goes
+on being served. Rotates within 10 seconds share one login.
+`
+)
+
+// pathRotate is rotate/<name>.
+func (b *backend) pathRotate() *framework.Path {
+	return &framework.Path{
+		Pattern: "rotate/" + framework.GenericNameRegex("name"),
+		Fields: map[string]*framework.FieldSchema{
+			"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose token is replaced."},
+		},
+		HelpSynopsis:    rotateSynopsis,
+		HelpDescription: rotateDescription,
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "credentials"},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: b.operation(b.rotate, framework.PathOperation{
+				Summary:                   rotateSynopsis,
+				ForwardPerformanceStandby: true,
+			}),
+		},
+	}
+}
+
+func (b *backend) rotate(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get("name").(string)
+	g, err := b.cache.Rotate(ctx, name)
+	if err != nil {
+		return nil, credsError(name, err)
+	}
+	return &logical.Response{Data: map[string]any{
+		"provider":    g.Account.(*account).config.Provider,
+		"minted_time": g.Token.Sent.Wall.UTC().Format(time.RFC3339),
+		"expire_time": g.Expires.UTC().Format(time.RFC3339),
+	}}, nil
+}

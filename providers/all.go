@@ -1,0 +1,23 @@
+package providers
+
+// All returns every provider, sorted by name. A new provider is a line here.
+func All() []Provider {
+	return []Provider{
+		enablex{channel: "rcs", title: "RCS", docs: "https://developer.enablex.io/"},
+		enablex{channel: "sms", title: "SMS", docs: "https://developer.enablex.io/"},
+		enablex{channel: "whatsapp", title: "WhatsApp", docs: "https://www.enablex.io/developer/whatsapp-api/whatsapp-token-api/"},
+		oauth2{},
+		sinchConversation{},
+		sinchIndia{},
+	}
+}
+
+// Lookup returns the provider of that name, as a config writes it.
+func Lookup(name string) (Provider, bool) {
+	for _, p := range All() {
+		if p.Spec().Name == name {
+			return p, true
+		}
+	}
+	return nil, false
+}

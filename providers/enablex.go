@@ -1,0 +1,110 @@
+package providers
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// enablex is one of EnableX's messaging APIs. They differ in the address of
+// the token endpoint, and in how they word an answer: all wordings are read for
+// each of them.
+type enablex struct {
+	channel string // as in the address: "whatsapp"
+	title   string // for people: "WhatsApp"
+	docs    string
+}
+
+func (p enablex) Spec() Spec {
+	return Spec{
+		Name:        "enablex-" + p.channel,
+		Description: "EnableX " + p.title + " API: bearer tokens by App ID and App Key.",
+		Docs:        p.docs,
+		Fields: []Field{
+			{Name: "app_id", Required: true,
+				Description: "App ID of the " + p.title + " project: EnableX portal, the project's settings."},
+			{Name: "app_key", Required: true, Secret: true,
+				Description: "App Key of the project, given out with the App ID."},
+		},
+		Endpoints: []Endpoint{{Environment: "production", TokenURL: "https://api.enablex.io/" + p.channel + "/v1/token"}},
+	}
+}
+
+// Mint asks for a token. Its lifetime is from the answer's expiry, an absolute
+// Unix time, as the provider's clock has it; s.DefaultTTL where there is none.
+func (p enablex) Mint(ctx context.Context, c *Client, s Settings) (Token, error) {
+	body, err := json.Marshal(map[string]string{"app_id": s.Value("app_id"), "app_key": s.Value("app_key")})
+	if err != nil {
+		return Token{}, &Error{Kind: Malformed, problem: "app_id and app_key cannot be written as JSON"}
+	}
+	a, err := c.post(ctx, request{
+		url:         s.TokenURL,
+		contentType: "application/json",
+		body:        string(body),
+		timeout:     s.Timeout,
+		redact:      newRedactor(p.Spec(), s),
+	})
+	if err != nil {
+		return Token{}, err
+	}
+	f, err := a.object()
+	if err != nil {
+		return Token{}, err
+	}
+	// The status is not documented and may be 200 for a failure, so the body
+	// alone says which it is.
+	token, _ := f.text("token")
+	if code := f.code("code"); token == "" || code != "" && !isNumber(code, 200) {
+		return Token{}, a.enablexError(f)
+	}
+	return a.enablexToken(token, f, s)
+}
+
+func (a *answer) enablexToken(token string, f fields, s Settings) (Token, error) {
+	life := s.DefaultTTL
+	if f.has("expiry") {
+		unix, ok := f.number("expiry")
+		if !ok {
+			return Token{}, a.fail(Malformed, "its expiry is not a number")
+		}
+		var problem string
+		if life, problem = lifetime("its expiry", a.until(unix)); problem != "" {
+			return Token{}, a.fail(Malformed, problem)
+		}
+	}
+	if life <= 0 {
+		return Token{}, a.fail(Malformed, "it has no expiry, so default_ttl must be set")
+	}
+	return a.token(token, life)
+}
+
+// enablexError reads a failure. What the APIs call its parts differs, and so
+// all their names are looked for; redason is the provider's spelling.
+func (a *answer) enablexError(f fields) *Error {
+	var words []string
+	for _, name := range []string{"message", "description", "details", "desc", "reason", "redason"} {
+		if text, ok := f.text(name); ok && text != "" && !slices.Contains(words, text) {
+			words = append(words, text)
+		}
+	}
+	text := strings.Join(words, ": ")
+	code := f.code("code")
+	if result := f.code("result"); code == "" && !isNumber(result, 0) {
+		code = result
+	}
+	kind := kindOf(a.status)
+	status, _ := f.text("status")
+	if isNumber(code, 1003) || strings.EqualFold(status, "Unauthorized") ||
+		strings.Contains(strings.ToLower(text), "authentication failed") {
+		kind = Refused
+	}
+	return a.refuse(kind, code, text)
+}
+
+// isNumber says whether a code is the given number, however written.
+func isNumber(code string, want float64) bool {
+	got, err := strconv.ParseFloat(code, 64)
+	return err == nil && got == want
+}

@@ -1,0 +1,37 @@
+package providers
+
+import (
+	"context"
+	"errors"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+)
+
+// Renew returns a new token, by the refresh token where there is one and p can
+// use it, else by logging in.
+//
+// A refresh token that is refused costs one more exchange at once: the session
+// behind it is gone, which says nothing about the account's own credential.
+// Any other failure of the refresh is returned, its text saying which step it
+// was; a login would hardly fare better at that moment, and would count as one.
+// Errors are of type [*Error].
+func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (Token, error) {
+	r, ok := p.(Refresher)
+	if !ok || refresh == "" {
+		return p.Mint(ctx, c, s)
+	}
+	token, err := r.Refresh(ctx, c, s, refresh)
+	if err == nil {
+		return token, nil
+	}
+	var failure *Error
+	if !errors.As(err, &failure) {
+		return Token{}, err
+	}
+	if failure.Kind == Refused {
+		return p.Mint(ctx, c, s)
+	}
+	step := *failure
+	step.step = "refreshing the token"
+	return Token{}, &step
+}

@@ -1,0 +1,198 @@
+package providers
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+)
+
+// A client of RFC 6749 and how it says who it is (§2.3.1).
+type oauthClient struct {
+	id, secret string // without a secret it is a public client, and its id goes in the form
+
+	// inBody sends id and secret in the form instead of by HTTP Basic.
+	inBody bool
+}
+
+// A grant is one request to a token endpoint of RFC 6749.
+type grant struct {
+	client oauthClient
+	form   url.Values  // grant_type and what goes with it
+	header http.Header // headers beyond the RFC's; may be nil
+	redact redactor
+}
+
+// passwordGrant is the form of RFC 6749 §4.3.2.
+func passwordGrant(username, password string) url.Values {
+	return url.Values{"grant_type": {"password"}, "username": {username}, "password": {password}}
+}
+
+// clientCredentialsGrant is the form of RFC 6749 §4.4.2.
+func clientCredentialsGrant() url.Values {
+	return url.Values{"grant_type": {"client_credentials"}}
+}
+
+// refreshGrant is the form of RFC 6749 §6. It names no scope, which means the
+// scope of the refresh token.
+func refreshGrant(refresh secret.String) url.Values {
+	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}}
+}
+
+// request makes g's token request. The access token's lifetime is the answer's
+// expires_in, or s.DefaultTTL where it has none, or what a JWT says of itself
+// if that is less.
+func (g grant) request(ctx context.Context, c *Client, s Settings) (Token, error) {
+	r := request{
+		url:         s.TokenURL,
+		contentType: "application/x-www-form-urlencoded",
+		header:      http.Header{},
+		timeout:     s.Timeout,
+		redact:      g.redact,
+	}
+	maps.Copy(r.header, g.header)
+	form := maps.Clone(g.form)
+	switch {
+	case g.client.secret == "":
+		form.Set("client_id", g.client.id)
+	case g.client.inBody:
+		form.Set("client_id", g.client.id)
+		form.Set("client_secret", g.client.secret)
+	default:
+		pair := url.QueryEscape(g.client.id) + ":" + url.QueryEscape(g.client.secret)
+		r.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+	}
+	r.body = form.Encode()
+
+	a, err := c.post(ctx, r)
+	if err != nil {
+		return Token{}, err
+	}
+	f, err := a.object()
+	if err != nil {
+		return Token{}, err
+	}
+	if access, _ := f.text("access_token"); a.status/100 != 2 || access == "" {
+		return Token{}, a.oauthError(f)
+	}
+	return a.oauthToken(f, s)
+}
+
+// oauthError reads an error response (RFC 6749 §5.2), also where it came with
+// the status of a success.
+func (a *answer) oauthError(f fields) *Error {
+	code, _ := f.text("error")
+	words, _ := f.text("error_description")
+	return a.refuse(oauthKind(a.status, code), code, words)
+}
+
+// oauthKind is what an error code means with a status. Codes that nobody wrote
+// down (mfa_required, account_locked) are taken for a refusal where the status
+// is that of one: repeating the login then might lock the account.
+func oauthKind(status int, code string) Kind {
+	switch {
+	case status == http.StatusTooManyRequests:
+		return RateLimited
+	case code == "temporarily_unavailable", code == "server_error": // of RFC 6749 §4.1.2.1, seen here too
+		return Unavailable
+	case code == "invalid_grant", code == "invalid_client", code == "unauthorized_client":
+		return Refused
+	case code != "" && status == http.StatusBadRequest:
+		return Refused
+	}
+	return kindOf(status)
+}
+
+// oauthToken reads a successful response (RFC 6749 §5.1).
+func (a *answer) oauthToken(f fields, s Settings) (Token, error) {
+	access, _ := f.text("access_token")
+	if kind, ok := f.text("token_type"); f.has("token_type") && (!ok || kind != "" && !strings.EqualFold(kind, bearer)) {
+		return Token{}, a.fail(Malformed, "its token_type is not Bearer")
+	}
+	life := s.DefaultTTL
+	if f.has("expires_in") {
+		seconds, ok := f.number("expires_in")
+		if !ok {
+			return Token{}, a.fail(Malformed, "its expires_in is not a number")
+		}
+		var problem string
+		if life, problem = lifetime("its expires_in", seconds); problem != "" {
+			return Token{}, a.fail(Malformed, problem)
+		}
+	}
+	if life <= 0 {
+		return Token{}, a.fail(Malformed, "it has no expires_in, so default_ttl must be set")
+	}
+	if unix, ok := jwtExpiry(access); ok {
+		if seconds := a.until(unix); seconds < life.Seconds() {
+			var problem string
+			if life, problem = lifetime("the exp of its token", seconds); problem != "" {
+				return Token{}, a.fail(Malformed, problem)
+			}
+		}
+	}
+	token, err := a.token(access, life)
+	if err != nil {
+		return Token{}, err
+	}
+	token.Refresh, token.RefreshLifetime = refreshToken(f)
+	return token, nil
+}
+
+// refreshToken reads the refresh token and, with Keycloak's refresh_expires_in,
+// how long it lives: 0 if that is not said or never ends (its offline tokens).
+// One that is of no use is left out, and costs a login.
+func refreshToken(f fields) (secret.String, time.Duration) {
+	refresh, _ := f.text("refresh_token")
+	seconds, _ := f.number("refresh_expires_in")
+	switch {
+	case refresh == "", len(refresh) > maxToken, seconds < 0:
+		return "", 0
+	case seconds > maxLifetime.Seconds():
+		seconds = 0 // as good as never
+	}
+	return secret.String(refresh), time.Duration(seconds * float64(time.Second))
+}
+
+// keepRefresh puts the old refresh token into the answer to a refresh that
+// brought no new one (RFC 6749 §6).
+func keepRefresh(t Token, err error, old secret.String) (Token, error) {
+	if err == nil && t.Refresh == "" {
+		t.Refresh = old
+	}
+	return t, err
+}
+
+// jwtExpiry returns the exp claim (RFC 7519 §4.1.4), a Unix time, of a token
+// that is a JWT and has one. The signature is not looked at: the token is as
+// trustworthy as the endpoint it came from, and exp can only shorten its life.
+func jwtExpiry(token string) (unix float64, ok bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return 0, false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return 0, false
+	}
+	var claims fields
+	if json.Unmarshal(payload, &claims) != nil {
+		return 0, false
+	}
+	return claims.number("exp")
+}
+
+// isGrantParam says whether a token request says a parameter itself, so that
+// further parameters may not name it.
+func isGrantParam(name string) bool {
+	return slices.Contains([]string{
+		"grant_type", "client_id", "client_secret", "username", "password", "scope", "refresh_token",
+	}, name)
+}
