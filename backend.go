@@ -132,9 +132,11 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer b.recovered(req, &resp, &err)
 	b.noteMount(req)
-	if path := b.Route(req.Path); len(req.Data) > 0 && path != nil {
-		if err := checkTypes(path.Fields, req.Data); err != nil {
-			return b.answer(req, err)
+	if len(req.Data) > 0 {
+		if path := b.Route(req.Path); path != nil {
+			if err := checkTypes(path.Fields, req.Data); err != nil {
+				return b.answer(req, err)
+			}
 		}
 	}
 	return b.Backend.HandleRequest(ctx, req)

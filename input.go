@@ -58,3 +58,8 @@ func decode(name string, s *framework.FieldSchema, raw any) (any, error) {
 	}
 	return value, nil
 }
+
+// nameOf returns the name in the path of a request. It is text whatever else the
+// request says, since what the path captures goes before its data; the
+// framework's Get would come to the same by way of reflection.
+func nameOf(d *framework.FieldData) string { return d.Raw["name"].(string) }

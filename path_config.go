@@ -133,7 +133,7 @@ func (b *backend) configLock(name string) sync.Locker {
 }
 
 func (b *backend) configExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-	entry, err := req.Storage.Get(ctx, configPrefix+d.Get("name").(string))
+	entry, err := req.Storage.Get(ctx, configPrefix+nameOf(d))
 	if err != nil {
 		return false, fmt.Errorf("reading %s from storage: %w", req.Path, err)
 	}
@@ -157,7 +157,7 @@ func listConfigs(ctx context.Context, s logical.Storage) ([]string, error) {
 }
 
 func (b *backend) configRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	c, err := readConfig(ctx, req.Storage, d.Get("name").(string))
+	c, err := readConfig(ctx, req.Storage, nameOf(d))
 	if err != nil || c == nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (b *backend) configRead(ctx context.Context, req *logical.Request, d *frame
 }
 
 func (b *backend) configPatch(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
+	name := nameOf(d)
 	if exists, err := b.configExists(ctx, req, d); err != nil {
 		return nil, err
 	} else if !exists {
@@ -195,7 +195,7 @@ func (b *backend) configPatch(ctx context.Context, req *logical.Request, d *fram
 }
 
 func (b *backend) configWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
+	name := nameOf(d)
 	lock := b.configLock(name)
 	lock.Lock()
 	defer lock.Unlock()
@@ -245,7 +245,7 @@ func (b *backend) verify(ctx context.Context, a *account) (*tokencache.Minted, e
 }
 
 func (b *backend) configDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
+	name := nameOf(d)
 	lock := b.configLock(name)
 	lock.Lock()
 	defer lock.Unlock()

@@ -68,7 +68,7 @@ func (b *backend) credsRevoke(context.Context, *logical.Request, *framework.Fiel
 }
 
 func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
+	name := nameOf(d)
 	asked, err := askedTTL(d)
 	if err != nil {
 		return nil, err

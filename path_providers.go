@@ -48,7 +48,7 @@ func (b *backend) providersList(context.Context, *logical.Request, *framework.Fi
 }
 
 func (b *backend) providersRead(_ context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	p, ok := b.providers[d.Get("name").(string)]
+	p, ok := b.providers[nameOf(d)]
 	if !ok {
 		return nil, nil
 	}

@@ -40,7 +40,7 @@ func (b *backend) pathRotate() *framework.Path {
 }
 
 func (b *backend) rotate(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
+	name := nameOf(d)
 	g, err := b.cache.Rotate(ctx, name)
 	if err != nil {
 		return nil, credsError(name, err)

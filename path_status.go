@@ -57,7 +57,7 @@ func (b *backend) pathStatusList() *framework.Path {
 }
 
 func (b *backend) statusRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	data, err := b.status(ctx, req.Storage, d.Get("name").(string))
+	data, err := b.status(ctx, req.Storage, nameOf(d))
 	if err != nil || data == nil {
 		return nil, err
 	}

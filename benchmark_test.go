@@ -1,0 +1,101 @@
+package messaging
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// constant is a provider that needs no network.
+type constant struct{}
+
+func (constant) Spec() providers.Spec {
+	return providers.Spec{Name: "constant", Endpoints: []providers.Endpoint{{Environment: "production", TokenURL: "https://constant.example/token"}}}
+}
+
+func (constant) Mint(context.Context, *providers.Client, providers.Settings) (providers.Token, error) {
+	return providers.Token{Access: benchmarkToken, Type: "Bearer", Lifetime: time.Hour}, nil
+}
+
+const benchmarkToken = secret.String("eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE3OTUzNDEzNzAsImlhdCI6MTc5NTMzNzc3MH0.c2lnbmF0dXJl")
+
+// BenchmarkCachedRead is a read of creds/ with a token in hand, through the
+// framework; BenchmarkConstantRead beside it is a backend that answers the same
+// with constants, through the same framework: what cannot be saved.
+func BenchmarkCachedRead(b *testing.B) {
+	for _, lease := range []bool{true, false} {
+		name := map[bool]string{true: "lease", false: "plain"}[lease]
+		b.Run(name, func(b *testing.B) {
+			storage := &logical.InmemStorage{}
+			backend, err := Factory(Options{Providers: []providers.Provider{constant{}}})(b.Context(), &logical.BackendConfig{
+				System: logical.TestSystemView(), StorageView: storage,
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer backend.Cleanup(b.Context())
+			resp, err := backend.HandleRequest(b.Context(), &logical.Request{Operation: logical.CreateOperation, Path: "config/a", Storage: storage,
+				Data: map[string]any{"provider": "constant", "lease": lease}})
+			if err != nil || resp.IsError() {
+				b.Fatal(resp, err)
+			}
+			benchmarkRead(b, backend, storage)
+		})
+	}
+}
+
+func BenchmarkConstantRead(b *testing.B) {
+	for _, lease := range []bool{true, false} {
+		name := map[bool]string{true: "lease", false: "plain"}[lease]
+		b.Run(name, func(b *testing.B) {
+			backend := &framework.Backend{Paths: []*framework.Path{{
+				Pattern: "creds/" + framework.GenericNameRegex("name"),
+				Fields:  map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
+				Callbacks: map[logical.Operation]framework.OperationFunc{
+					logical.ReadOperation: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+						return constantAnswer(lease), nil
+					},
+				},
+			}}}
+			if err := backend.Setup(b.Context(), &logical.BackendConfig{System: logical.TestSystemView()}); err != nil {
+				b.Fatal(err)
+			}
+			benchmarkRead(b, backend, &logical.InmemStorage{})
+		})
+	}
+}
+
+func constantAnswer(lease bool) *logical.Response {
+	resp := &logical.Response{Data: map[string]any{
+		"access_token": benchmarkToken.Reveal(),
+		"expire_time":  "2026-11-22T08:20:51Z",
+		"provider":     "constant",
+		"token_type":   "Bearer",
+	}}
+	if !lease {
+		resp.Data["ttl"], resp.Data["rotation_period"], resp.Data["last_vault_rotation"] = int64(3000), int64(3600), "2026-11-22T07:20:51Z"
+		return resp
+	}
+	resp.Secret = &logical.Secret{
+		LeaseOptions: logical.LeaseOptions{TTL: time.Hour, MaxTTL: time.Hour},
+		InternalData: map[string]any{"secret_type": "constant"},
+	}
+	return resp
+}
+
+func benchmarkRead(b *testing.B, backend logical.Backend, storage logical.Storage) {
+	req := &logical.Request{Operation: logical.ReadOperation, Path: "creds/a", MountPoint: "messaging/", Storage: storage}
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		if resp, err := backend.HandleRequest(ctx, req); err != nil || resp.Data["access_token"] != benchmarkToken.Reveal() {
+			b.Fatal(resp, err)
+		}
+	}
+}
