@@ -1,0 +1,122 @@
+package simulator
+
+import (
+	"cmp"
+	"time"
+)
+
+// reason is why a provider refuses; the kinds of fault that refuse share its values.
+type reason string
+
+const (
+	accepted           reason = ""
+	wrongSecret        reason = FaultRefuse
+	accountDisabled    reason = FaultAccountDisabled
+	accountNotSetUp    reason = FaultAccountNotSetUp
+	invalidClient      reason = FaultInvalidClient
+	unauthorizedClient reason = FaultUnauthorizedClient
+	deadRefreshToken   reason = FaultDeadRefreshToken
+	deadSession        reason = FaultDeadSession
+)
+
+// lockout is what the brute-force protection knows of an account.
+type lockout struct {
+	failed int // logins in a row
+	until  time.Time
+}
+
+// defaultAccounts returns the accounts that are there from the start.
+func defaultAccounts(provider string) map[string]Account {
+	switch provider {
+	case SinchIndia:
+		return map[string]Account{"acme": {Secret: "correct-horse"}}
+	case EnableXWhatsApp, EnableXRCS, EnableXSMS:
+		return map[string]Account{"5f0c0ffee0ddba11acce55ed": {Secret: "battery-staple-app-key"}}
+	case SinchConversation:
+		return map[string]Account{"conversation-key": {Secret: "conversation-secret"}}
+	case OAuth2:
+		return map[string]Account{
+			"generic-client": {Secret: "generic-secret"},
+			"public-client":  {},
+			"alice":          {Secret: "wonderland"},
+		}
+	}
+	return nil
+}
+
+// lookup returns an account: the default one, or any, as the knobs of all providers and then of this one change it. The
+// caller holds the simulator's lock.
+func (c *call) lookup(name string) (Account, bool) {
+	found, known := defaultAccounts(c.ep.provider)[name]
+	if !known && c.rules.anyAccount && name != "" {
+		found, known = Account{Secret: name + "-secret"}, true
+	}
+	settings := c.sim.settings
+	for _, accounts := range []map[string]Account{settings.Accounts, settings.Providers[c.ep.provider].Accounts} {
+		if changed, ok := accounts[name]; ok {
+			changed.Secret = cmp.Or(changed.Secret, found.Secret)
+			found, known = changed, true
+		}
+	}
+	return found, known
+}
+
+// authenticate judges a login: it is refused by the fault that is due, or else checked.
+func (c *call) authenticate(name, secret string) reason {
+	if r := c.fault.reason(); r != accepted {
+		c.loginFailed(name)
+		return r
+	}
+	return c.check(name, secret)
+}
+
+// check compares a secret. A locked account answers as if it were wrong, and a failure while it is locked does not
+// prolong that.
+func (c *call) check(name, secret string) reason {
+	s, key := c.sim, accountKey{c.ep.provider, name}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	account, known := c.lookup(name)
+	lock := s.lockouts[key]
+	switch {
+	case known && account.Disabled:
+		return accountDisabled
+	case lock != nil && s.now().Before(lock.until):
+		return wrongSecret
+	case !known || account.Secret == "" || account.Secret != secret:
+		c.loginFailedLocked(name)
+		return wrongSecret
+	}
+	delete(s.lockouts, key)
+	if account.NotSetUp {
+		return accountNotSetUp
+	}
+	return accepted
+}
+
+// loginFailed counts towards the account's lockout.
+func (c *call) loginFailed(name string) {
+	c.sim.mu.Lock()
+	defer c.sim.mu.Unlock()
+	c.loginFailedLocked(name)
+}
+
+func (c *call) loginFailedLocked(name string) {
+	if c.rules.lockoutAfter == 0 {
+		return
+	}
+	s := c.sim
+	key, now := accountKey{c.ep.provider, name}, s.now()
+	lock := s.lockouts[key]
+	if lock == nil || (!lock.until.IsZero() && !now.Before(lock.until)) {
+		if len(s.lockouts) >= maxAccounts {
+			return
+		}
+		lock = &lockout{}
+		s.lockouts[key] = lock
+	}
+	lock.failed++
+	if lock.failed == c.rules.lockoutAfter {
+		lock.until = now.Add(c.rules.lockoutFor)
+	}
+}
