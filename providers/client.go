@@ -4,15 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-cleanhttp"
@@ -41,88 +39,6 @@ const (
 	idleTimeout = 30 * time.Second
 )
 
-// Clients hands out one [Client] per TLS setting, so that the accounts of a
-// provider share its connections. It is safe for concurrent use. A Client once
-// made is kept; there are as many as there were different CA certificates.
-type Clients struct {
-	userAgent string
-
-	mu   sync.Mutex
-	byCA map[string]*Client // :: PEM as configured → its client
-}
-
-// NewClients returns an empty pool. The version is what the User-Agent says.
-func NewClients(version string) *Clients {
-	return &Clients{userAgent: "vault-plugin-secrets-messaging/" + version, byCA: map[string]*Client{}}
-}
-
-// For returns the client that trusts the certificates in caPEM and nothing
-// else, or the system's if caPEM is empty. Errors are a [*FieldError] of ca_cert,
-// which does not repeat the PEM.
-func (p *Clients) For(caPEM string) (*Client, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if c, ok := p.byCA[caPEM]; ok {
-		return c, nil
-	}
-	var roots *x509.CertPool
-	if caPEM != "" {
-		var err error
-		if roots, err = certPool(caPEM); err != nil {
-			return nil, &FieldError{"ca_cert", err.Error()}
-		}
-	}
-	c := newClient(roots, p.userAgent)
-	p.byCA[caPEM] = c
-	return c, nil
-}
-
-// CloseIdle closes the connections that no exchange is using. The pool and its
-// clients can still be used.
-func (p *Clients) CloseIdle() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.byCA {
-		c.http.CloseIdleConnections()
-	}
-}
-
-// certPool takes PEM with one certificate or more, and text around them only
-// before each, as bundles have it. Blocks that pem.Decode skips because they
-// are damaged are found by counting.
-func certPool(caPEM string) (*x509.CertPool, error) {
-	pool, blocks := x509.NewCertPool(), 0
-	rest := []byte(caPEM)
-	for {
-		block, after := pem.Decode(rest)
-		if block == nil {
-			break
-		}
-		rest = after
-		blocks++
-		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			return nil, errors.New("there is a private key in it; only certificates belong here")
-		}
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("PEM block %d is not a certificate", blocks)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("PEM block %d is not a readable certificate", blocks)
-		}
-		pool.AddCert(cert)
-	}
-	switch {
-	case strings.Count(caPEM, "-----BEGIN ") > blocks:
-		return nil, errors.New("a PEM block in it is damaged")
-	case blocks == 0:
-		return nil, errors.New("no PEM certificate in it")
-	case strings.TrimSpace(string(rest)) != "":
-		return nil, errors.New("there is something after the last PEM block")
-	}
-	return pool, nil
-}
-
 // Client makes the exchanges with token endpoints, with one set of trusted
 // certificates. It is safe for concurrent use; [Clients.For] makes it.
 type Client struct {
@@ -131,7 +47,9 @@ type Client struct {
 }
 
 func newClient(roots *x509.CertPool, userAgent string) *Client {
-	t := cleanhttp.DefaultPooledTransport() // proxy from the environment, HTTP/2
+	t := cleanhttp.DefaultPooledTransport() // HTTP/2 where the server has it
+	t.Proxy = environmentProxy
+	t.OnProxyConnectResponse = proxyAnswered
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 	t.MaxConnsPerHost = maxConns
 	t.MaxIdleConnsPerHost = maxIdle
@@ -167,7 +85,7 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(limited, http.MethodPost, r.url, strings.NewReader(r.body))
-	if err != nil {
+	if err != nil || req.URL.Host == "" || (req.URL.Scheme != "https" && req.URL.Scheme != "http") {
 		return nil, &Error{Kind: Malformed, problem: "token_url is not an address that can be asked"}
 	}
 	for name, values := range r.header {
@@ -200,17 +118,9 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	return a, nil
 }
 
-// userInfo is what a URL has before its host: a proxy's password, in an error
-// about the proxy.
-var userInfo = regexp.MustCompile(`//[^\s"]*@`)
-
 // unreachable turns a network error into one that can be shown. It has the
 // status of the answer if there was the beginning of one.
 func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *Error {
-	var withURL *url.Error // shows the URL with its query
-	if errors.As(err, &withURL) {
-		err = withURL.Err
-	}
 	e := a.fail(Unavailable, "")
 	var authority x509.UnknownAuthorityError
 	switch {
@@ -224,8 +134,60 @@ func (a *answer) unreachable(ctx context.Context, err error, timeout time.Durati
 		e.problem = "the connection was closed before the answer was complete"
 	case errors.As(err, &authority):
 		e.problem = "its certificate is signed by an authority that is not trusted; ca_cert can name it"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		e.problem = "it speaks HTTP where HTTPS was expected"
 	default:
-		e.problem = a.redact.words(userInfo.ReplaceAllString(err.Error(), "//"), maxWords)
+		e.problem = a.redact.words(showable(err), maxWords)
 	}
 	return e
+}
+
+// showable is the text of those errors that tell of the network and of TLS.
+// Others repeat what the other side sent, which may be what it was sent, or the
+// URL with its query.
+func showable(err error) string {
+	var (
+		op      *net.OpError
+		dns     *net.DNSError
+		cert    *tls.CertificateVerificationError
+		record  tls.RecordHeaderError
+		proxy   proxyError
+		timeout net.Error
+	)
+	switch {
+	case errors.As(err, &proxy):
+		return proxy.Error()
+	case errors.As(err, &cert):
+		return cert.Error()
+	case errors.As(err, &op):
+		return op.Error()
+	case errors.As(err, &dns):
+		return dns.Error()
+	case errors.As(err, &record):
+		return record.Error()
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "no connection in time"
+	}
+	return "what it answered is not proper HTTP"
+}
+
+// proxyError is what went wrong with the proxy, in our own words: its address
+// may have a password in it.
+type proxyError string
+
+func (e proxyError) Error() string { return string(e) }
+
+func environmentProxy(r *http.Request) (*url.URL, error) {
+	proxy, err := http.ProxyFromEnvironment(r)
+	if err != nil {
+		return nil, proxyError("the proxy that the environment names has no usable address")
+	}
+	return proxy, nil
+}
+
+func proxyAnswered(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
+	if r.StatusCode != http.StatusOK {
+		return proxyError(strings.TrimSpace(fmt.Sprintf("the proxy answered %d %s", r.StatusCode, http.StatusText(r.StatusCode))))
+	}
+	return nil
 }

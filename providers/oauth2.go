@@ -79,6 +79,11 @@ func (p oauth2) Refresh(ctx context.Context, c *Client, s Settings, refresh secr
 	return keepRefresh(token, err, refresh)
 }
 
+// Revoke implements [Revoker].
+func (p oauth2) Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error {
+	return p.grant(s, url.Values{}, access, refresh).revoke(ctx, c, s, access, refresh)
+}
+
 // grant adds the further parameters to a form, which wins over them. They go
 // with a refresh too: a token for another audience would be no use.
 func (p oauth2) grant(s Settings, form url.Values, secrets ...secret.String) grant {

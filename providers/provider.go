@@ -37,6 +37,15 @@ type Refresher interface {
 	Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (Token, error)
 }
 
+// A Revoker is a [Provider] that can end a token before its time. A config of
+// such a provider takes a revocation_url; without one nothing is revoked.
+type Revoker interface {
+	// Revoke ends an access token, and the session of its refresh token if it has
+	// one, at s.RevocationURL. A token that the provider does not know, or that
+	// has ended already, is no error (RFC 7009 §2.2). Errors are of type [*Error].
+	Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error
+}
+
 // A Validator is a [Provider] with rules about its fields that [Field] cannot
 // say, such as a field that one value of another makes required.
 type Validator interface {
@@ -99,6 +108,9 @@ type Field struct {
 // its [Spec]. A Settings is not changed once made; it is safe to share.
 type Settings struct {
 	TokenURL string // where to mint: the config's own, or its environment's
+
+	// RevocationURL is where a [Revoker] ends tokens; "" if they are left to expire.
+	RevocationURL string
 
 	// DefaultTTL is the lifetime to assume where the provider states none; 0
 	// makes such an answer an error.

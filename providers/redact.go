@@ -81,11 +81,11 @@ func (r *redactor) addBase64(text string) {
 	}
 }
 
-// words makes text of a provider's fit to be shown. Secrets go first as they
-// are written, then as they read once whatever was put between their letters
-// is gone, and only then is the text cut, so that no cut leaves part of one.
+// words makes text of a provider's fit to be shown. Secrets are looked for once
+// whatever was put between their letters is gone, and before the text is cut,
+// so that no cut leaves part of one.
 func (r redactor) words(text string, limit int) string {
-	text = r.blank(printable(r.blank(text)))
+	text = r.blank(printable(text))
 	if utf8.RuneCountInString(text) <= limit {
 		return text
 	}
@@ -97,7 +97,7 @@ func (r redactor) words(text string, limit int) string {
 // (the hex digits of an escape come in both). Overlapping secrets go together.
 func (r redactor) blank(text string) string {
 	hidden := make([]bool, len(text))
-	for _, unescape := range []unescaper{asIs, percent, percentPlus, jsonEscape, htmlEntity} {
+	for _, unescape := range []unescaper{asIs, percent, percentPlus, jsonEscape, jsonEscapeUnpaired, htmlEntity} {
 		v := newView(text, unescape)
 		for _, form := range r.forms {
 			done := 0 // where hiding this form has got to
@@ -188,15 +188,25 @@ func jsonEscape(text string) (string, int) {
 	return "", 0
 }
 
+// jsonEscapeUnpaired takes a backslash for itself before another, which may be
+// the start of an escape.
+func jsonEscapeUnpaired(text string) (string, int) {
+	if strings.HasPrefix(text, `\\`) {
+		return "", 0
+	}
+	return jsonEscape(text)
+}
+
 func htmlEntity(text string) (string, int) {
 	if text[0] != '&' {
 		return "", 0
 	}
 	end := strings.IndexByte(text[:min(len(text), 12)], ';') + 1
-	if plain := html.UnescapeString(text[:end]); plain != text[:end] {
-		return plain, end
+	plain := html.UnescapeString(text[:end])
+	if plain == text[:end] || utf8.RuneCountInString(plain) > 1 {
+		return "", 0
 	}
-	return "", 0
+	return plain, end
 }
 
 // lower folds ASCII only, so that no byte moves.

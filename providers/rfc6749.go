@@ -50,11 +50,27 @@ func refreshGrant(refresh secret.String) url.Values {
 // expires_in, or s.DefaultTTL where it has none, or what a JWT says of itself
 // if that is less.
 func (g grant) request(ctx context.Context, c *Client, s Settings) (Token, error) {
+	a, err := g.send(ctx, c, s.TokenURL, s.Timeout)
+	if err != nil {
+		return Token{}, err
+	}
+	f, err := a.object()
+	if err != nil {
+		return Token{}, err
+	}
+	if access, _ := f.text("access_token"); a.status/100 != 2 || access == "" {
+		return Token{}, a.oauthError(f)
+	}
+	return a.oauthToken(f, s)
+}
+
+// send posts g's form to an endpoint, with what says who the client is.
+func (g grant) send(ctx context.Context, c *Client, endpoint string, timeout time.Duration) (*answer, error) {
 	r := request{
-		url:         s.TokenURL,
+		url:         endpoint,
 		contentType: "application/x-www-form-urlencoded",
 		header:      http.Header{},
-		timeout:     s.Timeout,
+		timeout:     timeout,
 		redact:      g.redact,
 	}
 	maps.Copy(r.header, g.header)
@@ -70,19 +86,7 @@ func (g grant) request(ctx context.Context, c *Client, s Settings) (Token, error
 		r.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
 	}
 	r.body = form.Encode()
-
-	a, err := c.post(ctx, r)
-	if err != nil {
-		return Token{}, err
-	}
-	f, err := a.object()
-	if err != nil {
-		return Token{}, err
-	}
-	if access, _ := f.text("access_token"); a.status/100 != 2 || access == "" {
-		return Token{}, a.oauthError(f)
-	}
-	return a.oauthToken(f, s)
+	return c.post(ctx, r)
 }
 
 // oauthError reads an error response (RFC 6749 §5.2), also where it came with

@@ -40,6 +40,12 @@ func (p sinchIndia) Refresh(ctx context.Context, c *Client, s Settings, refresh 
 	return keepRefresh(token, err, refresh)
 }
 
+// Revoke implements [Revoker]. Keycloak has RFC 7009 at …/openid-connect/revoke;
+// Sinch's documentation does not mention it.
+func (p sinchIndia) Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error {
+	return p.grant(s, nil, access, refresh).revoke(ctx, c, s, access, refresh)
+}
+
 // grant is for the realm's one client, which is public: its id goes in the
 // form. Trying HTTP Basic first would be a failed login to Keycloak's
 // brute-force detection.

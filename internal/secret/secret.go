@@ -15,6 +15,9 @@ const redacted = "[redacted]"
 // gives the text itself. An empty String shows itself as "", which tells that
 // nothing is set. The zero value is the empty String.
 //
+// As the key of a map it shows itself: encoding/json takes keys of string kind as
+// they are.
+//
 // It is not a defence against code that reads the memory of the process.
 type String string
 
@@ -43,8 +46,7 @@ func (s String) Format(f fmt.State, verb rune) {
 	fmt.Fprint(f, s.String())
 }
 
-// MarshalText implements [encoding.TextMarshaler], which encoding/json uses as
-// well, for values and for the keys of maps.
+// MarshalText implements [encoding.TextMarshaler].
 func (s String) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // MarshalJSON implements [json.Marshaler].

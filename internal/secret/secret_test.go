@@ -20,9 +20,9 @@ func TestStringNeverShowsItself(t *testing.T) {
 	nested := struct {
 		Password secret.String
 		List     []secret.String
-		Map      map[secret.String]secret.String
+		Map      map[string]secret.String
 		Pointer  *secret.String
-	}{s, []secret.String{s}, map[secret.String]secret.String{s: s}, &s}
+	}{s, []secret.String{s}, map[string]secret.String{"key": s}, &s}
 
 	shown := map[string]string{}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "% x", "%#q", "%10s", "%T"} {

@@ -1,0 +1,115 @@
+package providers
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func mintEnableX(t *testing.T, r reply) (Token, error) {
+	t.Helper()
+	p, _ := Lookup("enablex-sms")
+	token, err := p.Mint(t.Context(), testClient(t), Settings{TokenURL: serve(t, r).url, Values: values("app_id", "acme", "app_key", hidden)})
+	if err == nil {
+		goodToken(t, token)
+	}
+	return token, err
+}
+
+func TestEnableXRequest(t *testing.T) {
+	for name, address := range map[string]string{
+		"enablex-whatsapp": "https://api.enablex.io/whatsapp/v1/token",
+		"enablex-rcs":      "https://api.enablex.io/rcs/v1/token",
+		"enablex-sms":      "https://api.enablex.io/sms/v1/token",
+	} {
+		p, _ := Lookup(name)
+		if got := p.Spec().Endpoints[0].TokenURL; got != address {
+			t.Errorf("%s is at %s, want %s", name, got, address)
+		}
+		e := serve(t, reply{body: enablexWire.body("tok", "3600")})
+		if _, err := p.Mint(t.Context(), testClient(t), Settings{TokenURL: e.url, Values: values("app_id", "acme", "app_key", hidden)}); err != nil {
+			t.Fatal(err)
+		}
+		r := e.requests()[0]
+		var body map[string]string
+		if err := json.Unmarshal([]byte(r.body), &body); err != nil || len(body) != 2 || body["app_id"] != "acme" || body["app_key"] != hidden {
+			t.Errorf("%s was sent %s", name, r.body)
+		}
+		if r.header.Get("Content-Type") != "application/json" || r.header.Get("Authorization") != "" {
+			t.Errorf("%s was sent the headers %v", name, r.header)
+		}
+	}
+}
+
+// A success is a token without a code, or with code 200, whatever the status.
+func TestEnableXSuccess(t *testing.T) {
+	expiry := enablexWire.lifetime("3600")
+	for _, status := range []int{200, 201, 400, 401, 429, 500} {
+		for _, code := range []string{``, `"code":200,`, `"code":"200",`, `"code":200.0,`, `"code":null,`, `"code":"",`, `"result":0,`, `"result":"0",`} {
+			body := fmt.Sprintf(`{%s"token":"tok","expiry":%s}`, code, expiry)
+			if token, err := mintEnableX(t, reply{status: status, body: body}); err != nil || token.Access != "tok" || token.Lifetime != time.Hour {
+				t.Errorf("%d %s: %v", status, body, err)
+			}
+		}
+	}
+}
+
+func TestEnableXFailures(t *testing.T) {
+	const invalid = "invalid credentials or the account has been deactivated"
+	tests := []struct {
+		name        string
+		status      int
+		body        string
+		kind        Kind
+		code, words string
+	}{
+		{"WhatsApp", 200, `{"message":"Authentication failed","status":"Unauthorized","reason":"` + invalid + `"}`,
+			Refused, "", "Authentication failed: " + invalid},
+		{"RCS", 200, `{"code":1003,"message":"Authentication failed","description":"` + invalid + `"}`,
+			Refused, "1003", "Authentication failed: " + invalid},
+		{"SMS", 200, `{"result":"1","details":"Authentication failed","desc":"Authentication failed"}`,
+			Refused, "1", "Authentication failed"},
+		{"a number for result", 200, `{"result":1,"details":"authentication FAILED"}`, Refused, "1", "authentication FAILED"},
+		{"only the code", 200, `{"code":"1003"}`, Refused, "1003", ""},
+		{"only the code, in a 500", 500, `{"code":1003}`, Refused, "1003", ""},
+		{"only the status", 200, `{"status":"unauthorized"}`, Refused, "", ""},
+		{"an expired token", 200, `{"code":1002,"message":"Token Error","redason":"Invalid/Expired Token used"}`,
+			Malformed, "1002", "Token Error: Invalid/Expired Token used"},
+		{"a token with a code", 200, `{"code":1002,"token":"unshown-token","expiry":` + enablexWire.lifetime("60") + `,"message":"unshown-token"}`,
+			Malformed, "1002", "[redacted]"},
+		{"a token with code 0", 200, `{"code":0,"token":"unshown-token"}`, Malformed, "0", ""},
+		{"a token with an odd code", 200, `{"code":{"a":200},"token":"unshown-token"}`, Malformed, "(unreadable)", ""},
+		{"code 200 without a token", 200, `{"code":200,"message":"OK"}`, Malformed, "200", "OK"},
+		{"result 0 without a token", 200, `{"result":0}`, Malformed, "", ""},
+		{"words in a 401", 401, `{"message":"no"}`, Refused, "", "no"},
+		{"words in a 429", 429, `{"message":"slow down"}`, RateLimited, "", "slow down"},
+		{"words in a 503", 503, `{"message":"back soon"}`, Unavailable, "", "back soon"},
+		{"words in a 400", 400, `{"message":"app_id is missing","reason":7}`, Malformed, "", "app_id is missing"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := mintEnableX(t, reply{status: test.status, body: test.body})
+			e := failure(t, err, "unshown-token")
+			if e.Kind != test.kind || e.Code != test.code || e.Words != test.words {
+				t.Errorf("got %q, code %q, words %q; want %q, %q, %q", e.Kind, e.Code, e.Words, test.kind, test.code, test.words)
+			}
+		})
+	}
+}
+
+// The expiry is on the provider's clock: noon in 2031, which is also when the
+// answer came. Only without a Date it is compared with ours.
+func TestEnableXExpiryIsOnTheProvidersClock(t *testing.T) {
+	expiry := wire{epoch: time.Now().Unix()}.lifetime("3600")
+	for _, date := range []string{"none", "yesterday"} {
+		token, err := mintEnableX(t, reply{date: date, body: `{"token":"tok","expiry":` + expiry + `}`})
+		if err != nil || token.Lifetime > time.Hour || token.Lifetime < time.Hour-10*time.Second {
+			t.Errorf("Date %q: lifetime is %v (%v), want about an hour", date, token.Lifetime, err)
+		}
+	}
+	_, err := mintEnableX(t, reply{body: `{"token":"tok","expiry":` + expiry + `}`})
+	if e := failure(t, err); e.Kind != Malformed {
+		t.Errorf("an expiry that is past for the provider: %v", e)
+	}
+}

@@ -1,0 +1,130 @@
+package providers
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestOAuth2Requests(t *testing.T) {
+	const basic = "Basic YWNtZTpzJTNBJTI2Yw==" // acme:s%3A%26c
+	tests := map[string]struct {
+		fields  []string
+		refresh bool
+		form    url.Values
+		auth    string
+	}{
+		"the least": {
+			fields: []string{"client_id", "acme"},
+			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}},
+		},
+		"secret in the header": {
+			fields: []string{"client_id", "acme", "client_secret", "s:&c", "auth_style", "header"},
+			form:   url.Values{"grant_type": {"client_credentials"}},
+			auth:   basic,
+		},
+		"secret in the body": {
+			fields: []string{"client_id", "acme", "client_secret", "s:&c", "auth_style", "body"},
+			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}, "client_secret": {"s:&c"}},
+		},
+		"no secret for the header": {
+			fields: []string{"client_id", "acme", "auth_style", "header"},
+			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}},
+		},
+		"password, scopes, parameters": {
+			fields: []string{
+				"client_id", "acme", "client_secret", "s:&c", "grant_type", "password", "username", "joe", "password", "p w",
+				"scopes", "read write", "token_params", "audience=https%3A%2F%2Fapi&resource=a&resource=b",
+			},
+			form: url.Values{
+				"grant_type": {"password"}, "username": {"joe"}, "password": {"p w"},
+				"scope": {"read write"}, "audience": {"https://api"}, "resource": {"a", "b"},
+			},
+			auth: basic,
+		},
+		"refresh": {
+			fields: []string{
+				"client_id", "acme", "client_secret", "s:&c", "grant_type", "password", "username", "joe", "password", "p w",
+				"scopes", "read", "token_params", "audience=x",
+			},
+			refresh: true,
+			form:    url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"old"}, "audience": {"x"}},
+			auth:    basic,
+		},
+		"parameters that slipped past Validate": {
+			fields: []string{"client_id", "acme", "token_params", "grant_type=evil&scope=all"},
+			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := serve(t, reply{body: `{"access_token":"tok","expires_in":60}`})
+			s := Settings{TokenURL: e.url, Values: values(test.fields...)}
+			ask := func() (Token, error) { return oauth2{}.Mint(t.Context(), testClient(t), s) }
+			if test.refresh {
+				ask = func() (Token, error) { return oauth2{}.Refresh(t.Context(), testClient(t), s, "old") }
+			}
+			token, err := ask()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.refresh && token.Refresh != "old" {
+				t.Errorf("refresh token is %q, want the old one", token.Refresh.Reveal())
+			}
+			r := e.requests()[0]
+			if !reflect.DeepEqual(r.form, test.form) || r.header.Get("Authorization") != test.auth {
+				t.Errorf("form %v with %q, want %v with %q", r.form, r.header.Get("Authorization"), test.form, test.auth)
+			}
+		})
+	}
+}
+
+// Every secret of an account is blanked, not only the one it logs in with.
+func TestOAuth2BlanksAllSecrets(t *testing.T) {
+	s := Settings{Values: values("client_id", "acme", "client_secret", "unshown-1", "grant_type", "password", "username", "joe", "password", "unshown-2")}
+	s.TokenURL = serve(t, reply{status: http.StatusBadRequest,
+		body: `{"error":"unshown-2","error_description":"unshown-1 unshown-2 joe"}`}).url
+	_, err := oauth2{}.Mint(t.Context(), testClient(t), s)
+	if e := failure(t, err, "unshown-1", "unshown-2"); e.Code != "[redacted]" || e.Words != "[redacted] [redacted] joe" {
+		t.Errorf("got %v", e)
+	}
+}
+
+func TestOAuth2Validate(t *testing.T) {
+	tests := map[string]struct {
+		fields []string
+		field  string // that is refused; "" for none
+	}{
+		"client credentials":              {[]string{"client_id", "a", "client_secret", "s"}, ""},
+		"a public client":                 {[]string{"client_id", "a"}, ""},
+		"password":                        {[]string{"client_id", "a", "grant_type", "password", "username", "u", "password", "p"}, ""},
+		"password without user name":      {[]string{"client_id", "a", "grant_type", "password", "password", "p"}, "username"},
+		"password without password":       {[]string{"client_id", "a", "grant_type", "password", "username", "u"}, "password"},
+		"client credentials with account": {[]string{"client_id", "a", "username", "u"}, "username"},
+		"client credentials and password": {[]string{"client_id", "a", "grant_type", "client_credentials", "password", "p"}, "password"},
+		"parameters":                      {[]string{"token_params", "audience=x&resource=y"}, ""},
+		"a parameter without a name":      {[]string{"token_params", "=x"}, "token_params"},
+		"no parameters at all":            {[]string{"token_params", "a=%zz"}, "token_params"},
+	}
+	for _, name := range strings.Fields("grant_type client_id client_secret username password scope refresh_token") {
+		tests["the parameter "+name] = struct {
+			fields []string
+			field  string
+		}{[]string{"token_params", "audience=x&" + name + "=unshown"}, "token_params"}
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := oauth2{}.Validate(Settings{Values: values(test.fields...)})
+			var field *FieldError
+			switch {
+			case test.field == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case test.field != "" && (!errors.As(err, &field) || field.Field != test.field || strings.Contains(err.Error(), "unshown")):
+				t.Errorf("got %v, want a FieldError of %s", err, test.field)
+			}
+		})
+	}
+}

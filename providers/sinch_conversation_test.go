@@ -1,0 +1,26 @@
+package providers
+
+import (
+	"encoding/base64"
+	"net/url"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func TestSinchConversationMint(t *testing.T) {
+	e := serve(t, reply{body: `{"access_token":"eyJh","expires_in":3599,"scope":"","token_type":"bearer"}`})
+	s := Settings{TokenURL: e.url, Values: values("client_id", "key-id", "client_secret", "key secret")}
+	token, err := sinchConversation{}.Mint(t.Context(), testClient(t), s)
+	if err != nil || token.Access != "eyJh" || token.Lifetime != 3599*time.Second || token.Refresh != "" {
+		t.Errorf("got %+v, %v", token, err)
+	}
+	r := e.requests()[0]
+	if want := (url.Values{"grant_type": {"client_credentials"}}); !reflect.DeepEqual(r.form, want) {
+		t.Errorf("form is %v, want %v", r.form, want)
+	}
+	// RFC 6749 §2.3.1: both are form-urlencoded first.
+	if want := "Basic " + base64.StdEncoding.EncodeToString([]byte("key-id:key+secret")); r.header.Get("Authorization") != want {
+		t.Errorf("Authorization is %q, want %q", r.header.Get("Authorization"), want)
+	}
+}
