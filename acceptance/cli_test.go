@@ -1,0 +1,83 @@
+package acceptance
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+)
+
+func TestList(t *testing.T) {
+	w := newWorld(t)
+	if r := w.List(t, "messaging/config"); r.Status != 404 {
+		t.Errorf("listing no configs: status %d", r.Status) // as every Vault engine answers
+	}
+	for _, a := range accounts {
+		w.Write(t, a.path(), a.write(w.sim)).OK(t)
+	}
+	out := w.CLI(t, "list", "messaging/config").OK(t).Stdout
+	if got, want := strings.Fields(out), []string{"Keys", "----", "rcs", "sinch", "whatsapp"}; !slices.Equal(got, want) {
+		t.Errorf("vault list says %q, want %q", got, want)
+	}
+	providers := w.List(t, "messaging/providers").OK(t).Keys()
+	for _, a := range accounts {
+		if !slices.Contains(providers, a.provider) {
+			t.Errorf("%s is not among the providers %q", a.provider, providers)
+		}
+		out := w.CLI(t, "read", "messaging/providers/"+a.provider).OK(t).Stdout
+		if !strings.Contains(out, a.secret) {
+			t.Errorf("%s does not say that it wants %s:\n%s", a.provider, a.secret, out)
+		}
+	}
+}
+
+func TestPathHelp(t *testing.T) {
+	w := newWorld(t)
+	for path, words := range map[string][]string{
+		"messaging":                       {"config/", "creds/", "providers/"},
+		"messaging/config/sinch":          {"provider", "password", "app_key", "token_url", "refresh_window", "verify_connection"},
+		"messaging/config/":               {"config"},
+		"messaging/creds/sinch":           {"token", "min_ttl"},
+		"messaging/providers/sinch-india": {"provider"},
+		"messaging/providers/":            {"provider"},
+	} {
+		help := w.CLI(t, "path-help", path).OK(t).Stdout
+		for _, word := range words {
+			if !strings.Contains(help, word) {
+				t.Errorf("path-help of %s does not say %q:\n%s", path, word, help)
+			}
+		}
+	}
+}
+
+// Forms and generated clients learn from the OpenAPI document what is a secret.
+func TestOpenAPIMarksSecrets(t *testing.T) {
+	w := newWorld(t)
+	r := w.Read(t, "sys/internal/specs/openapi?context=messaging/").OK(t)
+	if !strings.Contains(r.Raw, "/messaging/config/{name}") {
+		t.Fatalf("the document lacks the config path: %.500s", r.Raw)
+	}
+	for _, field := range []string{"password", "app_key"} {
+		_, schema, found := strings.Cut(r.Raw, `"`+field+`":{`)
+		schema, _, _ = strings.Cut(schema, "}}")
+		if !found || !strings.Contains(schema, `"sensitive":true`) {
+			t.Errorf("%s is not marked as sensitive: %.300s", field, schema)
+		}
+	}
+}
+
+// The version that is running is the one that the binary was built with.
+func TestRunningVersion(t *testing.T) {
+	w := newWorld(t)
+	out := w.CLI(t, "secrets", "list", "-detailed").OK(t).Stdout
+	line := ""
+	for l := range strings.Lines(out) {
+		if strings.HasPrefix(l, "messaging/") {
+			line = l
+		}
+	}
+	if !strings.Contains(line, " v") || !strings.Contains(line, harness.PluginName) {
+		t.Errorf("vault secrets list says %q", line)
+	}
+}

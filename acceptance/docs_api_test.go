@@ -1,0 +1,286 @@
+package acceptance
+
+import (
+	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+)
+
+// docs/api.md has every operation of the mount's OpenAPI document with the very
+// fields that it has there, and no others.
+func TestAPIReferenceHasEveryField(t *testing.T) {
+	w := newWorld(t)
+	documented := apiReference(t)
+	served := w.operations(t)
+	for _, op := range slices.Sorted(maps.Keys(served)) {
+		if documented[op] == nil {
+			t.Errorf("docs/api.md lacks %s", op)
+			continue
+		}
+		for _, field := range slices.Sorted(maps.Keys(served[op])) {
+			kind, ok := documented[op][field]
+			if !ok {
+				t.Errorf("docs/api.md lacks the field %s of %s", field, op)
+			} else if want := served[op][field]; want != "" && kind != want {
+				t.Errorf("docs/api.md calls field %s of %s a %s, and it is a %s", field, op, kind, want)
+			}
+		}
+		for field := range documented[op] {
+			if _, ok := served[op][field]; !ok {
+				t.Errorf("docs/api.md has a field %s of %s, which there is not", field, op)
+			}
+		}
+	}
+	for op := range documented {
+		if served[op] == nil {
+			t.Errorf("docs/api.md has %s, which there is not", op)
+		}
+	}
+}
+
+// fieldsOf is what an operation takes: by name, the type as docs/api.md writes it.
+type fieldsOf map[string]string
+
+// operations returns the mount's operations, such as "POST /messaging/config/:name",
+// as the server's OpenAPI document has them.
+func (w world) operations(t *testing.T) map[string]fieldsOf {
+	t.Helper()
+	type schema struct {
+		Type   string `json:"type"`
+		Format string `json:"format"`
+	}
+	type parameter struct {
+		Name   string `json:"name"`
+		Schema schema `json:"schema"`
+	}
+	type operation struct {
+		OperationID string          `json:"operationId"`
+		Parameters  []parameter     `json:"parameters"`
+		RequestBody json.RawMessage `json:"requestBody"`
+	}
+	var document struct {
+		Paths map[string]struct {
+			Parameters               []parameter `json:"parameters"`
+			Get, Post, Patch, Delete *operation
+		} `json:"paths"`
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]schema `json:"properties"`
+			} `json:"schemas"`
+		} `json:"components"`
+	}
+	r := w.Read(t, "sys/internal/specs/openapi").OK(t)
+	if err := json.Unmarshal([]byte(r.Raw), &document); err != nil {
+		t.Fatal(err)
+	}
+	kind := func(s schema) string {
+		switch {
+		case s.Format == "duration":
+			return "duration"
+		case s.Type == "boolean":
+			return "bool"
+		case s.Type == "array":
+			return "list"
+		case s.Type == "object":
+			return "map"
+		}
+		return s.Type
+	}
+	ops := map[string]fieldsOf{}
+	for path, item := range document.Paths {
+		if !strings.HasPrefix(path, "/messaging/") {
+			continue
+		}
+		for method, op := range map[string]*operation{"GET": item.Get, "POST": item.Post, "PATCH": item.Patch, "DELETE": item.Delete} {
+			if op == nil {
+				continue
+			}
+			fields := fieldsOf{}
+			for _, p := range append(item.Parameters, op.Parameters...) {
+				if p.Name == "list" {
+					method = "LIST"
+					continue
+				}
+				fields[p.Name] = kind(p.Schema)
+				if p.Name == "min_ttl" { // in a query a duration is text
+					fields[p.Name] = "duration"
+				}
+			}
+			if op.RequestBody != nil {
+				// Vault loses the reference to the schema on its way out of a plugin.
+				verb := map[string]string{"POST": "Write", "PATCH": "Patch"}[method]
+				body := document.Components.Schemas["Messaging"+verb+"ConfigurationRequest"]
+				if len(body.Properties) == 0 {
+					t.Errorf("%s %s (%s) has a body without fields", method, path, op.OperationID)
+				}
+				for name, s := range body.Properties {
+					fields[name] = kind(s)
+				}
+			}
+			ops[method+" "+strings.TrimSuffix(strings.ReplaceAll(path, "{name}", ":name"), "/")] = fields
+		}
+	}
+	if len(ops) == 0 {
+		t.Fatal("the OpenAPI document has nothing of the mount")
+	}
+	return ops
+}
+
+// apiReference returns the operations and fields that docs/api.md has.
+func apiReference(t *testing.T) map[string]fieldsOf {
+	t.Helper()
+	ops := map[string]fieldsOf{}
+	for _, section := range sections(t) {
+		fields := fieldsOf{}
+		for _, m := range regexp.MustCompile("(?m)^- `(\\w+)` `\\((\\w+): [^)]*\\)` – ").FindAllStringSubmatch(section, -1) {
+			fields[m[1]] = m[2]
+		}
+		for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z]+)` \\| `(/messaging/\\S+)` \\|$").FindAllStringSubmatch(section, -1) {
+			ops[m[1]+" "+m[2]] = fields
+		}
+	}
+	return ops
+}
+
+// sections returns the chapters of docs/api.md by their titles.
+func sections(t *testing.T) map[string]string {
+	t.Helper()
+	chapters := map[string]string{}
+	for _, text := range strings.Split(file(t, "../docs/api.md"), "\n## ")[1:] {
+		title, _, _ := strings.Cut(text, "\n")
+		chapters[title] = text
+	}
+	return chapters
+}
+
+// The samples in docs/api.md have the fields that the answers have, and the errors
+// there are the ones that a server gives.
+func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
+	s, _ := internetWorld(t)
+	sections := sections(t)
+	like := func(title string, sample int, r harness.Response) {
+		t.Helper()
+		var want, got struct {
+			Data map[string]any `json:"data"`
+		}
+		samples := fenced(t, sections[title], "json")
+		if err := json.Unmarshal([]byte(samples[sample]), &want); err != nil {
+			t.Errorf("%s: %v", title, err)
+		}
+		got.Data = r.OK(t).Data
+		if w, g := shape(want.Data), shape(got.Data); w != g {
+			t.Errorf("%s: the sample has\n%s, and the answer\n%s", title, w, g)
+		}
+	}
+
+	var payload harness.Fields
+	if err := json.Unmarshal([]byte(fenced(t, sections["Write an account"], "json")[0]), &payload); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.Write(t, "messaging/config/sinch", payload).OK(t); r.Status != 204 {
+		t.Errorf("a write answers %d: %s", r.Status, r.Raw)
+	}
+	like("Read an account", 0, s.Read(t, "messaging/config/sinch"))
+	like("List accounts", 0, s.List(t, "messaging/config"))
+	like("Read a token", 0, s.Read(t, "messaging/creds/sinch"))
+	like("List statuses", 0, s.List(t, "messaging/status"))
+	like("Rotate a token", 0, s.Write(t, "messaging/rotate/sinch", nil))
+	s.Patch(t, "messaging/config/sinch", harness.Fields{"lease": false}).OK(t)
+	like("Read a token", 1, s.Read(t, "messaging/creds/sinch"))
+	like("Read a provider", 0, s.Read(t, "messaging/providers/sinch-india"))
+	like("List providers", 0, s.List(t, "messaging/providers"))
+	s.Delete(t, "messaging/config/sinch").OK(t)
+
+	wrong := maps.Clone(payload)
+	wrong["password"] = "wrong"
+	documents(t, s.Write(t, "messaging/config/sinch", wrong), 400)
+	wrong["verify_connection"] = false
+	s.Write(t, "messaging/config/sinch", wrong).OK(t)
+	s.Read(t, "messaging/creds/sinch").Refused(t, 400, "credentials refused", "the next attempt is at the first read after")
+	like("Read a status", 0, s.Read(t, "messaging/status/sinch"))
+	s.Patch(t, "messaging/config/sinch", harness.Fields{"share": false, "verify_connection": false}).OK(t)
+	documents(t, s.Write(t, "messaging/rotate/sinch", nil), 400)
+
+	documents(t, s.Read(t, "messaging/creds/none"), 400)
+	documents(t, s.Read(t, "messaging/creds/sinch?min_ttl=500ms"), 400)
+	documents(t, s.Patch(t, "messaging/config/none", harness.Fields{"min_ttl": 1}), 404)
+	documents(t, s.Write(t, "messaging/config/"+strings.Repeat("a", 129), payload), 400)
+	for _, path := range []string{"config/none", "status/none", "providers/none", "none"} {
+		if r := s.Read(t, "messaging/"+path); r.Status != 404 {
+			t.Errorf("%s answers %d", path, r.Status)
+		}
+	}
+	for _, change := range []harness.Fields{
+		{"provider": "oauth2"},
+		{"lease": false},
+		{"token_url": "https://auth.example.com/token"},
+	} {
+		documents(t, s.Write(t, "messaging/config/sinch", change), 400)
+	}
+	rcs := harness.Fields{"provider": "enablex-rcs", "app_id": "a", "app_key": "b"}
+	oauth := harness.Fields{"provider": "oauth2", "client_id": "a", "token_url": "https://auth.example.com/token"}
+	for _, bad := range []struct{ base, change harness.Fields }{
+		{nil, nil},
+		{nil, harness.Fields{"provider": "none"}},
+		{nil, harness.Fields{"provider": "sinch-india"}},
+		{payload, harness.Fields{"app_id": "1"}},
+		{payload, harness.Fields{"environment": "dev"}},
+		{payload, harness.Fields{"username": strings.Repeat("a", 2000)}},
+		{payload, harness.Fields{"username": "a\nb"}},
+		{rcs, harness.Fields{"environment": "uat"}},
+		{rcs, harness.Fields{"revocation_url": "https://auth.example.com/revoke"}},
+		{oauth, harness.Fields{"token_url": ""}},
+		{oauth, harness.Fields{"token_url": "http://auth.example.com/token"}},
+		{oauth, harness.Fields{"token_url": "auth.example.com"}},
+		{oauth, harness.Fields{"token_url": "https://a:b@auth.example.com/token"}},
+		{oauth, harness.Fields{"token_url": "https://auth.example.com/token#top"}},
+		{oauth, harness.Fields{"grant_type": "password"}},
+		{oauth, harness.Fields{"username": "a"}},
+		{oauth, harness.Fields{"token_params": harness.Fields{"scope": "a"}}},
+		{oauth, harness.Fields{"auth_style": "a"}},
+		{oauth, harness.Fields{"scopes": []string{"a b"}}},
+		{oauth, harness.Fields{"ca_cert": "a"}},
+		{oauth, harness.Fields{"request_timeout": "2m"}},
+		{oauth, harness.Fields{"lease": "a"}},
+	} {
+		data := harness.Fields{}
+		maps.Copy(data, bad.base)
+		maps.Copy(data, bad.change)
+		documents(t, s.Write(t, "messaging/config/new", data), 400)
+	}
+}
+
+// documents fails the test unless the answer is an error of this status that
+// docs/api.md quotes.
+func documents(t *testing.T, r harness.Response, status int) {
+	t.Helper()
+	if r.Status != status || len(r.Errors) == 0 {
+		t.Errorf("status %d, want %d: %s", r.Status, status, r.Raw)
+		return
+	}
+	text := strings.TrimSpace(strings.TrimPrefix(r.Errors[0], "1 error occurred:\n\t* "))
+	if !strings.Contains(file(t, "../docs/api.md"), "`"+text+"`") {
+		t.Errorf("docs/api.md does not have the error %q", text)
+	}
+}
+
+// shape returns the names of the fields in data, also in objects within it.
+func shape(data any) string {
+	object, ok := data.(map[string]any)
+	if !ok {
+		return ""
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		if inner := shape(object[name]); inner != "" {
+			name += "{" + inner + "}"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, " ")
+}

@@ -1,0 +1,94 @@
+package harness
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// AsInternet returns an environment in which the providers' own endpoints, by
+// https and under their own names, lead to the simulator: a proxy that leads
+// there, and a certificate to trust.
+func (s *Simulator) AsInternet(t testing.TB) (env []string) {
+	t.Helper()
+	to, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, pemFile := selfSigned(t, "auth.aclwhatsapp.com", "apiuat.aclwhatsapp.com", "api.enablex.io", "auth.sinch.com")
+	providers := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(to))
+	providers.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	providers.StartTLS()
+	t.Cleanup(providers.Close)
+
+	proxy := httptest.NewServer(tunnelTo(providers.Listener.Addr().String()))
+	t.Cleanup(proxy.Close)
+	return []string{"HTTPS_PROXY=" + proxy.URL, "SSL_CERT_FILE=" + pemFile}
+}
+
+// tunnelTo is a proxy all of whose tunnels, wherever they are to lead, end at addr.
+func tunnelTo(addr string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			http.Error(w, "only CONNECT", http.StatusMethodNotAllowed)
+			return
+		}
+		far, err := net.Dial("tcp", addr)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer far.Close()
+		near, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer near.Close()
+		_, _ = io.WriteString(near, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() {
+			_, _ = io.Copy(far, near)
+			far.Close()
+		}()
+		_, _ = io.Copy(near, far)
+	}
+}
+
+// selfSigned makes a certificate for some hosts, and a file with it in PEM.
+func selfSigned(t testing.TB, hosts ...string) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(24 * time.Hour),
+		DNSNames:              hosts,
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+}

@@ -1,0 +1,11 @@
+// Package acceptance tests the built plugin in a real Vault server, as its users
+// meet it. Run it with "make acceptance".
+package acceptance
+
+import (
+	"testing"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
