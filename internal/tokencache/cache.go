@@ -122,6 +122,7 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 		}
 		g, err := c.get(ctx, e, asked)
 		if err != errSuperseded {
+			e.counts.read(g, err)
 			return g, err
 		}
 	}
@@ -174,16 +175,18 @@ func (c *Cache) load(name string) (*entry, error) {
 	return e, nil
 }
 
-// Put makes a the named account's current one, and t, if not nil, which a.Mint has
-// just returned, the token in hand, which it also saves. commit, if not nil, runs first and stores whatever a
-// was made of; if it fails, Put returns its error and forgets what is in memory,
-// since commit may have been carried out in part.
+// Put makes a the named account's current one, and t, if not nil, the token in
+// hand, which it also saves; t is what a.Mint has returned just now. commit, if not
+// nil, runs first and stores whatever a was made of; if it fails, Put returns its
+// error and forgets what is in memory, since commit may have been carried out in
+// part.
 //
 // An account of the same revision as before keeps its token, its flight and its
-// failures; otherwise all of them are gone, but for a Retry-After that still
-// runs, and readers who wait get a token of the new revision.
+// failures, unless t takes their place; otherwise all of them are gone, but for a
+// Retry-After that still runs, and readers who wait get a token of the new
+// revision.
 func (c *Cache) Put(ctx context.Context, name string, a Account, t *Minted, commit func() error) error {
-	now := c.clock() // before anything that takes time: t came just now
+	now := c.clock() // before anything that takes time, for the sake of t
 	stripe := c.stripe(name)
 	stripe.Lock()
 	defer stripe.Unlock()
@@ -200,7 +203,7 @@ func (c *Cache) Put(ctx context.Context, name string, a Account, t *Minted, comm
 	e := newEntry(name)
 	if old, ok := c.entries.Load(name); ok {
 		e = old.(*entry)
-	} else if t == nil { // the store may have a token: the next read gets both
+	} else if t == nil { // there may be a token in the store: the next read loads both
 		c.loads.Forget(name)
 		return nil
 	}
@@ -208,13 +211,14 @@ func (c *Cache) Put(ctx context.Context, name string, a Account, t *Minted, comm
 	defer e.mu.Unlock()
 	if e.account != nil && e.account.Revision() != a.Revision() {
 		e.ground()
-		e.held, e.rotation = nil, nil
+		e.held, e.rotation, e.own.proven = nil, nil, false
 		e.backoff.clear(now)
 		e.lastFailure = e.backoff.last
 	}
 	e.account = a
 	switch {
-	case t != nil:
+	case t != nil: // no one need wait any longer
+		e.ground()
 		e.minted(t.Token)
 	case e.held != nil: // the policy may have changed
 		e.hold(e.held.Token, e.held.reads)
@@ -244,6 +248,7 @@ func (c *Cache) Invalidate(name string) {
 
 // forget takes the entry of name out of memory; the caller holds its stripe.
 func (c *Cache) forget(name string) {
+	c.loads.Forget(name) // one that has ended, but is not yet known to have
 	old, ok := c.entries.LoadAndDelete(name)
 	if !ok {
 		return
@@ -269,12 +274,12 @@ func (c *Cache) Tick() {
 	now := c.clock()
 	for e := c.agenda.next(now); e != nil; e = c.agenda.next(now) {
 		e.mu.Lock()
-		if e.flight == nil && e.held.left(now) > 0 && e.held.reads.Load() > 0 {
-			if e.backoff.blocked(now) == nil {
-				c.takeOff(e, now, behind)
-			} else {
-				c.schedule(e, now)
-			}
+		switch {
+		case e.held == nil || e.held.reads.Load() == 0:
+		case e.due(now):
+			c.takeOff(e, now, behind)
+		default: // it has changed since, or a clock was set
+			c.schedule(e, now)
 		}
 		e.mu.Unlock()
 	}

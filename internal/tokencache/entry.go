@@ -28,8 +28,11 @@ type entry struct {
 	mints       int64    // that succeeded, since the entry was made
 
 	rotation *flight // the last one that a rotate began or joined
+	own      own
 
 	slot slot // what the agenda knows of the entry; guarded by the agenda
+
+	counts counts
 }
 
 func newEntry(name string) *entry {
@@ -44,6 +47,7 @@ type view struct {
 	account Account
 	held    *held
 	flying  bool
+	own     bool     // the account's tokens are not shared
 	failure *Failure // the last one, if nothing succeeded since
 }
 
@@ -53,6 +57,7 @@ func (c *Cache) publish(e *entry) {
 	e.view.Store(&view{
 		gone:    e.gone,
 		account: e.account,
+		own:     e.account.Policy().Unshared,
 		held:    e.held,
 		flying:  e.flight != nil,
 		failure: e.backoff.last,
@@ -111,8 +116,12 @@ func (v *view) peek(now Instant, asked time.Duration) Grant {
 		MinTTL:   h.span.want(asked),
 	}
 	g.Short = g.Left < max(asked, g.MinTTL)
-	if g.Short || now.Since(h.Sent) >= h.span.refreshAt {
+	due := now.Since(h.Sent) >= h.span.refreshAt
+	if g.Short || due {
 		g.Failure = v.failure
+	}
+	if due || g.Left < g.MinTTL {
+		g.Served = ServedStale
 	}
 	return g
 }
@@ -131,6 +140,9 @@ func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, 
 	if v.gone {
 		return Grant{}, errSuperseded
 	}
+	if v.own {
+		return c.own(ctx, e, asked)
+	}
 	if !v.enough(now, asked) {
 		return c.wait(ctx, e, asked)
 	}
@@ -144,11 +156,16 @@ func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, 
 func (c *Cache) refreshBehind(e *entry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := c.clock()
-	if e.flight == nil && e.backoff.blocked(now) == nil &&
-		e.held.left(now) > 0 && now.Since(e.held.Sent) >= e.held.span.refreshAt {
+	if now := c.clock(); e.due(now) {
 		c.takeOff(e, now, behind)
 	}
+}
+
+// due reports whether the token in hand is in its refresh window and nothing
+// stands in the way of a refresh; the caller holds e.mu.
+func (e *entry) due(now Instant) bool {
+	return e.flight == nil && e.backoff.blocked(now) == nil &&
+		e.held.left(now) > 0 && now.Since(e.held.Sent) >= e.held.span.refreshAt
 }
 
 // wait joins the flight of e, or begins one, and waits for it: as long as ctx
@@ -208,5 +225,7 @@ func (c *Cache) landed(e *entry, f *flight, asked time.Duration) (Grant, error) 
 	case v.held.left(now) <= 0: // between the landing and now: begin again
 		return Grant{}, errSuperseded
 	}
-	return v.grant(now, asked), nil
+	g := v.grant(now, asked)
+	g.Served = ServedWaited
+	return g, nil
 }

@@ -42,7 +42,8 @@ type flight struct {
 	done       chan struct{}
 	superseded bool     // its account is no longer the current one
 	failure    *Failure // nil if it succeeded
-	landed     Instant  // when
+	landed     Instant  // when it ended
+	replaced   *Token   // by the token that it minted; nil if there was none
 }
 
 // Flight is a mint that ended, for logs and metrics.
@@ -50,6 +51,7 @@ type Flight struct {
 	Name    string
 	Account Account
 	Rotated bool          // begun by Rotate
+	Own     bool          // for one reader alone
 	Took    time.Duration // on the monotonic clock, with the wait for a slot
 	Failure *Failure      // nil if it succeeded
 	After   int           // how many failed in a row before it
@@ -72,7 +74,9 @@ func (c *Cache) takeOff(e *entry, now Instant, p purpose) *flight {
 	go func() {
 		defer cancel()
 		m, err := c.mint(ctx, f)
-		c.land(ctx, e, f, m, err)
+		if ended := c.land(ctx, e, f, m, err); ended != nil {
+			c.tell(*ended)
+		}
 	}()
 	return f
 }
@@ -100,23 +104,26 @@ func (c *Cache) mint(ctx context.Context, f *flight) (m Minted, err error) {
 	if err != nil {
 		return Minted{}, err
 	}
-	// Told by the wall clock as it was before: Took leaves out the time for which
-	// the machine was suspended.
-	m.Sent = asked.Add(c.clock().Mono - asked.Mono - m.Took)
-	if span := f.account.Policy().span(m.Lifetime); span.lifetime <= m.Took {
+	// Took leaves out any time for which the machine was suspended.
+	now := c.clock()
+	took := m.Took + now.Since(asked) - (now.Mono - asked.Mono)
+	if span := f.account.Policy().span(m.Lifetime); span.lifetime <= took {
 		return Minted{}, &MintError{Kind: Malformed, Err: fmt.Errorf(
-			"the token lives %s and took %s to come", span.lifetime, m.Took.Round(time.Millisecond))}
+			"the token lives %s and took %s to come", span.lifetime, took.Round(time.Millisecond))}
 	}
+	m.Sent = now.Add(-took)
 	// A session that nears its end answers refreshes with ever shorter tokens
-	// (Keycloak cuts them to what is left of it): the next mint is a login.
-	if f.refresh != "" && m.Lifetime < f.previous/2 {
+	// (Keycloak cuts them to what is left of it, and may round by a second): the
+	// next mint is a login.
+	if f.refresh != "" && m.Lifetime <= f.previous/10*9 && m.Lifetime < f.previous-time.Second {
 		m.Refresh = ""
 	}
 	return m, nil
 }
 
 // land ends f: it stores the token, shows it to readers, and wakes those who wait.
-func (c *Cache) land(ctx context.Context, e *entry, f *flight, m Minted, err error) {
+// It returns what is to be told of f; nil if f was given up.
+func (c *Cache) land(ctx context.Context, e *entry, f *flight, m Minted, err error) *Flight {
 	stripe := c.stripe(e.name)
 	stripe.Lock()
 	defer stripe.Unlock()
@@ -125,7 +132,7 @@ func (c *Cache) land(ctx context.Context, e *entry, f *flight, m Minted, err err
 	current := e.flight == f && c.ctx.Err() == nil
 	e.mu.Unlock()
 	if !current {
-		return
+		return nil
 	}
 	if err == nil {
 		err = c.save(ctx, e.name, f.account, m.Token)
@@ -134,28 +141,47 @@ func (c *Cache) land(ctx context.Context, e *entry, f *flight, m Minted, err err
 	// Only holders of the stripe take a flight from its entry: f is still there.
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if errors.Is(err, errCrowded) && f.patience.Err() == nil {
+		// No slot for a refresh that no one waits for: no one has failed, and the
+		// next read or tick tries again.
+		e.ground()
+		c.publish(e)
+		return nil
+	}
 	f.landed = c.clock()
 	ended := Flight{Name: e.name, Account: e.account, Rotated: f.purpose == rotates, Took: f.landed.Mono - f.began.Mono}
 	if last := e.backoff.last; last != nil {
 		ended.After = last.Failures
 	}
 	if err == nil {
+		if e.held != nil {
+			f.replaced = &e.held.Token
+		}
 		e.minted(m.Token)
 	} else {
 		f.failure = e.backoff.failed(f.landed, err)
 		e.lastFailure, ended.Failure = f.failure, f.failure
 	}
+	e.counts.mint(ended)
 	e.flight = nil
 	c.publish(e)
 	close(f.done)
+	return &ended
+}
+
+// tell tells of a mint that ended. What is told must not end the process.
+func (c *Cache) tell(ended Flight) {
+	var err error
+	defer recovered(&err)
 	if c.opts.Flown != nil {
 		c.opts.Flown(ended)
 	}
 }
 
-// save stores t. Its error is a panic of the store's: a failure is no matter.
+// save stores t. Its only error is a panic of the store's, which reports its failures.
 func (c *Cache) save(ctx context.Context, name string, a Account, t Token) (err error) {
 	defer recovered(&err)
+
 	// A flight that took nearly all of its time still gets to store its token.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
@@ -167,9 +193,8 @@ func (c *Cache) save(ctx context.Context, name string, a Account, t Token) (err 
 // Rotate replaces the named account's token with a new one and returns it,
 // uncounted as a read. It logs in, whether or not there is a refresh token, and
 // forgets failures first, but for a Retry-After that still runs. Rotates share one
-// attempt and its outcome until 10 s after it ended (clients repeat one that
-// failed by themselves). If it fails, the token
-// in hand goes on being served.
+// attempt, and its outcome until 10 s after it ended: clients repeat one that
+// failed by themselves. If it fails, the token in hand goes on being served.
 func (c *Cache) Rotate(ctx context.Context, name string) (Grant, error) {
 	for {
 		e, err := c.entry(ctx, name)
@@ -191,7 +216,7 @@ func (c *Cache) rotate(ctx context.Context, e *entry) (Grant, error) {
 		return Grant{}, errSuperseded
 	}
 	f := e.rotation
-	if f == nil || f != e.flight && (now.Since(f.landed) >= newest || f.failure == nil && e.held.left(now) <= 0) {
+	if !e.rotated(now) {
 		e.backoff.clear(now)
 		if failure := e.backoff.blocked(now); failure != nil {
 			c.publish(e)
@@ -226,7 +251,19 @@ func (c *Cache) rotate(ctx context.Context, e *entry) (Grant, error) {
 	case v.held.left(now) <= 0:
 		return Grant{}, errSuperseded
 	}
-	return v.peek(now, 0), nil
+	g := v.peek(now, 0)
+	g.Replaced = f.replaced
+	return g, nil
+}
+
+// rotated reports whether the outcome of the last rotate, or of the one under way,
+// is that of a rotate now as well; the caller holds e.mu.
+func (e *entry) rotated(now Instant) bool {
+	f := e.rotation
+	if f == nil || f == e.flight {
+		return f != nil
+	}
+	return now.Since(f.landed) < newest && (f.failure != nil || e.held.left(now) > 0)
 }
 
 // PanicError is the error of a mint, or of a load, that panicked.

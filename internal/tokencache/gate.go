@@ -7,12 +7,13 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// How many mints run at once: in all, at one host, and of those at one host the
+// How many mints run at once: in all, at one host (as many as a client opens
+// connections to it, so that no exchange waits for one), and of those at one host the
 // refreshes that no one waits for, so that a thousand tokens that fall due
 // together neither flood a provider nor stand in the way of a reader who waits.
 const (
 	mostMints       = 256
-	mostMintsAtHost = 64
+	mostMintsAtHost = 32
 	mostBehind      = 16
 )
 

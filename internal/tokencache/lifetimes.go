@@ -28,6 +28,10 @@ type Policy struct {
 
 	// MaxTTL ends tokens early: none is used for longer. 0 means no such bound.
 	MaxTTL time.Duration
+
+	// Unshared gives each read a token of its own, which is neither kept nor
+	// refreshed. Two Policies that differ in it go with two revisions.
+	Unshared bool
 }
 
 // span is a Policy applied to a token's lifetime.

@@ -37,7 +37,11 @@ func (c *Cache) Status(name string) (Status, bool) {
 	e := v.(*entry)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := c.clock()
+	return e.status(c.clock()), true
+}
+
+// status returns how e is doing; the caller holds e.mu.
+func (e *entry) status(now Instant) Status {
 	s := Status{State: Empty, Mints: e.mints, LastFailure: e.lastFailure}
 	if h := e.held; h.left(now) > 0 {
 		s.State = Fresh
@@ -54,7 +58,7 @@ func (c *Cache) Status(name string) (Status, bool) {
 	} else if f := e.backoff.blocked(now); f != nil {
 		s.State, s.NextAttempt = BackingOff, f.Next
 	}
-	return s, true
+	return s
 }
 
 // RetryAfter returns until when the provider has asked for no more requests for

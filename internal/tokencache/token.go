@@ -56,10 +56,15 @@ type Grant struct {
 	Lifetime time.Duration // the whole of its life, cut to the account's MaxTTL
 	Expires  time.Time     // when Left is over, by the wall clock
 	MinTTL   time.Duration // the life that counted as enough for this read
+	Served   Served        // how this read got it
 
 	// Short says that Left is less than the read asked for, and that there is
 	// nothing newer.
 	Short bool
+
+	// Replaced is, for Rotate, the token that Token took the place of; nil if there
+	// was none.
+	Replaced *Token
 
 	// Failure is why the token has not been refreshed, where refreshes fail.
 	Failure *Failure

@@ -1,0 +1,201 @@
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+)
+
+// call is one that a provider got.
+type call struct {
+	*fakeAccount
+	n       int // counted from 1
+	refresh secret.String
+	at      time.Time
+}
+
+// answer is how a provider meets a call. Its token gets a name if it has none.
+type answer func(context.Context, call) (Minted, error)
+
+type fakeProvider struct {
+	mu            sync.Mutex
+	answer        answer
+	calls         []call
+	running, most int
+}
+
+func (p *fakeProvider) set(a answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = a
+}
+
+func (p *fakeProvider) all() []call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calls
+}
+
+func accessToken(n int) secret.String { return secret.String(fmt.Sprintf("token-%d", n)) }
+
+// tokens answers with tokens of that lifetime.
+func tokens(lifetime time.Duration) answer {
+	return func(context.Context, call) (Minted, error) {
+		return Minted{Token: Token{Type: "Bearer", Lifetime: lifetime}}, nil
+	}
+}
+
+// sessions answers with tokens and refresh tokens of those lifetimes.
+func sessions(lifetime, refreshLifetime time.Duration) answer {
+	return func(_ context.Context, c call) (Minted, error) {
+		return Minted{Token: Token{Lifetime: lifetime, RefreshLifetime: refreshLifetime,
+			Refresh: secret.String(fmt.Sprintf("refresh-%d", c.n))}}, nil
+	}
+}
+
+func fails(kind Kind, retryAfter time.Duration) answer {
+	return func(context.Context, call) (Minted, error) {
+		return Minted{}, &MintError{Kind: kind, RetryAfter: retryAfter, Err: fmt.Errorf("provider says %s", kind)}
+	}
+}
+
+func panics(v any) answer { return func(context.Context, call) (Minted, error) { panic(v) } }
+
+// slow answers after a while, or when the flight is given up.
+func slow(d time.Duration, a answer) answer {
+	return func(ctx context.Context, c call) (Minted, error) {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+			return Minted{}, ctx.Err()
+		}
+		m, err := a(ctx, c)
+		m.Took += d
+		return m, err
+	}
+}
+
+// stubborn is slow, but does not hear that the flight is given up.
+func stubborn(d time.Duration, a answer) answer {
+	return func(ctx context.Context, c call) (Minted, error) {
+		time.Sleep(d)
+		m, err := a(ctx, c)
+		m.Took += d
+		return m, err
+	}
+}
+
+func hangs(ctx context.Context, _ call) (Minted, error) { <-ctx.Done(); return Minted{}, ctx.Err() }
+
+type fakeAccount struct {
+	name, revision, host string
+	policy               Policy
+	provider             *fakeProvider
+}
+
+func (a *fakeAccount) Revision() string { return a.revision }
+func (a *fakeAccount) Policy() Policy   { return a.policy }
+func (a *fakeAccount) Host() string     { return a.host }
+
+func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String) (Minted, error) {
+	p := a.provider
+	p.mu.Lock()
+	c := call{fakeAccount: a, n: len(p.calls) + 1, refresh: refresh, at: time.Now()}
+	p.calls = append(p.calls, c)
+	p.running++
+	p.most = max(p.most, p.running)
+	answer := p.answer
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.running--
+	}()
+	m, err := answer(ctx, c)
+	if m.Access == "" {
+		m.Access = accessToken(c.n)
+	}
+	return m, err
+}
+
+type saved struct {
+	revision string
+	token    Token
+}
+
+// fakeStore keeps configs and tokens, and can be made to fail.
+type fakeStore struct {
+	mu       sync.Mutex
+	accounts map[string]*fakeAccount
+	tokens   map[string]saved
+	loads    int
+	failing  bool              // at everything
+	deaf     bool              // at saving
+	onLoad   func(name string) // may be nil
+	onSave   func(name string, a Account, t Token)
+}
+
+func (s *fakeStore) write(a *fakeAccount) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, ok := s.tokens[a.name]; ok && t.revision != a.revision {
+		delete(s.tokens, a.name)
+	}
+	s.accounts[a.name] = a
+}
+
+func (s *fakeStore) fail(failing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing = failing
+}
+
+func (s *fakeStore) beDeaf(deaf bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deaf = deaf
+}
+
+func (s *fakeStore) delete(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.accounts, name)
+	delete(s.tokens, name)
+	return nil
+}
+
+func (s *fakeStore) Load(_ context.Context, name string) (Account, *Token, error) {
+	if s.onLoad != nil {
+		s.onLoad(name)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loads++
+	a := s.accounts[name]
+	switch {
+	case s.failing:
+		return nil, nil, errors.New("storage is down")
+	case a == nil:
+		return nil, nil, fmt.Errorf("loading %s: %w", name, ErrNotFound)
+	}
+	if t, ok := s.tokens[name]; ok && t.revision == a.revision {
+		return a, &Token{Access: t.token.Access, Type: t.token.Type, Lifetime: t.token.Lifetime, Sent: Instant{Wall: t.token.Sent.Wall},
+			Refresh: t.token.Refresh, RefreshLifetime: t.token.RefreshLifetime}, nil
+	}
+	return a, nil, nil
+}
+
+func (s *fakeStore) Save(_ context.Context, name string, a Account, t Token) {
+	if s.onSave != nil {
+		s.onSave(name, a, t)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.failing && !s.deaf {
+		s.tokens[name] = saved{a.Revision(), t}
+	}
+}

@@ -1,0 +1,83 @@
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestHammer is the state machine's complement: everything at once, in real time,
+// for the race detector. A millisecond counts as a second.
+func TestHammer(t *testing.T) {
+	const goroutines, rounds, accounts = 8, 3000, 4
+	began := time.Now()
+	fast := func() Instant {
+		now := time.Since(began) * 1000
+		return Instant{Wall: began.Round(0).Add(now), Mono: now}
+	}
+	provider := &fakeProvider{answer: func(ctx context.Context, c call) (Minted, error) {
+		switch rand.IntN(10) {
+		case 0:
+			return fails(Unavailable, 0)(ctx, c)
+		case 1:
+			return fails(RateLimited, time.Second)(ctx, c)
+		}
+		return sessions(20*time.Second, 0)(ctx, c)
+	}}
+	store := &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
+	store.onSave = func(name string, a Account, _ Token) {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		if current := store.accounts[name]; current == nil || current.revision != a.Revision() {
+			t.Errorf("a token of revision %s of %s is stored", a.Revision(), name)
+		}
+	}
+	cache := New(Options{Store: store, Clock: fast})
+	defer cache.Close()
+
+	put := func(name, revision string) {
+		a := &fakeAccount{name: name, revision: revision, provider: provider}
+		if err := cache.Put(t.Context(), name, a, nil, func() error { store.write(a); return nil }); err != nil {
+			t.Error(err)
+		}
+	}
+	act := func(name string) {
+		switch p := rand.IntN(1000); {
+		case p < 900:
+			g, err := cache.Get(t.Context(), name, time.Duration(rand.IntN(3))*5*time.Second)
+			if f := (*Failure)(nil); err != nil && !errors.As(err, &f) && !errors.Is(err, ErrNotFound) {
+				t.Error(err)
+			}
+			if err == nil && g.Left <= 0 {
+				t.Errorf("served with %s left", g.Left)
+			}
+		case p < 960:
+			cache.Tick()
+			cache.Due()
+			cache.Status(name)
+		case p < 980:
+			_, _ = cache.Rotate(t.Context(), name)
+		case p < 990:
+			put(name, fmt.Sprint(rand.Int()))
+		case p < 995:
+			cache.Invalidate(name)
+		default:
+			_ = cache.Delete(name, func() error { return store.delete(name) })
+			put(name, fmt.Sprint(rand.Int()))
+		}
+	}
+
+	var all sync.WaitGroup
+	for range goroutines {
+		all.Go(func() {
+			for range rounds {
+				act(fmt.Sprint("account-", rand.IntN(accounts)))
+			}
+		})
+	}
+	all.Wait()
+}
