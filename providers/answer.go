@@ -9,8 +9,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// answer is what a token endpoint said.
+// answer is what an endpoint said.
 type answer struct {
+	role   role // of the endpoint
 	status int
 	header http.Header
 	body   []byte // nil if it could not be read: unread says why
@@ -18,13 +19,14 @@ type answer struct {
 
 	sent     time.Time // when the request was, by both clocks
 	now      time.Time // of the answer, on the provider's clock; on ours if it sent no Date
+	dated    bool      // whether it sent one
 	endpoint string    // host and path, fit to be shown
 	redact   redactor
 }
 
 // fail makes an Error about the answer, or about the lack of one.
 func (a *answer) fail(kind Kind, problem string) *Error {
-	e := &Error{Kind: kind, Status: a.status, endpoint: a.endpoint, problem: problem}
+	e := &Error{Kind: kind, Status: a.status, step: a.role.step, endpoint: a.endpoint, problem: problem}
 	if kind == RateLimited || kind == Unavailable {
 		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), a.now)
 	}
@@ -35,9 +37,9 @@ func (a *answer) fail(kind Kind, problem string) *Error {
 func (a *answer) refuse(kind Kind, code, words string) *Error {
 	e := a.fail(kind, "")
 	if kind == Malformed {
-		e.problem = statusHint(a.status)
+		e.problem = a.statusHint()
 		if e.problem == "" && code == "" {
-			e.problem = "there is no token in it"
+			e.problem = a.role.silence
 		}
 	}
 	e.Code = a.redact.words(code, maxCode)
@@ -127,7 +129,7 @@ func (a *answer) object() (fields, error) {
 	if a.unread == nil {
 		f, problem = decode(a.body)
 	}
-	hint := statusHint(a.status)
+	hint := a.statusHint()
 	switch {
 	case a.unread == nil && problem == "":
 		for _, name := range []string{"token", "access_token", "refresh_token", "id_token"} {

@@ -44,9 +44,10 @@ const (
 type Client struct {
 	http      *http.Client
 	userAgent string
+	logins    *logins
 }
 
-func newClient(roots *x509.CertPool, userAgent string) *Client {
+func newClient(roots *x509.CertPool, userAgent string, logins *logins) *Client {
 	t := cleanhttp.DefaultPooledTransport() // HTTP/2 where the server has it
 	t.Proxy = environmentProxy
 	t.OnProxyConnectResponse = proxyAnswered
@@ -57,6 +58,7 @@ func newClient(roots *x509.CertPool, userAgent string) *Client {
 	t.MaxResponseHeaderBytes = maxHeader
 	return &Client{
 		userAgent: userAgent,
+		logins:    logins,
 		http: &http.Client{
 			Transport: t,
 			// A redirect would take the credentials along, to wherever it says.
@@ -65,8 +67,22 @@ func newClient(roots *x509.CertPool, userAgent string) *Client {
 	}
 }
 
-// request is one POST to a token endpoint.
+// A role is what an endpoint is asked for, in the words of errors.
+type role struct {
+	step    string // what is done there, where it is not a login
+	setting string // the field of a config that has its address
+	title   string
+	silence string // what is wrong with a failure that says nothing
+}
+
+var (
+	tokenEndpoint      = role{setting: "token_url", title: "token endpoint", silence: "there is no token in it"}
+	revocationEndpoint = role{step: "revoking a token", setting: "revocation_url", title: "revocation endpoint", silence: "it does not say why"}
+)
+
+// request is one POST to an endpoint.
 type request struct {
+	role        role // of the endpoint; the zero role is a token endpoint's
 	url         string
 	contentType string
 	header      http.Header // further headers; may be nil
@@ -82,11 +98,14 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	if r.timeout <= 0 {
 		r.timeout = defaultTimeout
 	}
+	if r.role == (role{}) {
+		r.role = tokenEndpoint
+	}
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(limited, http.MethodPost, r.url, strings.NewReader(r.body))
 	if err != nil || req.URL.Host == "" || (req.URL.Scheme != "https" && req.URL.Scheme != "http") {
-		return nil, &Error{Kind: Malformed, problem: "token_url is not an address that can be asked"}
+		return nil, &Error{Kind: Malformed, step: r.role.step, problem: r.role.setting + " is not an address that can be asked"}
 	}
 	for name, values := range r.header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
@@ -95,7 +114,7 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
 
-	a := &answer{endpoint: r.redact.words(req.URL.Host+req.URL.EscapedPath(), maxWords), redact: r.redact, sent: time.Now()}
+	a := &answer{role: r.role, endpoint: r.redact.words(req.URL.Host+req.URL.EscapedPath(), maxWords), redact: r.redact, sent: time.Now()}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, a.unreachable(ctx, err, r.timeout)
@@ -103,10 +122,10 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	defer resp.Body.Close()
 	a.status, a.header, a.now = resp.StatusCode, resp.Header, time.Now()
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		a.now = date
+		a.now, a.dated = date, true
 	}
 	if a.status/100 == 3 {
-		return nil, a.fail(Malformed, statusHint(a.status))
+		return nil, a.fail(Malformed, a.statusHint())
 	}
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
@@ -177,7 +196,13 @@ type proxyError string
 
 func (e proxyError) Error() string { return string(e) }
 
+// environmentProxy returns the proxy that the environment names for a request. A
+// request in the clear is for this machine: no proxy gets to read it, however the
+// name of this machine is written.
 func environmentProxy(r *http.Request) (*url.URL, error) {
+	if r.URL.Scheme == "http" {
+		return nil, nil
+	}
 	proxy, err := http.ProxyFromEnvironment(r)
 	if err != nil {
 		return nil, proxyError("the proxy that the environment names has no usable address")

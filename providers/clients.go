@@ -5,23 +5,26 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
+	"weak"
 )
 
 // Clients hands out one [Client] per TLS setting, so that the accounts of a
-// provider share its connections. It is safe for concurrent use. A Client once
-// made is kept; there are as many as there were different CA certificates.
+// provider share its connections. It is safe for concurrent use. A Client lives as
+// long as an account has it: each write of a config may name other certificates.
 type Clients struct {
 	userAgent string
+	logins    *logins // of all clients: who logs in matters, not whom it trusts
 
 	mu   sync.Mutex
-	byCA map[string]*Client // :: PEM as configured → its client
+	byCA map[string]weak.Pointer[Client] // :: PEM as configured → its client
 }
 
 // NewClients returns an empty pool. The version is what the User-Agent says.
 func NewClients(version string) *Clients {
-	return &Clients{userAgent: "vault-plugin-secrets-messaging/" + version, byCA: map[string]*Client{}}
+	return &Clients{userAgent: "vault-plugin-secrets-messaging/" + version, logins: newLogins(), byCA: map[string]weak.Pointer[Client]{}}
 }
 
 // For returns the client that trusts the certificates in caPEM and nothing
@@ -30,7 +33,7 @@ func NewClients(version string) *Clients {
 func (p *Clients) For(caPEM string) (*Client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c, ok := p.byCA[caPEM]; ok {
+	if c := p.byCA[caPEM].Value(); c != nil {
 		return c, nil
 	}
 	var roots *x509.CertPool
@@ -40,9 +43,19 @@ func (p *Clients) For(caPEM string) (*Client, error) {
 			return nil, &FieldError{"ca_cert", err.Error()}
 		}
 	}
-	c := newClient(roots, p.userAgent)
-	p.byCA[caPEM] = c
+	c := newClient(roots, p.userAgent, p.logins)
+	p.byCA[caPEM] = weak.Make(c)
+	runtime.AddCleanup(c, p.forget, caPEM)
 	return c, nil
+}
+
+// forget takes the client of caPEM out of the pool, unless there is a newer one.
+func (p *Clients) forget(caPEM string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byCA[caPEM].Value() == nil {
+		delete(p.byCA, caPEM)
+	}
 }
 
 // CloseIdle closes the connections that no exchange is using. The pool and its
@@ -50,8 +63,10 @@ func (p *Clients) For(caPEM string) (*Client, error) {
 func (p *Clients) CloseIdle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range p.byCA {
-		c.http.CloseIdleConnections()
+	for _, held := range p.byCA {
+		if c := held.Value(); c != nil {
+			c.http.CloseIdleConnections()
+		}
 	}
 }
 

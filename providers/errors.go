@@ -23,7 +23,7 @@ const (
 	Malformed Kind = "malformed answer"
 )
 
-// Error is why a provider gave no token. No field of it and no part of its
+// Error is why a provider gave no token, or did not end one. No field of it and no part of its
 // text holds a secret; it may be logged and shown to people. It is not changed
 // once returned.
 type Error struct {
@@ -104,18 +104,18 @@ func kindOf(status int) Kind {
 	return Malformed
 }
 
-// statusHint says what is probably wrong where a status has no place at a
-// token endpoint; "" for the others.
-func statusHint(status int) string {
-	switch {
+// statusHint says what is probably wrong where a status has no place at an
+// endpoint of this role; "" for the others.
+func (a *answer) statusHint() string {
+	switch status := a.status; {
 	case status/100 == 3:
-		return "a redirect, which is not followed; token_url must be the address it leads to"
+		return "a redirect, which is not followed; " + a.role.setting + " must be the address it leads to"
 	case status == http.StatusNotFound, status == http.StatusGone:
-		return "there is nothing at this address; token_url is probably wrong"
+		return "there is nothing at this address; " + a.role.setting + " is probably wrong"
 	case status == http.StatusMethodNotAllowed:
-		return "this address does not take a POST; token_url is probably wrong"
+		return "this address does not take a POST; " + a.role.setting + " is probably wrong"
 	case kindOf(status) == Malformed && status/100 != 2 && status != http.StatusBadRequest:
-		return "not a status of a token endpoint"
+		return "not a status of a " + a.role.title
 	}
 	return ""
 }

@@ -14,11 +14,12 @@ import (
 // behind it is gone, which says nothing about the account's own credential.
 // Any other failure of the refresh is returned, its text saying which step it
 // was; a login would hardly fare better at that moment, and would count as one.
+// Logins of one user at a [Solitary] provider are made one after another.
 // Errors are of type [*Error].
 func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (Token, error) {
 	r, ok := p.(Refresher)
 	if !ok || refresh == "" {
-		return p.Mint(ctx, c, s)
+		return c.logins.login(ctx, p, c, s)
 	}
 	token, err := r.Refresh(ctx, c, s, refresh)
 	if err == nil {
@@ -29,7 +30,7 @@ func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secre
 		return Token{}, err
 	}
 	if failure.Kind == Refused {
-		return p.Mint(ctx, c, s)
+		return c.logins.login(ctx, p, c, s)
 	}
 	step := *failure
 	step.step = "refreshing the token"

@@ -74,6 +74,10 @@ func (p oauth2) Mint(ctx context.Context, c *Client, s Settings) (Token, error) 
 	return p.grant(s, form).request(ctx, c, s)
 }
 
+// User implements [Solitary]: the server may be a Keycloak. Logins of a client, by
+// its own credentials, may run at once. The field is only set for a user's.
+func (oauth2) User(s Settings) string { return s.Value("username") }
+
 func (p oauth2) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (Token, error) {
 	token, err := p.grant(s, refreshGrant(refresh), refresh).request(ctx, c, s)
 	return keepRefresh(token, err, refresh)

@@ -50,7 +50,7 @@ func refreshGrant(refresh secret.String) url.Values {
 // expires_in, or s.DefaultTTL where it has none, or what a JWT says of itself
 // if that is less.
 func (g grant) request(ctx context.Context, c *Client, s Settings) (Token, error) {
-	a, err := g.send(ctx, c, s.TokenURL, s.Timeout)
+	a, err := g.send(ctx, c, tokenEndpoint, s.TokenURL, s.Timeout)
 	if err != nil {
 		return Token{}, err
 	}
@@ -65,8 +65,9 @@ func (g grant) request(ctx context.Context, c *Client, s Settings) (Token, error
 }
 
 // send posts g's form to an endpoint, with what says who the client is.
-func (g grant) send(ctx context.Context, c *Client, endpoint string, timeout time.Duration) (*answer, error) {
+func (g grant) send(ctx context.Context, c *Client, at role, endpoint string, timeout time.Duration) (*answer, error) {
 	r := request{
+		role:        at,
 		url:         endpoint,
 		contentType: "application/x-www-form-urlencoded",
 		header:      http.Header{},
@@ -134,8 +135,8 @@ func (a *answer) oauthToken(f fields, s Settings) (Token, error) {
 	if life <= 0 {
 		return Token{}, a.fail(Malformed, "it has no expires_in, so default_ttl must be set")
 	}
-	if unix, ok := jwtExpiry(access); ok {
-		if seconds := a.until(unix); seconds < life.Seconds() {
+	if seconds, ok := a.jwtLifetime(access); ok {
+		if seconds < life.Seconds() {
 			var problem string
 			if life, problem = lifetime("the exp of its token", seconds); problem != "" {
 				return Token{}, a.fail(Malformed, problem)
@@ -174,10 +175,12 @@ func keepRefresh(t Token, err error, old secret.String) (Token, error) {
 	return t, err
 }
 
-// jwtExpiry returns the exp claim (RFC 7519 §4.1.4), a Unix time, of a token
-// that is a JWT and has one. The signature is not looked at: the token is as
-// trustworthy as the endpoint it came from, and exp can only shorten its life.
-func jwtExpiry(token string) (unix float64, ok bool) {
+// jwtLifetime returns the seconds until the exp claim (RFC 7519 §4.1.4) of a token
+// that is a JWT and has one, on the provider's clock: that of the answer's Date
+// or, without one (Keycloak sends none), of the token's own iat. The signature is
+// not looked at: the token is as trustworthy as the endpoint it came from, and exp
+// can only shorten its life.
+func (a *answer) jwtLifetime(token string) (seconds float64, ok bool) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return 0, false
@@ -190,7 +193,14 @@ func jwtExpiry(token string) (unix float64, ok bool) {
 	if json.Unmarshal(payload, &claims) != nil {
 		return 0, false
 	}
-	return claims.number("exp")
+	exp, ok := claims.number("exp")
+	if !ok {
+		return 0, false
+	}
+	if iat, ok := claims.number("iat"); ok && !a.dated {
+		return exp - iat, true
+	}
+	return a.until(exp), true
 }
 
 // isGrantParam says whether a token request says a parameter itself, so that

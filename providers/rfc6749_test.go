@@ -182,6 +182,15 @@ func TestOAuthJWTWithoutDate(t *testing.T) {
 	}
 }
 
+// A Keycloak sends no Date: then the token's own iat tells its clock, however wrong
+// that is.
+func TestOAuthJWTOfAClockThatIsWrong(t *testing.T) {
+	token, err := mintOAuth(t, reply{date: "none", body: oauthWire.body(jwt(`{"iat":1000000,"exp":1000300}`), "3600")})
+	if err != nil || token.Lifetime != 5*time.Minute {
+		t.Errorf("%v, %v", token.Lifetime, err)
+	}
+}
+
 // Without expires_in the exp of a JWT is not enough: it is no word of the
 // endpoint's. It shortens what the operator set.
 func TestOAuthJWTIsNoSubstituteForDefaultTTL(t *testing.T) {

@@ -19,7 +19,7 @@ func (g grant) revoke(ctx context.Context, c *Client, s Settings, access, refres
 			continue
 		}
 		g.form = url.Values{"token": {t.token.Reveal()}, "token_type_hint": {t.hint}}
-		a, err := g.send(ctx, c, s.RevocationURL, s.Timeout)
+		a, err := g.send(ctx, c, revocationEndpoint, s.RevocationURL, s.Timeout)
 		if err != nil {
 			return err
 		}
@@ -30,14 +30,12 @@ func (g grant) revoke(ctx context.Context, c *Client, s Settings, access, refres
 	return nil
 }
 
-// notRevoked makes an Error of an answer that says that a token was not revoked
+// notRevoked is the error of an answer that says that a token was not revoked
 // (RFC 7009 §2.2.1). The body of such an answer may be anything.
-func (a *answer) notRevoked() *Error {
+func (a *answer) notRevoked() error {
 	f, err := a.object()
-	e, ok := err.(*Error)
-	if !ok {
-		e = a.oauthError(f)
+	if err != nil {
+		return err
 	}
-	e.step = "revoking a token"
-	return e
+	return a.oauthError(f)
 }

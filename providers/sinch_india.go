@@ -34,6 +34,9 @@ func (p sinchIndia) Mint(ctx context.Context, c *Client, s Settings) (Token, err
 	return p.grant(s, passwordGrant(s.Value("username"), s.Value("password"))).request(ctx, c, s)
 }
 
+// User implements [Solitary].
+func (sinchIndia) User(s Settings) string { return s.Value("username") }
+
 // Refresh goes on with the session of the refresh token.
 func (p sinchIndia) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (Token, error) {
 	token, err := p.grant(s, refreshGrant(refresh), refresh).request(ctx, c, s)

@@ -1,0 +1,175 @@
+package providers
+
+import (
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+)
+
+// revokers are the providers that can end tokens, each with an account.
+var revokers = []struct {
+	provider string
+	values   map[string]secret.String
+	client   url.Values // what the form says of the client
+	auth     string     // the Authorization header
+}{
+	{"sinch-india", values("username", "acme", "password", hidden), url.Values{"client_id": {"ipmessaging-client"}}, ""},
+	{"oauth2", values("client_id", "acme", "client_secret", "s:&c", "grant_type", "client_credentials", "auth_style", "header"), nil,
+		"Basic YWNtZTpzJTNBJTI2Yw=="},
+	{"oauth2", values("client_id", "acme", "client_secret", "s:&c", "auth_style", "body"),
+		url.Values{"client_id": {"acme"}, "client_secret": {"s:&c"}}, ""},
+	{"oauth2", values("client_id", "acme", "grant_type", "password", "username", "joe", "password", hidden),
+		url.Values{"client_id": {"acme"}}, ""},
+	{"oauth2", values("client_id", "acme", "client_secret", "s:&c", "scopes", "read", "token_params", "audience=x"), nil,
+		"Basic YWNtZTpzJTNBJTI2Yw=="},
+}
+
+// revoke ends tokens at an endpoint.
+func revoke(t *testing.T, provider string, s Settings, access, refresh secret.String) error {
+	t.Helper()
+	p, _ := Lookup(provider)
+	return p.(Revoker).Revoke(t.Context(), testClient(t), s, access, refresh)
+}
+
+// The requests are those of RFC 7009 §2.1: by the client, as it logs in, and
+// nothing of the user or of the token request in them.
+func TestRevokeRequests(t *testing.T) {
+	for _, r := range revokers {
+		e := serve(t, reply{})
+		s := Settings{TokenURL: "http://127.0.0.1:1/token", RevocationURL: e.url, Values: r.values}
+		if err := revoke(t, r.provider, s, "the-access-token", "the-refresh-token"); err != nil {
+			t.Fatal(err)
+		}
+		if err := revoke(t, r.provider, s, "only-access", ""); err != nil {
+			t.Fatal(err)
+		}
+		var want []url.Values
+		for _, token := range [][2]string{
+			{"the-refresh-token", "refresh_token"}, {"the-access-token", "access_token"}, {"only-access", "access_token"},
+		} {
+			form := url.Values{"token": {token[0]}, "token_type_hint": {token[1]}}
+			for name, value := range r.client {
+				form[name] = value
+			}
+			want = append(want, form)
+		}
+		var got []url.Values
+		for _, request := range e.requests() {
+			got = append(got, request.form)
+			if auth := request.header.Get("Authorization"); auth != r.auth || request.method != http.MethodPost {
+				t.Errorf("%s: %s with %q, want POST with %q", r.provider, request.method, auth, r.auth)
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: forms are\n%v, want\n%v", r.provider, got, want)
+		}
+	}
+}
+
+// Any 2xx is a success: also for a token that the provider does not know, or that
+// has ended (RFC 7009 §2.2), and whatever the body (Keycloak has an error in one).
+func TestRevokeSucceeds(t *testing.T) {
+	for _, answer := range []reply{
+		{}, {status: http.StatusNoContent}, {body: "OK"}, {body: "<html>"}, {body: strings.Repeat("x", 70<<10)},
+		{body: `{"error":"invalid_token","error_description":"Invalid token"}`},
+	} {
+		e := serve(t, answer)
+		s := Settings{RevocationURL: e.url, Values: revokers[0].values}
+		if err := revoke(t, "sinch-india", s, "the-access-token", "the-refresh-token"); err != nil {
+			t.Errorf("%d %.40s: %v", answer.status, answer.body, err)
+		}
+		if n := len(e.requests()); n != 2 {
+			t.Errorf("%d requests", n)
+		}
+	}
+}
+
+func TestRevokeFails(t *testing.T) {
+	const page = "<html><body>secret door</body></html>"
+	for _, test := range []struct {
+		name   string
+		reply  reply
+		kind   Kind
+		saying string
+	}{
+		{"unsupported", reply{status: 400, body: `{"error":"unsupported_token_type"}`}, Refused, "answered 400 Bad Request: unsupported_token_type"},
+		{"client", reply{status: 401, body: `{"error":"invalid_client"}`}, Refused, "credentials refused: "},
+		{"400 that says nothing", reply{status: 400, body: "{}"}, Malformed, "it does not say why"},
+		{"400 with a page", reply{status: 400, body: page}, Malformed, "a page of HTML"},
+		{"400 without a body", reply{status: 400}, Malformed, "it is empty"},
+		{"404", reply{status: 404, body: page}, Malformed, "there is nothing at this address; revocation_url is probably wrong"},
+		{"405", reply{status: 405, body: "{}"}, Malformed, "does not take a POST; revocation_url is probably wrong"},
+		{"418", reply{status: 418, body: "{}"}, Malformed, "not a status of a revocation endpoint"},
+		{"302", reply{status: 302}, Malformed, "revocation_url must be the address it leads to"},
+		{"429", reply{status: 429, retry: "7"}, RateLimited, "asking to wait 7s"},
+		{"503", reply{status: 503, retry: "9", body: page}, Unavailable, "asking to wait 9s"}, // RFC 7009 §2.2.1
+		{"500 with a code", reply{status: 500, body: `{"error":"server_error"}`}, Unavailable, "server_error"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, r := range revokers {
+				e := serve(t, test.reply)
+				s := Settings{RevocationURL: e.url + "/revoke?key=query-of-the-url", Values: r.values}
+				f := failure(t, revoke(t, r.provider, s, "the-access-token", "the-refresh-token"), "secret door", "query-of-the-url")
+				text := f.Error()
+				if f.Kind != test.kind || !strings.Contains(text, test.saying) ||
+					!strings.HasPrefix(text, "revoking a token: ") || !strings.Contains(text, "/revoke answered ") {
+					t.Errorf("%s: kind %q, %s; want %q, %q", r.provider, f.Kind, text, test.kind, test.saying)
+				}
+				if strings.Contains(text, "token_url") || strings.Contains(text, "no token in it") {
+					t.Errorf("%s: it reads as an error of a login: %s", r.provider, text)
+				}
+				if n := len(e.requests()); n != 1 {
+					t.Errorf("%s: %d requests, though the first failed", r.provider, n)
+				}
+			}
+		})
+	}
+}
+
+// A server that ends the refresh token and not the access token has not done it.
+func TestRevokeOfTheAccessTokenFails(t *testing.T) {
+	e := serve(t, reply{}, reply{status: 503})
+	s := Settings{RevocationURL: e.url, Values: revokers[0].values}
+	if f := failure(t, revoke(t, "sinch-india", s, "the-access-token", "the-refresh-token")); f.Kind != Unavailable {
+		t.Error(f)
+	}
+}
+
+func TestRevokeWithoutAnAnswer(t *testing.T) {
+	stall := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	for problem, address := range map[string]string{
+		"revocation_url is not an address": "gopher://revoke.example",
+		"connection refused":               "http://127.0.0.1:1/revoke",
+		"no complete answer within 20ms":   serve(t, stall).url,
+	} {
+		s := Settings{RevocationURL: address, Timeout: 20 * time.Millisecond, Values: revokers[0].values}
+		f := failure(t, revoke(t, "sinch-india", s, "the-access-token", ""))
+		if text := f.Error(); !strings.HasPrefix(text, "revoking a token: ") || !strings.Contains(text, problem) {
+			t.Errorf("%s; want %q", text, problem)
+		}
+	}
+}
+
+// Neither the tokens nor the credentials show, however the provider puts them.
+func TestRevokeErrorsAreBlanked(t *testing.T) {
+	const access, refresh = "unshown-access", "unshown-refresh"
+	for provider, account := range map[string]map[string]secret.String{
+		"sinch-india": values("username", "acme", "password", hidden),
+		"oauth2":      values("client_id", "acme", "client_secret", hidden),
+	} {
+		for how, form := range writings(hidden) {
+			words := strings.Join([]string{form, writings(access)[how], writings(refresh)[how]}, " ")
+			e := serve(t, reply{status: 400, body: `{"error":` + quote(access) + `,"error_description":` + quote(words) + `}`})
+			s := Settings{RevocationURL: e.url, Values: account}
+			f := failure(t, revoke(t, provider, s, access, refresh), access, refresh)
+			if f.Code != blanked || !strings.Contains(f.Words, blanked) {
+				t.Errorf("%s, %s: %v", provider, how, f)
+			}
+		}
+	}
+}
