@@ -22,15 +22,12 @@ type account struct {
 	settings providers.Settings
 }
 
-// account joins the named config to its provider.
+// account joins the named config to its provider, which is there.
 func (b *backend) account(name string, c *config) (*account, error) {
-	p, err := b.provider(c.Provider)
-	if err != nil {
-		return nil, err
-	}
+	p := b.providers[c.Provider]
 	client, err := b.clients.For(c.CACert)
 	if err != nil {
-		return nil, &providers.FieldError{Field: "ca_cert", Problem: err.Error()}
+		return nil, err
 	}
 	return &account{name: name, config: c, provider: p, client: client, settings: c.settings(p.spec)}, nil
 }
@@ -38,7 +35,8 @@ func (b *backend) account(name string, c *config) (*account, error) {
 // provider is a provider with its spec, which many accounts share.
 type provider struct {
 	providers.Provider
-	spec providers.Spec
+	spec  providers.Spec
+	mints mintMetrics
 }
 
 // provider returns the provider of that name.
@@ -68,6 +66,7 @@ func (a *account) Policy() tokencache.Policy {
 		RefreshWindow: a.config.RefreshWindow.pointer(),
 		MinTTL:        a.config.MinTTL.pointer(),
 		MaxTTL:        a.config.MaxTTL.duration(),
+		Unshared:      a.config.Unshared,
 	}
 }
 
@@ -76,6 +75,7 @@ func (a *account) Host() string { return host(a.settings.TokenURL) }
 
 // Mint implements [tokencache.Account].
 func (a *account) Mint(ctx context.Context, refresh secret.String) (tokencache.Minted, error) {
+	defer a.provider.mints.begin()()
 	t, err := providers.Renew(ctx, a.provider.Provider, a.client, a.settings, refresh)
 	if err != nil {
 		err = fmt.Errorf("config %q: %w", a.name, err)

@@ -45,7 +45,7 @@ type Options struct {
 	// User-Agent: semantic, with a leading v. "" means v0.0.0-dev.
 	Version string
 
-	// Clock is the clock of the token cache; nil means the system's.
+	// Clock tells the time, also to the token cache; nil means the machine's.
 	Clock tokencache.Clock
 
 	// Providers are the providers there are; nil means [providers.All].
@@ -60,7 +60,7 @@ func Factory(opts Options) logical.Factory {
 		// Vault also sets a backend up to learn its version and its paths, with
 		// neither a storage nor a system view: nothing here may touch them.
 		withMemory := *conf
-		withMemory.System = remembering(conf.System, time.Now)
+		withMemory.System = remembering(conf.System, b.clock)
 		if err := b.Setup(ctx, &withMemory); err != nil {
 			return nil, fmt.Errorf("setting up the messaging secrets engine: %w", err)
 		}
@@ -72,10 +72,13 @@ func Factory(opts Options) logical.Factory {
 type backend struct {
 	*framework.Backend
 
+	clock     tokencache.Clock
 	storage   logical.Storage // of the mount, for what outlives a request
 	cache     *tokencache.Cache
+	revoker   *revoker
 	clients   *providers.Clients
 	providers map[string]*provider
+	metrics   *metrics
 
 	configWrites []*locksutil.LockEntry // one writer of a config at a time; see configLock
 	mount        atomic.Pointer[string] // as of the last request, for log lines
@@ -85,19 +88,25 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	if opts.Version == "" {
 		opts.Version = "v0.0.0-dev"
 	}
+	if opts.Clock == nil {
+		opts.Clock = tokencache.SystemClock()
+	}
 	if opts.Providers == nil {
 		opts.Providers = providers.All()
 	}
 	b := &backend{
+		clock:        opts.Clock,
 		storage:      conf.StorageView,
 		clients:      providers.NewClients(opts.Version),
 		providers:    map[string]*provider{},
 		configWrites: locksutil.CreateLocks(),
 	}
+	b.metrics = newMetrics(b, opts.Version)
 	for _, p := range opts.Providers {
 		spec := p.Spec()
-		b.providers[spec.Name] = &provider{p, spec}
+		b.providers[spec.Name] = &provider{p, spec, b.metrics.ofProvider(spec.Name)}
 	}
+	b.revoker = newRevoker(b)
 	b.cache = tokencache.New(tokencache.Options{Store: &store{b}, Clock: opts.Clock, Flown: b.flown})
 	b.Backend = &framework.Backend{
 		Help:           backendHelp,
@@ -112,13 +121,14 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 			b.pathStatusList(),
 			b.pathProviders(),
 			b.pathProvidersList(),
+			b.pathMetrics(),
 		},
 		PathsSpecial: &logical.Paths{
 			// Prefixes end in a slash; without it they would match that one key.
-			SealWrapStorage: []string{configPrefix, tokenPrefix},
-			LocalStorage:    []string{tokenPrefix},
+			SealWrapStorage: []string{configPrefix, tokenPrefix, framework.WALPrefix},
+			LocalStorage:    []string{tokenPrefix, framework.WALPrefix},
 		},
-		Secrets:      []*framework.Secret{b.secretToken()},
+		Secrets:      []*framework.Secret{b.secretToken(), b.secretOwnToken()},
 		PeriodicFunc: b.periodic,
 		Invalidate:   b.invalidate,
 		Clean:        b.clean,
@@ -132,14 +142,25 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer b.recovered(req, &resp, &err)
 	b.noteMount(req)
+	if b.unstorable(req.Path) {
+		return b.answer(req, &providers.FieldError{Field: "name", Problem: "want one without two dots in a row"})
+	}
 	if len(req.Data) > 0 {
 		if path := b.Route(req.Path); path != nil {
-			if err := checkTypes(path.Fields, req.Data); err != nil {
+			checked := *req
+			if checked.Data, err = checkTypes(path.Fields, req.Data); err != nil {
 				return b.answer(req, err)
 			}
+			req = &checked
 		}
 	}
 	return b.Backend.HandleRequest(ctx, req)
+}
+
+// unstorable reports whether a path has a name that Vault's storage refuses, though
+// [framework.GenericNameRegex] lets it through: one like a..b.
+func (b *backend) unstorable(path string) bool {
+	return strings.Contains(path, "..") && b.Route(path) != nil
 }
 
 // HandleExistenceCheck implements [logical.Backend]. Whether a config exists
@@ -147,16 +168,25 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 // as an error that Vault logs with their values.
 func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checkFound, exists bool, err error) {
 	defer b.recovered(req, new(*logical.Response), &err)
+	if b.unstorable(req.Path) {
+		return false, false, nil // HandleRequest says why
+	}
 	bare := *req
 	bare.Data = nil
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }
 
-// periodic starts the refreshes that are due and returns. Vault calls it about
-// once a minute, holding a lock of its own. An idle mount asks Vault for nothing.
+// periodic starts the refreshes and the revocations that are due and returns.
+// Vault calls it about once a minute, holding a lock of its own. An idle mount
+// asks Vault for nothing.
 func (b *backend) periodic(context.Context, *logical.Request) error {
-	if b.cache.Due() && !b.System().Tainted() && b.mayMint() {
-		b.cache.Tick()
+	refreshes, revocations := b.cache.Due(), b.revoker.waiting.Load()
+	if !refreshes && !revocations || b.System().Tainted() || !b.mayMint() {
+		return nil
+	}
+	b.cache.Tick()
+	if revocations {
+		go b.revoker.drain()
 	}
 	return nil
 }
@@ -182,6 +212,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 // of all its mounts meanwhile.
 func (b *backend) clean(context.Context) {
 	b.cache.Close()
+	b.revoker.close()
 	b.clients.CloseIdle()
 }
 
@@ -203,14 +234,18 @@ func (b *backend) log() hclog.Logger {
 	return b.Logger().With("mount", mount)
 }
 
-// flown logs a mint that ended.
+// flown logs a mint that ended, and has an event sent, which no one waits for.
 func (b *backend) flown(f tokencache.Flight) {
+	go func() {
+		defer b.survived()
+		b.send(context.Background(), flightEvent(f))
+	}()
 	log := b.log().With("config", f.Name, "provider", f.Account.(*account).config.Provider, "took", f.Took.Round(time.Millisecond).String())
 	switch {
 	case f.Failure == nil && f.After > 0:
 		log.Info("minted a token again", "failures_before", f.After)
 	case f.Failure == nil:
-		log.Debug("minted a token", "rotated", f.Rotated)
+		log.Debug("minted a token", "rotated", f.Rotated, "own", f.Own)
 	default:
 		log.Warn("minting a token failed", "kind", f.Failure.Kind.String(), "error", f.Failure.Error(),
 			"failures", f.Failure.Failures, "next_attempt", showTime(f.Failure.Next))

@@ -33,6 +33,8 @@ type config struct {
 	TokenURL    string `json:"token_url,omitempty"`   // "" is the environment's
 	CACert      string `json:"ca_cert,omitempty"`     // "" is the system's roots
 
+	RevocationURL string `json:"revocation_url,omitempty"` // "" leaves tokens to expire
+
 	// Fields holds the provider's own fields, credentials among them, by name:
 	// those that were written.
 	Fields map[string]secret.String `json:"-"`
@@ -46,6 +48,9 @@ type config struct {
 
 	// Leaseless says that reads of the creds make no lease.
 	Leaseless bool `json:"leaseless,omitempty"`
+
+	// Unshared says that each read of the creds mints a token of its own.
+	Unshared bool `json:"unshared,omitempty"`
 }
 
 // seconds is a duration in whole seconds, which is how it is stored and shown.
@@ -116,7 +121,10 @@ func (c *config) settings(spec providers.Spec) providers.Settings {
 		}
 	}
 	return providers.Settings{
-		TokenURL:   c.tokenURL(spec),
+		TokenURL: c.tokenURL(spec),
+
+		RevocationURL: c.RevocationURL,
+
 		DefaultTTL: c.DefaultTTL.duration(),
 		Timeout:    c.RequestTimeout.duration(),
 		Values:     values,
@@ -135,11 +143,14 @@ func (c *config) secretsSet(spec providers.Spec) []string {
 	return set
 }
 
-// identityEqual reports whether c and d have the same credentials and endpoint,
-// so that a token of the one is a token of the other.
+// identityEqual reports whether c and d have the same credentials and endpoints,
+// and share their tokens alike, so that a token of the one is a token of the other.
+// The revocation endpoint counts: it is sent tokens, and whoever names another is
+// not to be sent those that others hold, also of an account without secrets.
 func (c *config) identityEqual(d *config) bool {
 	return c.Provider == d.Provider && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
-		c.CACert == d.CACert && maps.Equal(c.Fields, d.Fields)
+		c.RevocationURL == d.RevocationURL &&
+		c.CACert == d.CACert && c.Unshared == d.Unshared && maps.Equal(c.Fields, d.Fields)
 }
 
 // host returns the host and port that rawURL names, "" if it is none.
@@ -151,8 +162,10 @@ func host(rawURL string) string {
 	return u.Host
 }
 
-// readConfig returns the named config, or nil if there is none.
-func readConfig(ctx context.Context, s logical.Storage, name string) (*config, error) {
+// readConfig returns the named config, or nil if there is none. Its provider is
+// one of those there are. Its error is a [*recordError] if there is one that
+// cannot be used.
+func (b *backend) readConfig(ctx context.Context, s logical.Storage, name string) (*config, error) {
 	entry, err := s.Get(ctx, configPrefix+name)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s%s from storage: %w", configPrefix, name, err)
@@ -161,8 +174,11 @@ func readConfig(ctx context.Context, s logical.Storage, name string) (*config, e
 		return nil, nil
 	}
 	c, err := decodeConfig(entry.Value)
+	if err == nil && b.providers[c.Provider] == nil {
+		err = fmt.Errorf("this plugin has no provider %q", c.Provider)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("the stored %s%s: %w", configPrefix, name, err)
+		return nil, &recordError{key: configPrefix + name, err: err}
 	}
 	return c, nil
 }
@@ -172,6 +188,9 @@ func decodeConfig(stored []byte) (*config, error) {
 	var r configRecord
 	if err := decodeRecord(stored, configVersion, &r); err != nil {
 		return nil, err
+	}
+	if r.Revision == "" || r.Provider == "" {
+		return nil, errDamaged
 	}
 	c := r.config
 	c.Fields = make(map[string]secret.String, len(r.Fields))

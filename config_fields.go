@@ -1,12 +1,15 @@
 package messaging
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
@@ -14,9 +17,10 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// The bytes that a field takes at most, so that no write can fill the memory of
-// the server.
+// The bytes that a field, or the name of a config, takes at most, so that no write
+// can fill the memory of the server.
 const (
+	maxName    = 128
 	maxText    = 1 << 10
 	maxURL     = 2 << 10
 	maxSecret  = 8 << 10
@@ -52,6 +56,8 @@ func configFields() []configField {
 			func(c *config) *string { return &c.TokenURL }, steering, checkURL),
 		textField("ca_cert", "PEM of the CA certificates that vouch for the token endpoint; when set, only they count. The default is the system's.",
 			func(c *config) *string { return &c.CACert }, steering, checkCACert),
+		textField("revocation_url", "Where tokens are ended before their time (RFC 7009): by rotate/<name>, by deleting the config, and, with share=false, by revoking a lease. The default is to let them expire. For sinch-india and oauth2.",
+			func(c *config) *string { return &c.RevocationURL }, steering, checkURL),
 		durationField("request_timeout", "How long one exchange with the provider may take, from dialling to the last byte: 1s to 60s. The default is 10s.",
 			func(c *config) **seconds { return &c.RequestTimeout }, time.Second, maxTimeout),
 		durationField("refresh_window", "How long before its end a token is refreshed, while readers go on getting it. The default is 20% of the token's lifetime; 0 switches early refresh off (for a provider whose new token ends the previous one). At most 90% of the lifetime counts.",
@@ -69,6 +75,14 @@ func configFields() []configField {
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Lease", Value: true}},
 			set:  func(c *config, v any) error { c.Leaseless = v != nil && !v.(bool); return nil },
 			show: func(c *config) any { return !c.Leaseless },
+		},
+		{
+			name: "share",
+			schema: framework.FieldSchema{Type: framework.TypeBool, Default: true,
+				Description:  "Whether all readers of creds/<name> share one token (the default). With false each read mints one of its own, and revoking its lease ends it at the provider if revocation_url is set.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Share", Value: true}},
+			set:  func(c *config, v any) error { c.Unshared = v != nil && !v.(bool); return nil },
+			show: func(c *config) any { return !c.Unshared },
 		},
 	}
 }
@@ -162,7 +176,8 @@ func providerSchema(f providers.Field, of []string) *framework.FieldSchema {
 }
 
 // fieldText returns the text of a decoded value of a provider's own field, in the
-// form that its kind has in [providers.Settings].
+// form that its kind has in [providers.Settings]; "" for what puts it back to its
+// default.
 func fieldText(f providers.Field, value any) (secret.String, error) {
 	var text string
 	switch v := value.(type) {
@@ -179,6 +194,9 @@ func fieldText(f providers.Field, value any) (secret.String, error) {
 	case map[string]string:
 		pairs := url.Values{}
 		for k, p := range v {
+			if strings.ContainsFunc(k+p, unprintable) {
+				return "", errControl
+			}
 			pairs.Set(k, p)
 		}
 		text = pairs.Encode()
@@ -188,17 +206,22 @@ func fieldText(f providers.Field, value any) (secret.String, error) {
 		most = maxSecret
 	}
 	switch {
+	case text == "": // the default
+		return "", nil
 	case len(text) > most:
 		return "", fmt.Errorf("it is too long: want at most %d bytes", most)
 	case strings.ContainsFunc(text, unprintable):
-		return "", fmt.Errorf("it has a control character in it, a line break perhaps: want none")
+		return "", errControl
 	case len(f.Allowed) > 0 && !slices.Contains(f.Allowed, text):
 		return "", fmt.Errorf("want one of %s", strings.Join(f.Allowed, ", "))
 	}
 	return secret.String(text), nil
 }
 
-func unprintable(r rune) bool        { return r < ' ' || r == 0x7f || r == '\uFFFD' }
+// errControl is what a text gets that could change what a terminal shows.
+var errControl = errors.New("it has a control character in it, a line break perhaps: want none")
+
+func unprintable(r rune) bool        { return unicode.IsControl(r) || r == '\uFFFD' }
 func unprintableOrSpace(r rune) bool { return unprintable(r) || r == ' ' }
 
 // checkURL accepts an address that a secret may be sent to.
@@ -207,7 +230,7 @@ func checkURL(text string) error {
 		return fmt.Errorf("it is too long: want at most %d bytes", maxURL)
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || u.Opaque != "" || strings.ContainsFunc(text, unprintableOrSpace) {
+	if err != nil || u.Hostname() == "" || u.Opaque != "" || !validPort(u.Port()) || strings.ContainsFunc(text, unprintableOrSpace) {
 		return fmt.Errorf("want an address such as https://auth.example.com/token")
 	}
 	switch {
@@ -223,6 +246,12 @@ func checkURL(text string) error {
 	return nil
 }
 
+// validPort reports whether port can be one; "" stands for the scheme's.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
+}
+
 // loopback reports whether a host is this machine, by its name alone: RFC 6761
 // §6.3 keeps localhost for that.
 func loopback(host string) bool {
@@ -230,10 +259,14 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// checkCACert bounds the size; making the HTTP client tells the rest.
+// checkCACert bounds the size, and keeps what a terminal would obey from the text
+// around the certificates; making the HTTP client tells the rest.
 func checkCACert(text string) error {
 	if len(text) > maxCACert {
 		return fmt.Errorf("it is too long: want at most %d bytes", maxCACert)
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return unprintable(r) && !strings.ContainsRune("\t\r\n", r) }) {
+		return errors.New("it has a control character in it: want PEM, and text around it")
 	}
 	return nil
 }

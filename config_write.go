@@ -58,6 +58,25 @@ func (b *backend) decodeWrite(data map[string]any, schema map[string]*framework.
 	return in, nil
 }
 
+// patched returns the data of a patch of old as an update would have it: an object
+// is merged into the one that is there, member by member (RFC 7396).
+func (b *backend) patched(old *config, data map[string]any) map[string]any {
+	whole := maps.Clone(data)
+	for _, f := range b.providers[old.Provider].spec.Fields {
+		members, isObject := data[f.Name].(map[string]any)
+		if f.Kind != providers.Pairs || !isObject {
+			continue
+		}
+		merged := map[string]any{}
+		for k, v := range pairs(old.Fields[f.Name].Reveal()) {
+			merged[k] = v
+		}
+		maps.Copy(merged, members)
+		whole[f.Name] = merged
+	}
+	return whole
+}
+
 // verify reports whether the write is to be verified, given whether it changes
 // credentials or endpoint.
 func (in *configInput) verify(changed bool) bool {
@@ -146,6 +165,12 @@ func validate(c *config, p *provider) error {
 	if c.tokenURL(p.spec) == "" {
 		return &providers.FieldError{Field: "token_url", Problem: "is required by " + p.spec.Name}
 	}
+	if _, ok := p.Provider.(providers.Revoker); !ok && c.RevocationURL != "" {
+		return &providers.FieldError{Field: "revocation_url", Problem: p.spec.Name + " cannot end tokens: leave it out"}
+	}
+	if c.Unshared && c.Leaseless {
+		return &providers.FieldError{Field: "lease", Problem: "share=false gives each reader a token of its own, which ends with its lease: want lease=true"}
+	}
 	if v, ok := p.Provider.(providers.Validator); ok {
 		return v.Validate(c.settings(p.spec))
 	}
@@ -212,12 +237,17 @@ func fieldValue(f providers.Field, text string) any {
 	case providers.List:
 		return strings.Fields(text)
 	case providers.Pairs:
-		pairs, _ := url.ParseQuery(text) // as fieldText encoded them
-		shown := map[string]string{}
-		for k := range pairs {
-			shown[k] = pairs.Get(k)
-		}
-		return shown
+		return pairs(text)
 	}
 	return text
+}
+
+// pairs returns the pairs that fieldText encoded.
+func pairs(text string) map[string]string {
+	values, _ := url.ParseQuery(text)
+	decoded := make(map[string]string, len(values))
+	for k := range values {
+		decoded[k] = values.Get(k)
+	}
+	return decoded
 }

@@ -55,11 +55,14 @@ func (b *backend) answer(req *logical.Request, err error) (*logical.Response, er
 	case errors.As(err, &user), errors.As(err, &field):
 		return logical.ErrorResponse(err.Error()), nil
 	case errors.As(err, &panicked):
-		b.logPanic(err)
+		if !errors.As(err, &failure) { // flown has logged that of a flight, once for all its readers
+			b.logPanic(err)
+		}
 		return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
 	case errors.As(err, &failure):
+		wait := max(failure.Next.Sub(b.clock().Wall), 0)
 		text := fmt.Sprintf("%s; the next attempt is at the first read after %s (in %s)", err,
-			failure.Next.UTC().Format(time.RFC3339), time.Until(failure.Next).Round(time.Second))
+			failure.Next.UTC().Format(time.RFC3339), wait.Round(time.Second))
 		return mintFailed(failure.Kind, text)
 	case errors.As(err, &provider):
 		return mintFailed(cacheKind(provider.Kind), err.Error())
@@ -68,7 +71,7 @@ func (b *backend) answer(req *logical.Request, err error) (*logical.Response, er
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return nil, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("%s: the request ended before the answer was there", err))
 	case strings.Contains(err.Error(), logical.ErrReadOnly.Error()):
-		return nil, err // Vault forwards the request to a node that may write
+		return nil, logical.ErrReadOnly // bare: Vault then forwards the request to a node that may write
 	}
 	b.log().Error("request failed", "operation", req.Operation, "path", req.Path, "error", err)
 	return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
@@ -87,9 +90,19 @@ func mintFailed(kind tokencache.Kind, text string) (*logical.Response, error) {
 // with may hold a secret: neither the answer nor the log has it.
 func (b *backend) recovered(req *logical.Request, resp **logical.Response, err *error) {
 	if p := recover(); p != nil {
-		panicked := &tokencache.PanicError{Type: fmt.Sprintf("%T", p), Stack: debug.Stack()}
-		*resp, *err = b.answer(req, panicked)
+		*resp, *err = b.answer(req, newPanicError(p))
 	}
+}
+
+// survived logs a panic of a goroutine that answers no one.
+func (b *backend) survived() {
+	if p := recover(); p != nil {
+		b.logPanic(newPanicError(p))
+	}
+}
+
+func newPanicError(p any) *tokencache.PanicError {
+	return &tokencache.PanicError{Type: fmt.Sprintf("%T", p), Stack: debug.Stack()}
 }
 
 // logPanic logs where err panicked, if it did.

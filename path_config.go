@@ -53,10 +53,10 @@ func (b *backend) pathConfig() *framework.Path {
 		HelpDescription: configDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configuration", ItemType: "Account", Action: "Create"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: b.operation(b.configWrite, with(write, "Write the config of an account.")),
-			logical.UpdateOperation: b.operation(b.configWrite, with(write, "Change fields of the config of an account.")),
-			logical.PatchOperation:  b.operation(b.configPatch, with(write, "Change fields of the config of an account that is there.")),
-			logical.DeleteOperation: b.operation(b.configDelete, with(write, "Delete the config of an account, and its token with it.")),
+			logical.CreateOperation: b.operation(b.announced(eventConfigWrite, b.configWrite), with(write, "Write the config of an account.")),
+			logical.UpdateOperation: b.operation(b.announced(eventConfigWrite, b.configWrite), with(write, "Change fields of the config of an account.")),
+			logical.PatchOperation:  b.operation(b.announced(eventConfigWrite, b.configWrite), with(write, "Change fields of the config of an account that is there.")),
+			logical.DeleteOperation: b.operation(b.announced(eventConfigDelete, b.configDelete), with(write, "Delete the config of an account, and its token with it.")),
 			logical.ReadOperation:   b.operation(b.configRead, framework.PathOperation{Summary: "Read the config of an account, without its secrets."}),
 		},
 	}
@@ -157,14 +157,11 @@ func listConfigs(ctx context.Context, s logical.Storage) ([]string, error) {
 }
 
 func (b *backend) configRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	c, err := readConfig(ctx, req.Storage, nameOf(d))
+	c, err := b.readConfig(ctx, req.Storage, nameOf(d))
 	if err != nil || c == nil {
 		return nil, err
 	}
-	p, err := b.provider(c.Provider)
-	if err != nil {
-		return nil, err
-	}
+	p := b.providers[c.Provider]
 	data := map[string]any{"provider": c.Provider, "secrets_set": c.secretsSet(p.spec)}
 	for _, f := range configFields() {
 		if v := f.show(c); v != nil {
@@ -184,27 +181,28 @@ func (b *backend) configRead(ctx context.Context, req *logical.Request, d *frame
 	return &logical.Response{Data: data}, nil
 }
 
-func (b *backend) configPatch(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := nameOf(d)
-	if exists, err := b.configExists(ctx, req, d); err != nil {
-		return nil, err
-	} else if !exists {
-		return nil, logical.CodedError(http.StatusNotFound, fmt.Sprintf("there is no config %q to patch: write it first", name))
-	}
-	return b.configWrite(ctx, req, d)
-}
-
+// configWrite creates, updates and patches.
 func (b *backend) configWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
+	if len(name) > maxName {
+		return nil, &providers.FieldError{Field: "name", Problem: fmt.Sprintf("it is too long: want at most %d bytes", maxName)}
+	}
 	lock := b.configLock(name)
 	lock.Lock()
 	defer lock.Unlock()
 
-	old, err := readConfig(ctx, req.Storage, name)
+	old, err := b.readConfig(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}
-	w, err := b.decodeWrite(req.Data, d.Schema)
+	data := req.Data
+	if req.Operation == logical.PatchOperation {
+		if old == nil {
+			return nil, logical.CodedError(http.StatusNotFound, fmt.Sprintf("there is no config %q to patch: write it first", name))
+		}
+		data = b.patched(old, data)
+	}
+	w, err := b.decodeWrite(data, d.Schema)
 	if err != nil {
 		return nil, err
 	}
@@ -226,9 +224,17 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request, d *fram
 			return nil, err
 		}
 	}
-	return nil, b.cache.Put(ctx, name, a, minted, func() error {
+	keep := minted
+	if next.Unshared {
+		keep = nil // no reader is to have a token that another reader, or this write, has had
+	}
+	err = b.cache.Put(ctx, name, a, keep, func() error {
 		return writeConfig(ctx, req.Storage, name, next)
 	})
+	if err == nil && minted != nil && keep == nil {
+		b.revoker.settle(newRevocation(a, minted.Token))
+	}
+	return nil, err
 }
 
 // verify mints a token with an account that is not stored yet.
@@ -241,6 +247,7 @@ func (b *backend) verify(ctx context.Context, a *account) (*tokencache.Minted, e
 	if err != nil {
 		return nil, fmt.Errorf("nothing was stored: %w", err)
 	}
+	m.Sent = b.clock().Add(-m.Took)
 	return &m, nil
 }
 
@@ -249,7 +256,14 @@ func (b *backend) configDelete(ctx context.Context, req *logical.Request, d *fra
 	lock := b.configLock(name)
 	lock.Lock()
 	defer lock.Unlock()
-	return nil, b.cache.Delete(name, func() error {
+	var (
+		a     *account
+		token *revocation
+	)
+	err := b.cache.Delete(name, func() (err error) {
+		if a, token, err = b.revoker.stored(ctx, name); err != nil {
+			return err
+		}
 		// The token first: without its config it would lie there for good.
 		for _, key := range []string{tokenPrefix + name, configPrefix + name} {
 			if err := req.Storage.Delete(ctx, key); err != nil {
@@ -258,4 +272,8 @@ func (b *backend) configDelete(ctx context.Context, req *logical.Request, d *fra
 		}
 		return nil
 	})
+	if err != nil || token == nil {
+		return nil, err
+	}
+	return b.revoker.retire(a, *token), nil
 }

@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -53,11 +54,15 @@ func (b *backend) pathCreds() *framework.Path {
 // secretToken is the type of the leases of creds/<name>. There is no renewing.
 func (b *backend) secretToken() *framework.Secret {
 	return &framework.Secret{
-		Type: secretType,
-		Fields: map[string]*framework.FieldSchema{
-			"access_token": {Type: framework.TypeString, Description: "The bearer token.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
-		},
+		Type:   secretType,
+		Fields: tokenFields(),
 		Revoke: b.credsRevoke,
+	}
+}
+
+func tokenFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"access_token": {Type: framework.TypeString, Description: "The bearer token.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
 	}
 }
 
@@ -84,18 +89,24 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framew
 		"provider":     c.Provider,
 		"token_type":   g.Token.Type,
 	}}
-	if c.Leaseless {
+	warn(resp, g, asked)
+	internal := map[string]any{"secret_type": secretType}
+	switch {
+	case c.Unshared:
+		rev := newRevocation(g.Account.(*account), g.Token)
+		if err := ctx.Err(); err != nil { // the reader has gone, and with it the lease that would end the token
+			b.revoker.settle(rev)
+			return nil, err
+		}
+		internal = rev.internalData()
+	case c.Leaseless:
 		resp.Data["ttl"] = int64(max(g.Left-g.MinTTL, 0) / time.Second)
 		resp.Data["rotation_period"] = int64(g.Lifetime / time.Second)
 		resp.Data["last_vault_rotation"] = g.Token.Sent.Wall.UTC().Format(time.RFC3339)
-	} else {
-		ttl := leaseTTL(g.Left)
-		resp.Secret = &logical.Secret{
-			LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl},
-			InternalData: map[string]any{"secret_type": secretType},
-		}
+		return resp, nil
 	}
-	warn(resp, g, asked)
+	ttl := leaseTTL(g.Left)
+	resp.Secret = &logical.Secret{LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl}, InternalData: internal}
 	return resp, nil
 }
 
@@ -134,7 +145,7 @@ func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 
 // credsError says which config a read's error is of.
 func credsError(name string, err error) error {
-	if err == tokencache.ErrNotFound {
+	if errors.Is(err, tokencache.ErrNotFound) {
 		return userError(fmt.Sprintf("there is no config %q: write config/%s first", name, name))
 	}
 	return err

@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -13,7 +14,8 @@ const (
 
 	rotateDescription = `
 Logs in at the provider and puts the new token in the place of the cached one,
-which no reader gets from then on: use it when a token has leaked. It also
+which no reader gets from then on: use it when a token has leaked. Where the
+config has a revocation_url the old token is ended at the provider. It also
 forgets failures, so that the next attempt need not wait, except where the
 provider has said how long to wait. If no new token can be had, the old one goes
 on being served. Rotates within 10 seconds share one login.
@@ -39,15 +41,34 @@ func (b *backend) pathRotate() *framework.Path {
 	}
 }
 
-func (b *backend) rotate(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) rotate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
-	g, err := b.cache.Rotate(ctx, name)
+	c, err := b.readConfig(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if c != nil && c.Unshared {
+		return nil, userError(fmt.Sprintf("config %q has share=false: there is no shared token to replace; revoke the lease of the token instead", name))
+	}
+	// Seen through, though whoever asked for it may go: the old token is to be revoked.
+	g, err := b.cache.Rotate(context.WithoutCancel(ctx), name)
 	if err != nil {
 		return nil, credsError(name, err)
 	}
-	return &logical.Response{Data: map[string]any{
-		"provider":    g.Account.(*account).config.Provider,
+	a := g.Account.(*account)
+	resp := &logical.Response{Data: map[string]any{
+		"provider":    a.config.Provider,
 		"minted_time": g.Token.Sent.Wall.UTC().Format(time.RFC3339),
 		"expire_time": g.Expires.UTC().Format(time.RFC3339),
-	}}, nil
+	}}
+	switch old := g.Replaced; {
+	case old == nil:
+	case old.Access == g.Token.Access: // revoking it would be revoking the new one
+		resp.AddWarning("the provider answered with the same token again, which is served on")
+	default:
+		if warning := b.revoker.settle(newRevocation(a, *old)); warning != "" {
+			resp.AddWarning(warning)
+		}
+	}
+	return resp, nil
 }

@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -15,8 +16,9 @@ const (
 Shows the state of the account's token, without the token, and never asks the
 provider. state is fresh (a token is in hand), refreshing (a mint is under way),
 backing_off (the last mint failed; next_attempt says when another may be made)
-or empty (the next read mints). The counts begin when the account is first read
-after a start of the plugin. The list has the same for each account, as key_info.
+or empty (the next read mints, or takes the token that was stored before the
+plugin was started). The counts begin when the account is first read after a
+start of the plugin. The list has the same for each account, as key_info.
 `
 	statusListSynopsis = "List how the accounts are doing."
 )
@@ -72,7 +74,9 @@ func (b *backend) statusList(ctx context.Context, req *logical.Request, _ *frame
 	info := make(map[string]any, len(names))
 	for _, name := range names {
 		data, err := b.status(ctx, req.Storage, name)
-		if err != nil {
+		if bad := (*recordError)(nil); errors.As(err, &bad) { // the others are shown all the same
+			data = map[string]any{"last_error": err.Error()}
+		} else if err != nil {
 			return nil, err
 		}
 		if data != nil {
@@ -84,18 +88,14 @@ func (b *backend) statusList(ctx context.Context, req *logical.Request, _ *frame
 
 // status returns how the named account is doing; nil if there is none.
 func (b *backend) status(ctx context.Context, s logical.Storage, name string) (map[string]any, error) {
-	c, err := readConfig(ctx, s, name)
+	c, err := b.readConfig(ctx, s, name)
 	if err != nil || c == nil {
-		return nil, err
-	}
-	p, err := b.provider(c.Provider)
-	if err != nil {
 		return nil, err
 	}
 	st, _ := b.cache.Status(name)
 	data := map[string]any{
 		"provider":         c.Provider,
-		"environment":      c.environment(p.spec),
+		"environment":      c.environment(b.providers[c.Provider].spec),
 		"state":            string(st.State),
 		"reads":            st.Reads,
 		"mints":            st.Mints,

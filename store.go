@@ -3,6 +3,7 @@ package messaging
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,7 +39,7 @@ type store struct{ *backend }
 
 // Load implements [tokencache.Store].
 func (s *store) Load(ctx context.Context, name string) (tokencache.Account, *tokencache.Token, error) {
-	c, err := readConfig(ctx, s.storage, name)
+	c, err := s.readConfig(ctx, s.storage, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -46,8 +47,8 @@ func (s *store) Load(ctx context.Context, name string) (tokencache.Account, *tok
 		return nil, nil, tokencache.ErrNotFound
 	}
 	a, err := s.account(name, c)
-	if err != nil {
-		return nil, nil, err
+	if err != nil { // it was good when it was written
+		return nil, nil, &recordError{key: configPrefix + name, err: err}
 	}
 	t, err := s.loadToken(ctx, name, c.Revision)
 	return a, t, err
@@ -88,7 +89,9 @@ func decodeToken(stored []byte) (*tokenRecord, error) {
 	if err := decodeRecord(stored, tokenVersion, &r); err != nil {
 		return nil, err
 	}
-	if r.AccessToken == "" || r.LifetimeMS <= 0 || r.RefreshLifetimeMS < 0 || r.Sent.IsZero() {
+	const most = int64(maxLife / time.Millisecond)
+	if r.AccessToken == "" || r.Sent.IsZero() ||
+		r.LifetimeMS <= 0 || r.LifetimeMS > most || r.RefreshLifetimeMS < 0 || r.RefreshLifetimeMS > most {
 		return nil, errDamaged
 	}
 	return &r, nil
@@ -122,9 +125,20 @@ func (s *store) saveToken(ctx context.Context, name string, r tokenRecord) error
 	return nil
 }
 
+// recordError is a stored record that cannot be used. It unwraps to nothing: that
+// a field of it is bad is not the fault of whoever reads it.
+type recordError struct {
+	key string
+	err error
+}
+
+func (e *recordError) Error() string {
+	return fmt.Sprintf("the stored %s cannot be used: %s", e.key, e.err)
+}
+
 // errDamaged is what a stored record gets that cannot be read. What
 // encoding/json says instead would quote the record.
-var errDamaged = fmt.Errorf("it is damaged")
+var errDamaged = errors.New("it is damaged")
 
 // decodeRecord reads a stored record into one of our own form. One of a newer
 // version than ours is refused by that name, and not misread.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
 // stateMemory is how long the replication state of the node is remembered. A
@@ -19,28 +21,28 @@ const stateMemory = time.Second
 // read a quarter of its speed.
 type systemView struct {
 	logical.SystemView
-	now   func() time.Time
+	clock tokencache.Clock
 	state atomic.Pointer[replicationState]
 }
 
 type replicationState struct {
 	consts.ReplicationState
-	asked time.Time
+	asked tokencache.Instant
 }
 
 // remembering returns v with a memory, or nil if there is no v: the registration
 // of a plugin sets it up without one.
-func remembering(v logical.SystemView, now func() time.Time) logical.SystemView {
+func remembering(v logical.SystemView, clock tokencache.Clock) logical.SystemView {
 	if v == nil {
 		return nil
 	}
-	return &systemView{SystemView: v, now: now}
+	return &systemView{SystemView: v, clock: clock}
 }
 
 // ReplicationState implements [logical.SystemView].
 func (v *systemView) ReplicationState() consts.ReplicationState {
-	now := v.now()
-	if s := v.state.Load(); s != nil && now.Sub(s.asked).Abs() < stateMemory {
+	now := v.clock()
+	if s := v.state.Load(); s != nil && now.Since(s.asked) < stateMemory {
 		return s.ReplicationState
 	}
 	s := &replicationState{ReplicationState: v.SystemView.ReplicationState(), asked: now}

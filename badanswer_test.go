@@ -1,0 +1,111 @@
+package messaging
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// badAnswers are answers of providers that no token can be had from, and what
+// users get of them: "%" stands for the address of the token endpoint.
+var badAnswers = []struct {
+	base   func(*mount) fields
+	knobs  string // of the simulator
+	status int
+	text   string
+}{
+	// What stands in front of a provider.
+	{sinchAt, `{"faults":[{"kind":"status","status":429}]}`, 502, "rate-limited: % answered 429 Too Many Requests"},
+	{sinchAt, `{"faults":[{"kind":"status","status":429,"retry_after":"7"}]}`, 502, "rate-limited: % answered 429 Too Many Requests, asking to wait 7s"},
+	{sinchAt, `{"faults":[{"kind":"status","status":429,"retry_after":"86400"}]}`, 502, "rate-limited: % answered 429 Too Many Requests, asking to wait 15m0s"},
+	{sinchAt, `{"faults":[{"kind":"status","status":429,"retry_after":"soon"}]}`, 502, "rate-limited: % answered 429 Too Many Requests"},
+	{sinchAt, `{"faults":[{"kind":"status","status":500}]}`, 502, "unavailable: % answered 500 Internal Server Error"},
+	{sinchAt, `{"faults":[{"kind":"status","status":502}]}`, 502, "unavailable: % answered 502 Bad Gateway"},
+	{sinchAt, `{"faults":[{"kind":"status","status":503,"retry_after":"30"}]}`, 502, "unavailable: % answered 503 Service Unavailable, asking to wait 30s"},
+	{sinchAt, `{"faults":[{"kind":"status","status":504}]}`, 502, "unavailable: % answered 504 Gateway Timeout"},
+	{sinchAt, `{"faults":[{"kind":"status","status":401}]}`, 400, "credentials refused: % answered 401 Unauthorized"},
+	{sinchAt, `{"faults":[{"kind":"status","status":403}]}`, 400, "credentials refused: % answered 403 Forbidden"},
+	{sinchAt, `{"faults":[{"kind":"status","status":404}]}`, 502, "malformed answer: % answered 404 Not Found: there is nothing at this address; token_url is probably wrong"},
+	{sinchAt, `{"faults":[{"kind":"status","status":405}]}`, 502, "malformed answer: % answered 405 Method Not Allowed: this address does not take a POST; token_url is probably wrong"},
+	{sinchAt, `{"faults":[{"kind":"status","status":200}]}`, 502, "malformed answer: % answered 200 OK: it is a page of HTML, not JSON"},
+	{sinchAt, `{"faults":[{"kind":"redirect"}]}`, 502, "malformed answer: % answered 302 Found: a redirect, which is not followed; token_url must be the address it leads to"},
+	{sinchAt, `{"faults":[{"kind":"close-before"}]}`, 502, "unavailable: %: the connection was closed before the answer was complete"},
+
+	// Refusals, in the provider's own words.
+	{sinchAt, `{"faults":[{"kind":"refuse"}]}`, 400, `credentials refused: % answered 401 Unauthorized: invalid_grant "Invalid user credentials"`},
+	{sinchAt, `{"faults":[{"kind":"account-disabled"}]}`, 400, `credentials refused: % answered 400 Bad Request: invalid_grant "Account disabled"`},
+	{sinchAt, `{"faults":[{"kind":"account-not-set-up"}]}`, 400, `credentials refused: % answered 400 Bad Request: invalid_grant "Account is not fully set up"`},
+	{sinchAt, `{"faults":[{"kind":"invalid-client"}]}`, 400, `credentials refused: % answered 401 Unauthorized: invalid_client "Invalid client or Invalid client credentials"`},
+	{sinchAt, `{"faults":[{"kind":"unauthorized-client"}]}`, 400, `credentials refused: % answered 400 Bad Request: unauthorized_client "Client not allowed for this grant"`},
+	{sinchAt, `{"faults":[{"kind":"refuse","description":"no\r\nX: y\u001b[31m <b>"}]}`, 400, `credentials refused: % answered 401 Unauthorized: invalid_grant "no X: y[31m <b>"`},
+	{sinchAt, `{"faults":[{"kind":"refuse","description":"why "}],"echo_secrets":["raw","url"]}`, 400, `credentials refused: % answered 401 Unauthorized: invalid_grant "why [redacted] [redacted]"`},
+	{waAt, `{"faults":[{"kind":"refuse"}]}`, 400, `credentials refused: % answered 200 OK: "Authentication failed: invalid credentials or the account has been deactivated"`},
+	{rcsAt, `{"faults":[{"kind":"refuse"}]}`, 400, `credentials refused: % answered 200 OK: 1003 "Authentication failed: invalid credentials or the account has been deactivated"`},
+	{smsAt, `{"faults":[{"kind":"refuse"}]}`, 400, `credentials refused: % answered 200 OK: 1 "Authentication failed"`},
+	{rcsAt, `{"faults":[{"kind":"refuse"}],"failure_status":401}`, 400, `credentials refused: % answered 401 Unauthorized: 1003 "Authentication failed: invalid credentials or the account has been deactivated"`},
+
+	// Nonsense.
+	{sinchAt, `{"faults":[{"kind":"not-json"}]}`, 502, "malformed answer: % answered 200 OK: it is not a JSON object"},
+	{sinchAt, `{"faults":[{"kind":"truncated"}]}`, 502, "malformed answer: % answered 200 OK: it is not a JSON object"},
+	{sinchAt, `{"faults":[{"kind":"empty"}]}`, 502, "malformed answer: % answered 200 OK: it is empty"},
+	{sinchAt, `{"faults":[{"kind":"oversized"}]}`, 502, "malformed answer: % answered 200 OK: over 64 KiB"},
+	{sinchAt, `{"faults":[{"kind":"close-mid-body"}]}`, 502, "unavailable: % answered 200 OK: the connection was closed before the answer was complete"},
+	{sinchAt, `{"faults":[{"kind":"no-token"}]}`, 502, "malformed answer: % answered 200 OK: there is no token in it"},
+	{sinchAt, `{"faults":[{"kind":"token-empty"}]}`, 502, "malformed answer: % answered 200 OK: there is no token in it"},
+	{sinchAt, `{"faults":[{"kind":"token-wrong-type"}]}`, 502, "malformed answer: % answered 200 OK: there is no token in it"},
+	{sinchAt, `{"faults":[{"kind":"token-control"}]}`, 502, "malformed answer: % answered 200 OK: its token has bytes that do not belong in a header"},
+	{sinchAt, `{"faults":[{"kind":"expiry-negative"}]}`, 502, "malformed answer: % answered 200 OK: its expires_in gives a lifetime that is over already"},
+	{sinchAt, `{"faults":[{"kind":"expiry-past"}]}`, 502, "malformed answer: % answered 200 OK: its expires_in gives a lifetime that is over already"},
+	{sinchAt, `{"faults":[{"kind":"expiry-huge"}]}`, 502, "malformed answer: % answered 200 OK: its expires_in gives a lifetime of more than 10 years; is it in milliseconds?"},
+	{sinchAt, `{"faults":[{"kind":"expiry-wrong-type"}]}`, 502, "malformed answer: % answered 200 OK: its expires_in is not a number"},
+	{oauth2At, `{"expiry_format":"absent"}`, 502, "malformed answer: % answered 200 OK: it has no expires_in, so default_ttl must be set"},
+	{waAt, `{"faults":[{"kind":"expiry-past"}]}`, 502, "malformed answer: % answered 200 OK: its expiry gives a lifetime that is over already"},
+	{waAt, `{"faults":[{"kind":"expiry-negative"}]}`, 502, "malformed answer: % answered 200 OK: its expiry gives a lifetime that is over already"},
+	{rcsAt, `{"faults":[{"kind":"expiry-huge"}]}`, 502, "malformed answer: % answered 200 OK: its expiry gives a lifetime of more than 10 years; is it in milliseconds?"},
+	{smsAt, `{"faults":[{"kind":"expiry-wrong-type"}]}`, 502, "malformed answer: % answered 200 OK: its expiry is not a number"},
+	{smsAt, `{"faults":[{"kind":"token-control"}]}`, 502, "malformed answer: % answered 200 OK: its token has bytes that do not belong in a header"},
+	{rcsAt, `{"expiry_format":"absent"}`, 502, "malformed answer: % answered 200 OK: it has no expiry, so default_ttl must be set"},
+	{conversationAt, `{"faults":[{"kind":"no-token"}]}`, 502, "malformed answer: % answered 200 OK: there is no token in it"},
+}
+
+func waAt(m *mount) fields           { return m.enablex("whatsapp", nil) }
+func smsAt(m *mount) fields          { return m.enablex("sms", nil) }
+func conversationAt(m *mount) fields { return m.conversation(nil) }
+
+// A bad answer refuses a config write and stores nothing; a read of creds without
+// a token fails with it, and says when the next attempt is; and once the provider
+// is well again, so is the account.
+func TestBadAnswers(t *testing.T) {
+	for _, test := range badAnswers {
+		m := newMount(t)
+		m.set(test.knobs)
+		data := test.base(m)
+		endpoint, err := url.Parse(data["token_url"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Replace(test.text, "%", endpoint.Host+endpoint.Path, 1)
+		if a := m.write("config/a", data); a.status != test.status || a.text != `nothing was stored: config "a": `+text {
+			t.Errorf("%s: the write: %d %q, want %q", test.knobs, a.status, a.text, text)
+		}
+		if keys := m.storage.keys(); len(keys) > 0 {
+			t.Errorf("%s: stored: %v", test.knobs, keys)
+		}
+		m.write("config/a", also(maps.Clone(data), fields{"verify_connection": false})).want(t, http.StatusNoContent)
+		a := m.read("creds/a")
+		if got, _, next := strings.Cut(a.text, "; the next attempt is at the first read after 2026-11-22T08:"); a.status != test.status || got != `config "a": `+text || !next {
+			t.Errorf("%s: the read: %d %q, want %q", test.knobs, a.status, a.text, text)
+		}
+		for name := range m.storage.snapshot() {
+			if name != "config/a" {
+				t.Errorf("%s: stored %s", test.knobs, name)
+			}
+		}
+		m.sim.Reset()
+		m.clock.advance(15 * time.Minute)
+		m.token("a")
+	}
+}

@@ -1,0 +1,125 @@
+package messaging
+
+import (
+	"maps"
+	"net/http"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/simulator"
+)
+
+// newCA returns the PEM of a CA certificate.
+func newCA(t *testing.T) string {
+	t.Helper()
+	ca, _, err := simulator.NewCertificate(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(ca)
+}
+
+// Whoever may edit the endpoint must not get a secret sent there that they do not
+// know. Each change is refused without the secrets, by update and by patch, with
+// verify_connection or without, and goes through with them.
+func TestGuard(t *testing.T) {
+	ca, otherCA := newCA(t), newCA(t)
+	for name, test := range map[string]struct {
+		config  func(*mount) fields
+		change  fields
+		field   string
+		secrets fields // what the change must carry; none: it is not guarded
+	}{
+		"token_url":         {sinchAt, fields{"token_url": "https://evil.example/token"}, "token_url", fields{"password": "correct-horse"}},
+		"token_url's path":  {sinchAt, fields{"token_url": "http://127.0.0.1:1/other"}, "token_url", fields{"password": "correct-horse"}},
+		"token_url removed": {sinchAt, fields{"token_url": nil}, "token_url", fields{"password": "correct-horse"}},
+		"environment":       {sinchAt, fields{"environment": "uat"}, "environment", fields{"password": "correct-horse"}},
+		"ca_cert":           {sinchAt, fields{"ca_cert": ca}, "ca_cert", fields{"password": "correct-horse"}},
+		"ca_cert changed":   {sinchAt, fields{"ca_cert": otherCA}, "ca_cert", fields{"password": "correct-horse"}},
+		"ca_cert removed":   {sinchAt, fields{"ca_cert": ""}, "ca_cert", fields{"password": "correct-horse"}},
+		"auth_style":        {oauth2At, fields{"auth_style": "body"}, "auth_style", fields{"client_secret": "generic-secret", "password": "wonderland"}},
+		"all but one":       {oauth2At, fields{"auth_style": "body", "client_secret": "generic-secret"}, "auth_style", fields{"password": "wonderland"}},
+		"empty secret":      {sinchAt, fields{"token_url": "https://evil.example/token", "password": ""}, "password", fields{"password": "correct-horse"}},
+
+		"the same again":     {sinchAt, fields{"environment": "production"}, "", nil},
+		"the default style":  {oauth2At, fields{"auth_style": "header"}, "", nil},
+		"username":           {sinchAt, fields{"username": "eve"}, "", nil},
+		"lifetimes":          {sinchAt, fields{"min_ttl": 5, "request_timeout": 5}, "", nil},
+		"without its secret": {sinchAt, fields{"password": "hunter2-new"}, "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMount(t)
+			config := also(test.config(m), fields{"verify_connection": false})
+			if name == "ca_cert changed" || name == "ca_cert removed" {
+				config["ca_cert"] = ca
+			}
+			m.write("config/a", config).want(t, http.StatusNoContent)
+			before := m.storage.snapshot()
+			change := func(how func(string, fields) answer, verify any, status int) {
+				t.Helper()
+				data := also(maps.Clone(test.change), fields{"verify_connection": verify})
+				a := how("config/a", data)
+				a.want(t, status)
+				if status == http.StatusBadRequest {
+					a.want(t, status, test.field+": ")
+					if !maps.Equal(before, m.storage.snapshot()) {
+						t.Error("stored something")
+					}
+				}
+			}
+			if test.secrets == nil {
+				change(m.write, false, http.StatusNoContent)
+				change(m.patch, false, http.StatusNoContent)
+				return
+			}
+			for _, verify := range []any{false, true, nil} {
+				change(m.write, verify, http.StatusBadRequest)
+				change(m.patch, verify, http.StatusBadRequest)
+			}
+			maps.Copy(test.change, test.secrets)
+			change(m.patch, false, http.StatusNoContent)
+		})
+	}
+}
+
+func sinchAt(m *mount) fields { return m.sinch(nil) }
+
+func oauth2At(m *mount) fields {
+	return m.oauth2(fields{"grant_type": "password", "username": "alice", "password": "wonderland"})
+}
+
+func TestGuardSays(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m.write("config/a", fields{"token_url": "https://evil.example/"}).want(t, http.StatusBadRequest,
+		"token_url: changing it changes where or how password is sent: write password again in the same request")
+}
+
+// Deleting a config and writing it again begins with nothing.
+func TestGuardDeleteAndWriteAgain(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m.delete("config/a").want(t, http.StatusNoContent)
+	m.write("config/a", fields{"provider": "sinch-india", "username": "acme", "token_url": "https://evil.example/"}).
+		want(t, http.StatusBadRequest, "password: is required by sinch-india")
+}
+
+// A public client has no secret to guard.
+func TestGuardWithoutSecrets(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", fields{"provider": "oauth2", "client_id": "public-client", "token_url": m.url + "/generic/token", "verify_connection": false}).want(t, http.StatusNoContent)
+	m.write("config/a", fields{"token_url": "https://other.example/token", "verify_connection": false}).want(t, http.StatusNoContent)
+}
+
+// What a new endpoint is sent is the secret that the write carries, and nothing
+// of the old session.
+func TestGuardNewEndpointGetsNoRefreshToken(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m.token("a")
+	m.write("config/a", fields{"token_url": m.url + "/auth/realms/ipmessaging/protocol/openid-connect/token", "password": "correct-horse", "verify_connection": false}).want(t, http.StatusNoContent)
+	m.token("a")
+	if got := m.sim.State().Total; got.RefreshesFailed+got.RefreshesSucceeded != 0 || got.LoginsSucceeded != 2 {
+		t.Errorf("%+v", got)
+	}
+}

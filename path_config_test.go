@@ -1,0 +1,235 @@
+package messaging
+
+import (
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestConfigRead(t *testing.T) {
+	m := newMount(t)
+	for _, test := range []struct {
+		write, want fields
+	}{
+		{
+			m.sinch(nil),
+			fields{"provider": "sinch-india", "environment": "production", "username": "acme", "secrets_set": []string{"password"}},
+		}, {
+			m.sinch(fields{"environment": "uat", "request_timeout": "5s", "refresh_window": 0, "min_ttl": "1m", "max_ttl": "0", "default_ttl": 3600, "lease": false}),
+			fields{"provider": "sinch-india", "environment": "uat", "username": "acme", "secrets_set": []string{"password"},
+				"request_timeout": int64(5), "refresh_window": int64(0), "min_ttl": int64(60), "max_ttl": int64(0), "default_ttl": int64(3600), "lease": false},
+		}, {
+			m.enablex("rcs", nil),
+			fields{"provider": "enablex-rcs", "app_id": "5f0c0ffee0ddba11acce55ed", "secrets_set": []string{"app_key"}},
+		}, {
+			m.conversation(nil),
+			fields{"provider": "sinch-conversation", "client_id": "conversation-key", "secrets_set": []string{"client_secret"}},
+		}, {
+			m.oauth2(fields{"scopes": "read,write", "token_params": fields{"audience": "https://api.example.com", "n": 1}}),
+			fields{"provider": "oauth2", "client_id": "generic-client", "secrets_set": []string{"client_secret"},
+				"auth_style": "header", "grant_type": "client_credentials", "scopes": []string{"read", "write"},
+				"token_params": map[string]string{"audience": "https://api.example.com", "n": "1"}},
+		}, {
+			m.oauth2(fields{"grant_type": "password", "username": "alice", "password": "wonderland", "auth_style": "body"}),
+			fields{"provider": "oauth2", "client_id": "generic-client", "username": "alice", "secrets_set": []string{"client_secret", "password"},
+				"auth_style": "body", "grant_type": "password"},
+		},
+	} {
+		test.want["token_url"] = test.write["token_url"]
+		for _, name := range []string{"lease", "share"} {
+			if test.want[name] == nil {
+				test.want[name] = true
+			}
+		}
+		m.write("config/a", test.write).want(t, http.StatusNoContent)
+		if a := m.read("config/a"); !reflect.DeepEqual(a.data, test.want) {
+			t.Errorf("read\n%v, want\n%v", a.data, test.want)
+		}
+		m.delete("config/a").want(t, http.StatusNoContent)
+	}
+}
+
+func TestConfigReadShowsDefaultEndpoint(t *testing.T) {
+	m := newMount(t)
+	data := m.sinch(fields{"verify_connection": false, "environment": "uat"})
+	delete(data, "token_url")
+	m.write("config/a", data).want(t, http.StatusNoContent)
+	if got := m.read("config/a").data["token_url"]; got != "https://apiuat.aclwhatsapp.com/auth/realms/ipmessaging/protocol/openid-connect/token" {
+		t.Errorf("token_url is %v", got)
+	}
+}
+
+func TestConfigUpdateMerges(t *testing.T) {
+	for _, write := range []string{"update", "patch"} {
+		t.Run(write, func(t *testing.T) {
+			m := newMount(t)
+			m.write("config/a", m.oauth2(fields{"scopes": "a,b", "lease": false, "min_ttl": 7, "token_params": fields{"x": "1"}})).want(t, http.StatusNoContent)
+			change := m.write
+			if write == "patch" {
+				change = m.patch
+			}
+			want := m.read("config/a").data
+			for _, data := range []fields{{"max_ttl": "10m"}, {"scopes": []string{"c"}}, {"min_ttl": "0s"}, {"lease": true}, {}} {
+				change("config/a", data).want(t, http.StatusNoContent)
+				for name, v := range map[string]any{"max_ttl": int64(600), "scopes": []string{"c"}, "min_ttl": int64(0), "lease": true} {
+					if _, ok := data[name]; ok {
+						want[name] = v
+					}
+				}
+				if got := m.read("config/a").data; !reflect.DeepEqual(got, want) {
+					t.Errorf("after %v: %v, want %v", data, got, want)
+				}
+			}
+			if m.token("a") == "" {
+				t.Error("no token")
+			}
+		})
+	}
+}
+
+// What is null or empty goes back to its default; what was never there stays away.
+func TestConfigNullAndEmpty(t *testing.T) {
+	set := fields{
+		"request_timeout": 5, "refresh_window": 6, "min_ttl": 7, "max_ttl": 800, "default_ttl": 900, "lease": false,
+		"scopes": "x", "token_params": fields{"p": "q"}, "auth_style": "body", "grant_type": "client_credentials",
+	}
+	for _, write := range []string{"update", "patch"} {
+		for _, name := range slices.Sorted(maps.Keys(set)) {
+			for _, empty := range []any{nil, ""} {
+				m := newMount(t)
+				m.write("config/a", m.oauth2(fields{"verify_connection": false})).want(t, http.StatusNoContent)
+				base := m.read("config/a").data
+				change := m.write
+				if write == "patch" {
+					change = m.patch
+				}
+				secret := fields{"client_secret": "generic-secret", "verify_connection": false}
+				change("config/a", also(fields{name: set[name]}, secret)).want(t, http.StatusNoContent)
+				if name != "grant_type" && reflect.DeepEqual(m.read("config/a").data, base) {
+					t.Errorf("%s: nothing was set", name)
+				}
+				change("config/a", also(fields{name: empty}, secret)).want(t, http.StatusNoContent)
+				if got := m.read("config/a").data; !reflect.DeepEqual(got, base) {
+					t.Errorf("%s of %s=%#v: %v, want %v", write, name, empty, got, base)
+				}
+			}
+		}
+	}
+}
+
+func TestConfigNullOfOptionalSecret(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.oauth2(fields{"grant_type": "password", "username": "alice", "password": "wonderland", "client_id": "generic-client"})).want(t, http.StatusNoContent)
+	m.patch("config/a", fields{"client_secret": nil, "client_id": "public-client"}).want(t, http.StatusNoContent)
+	if got := m.read("config/a").data["secrets_set"]; !reflect.DeepEqual(got, []string{"password"}) {
+		t.Errorf("secrets_set is %v", got)
+	}
+}
+
+func TestConfigRequiredFieldsStay(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m.write("config/b", m.oauth2(nil)).want(t, http.StatusNoContent)
+	before := m.storage.snapshot()
+	for path, names := range map[string][]string{"config/a": {"provider", "username", "password"}, "config/b": {"client_id", "token_url"}} {
+		for _, name := range names {
+			for _, empty := range []any{nil, ""} {
+				m.write(path, fields{name: empty}).want(t, http.StatusBadRequest, name+": is required")
+				m.patch(path, fields{name: empty}).want(t, http.StatusBadRequest, name+": is required")
+			}
+		}
+	}
+	// "\n" is what a file has that is empty but for its line break.
+	m.write("config/a", fields{"password": "\n"}).want(t, http.StatusBadRequest, "password: is required by sinch-india")
+	if !maps.Equal(before, m.storage.snapshot()) {
+		t.Error("a refused write changed what is stored")
+	}
+}
+
+func TestConfigPatch(t *testing.T) {
+	m := newMount(t)
+	m.patch("config/a", m.sinch(nil)).want(t, http.StatusNotFound, `there is no config "a" to patch: write it first`)
+	if keys := m.storage.keys(); len(keys) > 0 {
+		t.Errorf("stored: %v", keys)
+	}
+	m.write("config/a", m.oauth2(fields{"token_params": fields{"a": "1", "b": "2"}})).want(t, http.StatusNoContent)
+
+	// RFC 7396 merges objects member by member; an update puts one in the other's place.
+	for _, step := range []struct {
+		op   string
+		data any
+		want map[string]string
+	}{
+		{"patch", fields{"b": "3", "c": 4}, map[string]string{"a": "1", "b": "3", "c": "4"}},
+		{"patch", fields{"a": nil, "b": nil}, map[string]string{"c": "4"}},
+		{"patch", fields{}, map[string]string{"c": "4"}},
+		{"patch", "d=5", map[string]string{"d": "5"}},
+		{"update", fields{"e": 6, "f": nil}, map[string]string{"e": "6"}},
+		{"update", []string{"g=7", "h=8=9"}, map[string]string{"g": "7", "h": "8=9"}},
+		{"patch", fields{"g": nil, "h": nil}, nil},
+	} {
+		change := m.write
+		if step.op == "patch" {
+			change = m.patch
+		}
+		change("config/a", fields{"token_params": step.data}).want(t, http.StatusNoContent)
+		got, _ := m.read("config/a").data["token_params"].(map[string]string)
+		if !maps.Equal(got, step.want) {
+			t.Errorf("after a %s with %v: %v, want %v", step.op, step.data, got, step.want)
+		}
+	}
+}
+
+func TestConfigProviderIsFixed(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m.write("config/a", fields{"provider": "sinch-india"}).want(t, http.StatusNoContent)
+	m.write("config/a", m.enablex("rcs", nil)).want(t, http.StatusBadRequest, "provider: is sinch-india and stays so; to change it, delete the config and write it again")
+	m.delete("config/a").want(t, http.StatusNoContent)
+	m.write("config/a", m.enablex("rcs", nil)).want(t, http.StatusNoContent)
+}
+
+func TestConfigListAndDelete(t *testing.T) {
+	m := newMount(t)
+	m.list("config/").want(t, http.StatusNotFound)
+	m.read("config/a").want(t, http.StatusNotFound)
+	m.delete("config/a").want(t, http.StatusNoContent)
+	for _, name := range []string{"b", "a", "a.b-c_d9"} {
+		m.write("config/"+name, m.sinch(nil)).want(t, http.StatusNoContent)
+	}
+	a := m.list("config/")
+	if keys := a.data["keys"].([]string); !slices.Equal(slices.Sorted(slices.Values(keys)), []string{"a", "a.b-c_d9", "b"}) {
+		t.Errorf("listed %v", keys)
+	}
+	m.delete("config/a").want(t, http.StatusNoContent)
+	m.read("config/a").want(t, http.StatusNotFound)
+	m.read("creds/a").want(t, http.StatusBadRequest, `there is no config "a"`)
+	for _, key := range m.storage.keys() {
+		if strings.HasSuffix(key, "/a") {
+			t.Errorf("%s is still stored", key)
+		}
+	}
+	if m.token("b") == "" {
+		t.Error("b was deleted too")
+	}
+}
+
+// A secret that was given as field=@file ends in a line break.
+func TestConfigSecretFromFile(t *testing.T) {
+	for _, end := range []string{"\n", "\r\n"} {
+		m := newMount(t)
+		m.write("config/a", m.sinch(fields{"password": "correct-horse" + end})).want(t, http.StatusNoContent)
+		m.token("a")
+	}
+}
+
+func TestConfigTextFromNumber(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.sinch(fields{"username": 20261122, "verify_connection": false})).want(t, http.StatusNoContent)
+	if got := m.read("config/a").data["username"]; got != "20261122" {
+		t.Errorf("username is %v", got)
+	}
+}

@@ -1,0 +1,317 @@
+package messaging
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"vault-plugin-secrets-messaging/internal/tokencache"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// exposition is what a scrape brings, by series as they are written.
+type exposition map[string]float64
+
+// scrape reads metrics as Prometheus does, and checks their form.
+func (m *mount) scrape() exposition {
+	m.t.Helper()
+	a := m.read("metrics")
+	a.want(m.t, http.StatusOK)
+	body, ok := a.data[logical.HTTPRawBody].([]byte)
+	if !ok || a.data[logical.HTTPStatusCode] != http.StatusOK {
+		m.t.Fatalf("not a raw answer: %v", a.data)
+	}
+	if got := a.data[logical.HTTPContentType]; got != "text/plain; version=0.0.4; charset=utf-8" {
+		m.t.Errorf("content type %q", got)
+	}
+	m.noSecret("metrics", string(body), true)
+	if len(body) < 64<<10 { // the time that it takes grows with the square of the series
+		problems, err := promlint.New(bytes.NewReader(body)).Lint()
+		if err != nil || len(problems) > 0 {
+			m.t.Errorf("lint: %v %v", problems, err)
+		}
+	}
+	series := exposition{}
+	for line := range strings.Lines(string(body)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, text, _ := strings.Cut(line, "} ")
+		if _, labelled := strings.CutSuffix(line, "}"); strings.Contains(name, "{") && !labelled {
+			name += "}"
+		} else {
+			name, text, _ = strings.Cut(line, " ")
+		}
+		value, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			m.t.Fatalf("%q: %v", line, err)
+		}
+		series[name] = value
+	}
+	return series
+}
+
+// want fails the test unless there are these series, with these values.
+func (e exposition) want(t testing.TB, series map[string]float64) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(series)) {
+		got, ok := e[metricsNamespace+"_"+name]
+		exact := 0.0
+		if strings.Contains(name, "_timestamp_") {
+			exact = 20 // the simulator is asked for tokens in real time
+		}
+		if !ok || math.Abs(got-series[name]) > exact {
+			t.Errorf("%s is %v (there: %t), want %v", name, got, ok, series[name])
+		}
+	}
+}
+
+// of returns the series of a config, with the labels that are not the same for all.
+func of(config, provider string, series map[string]float64) map[string]float64 {
+	all := map[string]float64{}
+	for name, value := range series {
+		name, more, _ := strings.Cut(name, " ")
+		if more != "" {
+			more = "," + more
+		}
+		all[fmt.Sprintf("%s{config=%q%s}", name, config, labels(provider, more))] = value
+	}
+	return all
+}
+
+// labels returns the labels from provider on, in the order in which they are written: by name.
+func labels(provider, more string) string {
+	all := strings.Split(fmt.Sprintf("provider=%q%s", provider, more), ",")
+	slices.Sort(all)
+	return "," + strings.Join(all, ",")
+}
+
+func TestMetrics(t *testing.T) {
+	m := newMount(t)
+	m.scrape().want(t, map[string]float64{
+		`accounts{provider="sinch-india"}`:                                    0,
+		`mint_duration_seconds_count{provider="sinch-india"}`:                 0,
+		`mints_in_progress{provider="enablex-rcs"}`:                           0,
+		`configs_left_out`:                                                    0,
+		`build_info{go_version="` + runtime.Version() + `",version="v1.2.3"}`: 1,
+	})
+
+	now := float64(m.clock.wall().Unix())
+	m.write("config/sinch", m.sinch(nil)).want(t, http.StatusNoContent)
+	m.token("sinch")
+	m.token("sinch")
+	m.write("config/rcs", m.enablex("rcs", fields{"verify_connection": false})).want(t, http.StatusNoContent)
+	m.token("rcs")
+	e := m.scrape()
+	e.want(t, of("sinch", "sinch-india", map[string]float64{
+		`reads_total served="fresh"`:                   2,
+		`reads_total served="stale"`:                   0,
+		`reads_total served="waited"`:                  0,
+		`reads_total served="failed"`:                  0,
+		`mints_total kind="",outcome="success"`:        1,
+		`mints_total kind="refused",outcome="failure"`: 0,
+		`token_minted_timestamp_seconds`:               now,
+		`token_expiry_timestamp_seconds`:               now + 3600,
+		`consecutive_failures kind="unavailable"`:      0,
+		`backing_off`: 0,
+	}))
+	e.want(t, of("rcs", "enablex-rcs", map[string]float64{`reads_total served="waited"`: 1}))
+	e.want(t, map[string]float64{
+		`accounts{provider="sinch-india"}`:                             1,
+		`accounts_failing{provider="sinch-india"}`:                     0,
+		`mint_duration_seconds_count{provider="sinch-india"}`:          1,
+		`mint_duration_seconds_bucket{provider="enablex-rcs",le="60"}`: 1,
+	})
+}
+
+func TestMetricsOfFailures(t *testing.T) {
+	kinds := map[string]string{
+		"refused":      `{"kind": "refuse"}`,
+		"rate_limited": `{"kind": "status", "status": 429, "retry_after": "60"}`,
+		"unavailable":  `{"kind": "status", "status": 503}`,
+		"malformed":    `{"kind": "not-json"}`,
+	}
+	for kind, fault := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			m := newMount(t)
+			m.write("config/sinch", m.sinch(nil)).want(t, http.StatusNoContent)
+			m.set(`{"faults": [` + fault + `, {"kind": "refuse", "on": "refresh_token"}]}`)
+			m.clock.advance(2 * time.Hour)
+			m.read("creds/sinch")
+			m.read("creds/sinch") // backs off
+			e := m.scrape()
+			want := map[string]float64{
+				`reads_total served="failed"`:           2,
+				`mints_total kind="",outcome="success"`: 1,
+				`backing_off`:                           1,
+			}
+			for k := range kinds {
+				n := 0.0
+				if k == kind {
+					n = 1
+				}
+				want[`mints_total kind="`+k+`",outcome="failure"`] = n
+				want[`consecutive_failures kind="`+k+`"`] = n
+			}
+			e.want(t, of("sinch", "sinch-india", want))
+			e.want(t, map[string]float64{`accounts_failing{provider="sinch-india"}`: 1})
+			for _, name := range []string{"expiry", "minted"} {
+				series := `vault_messaging_token_` + name + `_timestamp_seconds{config="sinch",provider="sinch-india"}`
+				if _, ok := e[series]; ok {
+					t.Errorf("%s is there, without a token", series)
+				}
+			}
+
+			m.set(`{"faults": null}`)
+			m.clock.advance(2 * time.Hour)
+			m.token("sinch")
+			m.scrape().want(t, of("sinch", "sinch-india", map[string]float64{
+				`mints_total kind="",outcome="success"`:             2,
+				`mints_total kind="` + kind + `",outcome="failure"`: 1,
+				`consecutive_failures kind="` + kind + `"`:          0,
+				`backing_off`: 0,
+			}))
+		})
+	}
+}
+
+func TestMetricsOfMintsUnderWay(t *testing.T) {
+	f := newFake(lives("t", time.Hour))
+	m := newMount(t, f)
+	m.write("config/a", fakeConfig).want(t, http.StatusNoContent)
+	m.write("config/b", fakeConfig).want(t, http.StatusNoContent)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	wait := func(context.Context) (providers.Token, error) {
+		asked <- struct{}{}
+		<-answer
+		return providers.Token{}, &providers.Error{Kind: providers.Unavailable}
+	}
+	f.mint.Store(&wait)
+	for _, name := range []string{"a", "b"} {
+		go func() { _, _ = m.HandleRequest(context.Background(), rotateRequest(m, name)) }()
+		<-asked
+	}
+	m.scrape().want(t, map[string]float64{
+		`mints_in_progress{provider="fake"}`:           2,
+		`mint_duration_seconds_count{provider="fake"}`: 2,
+	})
+	close(answer)
+	eventually(t, "the mints have ended", func() bool { return m.scrape()[`vault_messaging_mints_in_progress{provider="fake"}`] == 0 })
+	m.scrape().want(t, map[string]float64{`mint_duration_seconds_count{provider="fake"}`: 4})
+}
+
+func rotateRequest(m *mount, name string) *logical.Request {
+	return &logical.Request{Operation: logical.UpdateOperation, Path: "rotate/" + name, Storage: m.storage}
+}
+
+// One process serves many mounts.
+func TestMetricsAreOfOneMount(t *testing.T) {
+	m, n := newMount(t), newMount(t)
+	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	n.write("config/b", n.sinch(nil)).want(t, http.StatusNoContent)
+	for series := range m.scrape() {
+		if strings.Contains(series, `config="b"`) {
+			t.Error("a series of another mount:", series)
+		}
+	}
+	n.scrape().want(t, map[string]float64{`accounts{provider="sinch-india"}`: 1})
+}
+
+// A deleted config leaves nothing behind.
+func TestMetricsOfADeletedConfig(t *testing.T) {
+	m := newMount(t)
+	m.write("config/sinch", m.sinch(nil)).want(t, http.StatusNoContent)
+	m.delete("config/sinch").want(t, http.StatusNoContent)
+	for series := range m.scrape() {
+		if strings.Contains(series, `config=`) {
+			t.Error(series)
+		}
+	}
+}
+
+func TestMetricsOfManyConfigs(t *testing.T) {
+	f := newFake(lives("t", time.Hour))
+	m := newMount(t, f)
+	const more = 50
+	for i := range mostConfigsShown + more {
+		m.write(fmt.Sprintf("config/c%04d", i), fakeConfig).want(t, http.StatusNoContent)
+	}
+	last := fmt.Sprintf("c%04d", mostConfigsShown+more-1)
+	down := func(context.Context) (providers.Token, error) {
+		return providers.Token{}, &providers.Error{Kind: providers.Unavailable}
+	}
+	f.mint.Store(&down)
+	m.request(logical.UpdateOperation, "rotate/"+last, nil).want(t, http.StatusBadGateway)
+
+	e := m.scrape()
+	e.want(t, map[string]float64{
+		`accounts{provider="fake"}`:         mostConfigsShown + more,
+		`accounts_failing{provider="fake"}`: 1,
+		`configs_left_out`:                  more,
+	})
+	e.want(t, of(last, "fake", map[string]float64{`consecutive_failures kind="unavailable"`: 1}))
+	var shown []string
+	for series := range e {
+		if name, ok := strings.CutPrefix(series, `vault_messaging_backing_off{config="`); ok {
+			shown = append(shown, strings.TrimSuffix(name, `",provider="fake"}`))
+		}
+	}
+	slices.Sort(shown)
+	if len(shown) != mostConfigsShown || shown[0] != "c0000" || shown[mostConfigsShown-2] != "c0998" || shown[mostConfigsShown-1] != last {
+		t.Errorf("%d are shown: %s to %s and %s", len(shown), shown[0], shown[len(shown)-2], shown[len(shown)-1])
+	}
+}
+
+// The samples are sorted now and then while they are gathered, to keep no more
+// than twice as many as are shown; the order in which they come makes no difference.
+func TestMostUrgent(t *testing.T) {
+	sample := func(name string, failures int) accountSample {
+		return accountSample{config: name, status: tokencache.Status{Failures: failures}}
+	}
+	var names []string
+	for _, s := range mostUrgent([]accountSample{sample("d", 0), sample("c", 1), sample("a", 0), sample("b", 9)}) {
+		names = append(names, s.config)
+	}
+	if got := strings.Join(names, " "); got != "b c a d" {
+		t.Error("sorted:", got)
+	}
+}
+
+// A scrape that panics is a 500: it is in a goroutine of the registry's.
+func TestMetricsRecover(t *testing.T) {
+	m := newMount(t)
+	b := m.Backend.(*backend)
+	cache := b.cache
+	b.cache = nil
+	defer func() { b.cache = cache }()
+	m.read("metrics").want(t, http.StatusInternalServerError, "a panic")
+	if !strings.Contains(m.log.String(), "recovered from a panic") {
+		t.Error("the log does not say so")
+	}
+}
+
+// A scrape does not wait for an account whose provider does not answer, nor does
+// it load accounts.
+func TestMetricsAskNothing(t *testing.T) {
+	m := newMount(t)
+	m.write("config/sinch", m.sinch(nil)).want(t, http.StatusNoContent)
+	m = m.again()
+	m.storage.taken()
+	before := m.logins()
+	m.scrape().want(t, map[string]float64{`accounts{provider="sinch-india"}`: 0})
+	if calls := m.storage.taken(); len(calls) > 0 || m.logins() != before {
+		t.Errorf("a scrape made %d logins, and asked the storage to %v", m.logins()-before, calls)
+	}
+}

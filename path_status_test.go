@@ -1,0 +1,111 @@
+package messaging
+
+import (
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestStatus(t *testing.T) {
+	m := newMount(t)
+	m.read("status/a").want(t, http.StatusNotFound)
+	m.list("status/").want(t, http.StatusNotFound)
+	m.write("config/a", m.sinch(fields{"verify_connection": false})).want(t, http.StatusNoContent)
+	want := fields{"provider": "sinch-india", "environment": "production", "state": "empty", "reads": int64(0), "mints": int64(0), "failures_in_row": 0,
+		"minted_time": "", "expire_time": "", "refresh_due_time": "", "next_attempt": ""}
+	same := func(what string) {
+		t.Helper()
+		if got := m.read("status/a").data; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+		info := m.list("status/").data["key_info"].(map[string]any)
+		if !reflect.DeepEqual(info, fields{"a": want}) {
+			t.Errorf("%s: listed as %v, want %v", what, info, want)
+		}
+	}
+	same("at first")
+	if m.logins() > 0 {
+		t.Error("status asked the provider")
+	}
+
+	for range 3 {
+		m.token("a")
+	}
+	// What is left of a second is the time that the login took.
+	maps.Copy(want, fields{"state": "fresh", "reads": int64(3), "mints": int64(1),
+		"minted_time": "2026-11-22T07:59:59Z", "expire_time": "2026-11-22T08:59:59Z", "refresh_due_time": "2026-11-22T08:47:59Z"})
+	same("read three times")
+
+	m.set(`{"faults":[{"kind":"status","status":429,"retry_after":"40"}]}`)
+	m.clock.advance(50 * time.Minute)
+	m.token("a")
+	eventually(t, "the refresh fails", func() bool { return m.read("status/a").data["state"] == "backing_off" })
+	got := m.read("status/a").data
+	if text, _ := got["last_error"].(string); !strings.HasPrefix(text, `config "a": `) || !strings.Contains(text, "429 Too Many Requests, asking to wait 40s") {
+		t.Errorf("last_error is %v", got["last_error"])
+	}
+	maps.Copy(want, fields{"state": "backing_off", "reads": int64(4), "failures_in_row": 1, "next_attempt": "2026-11-22T08:50:40Z",
+		"last_error": got["last_error"], "last_error_kind": "rate_limited", "last_error_time": "2026-11-22T08:50:00Z"})
+	same("backing off")
+
+	m.set(`{"faults":null}`)
+	m.clock.advance(time.Minute)
+	m.token("a")
+	eventually(t, "the refresh succeeds", func() bool { return m.read("status/a").data["mints"] == int64(2) })
+	if got := m.read("status/a").data; got["state"] != "fresh" || got["failures_in_row"] != 0 || got["last_error_kind"] != "rate_limited" || got["next_attempt"] != "" {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestStatusList(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m.write("config/b", m.enablex("sms", nil)).want(t, http.StatusNoContent)
+	m.storage.put("config/c", `{"version":`)
+	m.storage.put("config/d", `{"version":2}`)
+	a := m.list("status/")
+	a.want(t, http.StatusOK)
+	if keys := slices.Sorted(slices.Values(a.data["keys"].([]string))); !slices.Equal(keys, []string{"a", "b", "c", "d"}) {
+		t.Errorf("%v", keys)
+	}
+	info := a.data["key_info"].(map[string]any)
+	for name, want := range map[string]map[string]any{
+		"a": {"provider": "sinch-india", "environment": "production", "state": "fresh"},
+		"b": {"provider": "enablex-sms", "environment": "", "state": "fresh"},
+		"c": {"last_error": "the stored config/c cannot be used: it is damaged"},
+		"d": {"last_error": "the stored config/d cannot be used: a newer plugin wrote it (record version 2, this one knows 1): upgrade the plugin"},
+	} {
+		for field, value := range want {
+			if got := info[name].(map[string]any)[field]; got != value {
+				t.Errorf("%s: %s is %v, want %v", name, field, got, value)
+			}
+		}
+	}
+}
+
+func TestStatusRefreshing(t *testing.T) {
+	f := newFake(lives("fake-token", time.Hour))
+	m := newMount(t, f)
+	m.write("config/a", fakeConfig).want(t, http.StatusNoContent)
+	m.token("a")
+	_, release := block(f)
+	defer release()
+	m.clock.advance(50 * time.Minute)
+	m.token("a")
+	m.token("a")
+	if got := m.read("status/a").data; got["state"] != "refreshing" || got["refresh_due_time"] != "2026-11-22T08:48:00Z" {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestStatusNeverRefreshed(t *testing.T) {
+	m := newMount(t, newFake(lives("fake-token", time.Hour)))
+	m.write("config/a", also(fields{"refresh_window": 0}, fakeConfig)).want(t, http.StatusNoContent)
+	if got := m.read("status/a").data; got["refresh_due_time"] != "" || got["expire_time"] != "2026-11-22T09:00:00Z" {
+		t.Errorf("%v", got)
+	}
+}

@@ -1,0 +1,144 @@
+package messaging
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+func TestPauses(t *testing.T) {
+	for _, test := range []struct {
+		kind  providers.Kind
+		retry time.Duration
+		want  time.Duration // of the pause
+	}{
+		{providers.Unavailable, 0, revokePause},
+		{providers.Unavailable, time.Second, revokePause},
+		{providers.RateLimited, 10 * time.Minute, 10 * time.Minute},
+		{providers.Refused, 0, revokePause},
+		{providers.Malformed, 0, 0}, // of one token
+	} {
+		clock := &fakeClock{}
+		p := newPauses(clock.instant)
+		rev := revocation{Config: "a", URL: "https://one.example"}
+		p.begin(rev, &providers.Error{Kind: test.kind, RetryAfter: test.retry})
+		if p.has(revocation{Config: "b", URL: rev.URL}) || p.has(revocation{Config: "a", URL: "https://two.example"}) {
+			t.Errorf("%s: an endpoint of another config, or another, is left alone too", test.kind)
+		}
+		if got := p.has(rev); got != (test.want > 0) {
+			t.Errorf("%s: left alone: %t", test.kind, got)
+		}
+		clock.advance(test.want)
+		if p.has(rev) {
+			t.Errorf("%s: left alone for more than %s", test.kind, test.want)
+		}
+		if p.end(rev) != (test.want > 0) || p.end(rev) {
+			t.Errorf("%s: a success does not tell whether it was failing", test.kind)
+		}
+	}
+}
+
+// revoking is a fake provider that can end tokens, or cannot.
+type revoking struct {
+	*fake
+	err   error
+	calls atomic.Int32
+}
+
+func (r *revoking) Revoke(context.Context, *providers.Client, providers.Settings, secret.String, secret.String) error {
+	r.calls.Add(1)
+	return r.err
+}
+
+var revokingConfig = also(fields{"revocation_url": "https://fake.example/revoke"}, fakeConfig)
+
+// Attempts that no one waits for are not kept back by what one in a hurry ran into:
+// a slow endpoint fails those again and again.
+func TestRevocationIsTriedAgainWhileOthersFail(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
+	a := m.read("creds/a")
+	m.set(`{"faults": [{"kind": "close-before", "on": "revoke", "count": 1}]}`)
+	m.end(a)
+	m.drained()
+	if m.alive(a.data["access_token"].(string)) {
+		t.Error("it is alive")
+	}
+}
+
+// The success of one lease's revocation is a sign that others may succeed now.
+func TestSuccessDrains(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
+	first, second := m.read("creds/a"), m.read("creds/a")
+	m.set(`{"faults": [{"kind": "close-before", "on": "revoke", "count": 1}]}`)
+	m.end(first)
+	m.clock.advance(revokePause)
+	m.end(second)
+	eventually(t, "the first is revoked too", func() bool { return m.queued() == 0 })
+	if m.alive(first.data["access_token"].(string)) {
+		t.Error("it is alive")
+	}
+}
+
+// What the provider will never do is not asked of it again.
+func TestRevocationThatIsUnsupported(t *testing.T) {
+	p := &revoking{fake: newFake(lives("fake-token", time.Hour)), err: &providers.Error{Kind: providers.Refused, Status: 400, Code: "unsupported_token_type"}}
+	m := newMount(t, p)
+	m.write("config/a", also(fields{"share": false, "verify_connection": false}, revokingConfig)).want(t, http.StatusNoContent)
+	m.end(m.read("creds/a"))
+	if m.queued() != 0 || p.calls.Load() != 1 || !strings.Contains(m.log.String(), "unsupported_token_type") {
+		t.Errorf("%d queued, asked %d times; the log: %s", m.queued(), p.calls.Load(), m.log)
+	}
+}
+
+// max_ttl ends the lease, and so has to end the token, which the provider would let
+// live on.
+func TestUnsharedWithMaxTTL(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.revocable(fields{"share": false, "max_ttl": "60s"})).want(t, http.StatusNoContent)
+	a := m.read("creds/a")
+	m.clock.advance(61 * time.Second)
+	m.end(a)
+	if m.alive(a.data["access_token"].(string)) {
+		t.Error("the token outlives its lease")
+	}
+}
+
+// Whoever has a token replaced and gives up waiting gets it revoked all the same.
+func TestRotateOfOneWhoGivesUp(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.revocable(nil)).want(t, http.StatusNoContent)
+	old := m.token("a")
+	m.clock.advance(time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	req := &logical.Request{Operation: logical.UpdateOperation, Path: "rotate/a", Storage: m.storage}
+	resp, err := m.HandleRequest(ctx, req)
+	m.answer(req, resp, err).want(t, http.StatusOK)
+	if m.alive(old) || !m.alive(m.token("a")) {
+		t.Errorf("the old token is alive: %t, the new one: %t", m.alive(old), m.alive(m.token("a")))
+	}
+}
+
+// A provider that answers each login with the same token is not asked to end it.
+func TestRotateToTheSameToken(t *testing.T) {
+	p := &revoking{fake: newFake(lives("fake-token", time.Hour))}
+	m := newMount(t, p)
+	m.write("config/a", revokingConfig).want(t, http.StatusNoContent)
+	m.token("a")
+	m.clock.advance(time.Minute)
+	a := m.rotate("a")
+	a.want(t, http.StatusOK)
+	if p.calls.Load() != 0 || !strings.Contains(strings.Join(a.warnings, ""), "the same token") {
+		t.Errorf("asked %d times; warnings %q", p.calls.Load(), a.warnings)
+	}
+}
