@@ -1,0 +1,126 @@
+package acceptance
+
+import (
+	"cmp"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+)
+
+// Prometheus scrapes with the token and the policy of docs/prometheus, and nothing
+// it gets is a secret.
+func TestMetricsAreScraped(t *testing.T) {
+	w := newWorld(t)
+	w.EnableAudit(t)
+	secrets := []string{sinchPassword, enablexKey}
+	for _, a := range accounts {
+		w.Write(t, a.path(), a.write(w.sim)).OK(t)
+		secrets = append(secrets, w.Read(t, a.creds()).OK(t).Text("access_token"))
+	}
+	w.sim.Turn(t, `{"faults": [{"kind": "status", "status": 503}]}`)
+	w.Write(t, "messaging/rotate/rcs", nil).Refused(t, 502)
+
+	policy := file(t, "../docs/prometheus/policy.hcl")
+	prometheus := w.AppToken(t, policy)
+	text := scrape(t, w.Server, prometheus)
+	for series, want := range map[string]float64{
+		`vault_messaging_reads_total{config="sinch",provider="sinch-india",served="fresh"}`:                     1,
+		`vault_messaging_mints_total{config="sinch",kind="",outcome="success",provider="sinch-india"}`:          1,
+		`vault_messaging_mints_total{config="rcs",kind="unavailable",outcome="failure",provider="enablex-rcs"}`: 1,
+		`vault_messaging_consecutive_failures{config="rcs",kind="unavailable",provider="enablex-rcs"}`:          1,
+		`vault_messaging_accounts{provider="enablex-whatsapp"}`:                                                 1,
+		`vault_messaging_accounts_failing{provider="enablex-rcs"}`:                                              1,
+		`vault_messaging_mint_duration_seconds_count{provider="enablex-rcs"}`:                                   2,
+		`vault_messaging_configs_left_out`:                                                                      0,
+	} {
+		if got := value(t, text, series); got != want {
+			t.Errorf("%s is %v, want %v", series, got, want)
+		}
+	}
+	expiry := value(t, text, `vault_messaging_token_expiry_timestamp_seconds{config="sinch",provider="sinch-india"}`)
+	end, err := time.Parse(time.RFC3339, w.Read(t, sinch.creds()).OK(t).Text("expire_time"))
+	if got := expiry - float64(end.Unix()); err != nil || got < 0 || got >= 1 {
+		t.Errorf("the token ends at %v, by its metric at %v (%v)", end, expiry, err)
+	}
+	for _, secret := range append(secrets, "acme", prometheus, "eyJ") {
+		if strings.Contains(text, secret) {
+			t.Errorf("metrics hold %q", secret)
+		}
+	}
+
+	// the same for people, and for no one else
+	cli := w.As(prometheus).CLI(t, "read", "-format=raw", "messaging/metrics").OK(t).Stdout
+	if !strings.Contains(cli, "# HELP vault_messaging_reads_total ") {
+		t.Errorf("vault read -format=raw says %.300s", cli)
+	}
+	w.As(prometheus).Read(t, sinch.creds()).Refused(t, 403)
+	app := w.As(w.AppToken(t, `path "messaging/creds/sinch" { capabilities = ["read"] }`))
+	app.Read(t, "messaging/metrics").Refused(t, 403)
+	if audit := file(t, w.Audit); strings.Contains(audit, "vault_messaging_reads_total") {
+		t.Error("the audit log has all of a scrape")
+	}
+
+	t.Run("promtool check metrics", func(t *testing.T) {
+		promtool, err := exec.LookPath(cmp.Or(os.Getenv("PROMTOOL_BIN"), "promtool"))
+		if err != nil {
+			t.Skipf("%v: scripts/promtool gets one", err)
+		}
+		cmd := exec.Command(promtool, "check", "metrics")
+		cmd.Stdin = strings.NewReader(text)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+}
+
+// Nothing is said about events by a server on which no one can subscribe to them.
+func TestEventsAreSilent(t *testing.T) {
+	w := newWorld(t)
+	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
+	w.Write(t, "messaging/rotate/sinch", nil).OK(t)
+	w.Delete(t, sinch.path()).OK(t)
+	// the event of a mint is sent when no one waits any more
+	time.Sleep(time.Second)
+	for line := range strings.Lines(file(t, w.Log)) {
+		if strings.Contains(line, harness.PluginName) && strings.Contains(line, "event") {
+			t.Error(line)
+		}
+	}
+}
+
+// scrape asks for metrics as Prometheus does.
+func scrape(t *testing.T, s *harness.Server, token string) string {
+	t.Helper()
+	r, err := s.As("").Do(http.MethodGet, "messaging/metrics", nil,
+		"Authorization", "Bearer "+token, "Accept", "text/plain;version=0.0.4;q=0.3,*/*;q=0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.OK(t)
+	if got := r.Header.Get("Content-Type"); got != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("content type %q", got)
+	}
+	return r.Raw
+}
+
+// value returns the value of a series in a scrape.
+func value(t *testing.T, text, series string) float64 {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if number, ok := strings.CutPrefix(strings.TrimSpace(line), series+" "); ok {
+			v, err := strconv.ParseFloat(number, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	t.Fatalf("there is no %s in\n%s", series, text)
+	return 0
+}
