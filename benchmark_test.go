@@ -16,7 +16,10 @@ import (
 type constant struct{}
 
 func (constant) Spec() providers.Spec {
-	return providers.Spec{Name: "constant", Endpoints: []providers.Endpoint{{Environment: "production", TokenURL: "https://constant.example/token"}}}
+	return providers.Spec{Name: "constant",
+		Fields:    []providers.Field{{Name: "username"}, {Name: "password", Secret: true}},
+		Endpoints: []providers.Endpoint{{Environment: "production", TokenURL: "https://constant.example/token"}},
+	}
 }
 
 func (constant) Mint(context.Context, *providers.Client, providers.Settings) (providers.Token, error) {

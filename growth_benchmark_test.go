@@ -1,0 +1,127 @@
+package messaging
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/tokencache"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// elsewhere is a storage that takes tokens and forgets them, since those of a
+// plugin lie in another process and are not its memory.
+type elsewhere struct{ *logical.InmemStorage }
+
+func (s elsewhere) Put(ctx context.Context, e *logical.StorageEntry) error {
+	if strings.HasPrefix(e.Key, tokenPrefix) {
+		return nil
+	}
+	return s.InmemStorage.Put(ctx, e)
+}
+
+// handClock stands still until it is set.
+type handClock struct {
+	mu  sync.Mutex
+	now tokencache.Instant
+}
+
+func (c *handClock) tell() tokencache.Instant {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *handClock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// BenchmarkGrowth has so many accounts, each with a token that was read. It
+// reports the memory of an account without the text of its token, the time of a
+// tick with nothing due and with 1,000 tokens due, and the time from the start of
+// a backend to its first answer.
+func BenchmarkGrowth(b *testing.B) {
+	for _, n := range []int{1, 1_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				benchmarkGrowth(b, n)
+			}
+			b.ReportMetric(0, "ns/op") // that of all of it would say nothing
+		})
+	}
+}
+
+func benchmarkGrowth(b *testing.B, n int) {
+	storage := elsewhere{&logical.InmemStorage{}}
+	clock := &handClock{now: tokencache.Instant{Wall: time.Now(), Mono: time.Hour}}
+	start := func() logical.Backend {
+		backend, err := Factory(Options{Providers: []providers.Provider{constant{}}, Clock: clock.tell})(b.Context(), &logical.BackendConfig{
+			System: logical.TestSystemView(), StorageView: storage,
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return backend
+	}
+	request := func(backend logical.Backend, op logical.Operation, path string, data map[string]any) {
+		resp, err := backend.HandleRequest(b.Context(), &logical.Request{Operation: op, Path: path, Storage: storage, Data: data})
+		if err != nil || resp.IsError() {
+			b.Fatal(resp, err)
+		}
+	}
+	writer := start()
+	for i := range n {
+		request(writer, logical.CreateOperation, fmt.Sprintf("config/account-%d", i), map[string]any{
+			"provider": "constant", "verify_connection": false, "username": fmt.Sprintf("user-%d", i), "password": fmt.Sprintf("password-%d", i)})
+	}
+	writer.Cleanup(b.Context())
+
+	began := time.Now()
+	backend := start()
+	request(backend, logical.ReadOperation, "creds/account-0", nil)
+	b.ReportMetric(float64(time.Since(began).Nanoseconds()), "ns/first-answer")
+	defer backend.Cleanup(b.Context())
+
+	due := min(n, 1_000)
+	before := heap()
+	for i := range n {
+		if i == due {
+			clock.pass(30 * time.Minute)
+		}
+		request(backend, logical.ReadOperation, fmt.Sprintf("creds/account-%d", i), nil)
+	}
+	b.ReportMetric(float64(heap()-before)/float64(n), "B/account")
+	b.ReportMetric(float64(ticked(b, backend)), "ns/idle-tick")
+	if n <= due {
+		clock.pass(30 * time.Minute)
+	}
+	clock.pass(25 * time.Minute) // into the refresh windows of the first, by their spread too
+	b.ReportMetric(float64(ticked(b, backend)), "ns/tick-with-1000-due")
+	runtime.KeepAlive(backend)
+}
+
+// ticked returns how long a tick takes.
+func ticked(b *testing.B, backend logical.Backend) time.Duration {
+	began := time.Now()
+	if _, err := backend.HandleRequest(b.Context(), &logical.Request{Operation: logical.RollbackOperation}); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(began)
+}
+
+// heap returns the bytes that are in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
