@@ -12,10 +12,10 @@ race = $(shell CGO_ENABLED=1 go build -race runtime/cgo >/dev/null 2>&1 && echo 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint fmt vet staticcheck unit acceptance bench fuzz clean
+.PHONY: help build dev test lint fmt vet staticcheck unit acceptance test-clients test-keycloak bench fuzz dist clean
 
 help: ## what there is to make (this)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 build: ## the plugin and the simulator, into bin/ (VERSION=v1.2.3 to name a release)
 	@echo "==> build $(VERSION)"
@@ -53,6 +53,18 @@ acceptance: build ## tests of the built plugin in a real Vault server (RUN=Patte
 	PROMTOOL_BIN="$$promtool" VAULT_BIN="$$vault" PLUGIN_BIN="$(CURDIR)/$(plugin)" SIMULATOR_BIN="$(CURDIR)/$(simulator)" \
 	go test -count=1 -timeout=30m $(if $(RUN),-run '$(RUN)')
 
+test-clients: build ## vault/api, node-vault, hvac, and the programs of docs/recipes (RUN=Pattern for some)
+	@echo "==> real clients"
+	@vault=$$(scripts/vault) && cd acceptance/clients && \
+	VAULT_BIN="$$vault" PLUGIN_BIN="$(CURDIR)/$(plugin)" SIMULATOR_BIN="$(CURDIR)/$(simulator)" \
+	go test -count=1 -timeout=15m $(if $(RUN),-run '$(RUN)')
+
+test-keycloak: build ## a real Keycloak, the server behind Sinch India; needs Java and Maven (RUN=Pattern for some)
+	@echo "==> a real Keycloak"
+	@vault=$$(scripts/vault) && keycloak=$$(scripts/keycloak) && cd acceptance/keycloak && \
+	VAULT_BIN="$$vault" PLUGIN_BIN="$(CURDIR)/$(plugin)" SIMULATOR_BIN="$(CURDIR)/$(simulator)" KEYCLOAK_HOME="$$keycloak" \
+	go test -count=1 -timeout=15m $(if $(RUN),-run '$(RUN)')
+
 bench: build ## speed: in the process, and in a real Vault beside a plugin that answers with a constant
 	@echo "==> inside the process: time, bytes and allocations of one operation"
 	@go test -run '^$$' -bench . -benchmem . ./internal/tokencache ./providers | grep -v '^ok'
@@ -65,5 +77,8 @@ bench: build ## speed: in the process, and in a real Vault beside a plugin that 
 fuzz: ## every fuzz target, FUZZTIME (30s) each
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
-clean: ## remove what was built, but for the Vault in bin/ (minutes to build again)
-	rm -rf dist coverage.out $(plugin) $(simulator)
+dist: ## release binaries, SHA256SUMS and SBOMs into dist/ (VERSION=v1.2.3; else the tag of a clean checkout)
+	@scripts/dist '$(if $(filter file,$(origin VERSION)),,$(VERSION))'
+
+clean: ## remove what was built, but for the servers and clients in bin/ that take minutes to have again
+	rm -rf dist coverage.out $(plugin) $(simulator) bin/floor

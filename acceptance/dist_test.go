@@ -1,0 +1,184 @@
+package acceptance
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+)
+
+// A release is the same, byte for byte, whatever folder it is built in; its hashes
+// are what Vault wants; and it says what it is.
+func TestDist(t *testing.T) {
+	harness.Need(t)
+	here, there := realTempDir(t), realTempDir(t)
+	dist(t, "..", here, "v1.2.3", hostPlatform())
+	dist(t, taggedCopy(t, "v1.2.3"), there, "", hostPlatform())
+
+	binary := "vault-plugin-secrets-messaging_v1.2.3_" + strings.ReplaceAll(hostPlatform(), "/", "_")
+	want := []string{"SHA256SUMS", binary, binary + ".cdx.json"}
+	if got := names(t, here); !slices.Equal(got, want) {
+		t.Fatalf("dist has %q, want %q", got, want)
+	}
+	for _, name := range want {
+		if file(t, filepath.Join(here, name)) != file(t, filepath.Join(there, name)) {
+			t.Errorf("%s differs when built elsewhere", name)
+		}
+	}
+	sums := map[string]string{}
+	for line := range strings.Lines(file(t, filepath.Join(here, "SHA256SUMS"))) {
+		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		sums[name] = sum
+		if got := fmt.Sprintf("%x", sha256.Sum256([]byte(file(t, filepath.Join(here, name))))); got != sum {
+			t.Errorf("SHA256SUMS has %s for %s, whose hash is %s", sum, name, got)
+		}
+	}
+
+	s := harness.StartDevWith(t, harness.Options{PluginDir: here})
+	s.CLI(t, "plugin", "register", "-version=v1.2.3", "-command="+binary, "-sha256="+sums[binary],
+		"secret", harness.PluginName).OK(t)
+	s.CLI(t, "secrets", "enable", "-path=messaging", harness.PluginName).OK(t)
+	s.List(t, "messaging/providers").OK(t)
+	if got := s.Read(t, "sys/mounts/messaging").OK(t).Text("running_plugin_version"); got != "v1.2.3" {
+		t.Errorf("Vault runs version %q", got)
+	}
+	wantBillOfMaterials(t, filepath.Join(here, binary+".cdx.json"), sums[binary])
+}
+
+func TestDistRefuses(t *testing.T) {
+	for _, args := range [][]string{
+		{"1.2.3"}, {"v1.2"}, {"v1.2.3.4"}, {"v01.2.3"}, {"v1.2.3-01"}, {"v1.2.3-"}, {"v1.2.3 "}, {"latest"}, {"v1.2.3/../x"},
+		{"v1.2.3", "plan9/amd64"}, {"v1.2.3", "linux"},
+	} {
+		dir := t.TempDir()
+		cmd := exec.Command("../scripts/dist", args...)
+		cmd.Env = append(os.Environ(), "DIST="+dir)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !bytes.Contains(out, []byte(`"`+args[len(args)-1]+`"`)) || len(names(t, dir)) > 0 {
+			t.Errorf("scripts/dist %q: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// dist runs scripts/dist of the tree root. Go's cache makes it short.
+func dist(t *testing.T, root, dir, version, platform string) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(root, "scripts/dist"), version, platform)
+	cmd.Env = append(os.Environ(), "DIST="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+}
+
+// taggedCopy returns a copy of the source in another folder: a clean checkout with
+// a tag.
+func taggedCopy(t *testing.T, tag string) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "a folder of another name")
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel("..", path)
+		switch {
+		case entry.IsDir() && (rel == "bin" || rel == "dist" || rel == ".git" || entry.Name() == "node_modules"):
+			return fs.SkipDir
+		case entry.IsDir():
+			return os.MkdirAll(filepath.Join(root, rel), 0o700)
+		case !entry.Type().IsRegular():
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(root, rel), content, info.Mode())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"init", "-q"}, {"add", "-A"},
+		{"-c", "user.name=nobody", "-c", "user.email=nobody@example.com", "commit", "-q", "--no-verify", "-m", "A release"},
+		{"tag", tag},
+	} {
+		cmd := exec.Command("git", args...)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", cmd, err, out)
+		}
+	}
+	return root
+}
+
+// wantBillOfMaterials fails the test unless the file is one, of this module at
+// v1.2.3, that names every module in the binary, and the binary's hash.
+func wantBillOfMaterials(t *testing.T, name, sum string) {
+	t.Helper()
+	type named struct{ Name, Version, Value string }
+	var bom struct {
+		BOMFormat string
+		Metadata  struct {
+			Timestamp  string
+			Component  named
+			Properties []named
+		}
+		SerialNumber string
+		Components   []named
+	}
+	if err := json.Unmarshal([]byte(file(t, name)), &bom); err != nil {
+		t.Fatal(err)
+	}
+	if bom.BOMFormat != "CycloneDX" || bom.Metadata.Component != (named{Name: harness.PluginName, Version: "v1.2.3"}) {
+		t.Errorf("it is a %q of %+v", bom.BOMFormat, bom.Metadata.Component)
+	}
+	if bom.SerialNumber != "" || bom.Metadata.Timestamp != "" {
+		t.Error("it has a serial number or a time")
+	}
+	if want := (named{Name: "cdx:gomod:binary:hash:SHA-256", Value: sum}); !slices.Contains(bom.Metadata.Properties, want) {
+		t.Errorf("its properties lack %+v", want)
+	}
+	out, err := exec.Command("go", "version", "-m", strings.TrimSuffix(name, ".cdx.json")).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := 0
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+		if f := strings.Fields(lines.Text()); len(f) > 2 && f[0] == "dep" {
+			modules++
+			if !slices.Contains(bom.Components, named{Name: f[1], Version: f[2]}) {
+				t.Errorf("it lacks %s %s", f[1], f[2])
+			}
+		}
+	}
+	if modules < 10 {
+		t.Errorf("the binary names %d modules", modules)
+	}
+}
+
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
