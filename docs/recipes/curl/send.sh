@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+#
+# Posts each line of the input, a message in the provider's JSON, with the bearer
+# token that Vault keeps. Needs curl 7.76 or newer, and jq.
+#
+#   export VAULT_ADDR=https://vault.example.com:8200 VAULT_TOKEN=…
+#   ./send.sh messaging/creds/sinch https://provider.example.com/messages <messages.jsonl
+#
+# Secrets go to curl in files that are pipes, not in command lines, which others
+# on this machine can list.
+set -euo pipefail
+
+path=$1 url=$2
+token='' until=0
+
+# read_token sets token, and keeps it for nine tenths of its lease: what is left is
+# for the request that is under way.
+read_token() {
+	local now=$SECONDS creds
+	if [[ -n $token ]] && ((now < until)); then return; fi
+	creds=$(curl -sS --fail-with-body -H @<(printf 'X-Vault-Token: %s\n' "$VAULT_TOKEN") "$VAULT_ADDR/v1/$path")
+	token=$(jq -r .data.access_token <<<"$creds")
+	until=$((now + $(jq 'if .lease_duration > 0 then .lease_duration else .data.ttl end' <<<"$creds") * 9 / 10))
+}
+
+# post prints the status that the provider answers to a message.
+post() {
+	curl -sS -o /dev/null -w '%{http_code}' -H @<(printf 'Authorization: Bearer %s\n' "$token") \
+		-H 'Content-Type: application/json' --data-raw "$1" "$url"
+}
+
+while IFS= read -r message; do
+	read_token
+	status=$(post "$message")
+	if [[ $status == 401 ]]; then # the provider takes this token no more: once more, with another
+		token=''
+		read_token
+		status=$(post "$message")
+	fi
+	if [[ $status != 2* ]]; then
+		echo "the provider answered $status" >&2
+		exit 1
+	fi
+done

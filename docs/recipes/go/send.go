@@ -1,0 +1,106 @@
+// Command send posts each line of its input, a message in the provider's JSON,
+// with the bearer token that Vault keeps:
+//
+//	export VAULT_ADDR=https://vault.example.com:8200 VAULT_TOKEN=…
+//	go run send.go messaging/creds/sinch https://provider.example.com/messages <messages.jsonl
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// source reads a bearer token from Vault and keeps it for nine tenths of its
+// lease: what is left is for the request that is under way.
+type source struct {
+	vault *api.Client
+	path  string // "messaging/creds/sinch"
+
+	mu    sync.Mutex
+	token string
+	until time.Time // when to read the next one
+}
+
+func (s *source) Token(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Before(s.until) {
+		return s.token, nil
+	}
+	secret, err := s.vault.Logical().ReadWithContext(ctx, s.path)
+	if err != nil {
+		return "", err
+	}
+	if secret == nil {
+		return "", fmt.Errorf("there is no %s in Vault", s.path)
+	}
+	seconds := int64(secret.LeaseDuration)
+	if ttl, ok := secret.Data["ttl"].(json.Number); ok { // of a read without a lease
+		seconds, _ = ttl.Int64()
+	}
+	s.token, _ = secret.Data["access_token"].(string)
+	s.until = now.Add(time.Duration(seconds) * time.Second * 9 / 10)
+	return s.token, nil
+}
+
+// Refused has the next call of Token read a new one, unless that has been done
+// already: the provider took this one no more.
+func (s *source) Refused(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if token == s.token {
+		s.until = time.Time{}
+	}
+}
+
+// send posts a message, and once more if the token was refused.
+func send(ctx context.Context, tokens *source, url, message string) error {
+	for try := 1; ; try++ {
+		token, err := tokens.Token(ctx)
+		if err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(message))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		res.Body.Close()
+		switch {
+		case res.StatusCode < 300:
+			return nil
+		case res.StatusCode != http.StatusUnauthorized || try == 2:
+			return fmt.Errorf("the provider answered %s", res.Status)
+		}
+		tokens.Refused(token)
+	}
+}
+
+func main() {
+	vault, err := api.NewClient(nil) // by VAULT_ADDR, VAULT_TOKEN and their like
+	if err != nil {
+		log.Fatal(err)
+	}
+	tokens := &source{vault: vault, path: os.Args[1]}
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if err := send(context.Background(), tokens, os.Args[2], lines.Text()); err != nil {
+			log.Fatal(err)
+		}
+	}
+}

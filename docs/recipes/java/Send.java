@@ -1,0 +1,97 @@
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse.BodyHandlers;
+import java.time.Duration;
+import java.util.regex.Pattern;
+
+/**
+ * Posts each line of the input, a message in the provider's JSON, with the bearer token that Vault keeps. Java 11 or
+ * later, and no library:
+ *
+ * <pre>
+ *   export VAULT_ADDR=https://vault.example.com:8200 VAULT_TOKEN=…
+ *   java Send.java messaging/creds/sinch https://provider.example.com/messages &lt;messages.jsonl
+ * </pre>
+ */
+public class Send {
+    static final HttpClient http = HttpClient.newHttpClient();
+
+    /**
+     * Reads a bearer token from Vault and keeps it for nine tenths of its lease: what is left is for the request that
+     * is under way.
+     */
+    static class Source {
+        // An app that has a JSON library reads the answer with that.
+        private static final Pattern TOKEN = Pattern.compile("\"access_token\":\"([^\"]+)\"");
+        // Without a lease lease_duration is 0, and ttl says how long the token is good for.
+        private static final Pattern SECONDS = Pattern.compile("\"(?:lease_duration|ttl)\":([1-9]\\d*)");
+
+        private final HttpRequest read;
+        private String token;
+        private long until; // of System.nanoTime()
+
+        Source(String address, String vaultToken, String path) {
+            read = HttpRequest.newBuilder(URI.create(address + "/v1/" + path))
+                    .header("X-Vault-Token", vaultToken).timeout(Duration.ofSeconds(60)).build();
+        }
+
+        synchronized String token() throws IOException, InterruptedException {
+            long now = System.nanoTime();
+            if (token == null || now - until >= 0) {
+                var answer = http.send(read, BodyHandlers.ofString());
+                if (answer.statusCode() != 200) {
+                    throw new IOException("Vault answered " + answer.statusCode() + ": " + answer.body());
+                }
+                token = find(TOKEN, answer.body());
+                until = now + Long.parseLong(find(SECONDS, answer.body())) * 900_000_000;
+            }
+            return token;
+        }
+
+        /** Has the next call of token() read a new one: the provider took this one no more. */
+        synchronized void refused(String refused) {
+            if (refused.equals(token)) {
+                token = null;
+            }
+        }
+
+        private static String find(Pattern field, String json) throws IOException {
+            var m = field.matcher(json);
+            if (!m.find()) {
+                throw new IOException("Vault's answer lacks " + field);
+            }
+            return m.group(1);
+        }
+    }
+
+    /** Posts a message, and once more if the token was refused. */
+    static void send(Source tokens, URI url, String message) throws IOException, InterruptedException {
+        for (int tries = 1; ; tries++) {
+            var token = tokens.token();
+            var request = HttpRequest.newBuilder(url)
+                    .header("Authorization", "Bearer " + token).header("Content-Type", "application/json")
+                    .timeout(Duration.ofSeconds(30)).POST(BodyPublishers.ofString(message)).build();
+            int status = http.send(request, BodyHandlers.discarding()).statusCode();
+            if (status < 300) {
+                return;
+            }
+            if (status != 401 || tries == 2) {
+                throw new IOException("the provider answered " + status);
+            }
+            tokens.refused(token);
+        }
+    }
+
+    public static void main(String[] args) throws Exception {
+        var tokens = new Source(System.getenv("VAULT_ADDR"), System.getenv("VAULT_TOKEN"), args[0]);
+        var lines = new BufferedReader(new InputStreamReader(System.in));
+        for (String line; (line = lines.readLine()) != null; ) {
+            send(tokens, URI.create(args[1]), line);
+        }
+    }
+}

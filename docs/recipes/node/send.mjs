@@ -1,0 +1,71 @@
+// Post each line of the input, a message in the provider's JSON, with the bearer token that Vault keeps:
+//
+//   npm ci
+//   export VAULT_ADDR=https://vault.example.com:8200 VAULT_TOKEN=…
+//   node send.mjs messaging/creds/sinch https://provider.example.com/messages <messages.jsonl
+
+import { createInterface } from 'node:readline';
+import nodeVault from 'node-vault';
+
+/**
+ * Reads a bearer token from Vault and keeps it for nine tenths of its lease: what is left is for the request that is
+ * under way.
+ */
+class Source {
+  #vault;
+  #path;
+  #token; // a promise: those who ask at the same time share one read
+  #until = 0;
+
+  constructor(vault, path) {
+    this.#vault = vault;
+    this.#path = path;
+  }
+
+  token() {
+    if (performance.now() >= this.#until) {
+      this.#until = Infinity; // while the read is under way
+      this.#token = this.#read();
+    }
+    return this.#token;
+  }
+
+  /** Has the next call of token() read a new one: the provider took this one no more. */
+  async refused(token) {
+    if (token === (await this.#token)) this.#until = 0;
+  }
+
+  async #read() {
+    const now = performance.now();
+    try {
+      const { data, lease_duration: lease } = await this.#vault.read(this.#path);
+      this.#until = now + 900 * (lease || data.ttl); // ttl: of a read without a lease
+      return data.access_token;
+    } catch (error) {
+      this.#until = 0;
+      throw error;
+    }
+  }
+}
+
+/** Posts a message, and once more if the token was refused. */
+async function send(tokens, url, message) {
+  let answer;
+  for (let tries = 0; tries < 2; tries++) {
+    const token = await tokens.token();
+    answer = await fetch(url, {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
+      body: message,
+    });
+    if (answer.status !== 401) break;
+    await tokens.refused(token);
+  }
+  if (!answer.ok) throw new Error(`the provider answered ${answer.status}`);
+}
+
+const [path, url] = process.argv.slice(2);
+const tokens = new Source(nodeVault(), path); // by VAULT_ADDR and VAULT_TOKEN
+for await (const line of createInterface({ input: process.stdin })) {
+  await send(tokens, url, line);
+}
