@@ -50,7 +50,7 @@ type configField struct {
 // they are checked.
 func configFields() []configField {
 	return []configField{
-		textField("environment", "Which of the provider's environments the account is in: production (the default) or uat. Only for providers that have more than one.",
+		textField("environment", "Which of the provider's environments the account is in, such as production (the default) or uat: providers/<name> has their names. Only for providers that have more than one.",
 			func(c *config) *string { return &c.Environment }, steering, nil),
 		textField("token_url", "Where tokens are minted, instead of the provider's own endpoint (see providers/<name>). https only; http only to a loopback address.",
 			func(c *config) *string { return &c.TokenURL }, steering, checkURL),

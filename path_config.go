@@ -31,16 +31,17 @@ Which fields of their own a provider takes is at providers/<name>. The provider
 of a config is fixed: to change it, delete the config and write it again.
 
 A write mints a token first, and stores nothing if that fails, unless it has
-verify_connection=false or leaves credentials and endpoint as they are. A field
-that is not named keeps its value; an empty text, or null, puts it back to its
-default. A write that changes where or how a secret is sent (token_url,
-environment, ca_cert, auth_style) must carry the secret again. Secrets can be
-written but not read: a read shows in secrets_set which of them there are.
+verify_connection=false or leaves credentials, endpoint and share as they are. A
+field that is not named keeps its value; an empty text, or null, puts it back to
+its default. A write that changes where or how a secret is sent (token_url,
+revocation_url, environment, ca_cert, auth_style) must carry the secret again.
+Secrets can be written but not read: a read shows in secrets_set which of them
+there are.
 `
 	configListSynopsis = "List the configured accounts."
 )
 
-const verifyDescription = "Whether this write mints a token first and stores nothing if that fails. The default is true, for writes that change credentials or the endpoint; with an explicit true any write does."
+const verifyDescription = "Whether this write mints a token first and stores nothing if that fails. The default is true, for writes that change credentials, the endpoint or share; with an explicit true any write does."
 
 // pathConfig is config/<name>.
 func (b *backend) pathConfig() *framework.Path {

@@ -23,7 +23,9 @@ for a newer token. Revoking the lease does not end the token; rotate/<name>
 replaces it.
 
 Where the config has lease=false there is no lease; ttl says in how many seconds
-a newer token is worth reading.
+a newer token is worth reading. Where it has share=false each read mints a token
+of its own, and revoking its lease ends it at the provider, if revocation_url is
+set.
 `
 )
 

@@ -1,0 +1,148 @@
+package acceptance
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Links within the documentation lead to a file that is there, and to a heading
+// that is in it.
+func TestDocumentationLinks(t *testing.T) {
+	var pages []string
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/*/*.md", "../docs/*/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
+	}
+	for _, page := range pages {
+		text := withoutCode(file(t, page))
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			to := page
+			if target != "" {
+				to = filepath.Join(filepath.Dir(page), target)
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s links to %s, which is not there", page, m[1])
+			} else if anchor != "" && !slices.Contains(anchors(file(t, to)), anchor) {
+				t.Errorf("%s links to %s, where there is no such heading", page, m[1])
+			}
+		}
+	}
+}
+
+// withoutCode returns a page without its blocks and spans of code.
+func withoutCode(text string) string {
+	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
+	return regexp.MustCompile("`[^`\n]*`").ReplaceAllString(text, "")
+}
+
+// anchors returns the names of a page's headings, as GitHub makes them.
+func anchors(text string) []string {
+	var names []string
+	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+// The provider that docs/adding-a-provider.md makes up is built as the page says,
+// and keeps the contract.
+func TestAddingAProvider(t *testing.T) {
+	blocks := fenced(t, file(t, "../docs/adding-a-provider.md"), "go")
+	if len(blocks) != 4 {
+		t.Fatalf("the page has %d blocks of Go", len(blocks))
+	}
+	dir := t.TempDir()
+	replaced := map[string]string{} // :: file of the tree → the one to take for it
+	overlay := func(name, content string) {
+		root, err := filepath.Abs("../providers")
+		if err != nil {
+			t.Fatal(err)
+		}
+		putFile(t, dir, name, content)
+		replaced[filepath.Join(root, name)] = filepath.Join(dir, name)
+	}
+	after := func(name, line, more string) {
+		text := file(t, "../providers/"+name)
+		end := strings.Index(text, line)
+		if end < 0 {
+			t.Fatalf("%s has no line %q", name, line)
+		}
+		end += strings.Index(text[end:], "\n") + 1
+		overlay(name, text[:end]+more+text[end:])
+	}
+	overlay("parcelbird.go", blocks[0])
+	overlay("parcelbird_test.go", blocks[1])
+	after("all.go", "\t\toauth2{},", blocks[2])
+	after("contract_test.go", "\t{\"oauth2\", ", blocks[3])
+	content, err := json.Marshal(map[string]any{"Replace": replaced})
+	if err != nil {
+		t.Fatal(err)
+	}
+	putFile(t, dir, "overlay.json", string(content))
+
+	files := slices.Collect(maps.Values(replaced))
+	if out, err := exec.Command("gofmt", append([]string{"-l"}, files...)...).Output(); err != nil || len(out) > 0 {
+		t.Errorf("not formatted: %s (%v)", out, err)
+	}
+	cmd := exec.Command("go", "test", "-overlay="+filepath.Join(dir, "overlay.json"), "-v", "-run", "Parcelbird|Contract", "./providers")
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, test := range []string{"TestParcelbirdMint", "TestParcelbirdFailures", "TestContractSecretsAreBlanked/parcelbird", "TestContractFailures/parcelbird"} {
+		if !strings.Contains(string(out), "--- PASS: "+test+" ") {
+			t.Errorf("%s was not run", test)
+		}
+	}
+}
+
+// docs/operations.md explains every line that the plugin logs, at its level.
+func TestOperationsExplainsEveryLogLine(t *testing.T) {
+	var sources []string
+	for _, pattern := range []string{"../*.go", "../cmd/vault-plugin-secrets-messaging/*.go"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, found...)
+	}
+	page, lines := file(t, "../docs/operations.md"), 0
+	for _, source := range sources {
+		if strings.HasSuffix(source, "_test.go") {
+			continue
+		}
+		call := regexp.MustCompile(`(?:log|log\(\)|hclog\.New\(.*\))\.(Trace|Debug|Info|Warn|Error)\((.*)`)
+		for _, m := range call.FindAllStringSubmatch(file(t, source), -1) {
+			lines++
+			message := regexp.MustCompile(`^"([^"]+)"`).FindStringSubmatch(m[2])
+			if message == nil {
+				t.Errorf("%s logs something that this test cannot read: %s", source, m[0])
+				continue
+			}
+			row := regexp.MustCompile("(?m)^\\| " + strings.ToLower(m[1]) + " \\|.*`" + regexp.QuoteMeta(message[1]) + "`")
+			if !row.MatchString(page) {
+				t.Errorf("docs/operations.md lacks %q at level %s (%s)", message[1], m[1], source)
+			}
+		}
+	}
+	if lines < 10 {
+		t.Errorf("found %d lines that are logged", lines)
+	}
+}

@@ -1,0 +1,237 @@
+package acceptance
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+)
+
+// Every command of the recipes for Vault Agent and consul-template is run, word
+// for word and in its order. Each keeps a token that is alive, over some lives of
+// it, with leases and, without a restart, with lease=false.
+func TestRecipesKeepALivingToken(t *testing.T) {
+	w := newWorld(t)
+	// The agent lets 2 s pass before it starts a program anew: so the tokens outlive
+	// their use. (TestAgentKeepsALivingToken is without such grace.) With min_ttl no
+	// lease is of 1 s: of two reads within a second consul-template, and so the agent,
+	// drops what the second brought.
+	w.sim.Turn(t, `{"access_ttl": 14}`)
+	w.Write(t, sinch.path(), sinch.write(w.sim, harness.Fields{"max_ttl": 8, "min_ttl": 3})).OK(t)
+
+	agent, withoutLeases := recipe(t, "agent.md"), ""
+	agent.blocks, withoutLeases = agent.blocks[:len(agent.blocks)-1], agent.blocks[len(agent.blocks)-1]
+	if withoutLeases != "vault write messaging/config/sinch lease=false\n" {
+		t.Fatalf("the last command of agent.md is %q", withoutLeases)
+	}
+	agent.run(t, &w.Client)
+	kept := map[string]string{
+		"Vault Agent's file":     filepath.Join(agent.dir, "sinch-token"),
+		"the supervised app":     filepath.Join(agent.dir, "token-of-app"),
+		"consul-template's file": "",
+	}
+	if tool, err := buildConsulTemplate(t); err != nil {
+		delete(kept, "consul-template's file")
+		t.Logf("NOT RUN: docs/recipes/consul-template.md, since consul-template does not build here: %v", err)
+	} else {
+		page := recipe(t, "consul-template.md")
+		page.path = filepath.Dir(tool)
+		page.run(t, &w.Client)
+		kept["consul-template's file"] = filepath.Join(page.dir, "sinch-token")
+	}
+
+	w.watch(t, kept, 3)
+	if leases := w.List(t, "sys/leases/lookup/messaging/creds/sinch").OK(t).Keys(); len(leases) == 0 {
+		t.Error("nobody has a lease")
+	}
+	w.Shell(t, agent.dir, withoutLeases).OK(t)
+	w.watch(t, kept, 4) // the first of them may be a leased one
+	harness.Within(t, 20*time.Second, "the leases end and no new ones are made", func() error {
+		if r := w.List(t, "sys/leases/lookup/messaging/creds/sinch"); r.Status != 404 {
+			return failed(r.OK(t), nil)
+		}
+		return nil
+	})
+	for _, v := range w.sim.State(t).Violations {
+		t.Errorf("a request that is not as the provider's documentation has it: %+v", v)
+	}
+}
+
+// watch reads files that hold tokens until each has held so many, and fails the
+// test if one is seen to hold a token that is dead.
+func (w world) watch(t *testing.T, files map[string]string, tokens int) {
+	t.Helper()
+	seen := map[string]map[string]bool{}
+	for name := range files {
+		seen[name] = map[string]bool{}
+	}
+	harness.Within(t, 2*time.Minute, "each file has held enough tokens", func() error {
+		var short []string
+		for name, file := range files {
+			token, _ := os.ReadFile(file)
+			if len(token) > 0 { // else not yet written
+				seen[name][string(token)] = true
+				known := w.sim.Token(t, string(token))
+				if now, _ := os.ReadFile(file); !known.Active && string(now) == string(token) {
+					t.Fatalf("%s holds a dead token: %+v", name, known)
+				}
+			}
+			if len(seen[name]) < tokens {
+				short = append(short, name)
+			}
+		}
+		if len(short) > 0 {
+			return fmt.Errorf("%s not yet", strings.Join(short, ", "))
+		}
+		return nil
+	})
+}
+
+// The commands of the curl recipe are run word for word, and say what they should.
+func TestRecipeCurl(t *testing.T) {
+	for _, tool := range []string{"curl", "jq"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("NOT RUN: docs/recipes/curl.md, since there is no %s here", tool)
+		}
+	}
+	s, sim := internetWorld(t)
+	page := recipe(t, "curl.md")
+	putFile(t, page.dir, "pw.txt", sinchPassword+"\n")
+	out := page.run(t, &s.Client)
+
+	tokens := regexp.MustCompile(`(?m)^eyJ\S+$`).FindAllString(out, -1)
+	if len(tokens) < 2 {
+		t.Fatalf("it shows %d tokens:\n%s", len(tokens), out)
+	}
+	for _, token := range tokens {
+		if known := sim.Token(t, token); !known.Active {
+			t.Errorf("a token is not alive: %+v", known)
+		}
+	}
+	for _, want := range []string{"fresh", `"refresh_window": 600`, "there is no config"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+}
+
+// The playbook of the Ansible recipe is run twice, word for word, where ANSIBLE_BIN
+// names a folder with ansible-playbook, the collection and hvac.
+func TestRecipeAnsible(t *testing.T) {
+	bin := os.Getenv("ANSIBLE_BIN")
+	if bin == "" {
+		t.Skip("NOT RUN: docs/recipes/ansible.md. Set ANSIBLE_BIN to a folder with an ansible-playbook that has community.hashi_vault and hvac")
+	}
+	s, sim := internetWorld(t)
+	page := recipe(t, "ansible.md")
+	page.path = bin
+	page.blocks = page.blocks[len(page.blocks)-1:] // what comes before is the installation
+	putFile(t, page.dir, "pw.txt", sinchPassword+"\n")
+	putFile(t, page.dir, "messaging.yml", fenced(t, page.text, "yaml")[0])
+	page.run(t, &s.Client)
+	logins := sim.Logins(t, sinch.provider)
+	page.run(t, &s.Client) // nothing has changed: the password is not tried again
+
+	if known := sim.Token(t, strings.TrimSpace(file(t, filepath.Join(page.dir, "sinch-token")))); !known.Active {
+		t.Errorf("the playbook's token is not alive: %+v", known)
+	}
+	if n := sim.Logins(t, sinch.provider); n != logins {
+		t.Errorf("%d logins for the same playbook again", n-logins)
+	}
+}
+
+// page is a page of recipes.
+type page struct {
+	name   string
+	text   string
+	blocks []string // what it gives to type
+	dir    string   // where it is typed
+	path   string   // a folder of the tools that it needs; may be ""
+}
+
+func recipe(t *testing.T, name string) *page {
+	t.Helper()
+	text := file(t, "../docs/recipes/"+name)
+	return &page{name: name, text: text, blocks: shellBlocks(text), dir: t.TempDir()}
+}
+
+// fenced returns the blocks of a language.
+func fenced(t *testing.T, text, language string) []string {
+	t.Helper()
+	var blocks []string
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```").FindAllStringSubmatch(text, -1) {
+		blocks = append(blocks, m[1])
+	}
+	if len(blocks) == 0 {
+		t.Fatalf("it has no block in %s", language)
+	}
+	return blocks
+}
+
+// stays tells a block whose last command does not end by itself.
+var stays = regexp.MustCompile(`(?m)^(vault agent| +consul-template) -config=\S+\n\z`)
+
+// run types the page's commands, and returns what those say that end.
+func (p *page) run(t *testing.T, c *harness.Client) string {
+	t.Helper()
+	var out strings.Builder
+	for _, block := range p.blocks {
+		script := "export PATH='" + p.path + "':\"$PATH\"\n" + block
+		if stays.MatchString(block) {
+			c.StartShell(t, p.dir, script)
+			continue
+		}
+		r := c.Shell(t, p.dir, script)
+		if r.Code != 0 {
+			t.Fatalf("%s: exit code %d of\n%s\n%s%s", p.name, r.Code, block, r.Stdout, r.Stderr)
+		}
+		out.WriteString(r.Stdout)
+	}
+	return out.String()
+}
+
+// internetWorld is a world in which the providers' own endpoints lead to the
+// simulator, for recipes that name none.
+func internetWorld(t *testing.T) (*harness.Server, *harness.Simulator) {
+	t.Helper()
+	harness.Need(t)
+	if runtime.GOOS == "darwin" {
+		t.Skip("Go trusts no certificate file on this system, so the providers cannot be played under their own names")
+	}
+	sim := harness.StartSimulator(t)
+	s := harness.StartDevWith(t, harness.Options{Env: sim.AsInternet(t)})
+	s.InstallPlugin(t)
+	return s, sim
+}
+
+// buildConsulTemplate builds the pinned consul-template: in seconds, unless it is
+// the first time. Its error says why it cannot be built here.
+func buildConsulTemplate(t *testing.T) (tool string, err error) {
+	t.Helper()
+	tool = filepath.Join(t.TempDir(), "consul-template")
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", tool, "github.com/hashicorp/consul-template")
+	cmd.Dir = "../tools/consul-template"
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s", cmp.Or(strings.TrimSpace(string(out)), err.Error()))
+	}
+	return tool, nil
+}
+
+func putFile(t *testing.T, dir, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
