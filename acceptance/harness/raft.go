@@ -53,6 +53,9 @@ listener "tcp" {
 	return s
 }
 
+// Data returns the folder of a raft server's data.
+func (s *Server) Data() string { return filepath.Join(s.dir, "data") }
+
 // initialise makes a new cluster of one node, with one unseal key.
 func (s *Server) initialise(t testing.TB) {
 	t.Helper()
