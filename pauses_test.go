@@ -119,11 +119,17 @@ func TestRotateOfOneWhoGivesUp(t *testing.T) {
 	m.write("config/a", m.revocable(nil)).want(t, http.StatusNoContent)
 	old := m.token("a")
 	m.clock.advance(time.Minute)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	req := &logical.Request{Operation: logical.UpdateOperation, Path: "rotate/a", Storage: m.storage}
-	resp, err := m.HandleRequest(ctx, req)
-	m.answer(req, resp, err).want(t, http.StatusOK)
+	m.set(`{"latency": 0.2}`)
+	requests := m.sim.State().Total.Requests
+	ctx, leave := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = m.HandleRequest(ctx, &logical.Request{Operation: logical.UpdateOperation, Path: "rotate/a", Storage: m.storage})
+	}()
+	eventually(t, "the provider is asked", func() bool { return m.sim.State().Total.Requests > requests })
+	leave()
+	<-done
 	if m.alive(old) || !m.alive(m.token("a")) {
 		t.Errorf("the old token is alive: %t, the new one: %t", m.alive(old), m.alive(m.token("a")))
 	}
@@ -141,4 +147,22 @@ func TestRotateToTheSameToken(t *testing.T) {
 	if p.calls.Load() != 0 || !strings.Contains(strings.Join(a.warnings, ""), "the same token") {
 		t.Errorf("asked %d times; warnings %q", p.calls.Load(), a.warnings)
 	}
+}
+
+// Whatever happens in the revocation of a lease, the lease is gone: after six failures
+// Vault would keep it for good.
+func TestRevocationThatPanics(t *testing.T) {
+	p := &revoking{fake: newFake(lives("fake-token", time.Hour))}
+	m := newMount(t, panicking{p})
+	m.write("config/a", also(fields{"share": false, "verify_connection": false}, revokingConfig)).want(t, http.StatusNoContent)
+	m.end(m.read("creds/a"))
+	if !strings.Contains(m.log.String(), "recovered from a panic") {
+		t.Errorf("the log does not say so: %s", m.log)
+	}
+}
+
+type panicking struct{ *revoking }
+
+func (panicking) Revoke(context.Context, *providers.Client, providers.Settings, secret.String, secret.String) error {
+	panic("hunter2")
 }

@@ -298,6 +298,7 @@ func (b *backend) secretOwnToken() *framework.Secret {
 // ownRevoke ends a lease and its token: the token at once if the provider is
 // there, else as soon as it is.
 func (b *backend) ownRevoke(_ context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	defer b.survived() // a lease that cannot be revoked would stay for good
 	rev, err := decodeRevocation(req.Secret.InternalData)
 	if err != nil {
 		b.log().Error("a lease cannot be read, its token is left to expire", "error", err)
