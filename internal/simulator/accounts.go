@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// reason is why a provider refuses; the kinds of fault that refuse share its values.
+// reason is why a provider refuses; the kinds of fault that refuse are among its values.
 type reason string
 
 const (
@@ -17,13 +17,25 @@ const (
 	unauthorizedClient reason = FaultUnauthorizedClient
 	deadRefreshToken   reason = FaultDeadRefreshToken
 	deadSession        reason = FaultDeadSession
+
+	invalidRefreshToken reason = "invalid-refresh-token" // it is none, or another client's
+	reusedRefreshToken  reason = "reused-refresh-token"  // and may be used once only
+	detachedSession     reason = "detached-session"      // such a reuse has ended it
+	deadOfflineSession  reason = "dead-offline-session"
 )
 
 // lockout is what the brute-force protection knows of an account.
 type lockout struct {
-	failed int // logins in a row
+	failed int       // logins in a row
+	last   time.Time // when the last of them failed
 	until  time.Time
 }
+
+// What the knob quick_login_lockout means, as Keycloak's defaults have it.
+const (
+	quickLogin    = time.Second
+	quickLoginFor = time.Minute
+)
 
 // defaultAccounts returns the accounts that are there from the start.
 func defaultAccounts(provider string) map[string]Account {
@@ -70,8 +82,37 @@ func (c *call) authenticate(name, secret string) reason {
 	return c.check(name, secret)
 }
 
+// beginLogin says whether a login of the account may be looked at; it may not while another one is under way. Who was let
+// in must end it.
+func (c *call) beginLogin(name string) bool {
+	if !c.rules.oneLoginAtATime {
+		return true
+	}
+	s, key := c.sim, accountKey{c.ep.provider, name}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.underWay[key] {
+		c.clash = true
+		return false
+	}
+	s.underWay[key] = true
+	c.turn = &key
+	return true
+}
+
+// endLogin lets the account's next login in, if this call has one under way.
+func (s *Simulator) endLogin(c *call) {
+	if c.turn == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.underWay, *c.turn)
+	c.turn = nil
+}
+
 // check compares a secret. A locked account answers as if it were wrong, and a failure while it is locked does not
-// prolong that.
+// prolong that. What else is the matter with an account only who has its secret is told.
 func (c *call) check(name, secret string) reason {
 	s, key := c.sim, accountKey{c.ep.provider, name}
 	s.mu.Lock()
@@ -79,13 +120,13 @@ func (c *call) check(name, secret string) reason {
 	account, known := c.lookup(name)
 	lock := s.lockouts[key]
 	switch {
-	case known && account.Disabled:
-		return accountDisabled
 	case lock != nil && s.now().Before(lock.until):
 		return wrongSecret
 	case !known || account.Secret == "" || account.Secret != secret:
 		c.loginFailedLocked(name)
 		return wrongSecret
+	case account.Disabled:
+		return accountDisabled
 	}
 	delete(s.lockouts, key)
 	if account.NotSetUp {
@@ -102,7 +143,7 @@ func (c *call) loginFailed(name string) {
 }
 
 func (c *call) loginFailedLocked(name string) {
-	if c.rules.lockoutAfter == 0 {
+	if c.rules.lockoutAfter == 0 && !c.rules.quickLoginLockout {
 		return
 	}
 	s := c.sim
@@ -115,8 +156,16 @@ func (c *call) loginFailedLocked(name string) {
 		lock = &lockout{}
 		s.lockouts[key] = lock
 	}
+	if now.Before(lock.until) {
+		return
+	}
+	quick := lock.failed > 0 && now.Sub(lock.last) < quickLogin
 	lock.failed++
-	if lock.failed == c.rules.lockoutAfter {
+	lock.last = now
+	switch {
+	case lock.failed == c.rules.lockoutAfter:
 		lock.until = now.Add(c.rules.lockoutFor)
+	case quick && c.rules.quickLoginLockout:
+		lock.until = now.Add(quickLoginFor)
 	}
 }

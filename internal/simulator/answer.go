@@ -118,6 +118,9 @@ func (c *call) words(text string) wireText {
 	return echo
 }
 
+// EchoForms returns all that the knob echo_secrets can name.
+func EchoForms() []string { return []string{echoRaw, echoURL, echoBase64, echoJSON, echoJSONTwice} }
+
 // echo returns the secrets of the request in the forms that the knob echo_secrets asks for.
 func (c *call) echo() wireText {
 	var t wireText

@@ -42,8 +42,10 @@ type call struct {
 	object    map[string]any // of a JSON body; else nil
 	basic     *basicAuth     // nil without a Basic header
 
-	op      string // one of the constants, or "" if the grant is unknown
-	account string // whose request it is as far as it says, or ""
+	op      string      // one of the constants, or "" if the grant is unknown
+	account string      // whose request it is as far as it says, or ""
+	turn    *accountKey // whose only login under way this is, or nil
+	clash   bool        // refused, because another login of the account was under way
 	tallies []*tally
 }
 
@@ -65,6 +67,7 @@ func (s *Simulator) open(r *http.Request, ep endpoint) *call {
 }
 
 func (s *Simulator) close(c *call) {
+	s.endLogin(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts.end(c.tallies)
@@ -132,8 +135,7 @@ func (c *call) isLogin() bool {
 	case opPassword, opClientCredentials, opAppKey:
 		return true
 	}
-	// A client that tries HTTP Basic on the realm costs a login whatever else it says.
-	return c.ep.provider == SinchIndia && c.ep.op == "" && c.basic != nil
+	return false
 }
 
 // secrets returns every secret that the request carries.

@@ -59,8 +59,8 @@ func (c Client) Introspect(ctx context.Context, token string) (Introspection, er
 	return in, err
 }
 
-// RevokeSessions kills every live refresh token, or only those of one provider or account where these are not empty. It
-// returns how many it killed.
+// RevokeSessions ends every session that has a live refresh token, or only those of one provider or account where these
+// are not empty. Access tokens live on. It returns how many it ended.
 func (c Client) RevokeSessions(ctx context.Context, provider, account string) (int, error) {
 	var out struct{ Revoked int }
 	form := url.Values{"provider": {provider}, "account": {account}}.Encode()

@@ -21,16 +21,19 @@ type State struct {
 // Counts say what was asked. A login is an attempt that sends a long-lived secret: a password grant, client
 // credentials, an app key. What a fault in front of the provider answered is a request and a fault, but no login.
 type Counts struct {
-	Requests             int `json:"requests"`
-	LoginsSucceeded      int `json:"logins_succeeded"`
-	LoginsFailed         int `json:"logins_failed"`
-	RefreshesSucceeded   int `json:"refreshes_succeeded"`
-	RefreshesFailed      int `json:"refreshes_failed"`
-	RevocationsSucceeded int `json:"revocations_succeeded"` // logouts too
-	RevocationsFailed    int `json:"revocations_failed"`
-	Faults               int `json:"faults"`
-	Violations           int `json:"violations"`
-	MaxConcurrent        int `json:"max_concurrent"`
+	Requests        int `json:"requests"`
+	LoginsSucceeded int `json:"logins_succeeded"`
+	LoginsFailed    int `json:"logins_failed"`
+	// LoginsRefusedConcurrent is how many of the failed logins were refused because another one of the same account was
+	// under way (see Knobs.OneLoginAtATime).
+	LoginsRefusedConcurrent int `json:"logins_refused_concurrent"`
+	RefreshesSucceeded      int `json:"refreshes_succeeded"`
+	RefreshesFailed         int `json:"refreshes_failed"`
+	RevocationsSucceeded    int `json:"revocations_succeeded"` // logouts too
+	RevocationsFailed       int `json:"revocations_failed"`    // also where the answer is 200 with an error in it
+	Faults                  int `json:"faults"`
+	Violations              int `json:"violations"`
+	MaxConcurrent           int `json:"max_concurrent"`
 }
 
 // Logins is how many logins there were, whatever came of them.
@@ -169,6 +172,9 @@ func (s *Simulator) note(c *call, a answer) {
 	for _, t := range c.tallies {
 		if outcome := t.outcome(c, a.ok); outcome != nil {
 			*outcome++
+		}
+		if c.clash {
+			t.LoginsRefusedConcurrent++
 		}
 	}
 }

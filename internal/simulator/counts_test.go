@@ -63,8 +63,11 @@ func TestRevokeSessions(t *testing.T) {
 	}
 	revoke(simulator.OAuth2, "", 0)
 	revoke(simulator.SinchIndia, "a", 1)
-	r.want(r.refresh(a.str("refresh_token")), 400, map[string]any{"error_description": "Token is not active"})
-	b = r.refresh(b.str("refresh_token"))
+	r.want(r.refresh(a.str("refresh_token")), 400, map[string]any{"error_description": "Session not active"})
+	if in := r.introspect(a.str("refresh_token")); in.Active || !in.Revoked {
+		t.Errorf("introspection: %+v", in)
+	}
+	b = r.refresh(b.str("refresh_token")) // which leaves the session with two
 	revoke("", "", 1)
 	r.want(r.refresh(b.str("refresh_token")), 400, nil)
 	if !r.introspect(b.str("access_token")).Active {

@@ -7,6 +7,10 @@
 // Start with [New], serve the result with net/http or httptest, and turn it while it runs with [Client] or with curl
 // under /sim/ (see [Settings] for the knobs and [State] for the counts).
 //
+// The realm answers as Keycloak 26.7 was measured to, but for the status of a refused login (see Knobs.FailureStatus).
+// A request that Sinch does not document, but Keycloak takes, is answered, and counted as a violation. Tokens long dead
+// are forgotten (see Options.RememberFor): they are then to the realm as if it had never issued them.
+//
 // Endpoints:
 //
 //	POST /realms/ipmessaging/protocol/openid-connect/{token,revoke,logout}       sinch-india, production

@@ -65,14 +65,19 @@ const (
 	FaultExpiryType     = "expiry-wrong-type" // "soon"
 )
 
-func (f Fault) validate() error {
-	switch f.Kind {
-	case FaultStatus, FaultRedirect, FaultCloseBefore,
+// FaultKinds returns all kinds of fault.
+func FaultKinds() []string {
+	return []string{
+		FaultStatus, FaultRedirect, FaultCloseBefore,
 		FaultRefuse, FaultAccountDisabled, FaultAccountNotSetUp, FaultInvalidClient, FaultUnauthorizedClient,
 		FaultDeadRefreshToken, FaultDeadSession,
 		FaultCloseMidBody, FaultNotJSON, FaultTruncated, FaultEmpty, FaultOversized, FaultNoToken, FaultTokenEmpty,
-		FaultTokenType, FaultTokenControl, FaultExpiryNegative, FaultExpiryPast, FaultExpiryHuge, FaultExpiryType:
-	default:
+		FaultTokenType, FaultTokenControl, FaultExpiryNegative, FaultExpiryPast, FaultExpiryHuge, FaultExpiryType,
+	}
+}
+
+func (f Fault) validate() error {
+	if !slices.Contains(FaultKinds(), f.Kind) {
 		return fmt.Errorf("unknown kind %q", f.Kind)
 	}
 	switch f.On {

@@ -25,7 +25,8 @@ type Introspection struct {
 	// ExpiresIn is the life left in seconds, negative once expired; a revoked token has it too. 0 with NeverExpires.
 	ExpiresIn    float64 `json:"expires_in"`
 	NeverExpires bool    `json:"never_expires,omitempty"`
-	// Revoked is true if the token, or its session, was ended before its time, or a refresh replaced it.
+	// Revoked is true if the token, or its session, was ended before its time, also by a refresh under the knob
+	// revoke_refresh_token. The end that the knob session_max sets is the token's expiry.
 	Revoked bool `json:"revoked,omitempty"`
 }
 
@@ -40,7 +41,10 @@ type session struct {
 	provider string
 	account  string
 	client   string // the OAuth client it was opened through; "" where there is none
-	ended    time.Time
+	opened   time.Time
+	ended    time.Time // with all its tokens; zero: not
+	closed   time.Time // to refreshes, while its access tokens live on; zero: not
+	detached bool      // it was ended by the reuse of a refresh token
 }
 
 // token is one that was issued.
@@ -51,17 +55,26 @@ type token struct {
 	issued  time.Time
 	expires time.Time // zero: never
 	revoked time.Time // zero: not
+	used    bool      // a refresh token that must not be used again
 }
 
 // end returns when the token died or will, zero if it never will.
 func (t *token) end() time.Time {
 	end := t.expires
-	for _, at := range []time.Time{t.revoked, t.session.ended} {
+	for _, at := range []time.Time{t.revoked, t.session.ended, t.closed()} {
 		if !at.IsZero() && (end.IsZero() || at.Before(end)) {
 			end = at
 		}
 	}
 	return end
+}
+
+// closed returns when the session was closed to it: an access token does not notice.
+func (t *token) closed() time.Time {
+	if t.kind == kindRefresh {
+		return t.session.closed
+	}
+	return time.Time{}
 }
 
 func (t *token) active(now time.Time) bool {
@@ -125,10 +138,10 @@ func (l *ledger) forget(t *token) {
 	}
 }
 
-// find returns a live token of the provider and kind ("" for either), or nil.
-func (l *ledger) find(text, provider, kind string, now time.Time) *token {
+// find returns a token of the provider and kind ("" for either), dead or alive, or nil.
+func (l *ledger) find(text, provider, kind string) *token {
 	t := l.tokens[text]
-	if t == nil || t.session.provider != provider || (kind != "" && t.kind != kind) || !t.active(now) {
+	if t == nil || t.session.provider != provider || (kind != "" && t.kind != kind) {
 		return nil
 	}
 	return t
@@ -156,7 +169,7 @@ func (l *ledger) introspect(text string, now time.Time) Introspection {
 		Session:      t.session.id,
 		IssuedAt:     t.issued,
 		NeverExpires: t.expires.IsZero(),
-		Revoked:      !t.revoked.IsZero() || !t.session.ended.IsZero(),
+		Revoked:      !t.revoked.IsZero() || !t.session.ended.IsZero() || !t.closed().IsZero(),
 	}
 	if !in.NeverExpires {
 		in.ExpiresIn = t.expires.Sub(now).Seconds()
@@ -165,21 +178,22 @@ func (l *ledger) introspect(text string, now time.Time) Introspection {
 }
 
 // revoke ends a token: an access token alone, a refresh token with its whole session (RFC 7009 §2.1).
-func (l *ledger) revoke(t *token, now time.Time) {
+func (t *token) revoke(now time.Time) {
 	t.revoked = now
 	if t.kind == kindRefresh {
 		t.session.ended = now
 	}
 }
 
-func (l *ledger) revokeRefreshTokens(provider, account string, now time.Time) int {
+// closeSessions closes to refreshes what sessions have a live refresh token, and returns how many they are.
+func (l *ledger) closeSessions(provider, account string, now time.Time) int {
 	n := 0
 	for _, t := range l.order {
 		if t.kind != kindRefresh || !t.active(now) ||
 			(provider != "" && provider != t.session.provider) || (account != "" && account != t.session.account) {
 			continue
 		}
-		t.revoked = now
+		t.session.closed = now
 		n++
 	}
 	return n
@@ -202,11 +216,8 @@ func (c *call) jwt(typ string, s *session, expires time.Time) string {
 // opaque returns a token that says nothing.
 func opaque() string { return hex.EncodeToString(random(32)) }
 
-// newSessionID returns an id in the form of a UUID.
-func newSessionID() string {
-	h := hex.EncodeToString(random(16))
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
-}
+// newSessionID returns an id as Keycloak makes them: 24 characters of base64url.
+func newSessionID() string { return base64.RawURLEncoding.EncodeToString(random(18)) }
 
 func random(n int) []byte {
 	b := make([]byte, n)

@@ -27,7 +27,7 @@ func (s *Simulator) conversationToken(c *call) answer {
 		return c.oauthRefusal(r)
 	}
 	got := c.login(c.account, "")
-	return c.oauthSuccess(object{
+	return c.oauthSuccess(got, object{
 		"access_token": got.access,
 		"token_type":   "bearer", // RFC 6749 §5.1: case-insensitive
 		"scope":        c.form.Get("scope"),
@@ -71,16 +71,32 @@ func (c *call) genericSuccess(got issued) answer {
 	if scope := c.form.Get("scope"); scope != "" {
 		body["scope"] = scope
 	}
-	return c.oauthSuccess(body)
+	return c.oauthSuccess(got, body)
 }
 
-// genericRevoke serves POST /generic/revoke (RFC 7009).
+// genericRevoke serves POST /generic/revoke (RFC 7009). A token that is dead or unknown is no error (§2.2); one of
+// another client is.
 func (s *Simulator) genericRevoke(c *call) answer {
 	client, a, bad := c.genericClient()
 	if bad {
 		return a
 	}
-	return c.revoke(client)
+	if r := c.fault.reason(); r != accepted {
+		return c.oauthRefusal(r)
+	}
+	if c.form.Get("token") == "" {
+		c.violate("the parameter token is missing")
+		return c.oauthError(http.StatusBadRequest, "invalid_request", "Token not provided")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tokens.find(c.form.Get("token"), OAuth2, ""); t != nil {
+		if t.session.client != client {
+			return c.oauthError(http.StatusBadRequest, "invalid_grant", "Unmatching clients")
+		}
+		t.revoke(s.now())
+	}
+	return answer{status: http.StatusOK, ok: true}
 }
 
 // genericClient authenticates the client (RFC 6749 §2.3.1): a secret by HTTP Basic, form-encoded, or in the form; a
@@ -121,31 +137,9 @@ func (c *call) isPublic(client string) bool {
 	return known && account.Secret == "" && !account.Disabled
 }
 
-// revoke ends the token of a revocation request. One that is not alive is no error (RFC 7009 §2.2); one of another
-// client is.
-func (c *call) revoke(client string) answer {
-	if r := c.fault.reason(); r != accepted {
-		return c.oauthRefusal(r)
-	}
-	if c.form.Get("token") == "" {
-		c.violate("the parameter token is missing")
-		return c.oauthError(http.StatusBadRequest, "invalid_request", "Token not provided")
-	}
-	s := c.sim
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t := s.tokens.find(c.form.Get("token"), c.ep.provider, "", s.now()); t != nil {
-		if t.session.client != client {
-			return c.oauthError(http.StatusBadRequest, "invalid_grant", "Unmatching clients")
-		}
-		s.tokens.revoke(t, s.now())
-	}
-	return answer{status: http.StatusOK, ok: true}
-}
-
 // oauthSuccess returns a token answer (RFC 6749 §5.1), with the lifetime in the form that the knob says.
-func (c *call) oauthSuccess(body object) answer {
-	seconds := int64(c.rules.accessTTL / time.Second)
+func (c *call) oauthSuccess(got issued, body object) answer {
+	seconds := int64(got.accessTTL / time.Second)
 	switch c.rules.expiryFormat {
 	case expiryNumber:
 		body["expires_in"] = seconds
@@ -160,6 +154,9 @@ func (c *call) oauthRefusal(r reason) answer {
 	const bad, unauthorized = http.StatusBadRequest, http.StatusUnauthorized
 	switch r {
 	case accountDisabled:
+		if c.op == opRefresh {
+			return c.oauthError(bad, "invalid_grant", "User disabled")
+		}
 		return c.oauthError(bad, "invalid_grant", "Account disabled")
 	case accountNotSetUp:
 		return c.oauthError(bad, "invalid_grant", "Account is not fully set up")
@@ -167,6 +164,14 @@ func (c *call) oauthRefusal(r reason) answer {
 		return c.oauthError(bad, "invalid_grant", "Token is not active")
 	case deadSession:
 		return c.oauthError(bad, "invalid_grant", "Session not active")
+	case deadOfflineSession:
+		return c.oauthError(bad, "invalid_grant", "Offline user session not found")
+	case invalidRefreshToken:
+		return c.oauthError(bad, "invalid_grant", "Invalid refresh token")
+	case reusedRefreshToken:
+		return c.oauthError(bad, "invalid_grant", "Maximum allowed refresh token reuse exceeded")
+	case detachedSession:
+		return c.oauthError(bad, "invalid_grant", "Session doesn't have required client")
 	case unauthorizedClient:
 		return c.oauthError(bad, "unauthorized_client", "Client not allowed for this grant")
 	case invalidClient:

@@ -90,6 +90,7 @@ func (k Knobs) validateTimes() error {
 	}{
 		{"access_ttl", k.AccessTTL, time.Second, time.Second, math.MaxInt64},
 		{"refresh_ttl", k.RefreshTTL, 0, time.Second, math.MaxInt64},
+		{"session_max", k.SessionMax, 0, time.Second, math.MaxInt64},
 		{"lockout_for", k.LockoutFor, 0, 1, math.MaxInt64},
 		{"latency", k.Latency, 0, 1, 10 * time.Minute},
 	} {
@@ -124,10 +125,14 @@ func statusIn(knob string, value *int, low, high int) error {
 // rules are the knobs as they count for one request: every one has a value.
 type rules struct {
 	accessTTL, refreshTTL        time.Duration
+	sessionMax                   time.Duration
 	refreshTokens, rotateRefresh bool
+	revokeRefreshToken           bool
 	singleToken, anyAccount      bool
 	lockoutAfter                 int
 	lockoutFor                   time.Duration
+	quickLoginLockout            bool
+	oneLoginAtATime              bool
 	latency, clockOffset         time.Duration
 	dateHeader, expiryFormat     string
 	successStatus, failureStatus int
@@ -137,23 +142,28 @@ type rules struct {
 // rules returns what counts for a provider: its own knobs over those of all providers over the defaults.
 func (s Settings) rules(provider string) rules {
 	r := rules{
-		accessTTL:     time.Hour,
-		refreshTTL:    30 * time.Minute,
-		refreshTokens: provider == SinchIndia,
-		rotateRefresh: true,
-		lockoutFor:    time.Minute,
-		dateHeader:    dateNormal,
-		expiryFormat:  expiryNumber,
+		accessTTL:       time.Hour,
+		refreshTTL:      30 * time.Minute,
+		refreshTokens:   provider == SinchIndia,
+		rotateRefresh:   true,
+		lockoutFor:      time.Minute,
+		oneLoginAtATime: provider == SinchIndia,
+		dateHeader:      dateNormal,
+		expiryFormat:    expiryNumber,
 	}
 	for _, k := range []Knobs{s.Knobs, s.Providers[provider]} {
 		override(&r.accessTTL, (*time.Duration)(k.AccessTTL))
 		override(&r.refreshTTL, (*time.Duration)(k.RefreshTTL))
 		override(&r.refreshTokens, k.RefreshTokens)
 		override(&r.rotateRefresh, k.RotateRefresh)
+		override(&r.revokeRefreshToken, k.RevokeRefreshToken)
+		override(&r.sessionMax, (*time.Duration)(k.SessionMax))
 		override(&r.singleToken, k.SingleToken)
 		override(&r.anyAccount, k.AnyAccount)
 		override(&r.lockoutAfter, k.LockoutAfter)
 		override(&r.lockoutFor, (*time.Duration)(k.LockoutFor))
+		override(&r.quickLoginLockout, k.QuickLoginLockout)
+		override(&r.oneLoginAtATime, k.OneLoginAtATime)
 		override(&r.latency, (*time.Duration)(k.Latency))
 		override(&r.clockOffset, (*time.Duration)(k.ClockOffset))
 		override(&r.dateHeader, k.DateHeader)

@@ -28,8 +28,16 @@ type Knobs struct {
 	// RefreshTokens says whether a login also gets a refresh token; default true for sinch-india, else false.
 	// EnableX and Sinch Conversation have none.
 	RefreshTokens *bool `json:"refresh_tokens,omitempty"`
-	// RotateRefresh says whether a refresh ends its refresh token and answers with a new one; default true.
+	// RotateRefresh says whether a refresh answers with a new refresh token; default true. The old one lives on to its
+	// own expiry, unless RevokeRefreshToken says otherwise.
 	RotateRefresh *bool `json:"rotate_refresh,omitempty"`
+	// RevokeRefreshToken says whether a refresh that answers with a new refresh token ends the old one, whose use after
+	// that ends the session and all its tokens; default false, as in Keycloak.
+	RevokeRefreshToken *bool `json:"revoke_refresh_token,omitempty"`
+	// SessionMax is how long a session lasts from its login, in whole seconds, however often it is refreshed: no token
+	// of it outlives it. 0, the default, means for ever; sessions of offline tokens (RefreshTTL 0) last for ever too.
+	// EnableX and Sinch Conversation have no sessions.
+	SessionMax *Duration `json:"session_max,omitempty"`
 	// SingleToken says whether a new access token ends the account's previous one; default false.
 	SingleToken *bool `json:"single_token,omitempty"`
 
@@ -42,6 +50,14 @@ type Knobs struct {
 	LockoutAfter *int `json:"lockout_after,omitempty"`
 	// LockoutFor is how long an account stays locked; default 60.
 	LockoutFor *Duration `json:"lockout_for,omitempty"`
+	// QuickLoginLockout says whether two failed logins within a second lock an account for a minute, whatever
+	// LockoutAfter and LockoutFor say; default false. A Keycloak realm with brute-force detection does so by default.
+	QuickLoginLockout *bool `json:"quick_login_lockout,omitempty"`
+	// OneLoginAtATime says whether a password grant is refused, as if the password were wrong, while another one of the
+	// same user is under way: from its arrival until its answer is sent (latency included) or its client has gone. It
+	// does not count towards the lockout. Default true for sinch-india, as a Keycloak realm with brute-force detection
+	// does it, else false. Refreshes are not concerned.
+	OneLoginAtATime *bool `json:"one_login_at_a_time,omitempty"`
 
 	// Latency is waited before every answer, after the provider has acted; at most 10 minutes; default 0.
 	Latency *Duration `json:"latency,omitempty"`
@@ -54,7 +70,9 @@ type Knobs struct {
 	ExpiryFormat *string `json:"expiry_format,omitempty"`
 	// SuccessStatus is the HTTP status of a token answer; 0, the default, means 200.
 	SuccessStatus *int `json:"success_status,omitempty"`
-	// FailureStatus is the HTTP status of a refusal; 0, the default, means the documented one (EnableX: 200).
+	// FailureStatus is the HTTP status of a refusal; 0, the default, means the documented one (EnableX: 200). Sinch
+	// India documents 400 and 401: Keycloak answers a refused login ("Invalid user credentials") with 400 from 26.6 on,
+	// and before with 401. Which one Sinch runs is not known, so the default is 401, the older; 400 here is the newer.
 	FailureStatus *int `json:"failure_status,omitempty"`
 	// EchoSecrets puts the secrets of a request into every failure's text: "raw", "url", "base64", "json" (each
 	// character as \u00XX on the wire) or "json-twice" (the same, and still so once the JSON is decoded).

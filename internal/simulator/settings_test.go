@@ -24,6 +24,7 @@ func TestBadSettingsAreNamedAndChangeNothing(t *testing.T) {
 		`{"access_ttl": 1e300}`:                                        "access_ttl",
 		`{"access_ttl": []}`:                                           "access_ttl",
 		`{"refresh_ttl": -1}`:                                          "refresh_ttl",
+		`{"session_max": 1.5}`:                                         "session_max",
 		`{"latency": "-1s"}`:                                           "latency",
 		`{"latency": "1h"}`:                                            "latency",
 		`{"lockout_after": -1}`:                                        "lockout_after",

@@ -48,6 +48,7 @@ type Simulator struct {
 	settings Settings
 	counts   *counter
 	lockouts map[accountKey]*lockout
+	underWay map[accountKey]bool // logins, of which an account may make one at a time
 	tokens   *ledger
 }
 
@@ -83,6 +84,7 @@ func New(opts Options) *Simulator {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.counts = newCounter()
+	s.underWay = map[accountKey]bool{}
 	s.tokens = newLedger(opts.RememberFor, opts.MaxTokens)
 	s.endpoints = s.routes()
 	s.control = s.controlAPI()
@@ -137,6 +139,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	s.endLogin(c) // before the answer is out, so that who has it can log in again at once
 	s.write(w, c, a)
 }
 
@@ -190,10 +193,10 @@ func (s *Simulator) Introspect(token string) Introspection {
 	return s.tokens.introspect(token, s.now())
 }
 
-// RevokeSessions kills every live refresh token, or only those of one provider or account where these are not empty.
-// Access tokens live on. It returns how many it killed.
+// RevokeSessions ends every session that has a live refresh token, or only those of one provider or account where these
+// are not empty. Their access tokens live on, as for who only checks signature and expiry. It returns how many it ended.
 func (s *Simulator) RevokeSessions(provider, account string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tokens.revokeRefreshTokens(provider, account, s.now())
+	return s.tokens.closeSessions(provider, account, s.now())
 }
