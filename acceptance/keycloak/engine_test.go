@@ -3,6 +3,7 @@ package keycloak
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
@@ -128,7 +129,7 @@ func testSessionsFollowEachOther(t *testing.T, w *world) {
 	w.keycloak.wantActive(t, token, true)
 	got := a.events(t)
 	t.Logf("a session of 16 s, tokens of 10 s: %v", got)
-	if got["LOGIN"] != 2 || got["REFRESH_TOKEN"] == 0 {
+	if got["LOGIN"] != 2 || got["REFRESH_TOKEN"] == 0 || got["REFRESH_TOKEN"] > 5 {
 		t.Errorf("events: %v", got)
 	}
 }
@@ -144,6 +145,49 @@ func testRotateLogsIn(t *testing.T, w *world) {
 		t.Error("the new token is of the old one's session")
 	}
 	a.wantEvents(t, map[string]int{"LOGIN": 2})
+}
+
+// With a revocation_url, rotate ends the old token, and with it its session; so does
+// the deletion of the config.
+func testRotateRevokes(t *testing.T, w *world) {
+	a := w.account(t)
+	a.write(t, harness.Fields{"revocation_url": w.keycloak.endpoint("revoke")}).OK(t)
+	first := a.token(t)
+	w.keycloak.wantActive(t, first, true)
+	a.soon(t, func() harness.Response { return w.vault.Write(t, "messaging/rotate/"+a.name, nil) })
+	second := a.token(t)
+	w.keycloak.wantActive(t, first, false)
+	w.keycloak.wantActive(t, second, true)
+	w.vault.Delete(t, a.config()).OK(t)
+	w.keycloak.wantActive(t, second, false)
+}
+
+// Keycloak refuses logins of one user that meet. The engine does not let them: every
+// reader of an account that shares no token gets one, as do those of two configs.
+func testReadsAtOnce(t *testing.T, w *world) {
+	a := w.account(t)
+	a.write(t, harness.Fields{"share": false, "revocation_url": w.keycloak.endpoint("revoke")}).OK(t)
+	const n = 16
+	var all sync.WaitGroup
+	var answers [n]harness.Response
+	for i := range answers {
+		all.Go(func() { answers[i], _ = w.vault.Do("GET", a.creds(), nil) })
+	}
+	all.Wait()
+	tokens := map[string]bool{}
+	for _, r := range answers {
+		r.OK(t)
+		tokens[r.Text("access_token")] = true
+		w.keycloak.wantActive(t, r.Text("access_token"), true)
+		w.vault.Write(t, "sys/leases/revoke", harness.Fields{"lease_id": r.LeaseID, "sync": true}).OK(t)
+		w.keycloak.wantActive(t, r.Text("access_token"), false)
+	}
+	if len(tokens) != n {
+		t.Errorf("%d tokens for %d readers", len(tokens), n)
+	}
+	if got := a.bruteForce(t); got.NumFailures != 0 {
+		t.Errorf("failures: %+v", got)
+	}
 }
 
 func testWrongPassword(t *testing.T, w *world) {

@@ -40,6 +40,8 @@ func TestKeycloak(t *testing.T) {
 		{"SessionEnded", testSessionEnded},
 		{"SessionsFollowEachOther", testSessionsFollowEachOther},
 		{"RotateLogsIn", testRotateLogsIn},
+		{"RotateRevokes", testRotateRevokes},
+		{"ReadsAtOnce", testReadsAtOnce},
 		{"WrongPassword", testWrongPassword},
 		{"NoLockoutByUs", testNoLockoutByUs},
 		{"LockedByOthers", testLockedByOthers},
