@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/tokencache"
@@ -13,13 +14,15 @@ import (
 )
 
 // account is a config joined to its provider: the [tokencache.Account] of one
-// revision. It does not change once made.
+// revision. It does not change once made, but for what it remembers.
 type account struct {
 	name     string
 	config   *config
 	provider *provider
 	client   *providers.Client
 	settings providers.Settings
+
+	answered atomic.Pointer[answerParts] // of the token that was read last
 }
 
 // account joins the named config to its provider, which is there.

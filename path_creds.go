@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
@@ -84,12 +85,12 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, credsError(name, err)
 	}
-	c := g.Account.(*account).config
+	c, parts := g.Account.(*account).config, partsOf(g)
 	resp := &logical.Response{Data: map[string]any{
-		"access_token": g.Token.Access.Reveal(),
-		"expire_time":  g.Expires.UTC().Format(time.RFC3339),
-		"provider":     c.Provider,
-		"token_type":   g.Token.Type,
+		"access_token": parts.accessToken,
+		"expire_time":  parts.expireTime,
+		"provider":     parts.provider,
+		"token_type":   parts.tokenType,
 	}}
 	warn(resp, g, asked)
 	internal := map[string]any{"secret_type": secretType}
@@ -103,13 +104,45 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framew
 		internal = rev.internalData()
 	case c.Leaseless:
 		resp.Data["ttl"] = int64(max(g.Left-g.MinTTL, 0) / time.Second)
-		resp.Data["rotation_period"] = int64(g.Lifetime / time.Second)
-		resp.Data["last_vault_rotation"] = g.Token.Sent.Wall.UTC().Format(time.RFC3339)
+		resp.Data["rotation_period"] = parts.rotationPeriod
+		resp.Data["last_vault_rotation"] = parts.lastRotation
 		return resp, nil
 	}
 	ttl := leaseTTL(g.Left)
 	resp.Secret = &logical.Secret{LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl}, InternalData: internal}
 	return resp, nil
+}
+
+// answerParts are what every answer with one token has in common, as the values of
+// a map: making them anew for each read is most of what a read would allocate.
+type answerParts struct {
+	token    secret.String
+	expires  time.Time
+	lifetime time.Duration
+
+	accessToken, expireTime, provider, tokenType, rotationPeriod, lastRotation any
+}
+
+// partsOf returns the parts of the answer with g.
+func partsOf(g tokencache.Grant) *answerParts {
+	a := g.Account.(*account)
+	if p := a.answered.Load(); p != nil && p.token == g.Token.Access && p.expires.Equal(g.Expires) && p.lifetime == g.Lifetime {
+		return p
+	}
+	p := &answerParts{
+		token:    g.Token.Access,
+		expires:  g.Expires,
+		lifetime: g.Lifetime,
+
+		accessToken:    g.Token.Access.Reveal(),
+		expireTime:     g.Expires.UTC().Format(time.RFC3339),
+		provider:       a.config.Provider,
+		tokenType:      g.Token.Type,
+		rotationPeriod: int64(g.Lifetime / time.Second),
+		lastRotation:   g.Token.Sent.Wall.UTC().Format(time.RFC3339),
+	}
+	a.answered.Store(p)
+	return p
 }
 
 // askedTTL returns the min_ttl of a read; 0 if it has none. The query of a read
