@@ -168,3 +168,18 @@ func TestVerifyHoldsUpNoReader(t *testing.T) {
 		t.Errorf("afterwards %s", got)
 	}
 }
+
+// A write that verifies tells that the credentials are taken: reads need not wait any
+// longer for the end of a backoff, also where the token is not kept.
+func TestVerifyForgetsFailures(t *testing.T) {
+	for _, share := range []bool{true, false} {
+		m := newMount(t)
+		m.write("config/a", m.sinch(fields{"share": share, "verify_connection": false})).want(t, http.StatusNoContent)
+		m.set(`{"faults": [{"kind": "refuse"}]}`)
+		m.read("creds/a").want(t, http.StatusBadRequest, "next attempt")
+		m.set(`{"faults": null}`)
+		m.read("creds/a").want(t, http.StatusBadRequest, "next attempt")
+		m.write("config/a", fields{"verify_connection": true}).want(t, http.StatusNoContent)
+		m.token("a")
+	}
+}

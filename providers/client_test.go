@@ -203,3 +203,18 @@ func TestElapsedTakesTheLargerClock(t *testing.T) {
 		t.Errorf("elapsed = %v for a clock set back, want 0", got)
 	}
 }
+
+// What is sent in the clear stays on this machine, however its name is written: the
+// proxy of the environment is for the rest.
+func TestClientSendsNothingInTheClearToAProxy(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://proxy.invalid:3128") // the first use of it in the process counts
+	for _, u := range []string{"http://localhost/token", "http://LOCALHOST/token", "http://127.0.0.1:8299/token", "http://[::ffff:127.0.0.1]/token"} {
+		r, err := http.NewRequest(http.MethodPost, u, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proxy, err := environmentProxy(r); proxy != nil || err != nil {
+			t.Errorf("%s goes to %v, %v", u, proxy, err)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"log"
 	"math/big"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -86,6 +87,36 @@ func TestClientsShareAndReuse(t *testing.T) {
 		if c != got[i%2] || got[0] == got[1] {
 			t.Errorf("call %d got client %p; want one per CA", i, c)
 		}
+	}
+}
+
+// A writer of configs who names other certificates each time fills no memory: a
+// client that no account has any more is forgotten.
+func TestClientsThatNoOneHasAreForgotten(t *testing.T) {
+	pool := NewClients("v1")
+	held, err := pool.For("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := certPEM(otherCA(t))
+	for i := range 1000 {
+		if _, err := pool.For(strings.Repeat("#", i+1) + "\n" + ca); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func() int {
+		runtime.GC()
+		pool.mu.Lock()
+		defer pool.mu.Unlock()
+		return len(pool.byCA)
+	}
+	for deadline := time.Now().Add(10 * time.Second); left() > 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d clients are kept", left())
+		}
+	}
+	if again, err := pool.For(""); err != nil || again != held {
+		t.Errorf("the one that is held was made anew: %v", err)
 	}
 }
 

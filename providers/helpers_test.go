@@ -196,6 +196,8 @@ func writings(text string) map[string]string {
 		"base64":               base64.StdEncoding.EncodeToString([]byte(text)),
 		"base64, not padded":   base64.RawStdEncoding.EncodeToString([]byte(text)),
 		"base64, URL":          base64.URLEncoding.EncodeToString([]byte(text)),
+		"base64, escaped":      base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(text))),
+		"query, twice":         url.QueryEscape(url.QueryEscape(text)),
 		"HTTP Basic":           basic,
 		"HTTP Basic, in a URL": url.QueryEscape(basic),
 		"HTTP Basic, escaped":  base64.StdEncoding.EncodeToString([]byte("acme:" + url.QueryEscape(text))),

@@ -28,8 +28,8 @@ type redactor struct {
 }
 
 // newRedactor knows the secret fields of s and the further secrets: as they
-// are, in base64, and in base64 behind any other value of s and a colon, as
-// HTTP Basic has them (RFC 7617 §2, RFC 6749 §2.3.1).
+// are, in base64 with whatever is around them, and in base64 behind any other
+// value of s and a colon, as HTTP Basic has them (RFC 7617 §2, RFC 6749 §2.3.1).
 func newRedactor(spec Spec, s Settings, more ...secret.String) redactor {
 	secrets := make([]string, 0, len(more))
 	for _, m := range more {
@@ -72,12 +72,32 @@ func (r *redactor) add(text string) {
 		r.forms = append(r.forms, lower(clean))
 	}
 	r.addBase64(text)
+	r.addInBase64(text)
+	if escaped := url.QueryEscape(text); escaped != text { // as it was sent
+		r.addBase64(escaped)
+		r.addInBase64(escaped)
+	}
 }
 
 // addBase64 leaves the padding out: without it, both ways of writing are found.
 func (r *redactor) addBase64(text string) {
 	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		r.forms = append(r.forms, lower(encoding.EncodeToString([]byte(text))))
+	}
+}
+
+// addInBase64 adds what the base64 of any text has of the one in it, wherever that
+// stands: without the letters that depend on its neighbours too. Of a very short one
+// so little is left that it would be found everywhere.
+func (r *redactor) addInBase64(text string) {
+	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		for before := range 3 {
+			letters := encoding.EncodeToString([]byte(strings.Repeat(" ", before) + text))
+			inner := letters[(before*8+5)/6 : (before+len(text))*8/6]
+			if len(inner) >= minHidden {
+				r.forms = append(r.forms, lower(inner))
+			}
+		}
 	}
 }
 
@@ -93,16 +113,17 @@ func (r redactor) words(text string, limit int) string {
 }
 
 // blank replaces every secret in text, also where some or all of its bytes are
-// written as URL, JSON or HTML escapes, and whatever the case of its letters
-// (the hex digits of an escape come in both). Overlapping secrets go together.
+// written as URL, JSON or HTML escapes, or as such escapes of such escapes, and
+// whatever the case of its letters (the hex digits of an escape come in both).
+// Overlapping secrets go together.
 func (r redactor) blank(text string) string {
 	hidden := make([]bool, len(text))
-	for _, unescape := range []unescaper{asIs, percent, percentPlus, jsonEscape, jsonEscapeUnpaired, htmlEntity} {
-		v := newView(text, unescape)
+	for _, v := range views(text) {
+		letters := lower(v.text)
 		for _, form := range r.forms {
 			done := 0 // where hiding this form has got to
 			for from := 0; ; from++ {
-				i := strings.Index(v.text[from:], form)
+				i := strings.Index(letters[from:], form)
 				if i < 0 {
 					break
 				}
@@ -125,36 +146,56 @@ func (r redactor) blank(text string) string {
 	return b.String()
 }
 
-// A view is a text with its escapes undone, ASCII in lower case, and where in
-// the text each of its bytes came from: at[i] for byte i, and the text's length
-// at the end.
+// A view is a text with its escapes undone, and where in the text each of its
+// bytes came from: at[i] for byte i, and the text's length at the end.
 type view struct {
 	text string
 	at   []int
 }
 
-func newView(text string, unescape unescaper) view {
+// views returns text as it is and with its escapes undone, those of each kind; and
+// then again, for those that were under them: what was sent in a form may come back
+// escaped once more. What has no escapes of a kind is not there twice.
+func views(text string) []view {
+	whole := view{text, make([]int, len(text)+1)}
+	for i := range whole.at {
+		whole.at[i] = i
+	}
+	all := []view{whole}
+	for begin, depth := 0, 0; depth < 2; depth++ {
+		outer := all[begin:]
+		begin = len(all)
+		for _, v := range outer {
+			for _, unescape := range []unescaper{percent, percentPlus, jsonEscape, jsonEscapeUnpaired, htmlEntity} {
+				if inner := v.undone(unescape); inner.text != v.text {
+					all = append(all, inner)
+				}
+			}
+		}
+	}
+	return all
+}
+
+func (v view) undone(unescape unescaper) view {
 	var b strings.Builder
-	at := make([]int, 0, len(text)+1)
-	for i := 0; i < len(text); {
-		plain, width := unescape(text[i:])
+	at := make([]int, 0, len(v.at))
+	for i := 0; i < len(v.text); {
+		plain, width := unescape(v.text[i:])
 		if width == 0 {
-			plain, width = text[i:i+1], 1
+			plain, width = v.text[i:i+1], 1
 		}
 		for range len(plain) {
-			at = append(at, i)
+			at = append(at, v.at[i])
 		}
 		b.WriteString(plain)
 		i += width
 	}
-	return view{lower(b.String()), append(at, len(text))}
+	return view{b.String(), append(at, v.at[len(v.text)])}
 }
 
 // An unescaper returns what the escape at the start of a text stands for, and
 // the escape's width; a width of 0 if none is there.
 type unescaper func(text string) (plain string, width int)
-
-func asIs(string) (string, int) { return "", 0 }
 
 func percent(text string) (string, int) {
 	if text[0] != '%' || len(text) < 3 {

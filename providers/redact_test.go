@@ -1,8 +1,11 @@
 package providers
 
 import (
+	"encoding/base64"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -25,6 +28,9 @@ func TestRedactorWords(t *testing.T) {
 		"JSON escapes in mixed case": {`s3cret\u002Fword word\u002bmore`, "[redacted] [redacted]"},
 		"HTML":                       {"s3cret&#x2F;word s3cret&#47;word", "[redacted] [redacted]"},
 		"a form":                     {"refresh_token=refresh+token&x", "refresh_token=[redacted]&x"},
+		"escaped twice":              {"s3cret%252Fword word%252Bmore s3cret&amp;#47;word", "[redacted] [redacted] [redacted]"},
+		"JSON of a form":             {`word\u00252Bmore s3cret\u00252fword`, "[redacted] [redacted]"},
+		"a form of JSON":             {`s3cret%5C%2Fword`, "[redacted]"},
 		"with controls in it":        {"s3\x00cr\u200bet/wo\u202erd", "[redacted]"},
 		"with bytes not in UTF-8":    {"s3\xffcret/word \xc3", "[redacted]"},
 		"over two lines":             {"refresh\n  token", "[redacted]"},
@@ -68,5 +74,37 @@ func TestRedactorOfNothing(t *testing.T) {
 	r := newRedactor(sinchIndia{}.Spec(), Settings{}, "")
 	if got := r.words("as it is", maxWords); got != "as it is" {
 		t.Errorf("words = %q", got)
+	}
+}
+
+// A provider that echoes a whole request in base64 shows no more of a secret in it
+// than the parts of letters at its ends.
+func TestRedactorHidesASecretInsideBase64(t *testing.T) {
+	const secret = `pa"ss word/`
+	r := newRedactor(sinchIndia{}.Spec(), Settings{Values: values("username", "acme", "password", secret)})
+	for _, body := range []string{secret, url.QueryEscape(secret)} {
+		for before := range 6 {
+			text := strings.Repeat("x", before) + body + "&and=more"
+			for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
+				encoded := e.EncodeToString([]byte(text))
+				got := r.words(encoded, maxWords)
+				left := strings.Split(got, blanked)
+				if len(left) != 2 || len(encoded)-len(left[0])-len(left[1]) < len(body)*8/6-2 {
+					t.Errorf("%q became %q", encoded, got)
+				}
+			}
+		}
+	}
+}
+
+// What a provider sends to keep us busy is done with in no time to speak of.
+func TestRedactorTakesItsTimeWithNoText(t *testing.T) {
+	r := newRedactor(oauth2{}.Spec(), Settings{Values: values("client_id", "i", "client_secret", strings.Repeat("a", 8<<10), "password", `\\\\\\\\`)})
+	for _, text := range []string{`\`, "a", `\u0061`, "%25", "&amp;", `%5C\&#92;`, "+"} {
+		begun := time.Now()
+		r.words(strings.Repeat(text, maxBody/len(text)), maxWords)
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("64 KiB of %q took %s", text, took)
+		}
 	}
 }
