@@ -97,7 +97,6 @@ func constantRead(b *testing.B, lease bool) func() {
 	backend := &framework.Backend{Paths: []*framework.Path{{
 		Pattern: "creds/" + framework.GenericNameRegex("name"),
 		Fields:  map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
-		//lint:ignore SA1019 with Operations the framework asks Vault for the replication state on each request
 		Callbacks: map[logical.Operation]framework.OperationFunc{
 			logical.ReadOperation: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 				return constantAnswer(lease), nil
