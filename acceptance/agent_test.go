@@ -18,6 +18,7 @@ import (
 // consul-template) drops what the second brought. Without leases there is no such
 // limit, and 4 s will do.
 func TestAgentKeepsALivingToken(t *testing.T) {
+	t.Parallel() // it mostly waits
 	const lives = 10
 	leased := account{"leased", simulator.OAuth2, "client_secret", harness.Fields{
 		"client_id": "generic-client", "client_secret": "generic-secret", "min_ttl": 3}}

@@ -20,6 +20,7 @@ import (
 // for word and in its order. Each keeps a token that is alive, over some lives of
 // it, with leases and, without a restart, with lease=false.
 func TestRecipesKeepALivingToken(t *testing.T) {
+	t.Parallel() // it mostly waits
 	w := newWorld(t)
 	// The agent lets 2 s pass before it starts a program anew: so the tokens outlive
 	// their use. (TestAgentKeepsALivingToken is without such grace.) With min_ttl no

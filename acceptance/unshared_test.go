@@ -180,6 +180,7 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 // does again: after the success of another lease's revocation, or at a tick, which
 // comes each minute. That outlives the process, and a move of the mount.
 func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
+	t.Parallel() // it mostly waits
 	w := newWorld(t)
 	w.Write(t, sinch.path(), unshared(w, sinch, nil)).OK(t)
 	w.Write(t, generic.path(), unshared(w, generic, nil)).OK(t)
