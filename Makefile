@@ -2,6 +2,7 @@
 
 VERSION  ?= v0.0.0-dev
 FUZZTIME ?= 30s
+SOAK     ?= 15m
 
 plugin    := bin/vault-plugin-secrets-messaging
 simulator := bin/messaging-simulator
@@ -12,7 +13,7 @@ race = $(shell CGO_ENABLED=1 go build -race runtime/cgo >/dev/null 2>&1 && echo 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint fmt vet staticcheck unit acceptance test-clients test-keycloak bench fuzz dist clean
+.PHONY: help build dev test lint fmt vet staticcheck unit acceptance test-clients test-keycloak leaks soak bench fuzz dist clean
 
 help: ## what there is to make (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +65,12 @@ test-keycloak: build ## a real Keycloak, the server behind Sinch India; needs Ja
 	@vault=$$(scripts/vault) && keycloak=$$(scripts/keycloak) && cd acceptance/keycloak && \
 	VAULT_BIN="$$vault" PLUGIN_BIN="$(CURDIR)/$(plugin)" SIMULATOR_BIN="$(CURDIR)/$(simulator)" KEYCLOAK_HOME="$$keycloak" \
 	go test -count=1 -timeout=15m $(if $(RUN),-run '$(RUN)')
+
+leaks: ## the leak test alone: every provider, failure and fault, and no secret anywhere
+	@$(MAKE) -s acceptance RUN='TestNothingLeaks|TestLeakSearch'
+
+soak: ## the soak test alone, for SOAK (15m)
+	@SOAK=$(SOAK) $(MAKE) -s acceptance RUN='TestSoak$$$$'
 
 bench: build ## speed: in the process, and in a real Vault beside a plugin that answers with a constant
 	@echo "==> inside the process: time, bytes and allocations of one operation"
