@@ -66,11 +66,15 @@ test-keycloak: build ## a real Keycloak, the server behind Sinch India; needs Ja
 	VAULT_BIN="$$vault" PLUGIN_BIN="$(CURDIR)/$(plugin)" SIMULATOR_BIN="$(CURDIR)/$(simulator)" KEYCLOAK_HOME="$$keycloak" \
 	go test -count=1 -timeout=15m $(if $(RUN),-run '$(RUN)')
 
-leaks: ## the leak test alone: every provider, failure and fault, and no secret anywhere
-	@$(MAKE) -s acceptance RUN='TestNothingLeaks|TestLeakSearch'
+leaks: build ## the leak test alone, with its figures
+	@vault=$$(scripts/vault) && cd acceptance && \
+	VAULT_BIN="$$vault" PLUGIN_BIN="$(CURDIR)/$(plugin)" SIMULATOR_BIN="$(CURDIR)/$(simulator)" \
+	go test -count=1 -v -run 'TestNothingLeaks|TestLeakSearch'
 
-soak: ## the soak test alone, for SOAK (15m)
-	@SOAK=$(SOAK) $(MAKE) -s acceptance RUN='TestSoak$$$$'
+soak: build ## everything at once in a real Vault for SOAK (15m), with its figures
+	@vault=$$(scripts/vault) && cd acceptance && \
+	SOAK=$(SOAK) VAULT_BIN="$$vault" PLUGIN_BIN="$(CURDIR)/$(plugin)" SIMULATOR_BIN="$(CURDIR)/$(simulator)" \
+	go test -count=1 -v -timeout=0 -run 'TestSoak$$'
 
 bench: build ## speed: in the process, and in a real Vault beside a plugin that answers with a constant
 	@echo "==> inside the process: time, bytes and allocations of one operation"

@@ -66,7 +66,7 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 
 // tokenLike is what tokens of the simulator look like. Of a JWT it is the signature:
 // what is before that is much the same in all.
-var tokenLike = regexp.MustCompile(`eyJ[\w-]{10,}\.[\w-]{10,}\.([\w-]{32,})|\b([0-9a-f]{64})\b`)
+var tokenLike = regexp.MustCompile(`("refresh_token":")?(?:eyJ[\w-]{10,}\.[\w-]{10,}\.([\w-]{32,})|\b([0-9a-f]{64})\b)`)
 
 // tokens returns the tokens that were in the answers, numbered, and what every JWT
 // begins with.
@@ -76,8 +76,12 @@ func (p *tap) tokens() map[string]string {
 	byText := map[string]string{}
 	for _, a := range p.answers {
 		for _, match := range tokenLike.FindAllStringSubmatch(a.String(), -1) {
-			if token := match[1] + match[2]; byText[token] == "" {
-				byText[token] = fmt.Sprintf("token %d", len(byText)+1)
+			kind := "token"
+			if match[1] != "" {
+				kind = "refresh token"
+			}
+			if token := match[2] + match[3]; byText[token] == "" {
+				byText[token] = fmt.Sprintf("%s %d", kind, len(byText)+1)
 			}
 		}
 	}

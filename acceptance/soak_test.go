@@ -239,7 +239,7 @@ func (s *soak) disturb(until time.Time) {
 	s.rest(min(s.length/10, time.Minute))
 	s.goroutine[0] = s.lull()
 	for time.Now().Before(until) {
-		s.rest(3*time.Second + rand.N(s.length/12))
+		s.rest(3*time.Second + rand.N(min(s.length/12, 12*time.Second)))
 		s.disturbed.begin()
 		if s.kills++; s.kills%4 == 0 {
 			s.Seal(s.t)
@@ -295,6 +295,7 @@ func (s *soak) lull() (goroutines int) {
 	defer s.disturbed.end()
 	s.rest(3 * time.Second) // refreshes that no one waits for come to their end
 	n, err := goroutinesOf(s.Server)
+	s.rest(500 * time.Millisecond) // the server logs the end of its plugin before it acts on it
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 	case err != nil:
