@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"os"
 	"testing"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
@@ -63,3 +64,13 @@ var (
 
 	accounts = []account{sinch, whatsapp, rcs}
 )
+
+// file returns the content of a file.
+func file(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
