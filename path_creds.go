@@ -93,7 +93,7 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framew
 		"token_type":   parts.tokenType,
 	}}
 	warn(resp, g, asked)
-	internal := map[string]any{"secret_type": secretType}
+	var internal map[string]any
 	switch {
 	case c.Unshared:
 		rev := newRevocation(g.Account.(*account), g.Token)
@@ -107,6 +107,8 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framew
 		resp.Data["rotation_period"] = parts.rotationPeriod
 		resp.Data["last_vault_rotation"] = parts.lastRotation
 		return resp, nil
+	default:
+		internal = map[string]any{"secret_type": secretType}
 	}
 	ttl := leaseTTL(g.Left)
 	resp.Secret = &logical.Secret{LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl}, InternalData: internal}
@@ -141,7 +143,9 @@ func partsOf(g tokencache.Grant) *answerParts {
 		rotationPeriod: int64(g.Lifetime / time.Second),
 		lastRotation:   g.Token.Sent.Wall.UTC().Format(time.RFC3339),
 	}
-	a.answered.Store(p)
+	if !a.config.Unshared { // such a token has no other reader
+		a.answered.Store(p)
+	}
 	return p
 }
 
