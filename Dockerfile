@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # The plugin as an image, for a Vault that runs its plugins in containers
 # ("vault plugin register -oci_image="). It holds the binary of "make dist" and
 # the certificates that it checks the providers by:

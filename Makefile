@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # make help says what there is to make.
 
 VERSION  ?= v0.0.0-dev

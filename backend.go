@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package messaging is a Vault secrets engine that keeps the long-lived
 // credentials of messaging providers inside Vault and hands apps only short-lived
 // bearer tokens.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package acceptance tests the built plugin in a real Vault server, as its users
 // meet it. Run it with "make acceptance".
 package acceptance

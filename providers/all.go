@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 package providers
 
 // All returns every provider, sorted by name. A new provider is a line here.

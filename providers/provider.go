@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package providers knows the providers: what each wants in a config, where its
 // token endpoint is, and what the two say to each other on the wire.
 //

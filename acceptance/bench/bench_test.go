@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package bench measures the engine in a real Vault server, beside a plugin that
 // answers with a constant (acceptance/floor): what Vault and its plugin protocol
 // cost is the same for both, so that the ratio of the two is the engine's own.

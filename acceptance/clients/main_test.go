@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package clients tests the plugin with clients that others wrote, and with the
 // programs of docs/recipes that are built on them. Run it with
 // "make test-clients".

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Does with node-vault what TestClients wants, and prints what came of it as JSON. Arguments: a config as JSON, its name.
 
 import nodeVault from 'node-vault';

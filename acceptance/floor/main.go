@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command floor is the least that a Vault secrets plugin can do: it answers reads
 // with a constant, through Callbacks, for which the framework asks Vault nothing.
 // What Vault and its plugin protocol cost is what a read of it costs; "make bench"

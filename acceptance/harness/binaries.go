@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package harness drives the built plugin in a real Vault (or OpenBao) server:
 // it starts and ends servers, clusters of them and the provider simulator, finds
 // the plugin's processes, and speaks to a server as users do, by HTTP and by the

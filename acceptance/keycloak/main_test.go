@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package keycloak tests the built plugin in a real Vault server against a real
 // Keycloak, the server that Sinch India runs, and tests what Keycloak itself does
 // where the plugin counts on it. Run it with "make test-keycloak".

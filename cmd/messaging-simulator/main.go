@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command messaging-simulator plays the token endpoints of the messaging providers on a loopback address, for tests and
 // for trying things out. See package simulator for its endpoints, accounts, knobs and counts.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command vault-plugin-secrets-messaging is the Vault secrets engine for
 // messaging credentials. Vault starts it; it is of no use by itself.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package secret has a string type that does not give itself away.
 package secret
 

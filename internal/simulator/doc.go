@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package simulator plays the token endpoints of the messaging providers: Sinch India's Keycloak realm, EnableX, Sinch
 // Conversation and a generic RFC 6749 server. It is strict about what a documented request looks like, answers the way
 // the providers are documented to, fails on demand, counts what it is asked, and remembers every token it issued, so

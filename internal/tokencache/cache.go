@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package tokencache keeps one bearer token for each of many accounts and hands
 // it to any number of readers, so that a provider sees one mint per token life.
 //

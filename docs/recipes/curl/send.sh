@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MPL-2.0
 #
 # Posts each line of the input, a message in the provider's JSON, with the bearer
 # token that Vault keeps. Needs curl 7.76 or newer, and jq.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command send posts each line of its input, a message in the provider's JSON,
 // with the bearer token that Vault keeps:
 //

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 """Post each line of the input, a message in the provider's JSON, with the bearer token that Vault keeps:
 
     pip install -r requirements.txt
