@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package token
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Kind classifies a failed mint. It decides when the next attempt is made.
+type Kind int
+
+const (
+	Unavailable Kind = iota // no answer, or an answer that says to try later
+	Malformed               // an answer without a usable token
+	RateLimited             // the provider asks for fewer requests
+	Refused                 // the provider rejects the credentials; repeating may lock the account
+
+	NumKinds = iota
+)
+
+// String returns the name of k in status, metrics and events.
+func (k Kind) String() string {
+	return [NumKinds]string{Unavailable: "unavailable", Malformed: "malformed", RateLimited: "rate_limited", Refused: "refused"}[k]
+}
+
+// phrase returns what k is called in an error.
+func (k Kind) phrase() string {
+	return [NumKinds]string{Unavailable: "unavailable", Malformed: "malformed answer", RateLimited: "rate-limited", Refused: "credentials refused"}[k]
+}
+
+// MaxRetryAfter bounds how long a provider can defer the next request.
+const MaxRetryAfter = 15 * time.Minute
+
+// Error says why a provider issued no token, or did not revoke one. No field holds a
+// secret, so the error may be logged and shown. It does not change once returned.
+type Error struct {
+	Kind     Kind
+	Step     string // what failed, where it was not a login: "refreshing the token"
+	Endpoint string // host and path of the URL; never its query or user info
+	Status   int    // the HTTP status; 0 if there was no answer
+	Problem  string // in our words: what is wrong, and what would be right if known
+
+	Code  string // the provider's error code ("invalid_grant", "1003"); "" if it sent none
+	Words string // the provider's own words: printable, at most 300 characters
+
+	// RetryAfter is how long the provider asks to be left alone, from 0 (it did not
+	// say) to MaxRetryAfter, counted from its answer.
+	RetryAfter time.Duration
+
+	Cause error // context.Canceled, context.DeadlineExceeded or nil
+}
+
+// Error says what is wrong, where, and what would be right if that is known:
+//
+//	credentials refused: auth.example.com/token answered 401 Unauthorized: invalid_grant "Invalid user credentials"
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Step != "" {
+		b.WriteString(e.Step + ": ")
+	}
+	b.WriteString(e.Kind.phrase())
+	if e.Status != 0 {
+		answered := strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
+		b.WriteString(": " + strings.TrimSpace(e.Endpoint+" answered "+answered))
+	} else if e.Endpoint != "" {
+		b.WriteString(": " + e.Endpoint)
+	}
+	if e.Problem != "" {
+		b.WriteString(": " + e.Problem)
+	}
+	if e.RetryAfter > 0 {
+		b.WriteString(", asking to wait " + e.RetryAfter.Round(time.Second).String())
+	}
+	if e.Code != "" || e.Words != "" {
+		b.WriteString(": " + e.Code)
+		if e.Code != "" && e.Words != "" {
+			b.WriteString(" ")
+		}
+		if e.Words != "" {
+			b.WriteString(`"` + e.Words + `"`)
+		}
+	}
+	return b.String()
+}
+
+// Unwrap returns Cause. Other causes stay out of the error chain, because their texts
+// may show what Error does not.
+func (e *Error) Unwrap() error { return e.Cause }
