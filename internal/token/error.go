@@ -50,7 +50,7 @@ type Error struct {
 	// say) to MaxRetryAfter, counted from its answer.
 	RetryAfter time.Duration
 
-	Cause error // context.Canceled, context.DeadlineExceeded or nil
+	Cause error // what callers may test for with errors.Is, such as context.Canceled; may be nil
 }
 
 // Error says what is wrong, where, and what would be right if that is known:
@@ -86,6 +86,6 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns Cause. Other causes stay out of the error chain, because their texts
+// Unwrap returns Cause. Other underlying errors stay out of the error chain, because their texts
 // may show what Error does not.
 func (e *Error) Unwrap() error { return e.Cause }

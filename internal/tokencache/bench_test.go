@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // benchCache returns a Cache with so many accounts, each with a token that was read.
@@ -15,7 +17,7 @@ func benchCache(b *testing.B, accounts int) *Cache {
 	b.Cleanup(c.Close)
 	for i := range accounts {
 		name := fmt.Sprint("account-", i)
-		t := &Minted{Token: Token{Access: "token", Type: "Bearer", Lifetime: 100 * time.Hour}}
+		t := &token.Token{Access: "token", Type: "Bearer", Lifetime: 100 * time.Hour}
 		if err := c.Put(b.Context(), name, &fakeAccount{name: name, revision: "1"}, t, nil); err != nil {
 			b.Fatal(err)
 		}

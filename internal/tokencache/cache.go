@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package tokencache keeps one bearer token for each of many accounts and hands
-// it to any number of readers, so that a provider sees one mint per token life.
+// Package tokencache keeps one bearer token for each of many accounts and serves the
+// token to any number of readers, so that a provider sees one mint per token lifetime.
 //
-//	|––––––––––––– fresh: serve ––––––––––––––|––– refresh window: serve, and refresh behind it –––|– min TTL: wait –|expired
-//	minted                                 expiry − refresh window                          expiry − min TTL
+//	|–––––––––––– fresh: serve ––––––––––––|–– refresh window: serve, refresh in the background ––|–– min TTL: wait ––|expired
+//	minted                                 expiry − refresh window                                expiry − min TTL
 //
-// The way in is [New]; [Cache.Get] is what readers call, [Cache.Put] and
-// [Cache.Delete] what a config write calls, and [Cache.Tick] what a periodic
-// function calls. The package knows no Vault and no provider: an [Account] mints,
-// a [Store] keeps, a [Clock] tells the time. It has no goroutine of its own: each
-// belongs to a mint that a read, a rotate or a tick began.
+// Start at [New]. Readers call [Cache.Get]; a config write calls [Cache.Put] or
+// [Cache.Delete]; an operator's rotate calls [Cache.Rotate]; a periodic function calls
+// [Cache.Tick]. The package knows neither Vault nor providers: an [Account] mints, a
+// [Store] keeps tokens, a [clock.Clock] tells the time. It starts a goroutine only for a
+// mint that a read, a rotate or a tick asked for.
 //
-// The parts: span (lifetimes.go) is the picture above in numbers, entry
-// (entry.go) the state of one account, flight (flight.go) one mint under way,
-// backoff (failure.go) the waits after failed ones, agenda (agenda.go) what a
-// tick has to do, and gate (gate.go) how many mints run at once.
+//	cache.go          Cache, and the order between storage and memory
+//	entry.go          the state of one account, and the snapshot of it that readers see
+//	read.go           Get: serve, refresh in the background, or wait
+//	mint.go           one running mint, from its start to its result
+//	rotate.go         Rotate
+//	unshared.go       mints for one reader each
+//	timeline.go       the picture above in numbers
+//	backoff.go        the waits after failed mints
+//	refresh_queue.go  what a tick refreshes
+//	limiter.go        how many mints run at once
+//	status.go         what operators see
 package tokencache
 
 import (
@@ -26,117 +33,122 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 var (
-	// ErrNotFound says that the store has no account of that name.
+	// ErrNotFound reports that the store has no account of that name.
 	ErrNotFound = errors.New("no such account")
 
-	// ErrClosed says that the cache was closed.
+	// ErrClosed reports that the cache was closed.
 	ErrClosed = errors.New("the token cache is closed")
 )
 
-// Store keeps what must outlive the process. The Cache calls it for one name at
-// a time, and never while it holds a lock that a reader of a valid token needs.
+// Account is one account with a provider, at one revision of its config. Its methods
+// are called from many goroutines at once.
+type Account interface {
+	// Revision identifies the credentials and endpoints of the account. A token minted
+	// under one revision is never served or stored under another.
+	Revision() string
+
+	// Policy says how the account's tokens are kept.
+	Policy() Policy
+
+	// Share reports whether all readers share one token. If not, each read mints a
+	// token, which is neither kept nor refreshed. Accounts of one revision agree on it.
+	Share() bool
+
+	// Host names the host at which the account mints. Mints at one host share a limit.
+	Host() string
+
+	// Mint gets a new token with Sent set: by the refresh token, if one is given and
+	// the provider accepts it, otherwise by the long-lived credential. An error that
+	// wraps no [*token.Error] counts as [token.Unavailable].
+	Mint(ctx context.Context, refresh secret.String) (token.Token, error)
+}
+
+// Store keeps what must outlive the process. The Cache calls it for one name at a time,
+// and never while it holds a lock that a reader of a valid token needs.
 type Store interface {
-	// Load returns the account of that name, and the token that was saved under
-	// its revision; nil if there is none. Its error wraps ErrNotFound if there is
-	// no such account. The token's Sent is a time of the wall clock only.
-	Load(ctx context.Context, name string) (Account, *Token, error)
+	// Load returns the named account and the token that was saved under the account's
+	// revision, or nil if there is none. The token's Sent has only a wall clock. The
+	// error wraps ErrNotFound if there is no such account.
+	Load(ctx context.Context, name string) (Account, *token.Token, error)
 
-	// Save keeps the newest token of an account. A Save that fails is the
-	// store's to report: the token is served all the same.
-	Save(ctx context.Context, name string, a Account, t Token)
+	// Save stores the newest token of an account. The store itself reports a Save that
+	// fails: the cache serves the token all the same.
+	Save(ctx context.Context, name string, a Account, t token.Token)
 }
 
-// Options are what a Cache is made of.
+// Options configure a Cache.
 type Options struct {
-	Store Store
-	Clock Clock // nil means SystemClock
+	Store Store       // required
+	Clock clock.Clock // nil means clock.System()
 
-	// Flown is told of each mint that ended, after its token is served and
-	// before anything else happens to the account; it must neither block nor call
-	// the Cache. May be nil.
-	Flown func(Flight)
+	// OnMint is called with the result of each mint, after its token can be read. It
+	// must neither block nor call the Cache. May be nil.
+	OnMint func(MintResult)
 }
 
-// stripes is the number of locks that order loads, saves and writes of a name.
-const stripes = 256
+const (
+	stripes = 256 // locks that order loads, saves and writes of a name
 
-// storeTimeout bounds each use of the store by a flight or a load.
-const storeTimeout = 10 * time.Second
+	storeTimeout = 10 * time.Second // for each use of the store by a mint or a load
+)
 
-// Cache holds the accounts that were read or written since it was made. It is
-// safe for concurrent use.
+// Cache holds the accounts that were read or written since it was made. It is safe for
+// concurrent use.
 type Cache struct {
 	opts  Options
-	clock Clock
+	clock clock.Clock
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
 	entries sync.Map // name → *entry
-	agenda  agenda
-	gate    gate
+	queue   refreshQueue
+	limiter *limiter
 
-	// loads makes one load out of many readers' at once. Flights do not use
-	// singleflight: it lets a panic end the process, cannot tell a flight of an
-	// older revision from a current one, and cannot be joined without starting.
+	// loads merges concurrent loads of one name. Mints do not use singleflight: it lets
+	// a panic end the process, it cannot tell a mint of an older revision from a current
+	// one, and nobody can join a call without starting one.
 	loads singleflight.Group
 
-	// writing orders what is stored and what is in memory: whoever reads or
-	// writes the store for a name, and then changes the name's entry, holds its
-	// stripe from the one to the other. Taken before an entry's mu.
+	// writing keeps storage and memory in the same order. Whoever reads or writes the
+	// store for a name and then changes the name's entry holds the name's stripe
+	// throughout. A stripe is locked before an entry's mu.
 	writing [stripes]sync.Mutex
 	seed    maphash.Seed
 }
 
-// New returns an empty Cache. It does nothing until it is called.
+// New returns an empty Cache.
 func New(opts Options) *Cache {
 	if opts.Clock == nil {
-		opts.Clock = SystemClock()
+		opts.Clock = clock.System()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &Cache{opts: opts, clock: opts.Clock, ctx: ctx, cancel: cancel, seed: maphash.MakeSeed()}
-	c.gate.init()
-	return c
+	return &Cache{opts: opts, clock: opts.Clock, ctx: ctx, cancel: cancel, limiter: newLimiter(), seed: maphash.MakeSeed()}
 }
 
-// Close ends the mints under way and returns without waiting for them. Reads
-// that wait for one get ErrClosed.
+// Close cancels the running mints and returns without waiting for them. Readers that
+// wait for a mint get ErrClosed.
 func (c *Cache) Close() { c.cancel() }
 
-// stripe returns the lock that orders the stored and the held state of name.
+// stripe returns the lock that orders storage and memory for name.
 func (c *Cache) stripe(name string) *sync.Mutex {
 	return &c.writing[maphash.String(c.seed, name)%stripes]
 }
 
-// Get returns a token of the named account with at least asked of life left,
-// minting one if there is none; see [span.want] for what asked counts at most. It
-// waits for a mint only where there is no token that will do, and then no longer
-// than ctx lives. Its error is a *Failure if there is no token and none can be
-// had now; it wraps ErrNotFound if there is no such account.
-func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Grant, error) {
-	for {
-		e, err := c.entry(ctx, name)
-		if err != nil {
-			return Grant{}, err
-		}
-		g, err := c.get(ctx, e, asked)
-		if err != errSuperseded {
-			e.counts.read(g, err)
-			return g, err
-		}
-	}
-}
-
-// entry returns the entry of the named account, from the store if need be.
+// entry returns the entry of the named account, loading it if it is not in memory.
 func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 	if e, ok := c.entries.Load(name); ok {
 		return e.(*entry), nil
 	}
 	loaded := c.loads.DoChan(name, func() (_ any, err error) {
-		defer recovered(&err)
+		defer secret.RecoverTo(&err)
 		return c.load(name)
 	})
 	select {
@@ -177,18 +189,16 @@ func (c *Cache) load(name string) (*entry, error) {
 	return e, nil
 }
 
-// Put makes a the named account's current one, and t, if not nil, the token in
-// hand, which it also saves; t is what a.Mint has returned just now. commit, if not
-// nil, runs first and stores whatever a was made of; if it fails, Put returns its
-// error and forgets what is in memory, since commit may have been carried out in
-// part.
+// Put makes a the current account of that name. If t is not nil, t is a token that
+// a.Mint just returned: Put saves and serves it. commit, if not nil, runs first and
+// stores the config behind a. If commit fails, Put returns its error and forgets what is
+// in memory, because commit may have taken effect in part.
 //
-// An account of the same revision as before keeps its token, its flight and its
-// failures, unless t takes their place; otherwise all of them are gone, but for a
-// Retry-After that still runs, and readers who wait get a token of the new
-// revision.
-func (c *Cache) Put(ctx context.Context, name string, a Account, t *Minted, commit func() error) error {
-	now := c.clock() // before anything that takes time, for the sake of t
+// An account of the same revision as before keeps its token, its running mint and its
+// failures, unless t replaces them. An account of another revision keeps only a
+// Retry-After that has not passed, and waiting readers get a token of the new revision.
+func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token, commit func() error) error {
+	now := c.clock()
 	stripe := c.stripe(name)
 	stripe.Lock()
 	defer stripe.Unlock()
@@ -199,31 +209,30 @@ func (c *Cache) Put(ctx context.Context, name string, a Account, t *Minted, comm
 		}
 	}
 	if t != nil {
-		t.Sent = now.Add(-t.Took)
-		c.opts.Store.Save(ctx, name, a, t.Token)
+		c.opts.Store.Save(ctx, name, a, *t)
 	}
 	e := newEntry(name)
 	if old, ok := c.entries.Load(name); ok {
 		e = old.(*entry)
-	} else if t == nil { // there may be a token in the store: the next read loads both
+	} else if t == nil { // the store may have a token: the next read loads account and token
 		c.loads.Forget(name)
 		return nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.account != nil && e.account.Revision() != a.Revision() {
-		e.ground()
-		e.held, e.rotation, e.own.proven = nil, nil, false
+		e.supersede()
+		e.cached, e.rotation, e.unshared.proven = nil, nil, false
 		e.backoff.clear(now)
 		e.lastFailure = e.backoff.last
 	}
 	e.account = a
 	switch {
-	case t != nil: // no one need wait any longer
-		e.ground()
-		e.minted(t.Token)
-	case e.held != nil: // the policy may have changed
-		e.hold(e.held.Token, e.held.reads)
+	case t != nil: // nobody needs to wait any longer
+		e.supersede()
+		e.minted(*t)
+	case e.cached != nil: // the policy may have changed
+		e.keep(e.cached.Token, e.cached.reads)
 	}
 	c.publish(e)
 	c.entries.Store(name, e)
@@ -239,8 +248,8 @@ func (c *Cache) Delete(name string, commit func() error) error {
 	return commit()
 }
 
-// Invalidate drops what is in memory of the named account: the store has changed
-// under it. A mint under way for it is given up.
+// Invalidate forgets the named account, because another node changed it in storage. A
+// running mint is superseded.
 func (c *Cache) Invalidate(name string) {
 	stripe := c.stripe(name)
 	stripe.Lock()
@@ -248,9 +257,9 @@ func (c *Cache) Invalidate(name string) {
 	c.forget(name)
 }
 
-// forget takes the entry of name out of memory; the caller holds its stripe.
+// forget removes the entry of name from memory; the caller holds its stripe.
 func (c *Cache) forget(name string) {
-	c.loads.Forget(name) // one that has ended, but is not yet known to have
+	c.loads.Forget(name) // a load may have ended without singleflight noticing yet
 	old, ok := c.entries.LoadAndDelete(name)
 	if !ok {
 		return
@@ -259,30 +268,7 @@ func (c *Cache) forget(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.gone = true
-	e.ground()
-	e.held = nil
+	e.supersede()
+	e.cached = nil
 	c.publish(e)
-}
-
-// Due reports whether Tick has anything to do. It costs one lock, however many
-// accounts there are.
-func (c *Cache) Due() bool { return c.agenda.due(c.clock()) }
-
-// Tick starts a refresh of each token that is in its refresh window and was read
-// since it was minted, and returns without waiting for any. Its cost follows the
-// tokens that are due, not the accounts there are. A token that nobody has read
-// is let go: the next read that finds it in its window refreshes it.
-func (c *Cache) Tick() {
-	now := c.clock()
-	for e := c.agenda.next(now); e != nil; e = c.agenda.next(now) {
-		e.mu.Lock()
-		switch {
-		case e.held == nil || e.held.reads.Load() == 0:
-		case e.due(now):
-			c.takeOff(e, now, behind)
-		default: // it has changed since, or a clock was set
-			c.schedule(e, now)
-		}
-		e.mu.Unlock()
-	}
 }

@@ -4,49 +4,10 @@ package tokencache
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
-
-func TestInstant(t *testing.T) {
-	wall := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	i := Instant{wall, time.Hour}
-	for _, test := range []struct {
-		name         string
-		wall, mono   time.Duration // that pass
-		since, until time.Duration
-	}{
-		{"both agree", time.Minute, time.Minute, time.Minute, -time.Minute},
-		{"wall set forward, or suspended", 24 * time.Hour, time.Minute, 24 * time.Hour, -time.Minute},
-		{"wall set back", -24 * time.Hour, time.Minute, time.Minute, -time.Minute},
-	} {
-		later := Instant{wall.Add(test.wall), time.Hour + test.mono}
-		if got := later.Since(i); got != test.since {
-			t.Errorf("%s: since %s", test.name, got)
-		}
-		if got := later.Until(i); got != test.until {
-			t.Errorf("%s: until %s", test.name, got)
-		}
-	}
-	if got := i.Add(-time.Minute); got != (Instant{wall.Add(-time.Minute), 59 * time.Minute}) {
-		t.Errorf("add: %v", got)
-	}
-	if got := i.At(wall.Add(-2 * time.Hour)); got != (Instant{wall.Add(-2 * time.Hour), -time.Hour}) {
-		t.Errorf("at: %v", got)
-	}
-}
-
-func TestSystemClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		clock := SystemClock()
-		first := clock()
-		time.Sleep(time.Hour)
-		second := clock()
-		if second.Wall.Sub(first.Wall) != time.Hour || second.Mono-first.Mono != time.Hour || second.Wall != second.Wall.Round(0) {
-			t.Errorf("%v, %v", first, second)
-		}
-	})
-}
 
 // TestClockJumps: the wall clock is set when a token is ten minutes old.
 func TestClockJumps(t *testing.T) {
@@ -109,7 +70,7 @@ func TestClockJumpsAndBackoff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.put("a", "1", Policy{})
-				w.provider.set(fails(Refused, 0))
+				w.provider.set(fails(token.Refused, 0))
 				w.fail("a")
 				w.clock.setWall(set)
 				w.pass(time.Minute - 1)

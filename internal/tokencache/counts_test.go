@@ -6,6 +6,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // counted returns the counts of the named account, and whether it is in memory.
@@ -40,23 +42,23 @@ func TestCountsOfReadsByHowTheyWereServed(t *testing.T) {
 		want.Reads[ServedFresh] = 2
 		w.wantCounts("a", want)
 
-		w.provider.set(fails(Unavailable, 0))
+		w.provider.set(fails(token.Unavailable, 0))
 		w.pass(50 * time.Minute) // in the refresh window
 		w.get("a", 0)
 		w.pass(time.Millisecond)
-		want.Reads[ServedStale], want.Failed[Unavailable] = 1, 1
+		want.Reads[ServedStale], want.Failed[token.Unavailable] = 1, 1
 		w.wantCounts("a", want)
 
 		w.pass(9*time.Minute + 35*time.Second) // less than min TTL: waits, in vain
 		w.get("a", 0)
-		want.Reads[ServedStale], want.Failed[Unavailable] = 2, 2
+		want.Reads[ServedStale], want.Failed[token.Unavailable] = 2, 2
 		w.wantCounts("a", want)
 
-		w.provider.set(fails(Refused, 0))
+		w.provider.set(fails(token.Refused, 0))
 		w.pass(5 * time.Minute)
 		w.fail("a") // asks
 		w.fail("a") // backs off
-		want.Reads[ServedNot], want.Failed[Refused] = 2, 1
+		want.Reads[ServedNot], want.Failed[token.Refused] = 2, 1
 		w.wantCounts("a", want)
 	})
 }
@@ -77,12 +79,12 @@ func TestCountsOfAReaderThatGivesUp(t *testing.T) {
 
 func TestCountsOfUnsharedTokens(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{Unshared: true})
+		w.putUnshared("1")
 		w.get("a", 0)
 		w.get("a", 0)
-		w.provider.set(fails(RateLimited, time.Minute))
+		w.provider.set(fails(token.RateLimited, time.Minute))
 		w.fail("a")
-		w.wantCounts("a", Counts{Minted: 2, Reads: [...]int64{ServedWaited: 2, ServedNot: 1}, Failed: [...]int64{RateLimited: 1, Refused: 0}})
+		w.wantCounts("a", Counts{Minted: 2, Reads: [...]int64{ServedWaited: 2, ServedNot: 1}, Failed: [...]int64{token.RateLimited: 1, token.Refused: 0}})
 	})
 }
 
@@ -90,7 +92,7 @@ func TestCountsOutliveAWriteAndEndWithTheEntry(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
 		w.get("a", 0)
-		w.putVerified("a", "2", Policy{}, &Minted{Token: Token{Access: "verified", Lifetime: time.Hour}})
+		w.putVerified("a", "2", Policy{}, &token.Token{Access: "verified", Lifetime: time.Hour})
 		w.get("a", 0)
 		w.wantCounts("a", Counts{Minted: 2, Reads: [...]int64{ServedFresh: 1, ServedWaited: 1, ServedNot: 0}})
 

@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // call is one that a provider got.
@@ -21,9 +23,11 @@ type call struct {
 }
 
 // answer is how a provider meets a call. Its token gets a name if it has none.
-type answer func(context.Context, call) (Minted, error)
+type answer func(context.Context, call) (token.Token, error)
 
 type fakeProvider struct {
+	clock clock.Clock
+
 	mu            sync.Mutex
 	answer        answer
 	calls         []call
@@ -46,68 +50,72 @@ func accessToken(n int) secret.String { return secret.String(fmt.Sprintf("token-
 
 // tokens answers with tokens of that lifetime.
 func tokens(lifetime time.Duration) answer {
-	return func(context.Context, call) (Minted, error) {
-		return Minted{Token: Token{Type: "Bearer", Lifetime: lifetime}}, nil
+	return func(context.Context, call) (token.Token, error) {
+		return token.Token{Type: "Bearer", Lifetime: lifetime}, nil
 	}
 }
 
 // sessions answers with tokens and refresh tokens of those lifetimes.
 func sessions(lifetime, refreshLifetime time.Duration) answer {
-	return func(_ context.Context, c call) (Minted, error) {
-		return Minted{Token: Token{Lifetime: lifetime, RefreshLifetime: refreshLifetime,
-			Refresh: secret.String(fmt.Sprintf("refresh-%d", c.n))}}, nil
+	return func(_ context.Context, c call) (token.Token, error) {
+		return token.Token{Lifetime: lifetime, RefreshLifetime: refreshLifetime,
+			Refresh: secret.String(fmt.Sprintf("refresh-%d", c.n))}, nil
 	}
 }
 
-func fails(kind Kind, retryAfter time.Duration) answer {
-	return func(context.Context, call) (Minted, error) {
-		return Minted{}, &MintError{Kind: kind, RetryAfter: retryAfter, Err: fmt.Errorf("provider says %s", kind)}
+func fails(kind token.Kind, retryAfter time.Duration) answer {
+	return func(context.Context, call) (token.Token, error) {
+		return token.Token{}, &token.Error{Kind: kind, RetryAfter: retryAfter, Problem: "the provider says so"}
 	}
 }
 
-func panics(v any) answer { return func(context.Context, call) (Minted, error) { panic(v) } }
+func panics(v any) answer { return func(context.Context, call) (token.Token, error) { panic(v) } }
 
 // slow answers after a while, or when the flight is given up.
 func slow(d time.Duration, a answer) answer {
-	return func(ctx context.Context, c call) (Minted, error) {
+	return func(ctx context.Context, c call) (token.Token, error) {
 		select {
 		case <-time.After(d):
 		case <-ctx.Done():
-			return Minted{}, ctx.Err()
+			return token.Token{}, ctx.Err()
 		}
 		m, err := a(ctx, c)
-		m.Took += d
 		return m, err
 	}
 }
 
 // stubborn is slow, but does not hear that the flight is given up.
 func stubborn(d time.Duration, a answer) answer {
-	return func(ctx context.Context, c call) (Minted, error) {
+	return func(ctx context.Context, c call) (token.Token, error) {
 		time.Sleep(d)
 		m, err := a(ctx, c)
-		m.Took += d
 		return m, err
 	}
 }
 
-func hangs(ctx context.Context, _ call) (Minted, error) { <-ctx.Done(); return Minted{}, ctx.Err() }
+func hangs(ctx context.Context, _ call) (token.Token, error) {
+	<-ctx.Done()
+	return token.Token{}, ctx.Err()
+}
 
 type fakeAccount struct {
 	name, revision, host string
 	policy               Policy
+	unshared             bool
 	provider             *fakeProvider
 }
 
 func (a *fakeAccount) Revision() string { return a.revision }
 func (a *fakeAccount) Policy() Policy   { return a.policy }
+func (a *fakeAccount) Share() bool      { return !a.unshared }
 func (a *fakeAccount) Host() string     { return a.host }
 
-func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String) (Minted, error) {
+func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String) (token.Token, error) {
 	p := a.provider
 	p.mu.Lock()
 	c := call{fakeAccount: a, n: len(p.calls) + 1, refresh: refresh, at: time.Now()}
 	p.calls = append(p.calls, c)
+	sent := p.clock()
 	p.running++
 	p.most = max(p.most, p.running)
 	answer := p.answer
@@ -118,6 +126,7 @@ func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String) (Minted, 
 		p.running--
 	}()
 	m, err := answer(ctx, c)
+	m.Sent = sent
 	if m.Access == "" {
 		m.Access = accessToken(c.n)
 	}
@@ -126,7 +135,7 @@ func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String) (Minted, 
 
 type saved struct {
 	revision string
-	token    Token
+	token    token.Token
 }
 
 // fakeStore keeps configs and tokens, and can be made to fail.
@@ -138,7 +147,7 @@ type fakeStore struct {
 	failing  bool              // at everything
 	deaf     bool              // at saving
 	onLoad   func(name string) // may be nil
-	onSave   func(name string, a Account, t Token)
+	onSave   func(name string, a Account, t token.Token)
 }
 
 func (s *fakeStore) write(a *fakeAccount) {
@@ -170,7 +179,7 @@ func (s *fakeStore) delete(name string) error {
 	return nil
 }
 
-func (s *fakeStore) Load(_ context.Context, name string) (Account, *Token, error) {
+func (s *fakeStore) Load(_ context.Context, name string) (Account, *token.Token, error) {
 	if s.onLoad != nil {
 		s.onLoad(name)
 	}
@@ -185,13 +194,13 @@ func (s *fakeStore) Load(_ context.Context, name string) (Account, *Token, error
 		return nil, nil, fmt.Errorf("loading %s: %w", name, ErrNotFound)
 	}
 	if t, ok := s.tokens[name]; ok && t.revision == a.revision {
-		return a, &Token{Access: t.token.Access, Type: t.token.Type, Lifetime: t.token.Lifetime, Sent: Instant{Wall: t.token.Sent.Wall},
+		return a, &token.Token{Access: t.token.Access, Type: t.token.Type, Lifetime: t.token.Lifetime, Sent: clock.Instant{Wall: t.token.Sent.Wall},
 			Refresh: t.token.Refresh, RefreshLifetime: t.token.RefreshLifetime}, nil
 	}
 	return a, nil, nil
 }
 
-func (s *fakeStore) Save(_ context.Context, name string, a Account, t Token) {
+func (s *fakeStore) Save(_ context.Context, name string, a Account, t token.Token) {
 	if s.onSave != nil {
 		s.onSave(name, a, t)
 	}

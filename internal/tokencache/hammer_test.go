@@ -10,6 +10,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // TestHammer is the state machine's complement: everything at once, in real time,
@@ -17,21 +20,21 @@ import (
 func TestHammer(t *testing.T) {
 	const goroutines, rounds, accounts = 8, 3000, 4
 	began := time.Now()
-	fast := func() Instant {
+	fast := func() clock.Instant {
 		now := time.Since(began) * 1000
-		return Instant{Wall: began.Round(0).Add(now), Mono: now}
+		return clock.Instant{Wall: began.Round(0).Add(now), Mono: now}
 	}
-	provider := &fakeProvider{answer: func(ctx context.Context, c call) (Minted, error) {
+	provider := &fakeProvider{clock: clock.System(), answer: func(ctx context.Context, c call) (token.Token, error) {
 		switch rand.IntN(10) {
 		case 0:
-			return fails(Unavailable, 0)(ctx, c)
+			return fails(token.Unavailable, 0)(ctx, c)
 		case 1:
-			return fails(RateLimited, time.Second)(ctx, c)
+			return fails(token.RateLimited, time.Second)(ctx, c)
 		}
 		return sessions(20*time.Second, 0)(ctx, c)
 	}}
 	store := &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
-	store.onSave = func(name string, a Account, _ Token) {
+	store.onSave = func(name string, a Account, _ token.Token) {
 		store.mu.Lock()
 		defer store.mu.Unlock()
 		if current := store.accounts[name]; current == nil || current.revision != a.Revision() {

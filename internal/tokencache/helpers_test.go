@@ -10,6 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // world is a Cache with everything around it that it needs, in a synctest
@@ -22,17 +25,18 @@ type world struct {
 	store    *fakeStore
 
 	mu      sync.Mutex
-	flights []Flight
+	results []MintResult
 }
 
 // inWorld runs f in a world of its own, and fails if it leaves a goroutine behind.
 func inWorld(t *testing.T, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
+		c := &testClock{began: time.Now()}
 		w := &world{
 			t:        t,
-			clock:    &testClock{began: time.Now()},
-			provider: &fakeProvider{answer: tokens(time.Hour)},
+			clock:    c,
+			provider: &fakeProvider{clock: c.now, answer: tokens(time.Hour)},
 			store:    &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}},
 		}
 		w.restart()
@@ -47,10 +51,10 @@ func (w *world) restart() {
 		w.Close()
 		synctest.Wait()
 	}
-	w.Cache = New(Options{Store: w.store, Clock: w.clock.now, Flown: func(f Flight) {
+	w.Cache = New(Options{Store: w.store, Clock: w.clock.now, OnMint: func(r MintResult) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.flights = append(w.flights, f)
+		w.results = append(w.results, r)
 	}})
 }
 
@@ -61,13 +65,27 @@ func (w *world) put(name, revision string, p Policy) *fakeAccount {
 }
 
 // putVerified is put with a token that came with it.
-func (w *world) putVerified(name, revision string, p Policy, m *Minted) *fakeAccount {
+func (w *world) putVerified(name, revision string, p Policy, m *token.Token) *fakeAccount {
 	w.t.Helper()
 	a := &fakeAccount{name: name, revision: revision, policy: p, provider: w.provider}
-	if err := w.Put(w.t.Context(), name, a, m, func() error { w.store.write(a); return nil }); err != nil {
-		w.t.Fatal("put:", err)
+	if m != nil && m.Sent == (clock.Instant{}) {
+		m.Sent = w.clock.now()
 	}
+	w.write(a, m)
 	return a
+}
+
+// putUnshared writes the config of the account "a" with share=false.
+func (w *world) putUnshared(revision string) {
+	w.t.Helper()
+	w.write(&fakeAccount{name: "a", revision: revision, unshared: true, provider: w.provider}, nil)
+}
+
+func (w *world) write(a *fakeAccount, m *token.Token) {
+	w.t.Helper()
+	if err := w.Put(w.t.Context(), a.name, a, m, func() error { w.store.write(a); return nil }); err != nil {
+		w.t.Fatalf("put %s: %v", a.name, err)
+	}
 }
 
 // get reads, and fails if there is no token.
@@ -112,12 +130,12 @@ func (w *world) pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// told returns the flights that the cache told of.
-func (w *world) told() []Flight {
+// told returns the results of the mints that ended.
+func (w *world) told() []MintResult {
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.flights
+	return w.results
 }
 
 func (w *world) age() time.Duration { return time.Since(w.clock.began) }
@@ -147,9 +165,9 @@ type testClock struct {
 	set   atomic.Int64
 }
 
-func (c *testClock) now() Instant {
+func (c *testClock) now() clock.Instant {
 	now := time.Now()
-	return Instant{Wall: now.Round(0).Add(time.Duration(c.set.Load())), Mono: now.Sub(c.began)}
+	return clock.Instant{Wall: now.Round(0).Add(time.Duration(c.set.Load())), Mono: now.Sub(c.began)}
 }
 
 func (c *testClock) setWall(by time.Duration) { c.set.Add(int64(by)) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 func (m *machine) wait() {
@@ -77,8 +78,8 @@ func (m *machine) behave() {
 	retryAfter := pick(m, time.Second, 5*time.Minute, time.Hour)
 	delay := pick(m, 0, 0, time.Millisecond, time.Second, 20*time.Second)
 	good := []answer{tokens(lifetime), sessions(lifetime, 0), sessions(lifetime, 2*lifetime)}
-	bad := []answer{tokens(-time.Second), panics("s3cret"), hangs, fails(Unavailable, 0), fails(Malformed, 0), fails(Refused, 0),
-		fails(RateLimited, 0), fails(RateLimited, retryAfter), fails(RateLimited, retryAfter)}
+	bad := []answer{tokens(-time.Second), panics("s3cret"), hangs, fails(token.Unavailable, 0), fails(token.Malformed, 0), fails(token.Refused, 0),
+		fails(token.RateLimited, 0), fails(token.RateLimited, retryAfter), fails(token.RateLimited, retryAfter)}
 	a, what := slow(delay, pick(m, good...)), "well"
 	switch m.rand.IntN(5) {
 	case 0, 1:
@@ -92,7 +93,7 @@ func (m *machine) behave() {
 
 // mint is how the provider answers, with the model looking on.
 func (m *machine) mint(a answer) answer {
-	return func(ctx context.Context, c call) (minted Minted, err error) {
+	return func(ctx context.Context, c call) (minted token.Token, err error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		account, began := m.accounts[c.name], m.clock.now()
@@ -151,7 +152,7 @@ func (m *machine) write(name string) {
 		m.revision++
 		next.revision = strconv.Itoa(m.revision)
 	}
-	var verified *Minted
+	var verified *token.Token
 	if m.rand.IntN(3) == 0 {
 		verified = m.verified()
 	}
@@ -177,7 +178,7 @@ func (m *machine) write(name string) {
 		}
 		if verified != nil {
 			a.succeeded(&modelToken{access: verified.Access, name: name, revision: next.revision,
-				lifetime: verified.Lifetime, refresh: verified.Refresh, sent: now.at.Add(-verified.Took)}, now)
+				lifetime: verified.Lifetime, refresh: verified.Refresh, sent: verified.Sent}, now)
 		}
 		return nil
 	})
@@ -187,14 +188,14 @@ func (m *machine) write(name string) {
 }
 
 // verified returns a token that comes with a config write.
-func (m *machine) verified() *Minted {
+func (m *machine) verified() *token.Token {
 	p := m.provider
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.calls) + 1
 	p.calls = append(p.calls, call{n: n, at: time.Now()})
-	return &Minted{Took: time.Second, Token: Token{Access: accessToken(n),
-		Refresh: secret.String(fmt.Sprintf("refresh-%d", n)), Lifetime: pick(m, 4*time.Second, time.Hour)}}
+	return &token.Token{Sent: m.clock.now().Add(-time.Second), Access: accessToken(n),
+		Refresh: secret.String(fmt.Sprintf("refresh-%d", n)), Lifetime: pick(m, 4*time.Second, time.Hour)}
 }
 
 func (m *machine) remove(name string) {
@@ -274,7 +275,7 @@ func (m *machine) loaded(name string) {
 }
 
 // saved is called when the cache is about to save a token.
-func (m *machine) saved(name string, account Account, t Token) {
+func (m *machine) saved(name string, account Account, t token.Token) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.accounts[name]

@@ -176,7 +176,7 @@ func (m *machine) checkSettled() {
 		m.store.mu.Unlock()
 	}
 	m.ticking, m.closing = false, false
-	m.wantTidyAgenda()
+	m.wantTidyQueue()
 }
 
 // settle lets the provider be well again: then all are served, within one backoff.

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"time"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // model is what the state machine believes of one account: a second, slower
@@ -25,10 +27,10 @@ type model struct {
 	reads    int // served from held
 	rotating int // rotates under way
 
-	refused, transient int     // failures since the last success, or since what clears them
-	earliest, latest   Instant // between these the next attempt becomes possible
-	retryAfter         Instant // before this nothing clears
-	wallSet            bool    // since the token in hand was minted
+	refused, transient int           // failures since the last success, or since what clears them
+	earliest, latest   clock.Instant // between these the next attempt becomes possible
+	retryAfter         clock.Instant // before this nothing clears
+	wallSet            bool          // since the token in hand was minted
 }
 
 // liveMint is a mint under way, given up if its context was cancelled.
@@ -40,7 +42,7 @@ type liveMint struct {
 // event is a moment and the step of the machine that it belongs to.
 type event struct {
 	step int
-	at   Instant
+	at   clock.Instant
 }
 
 // modelToken is a token as the provider knows it, and as the cache must use it.
@@ -48,13 +50,13 @@ type modelToken struct {
 	access            secret.String
 	name, revision    string
 	lifetime, lasting time.Duration // lasting is that of the refresh token
-	sent              Instant
+	sent              clock.Instant
 	landed            event
 	refresh           secret.String
 }
 
 // age counts by the clock that says more.
-func (k *modelToken) age(now Instant) time.Duration {
+func (k *modelToken) age(now clock.Instant) time.Duration {
 	wall, mono := now.Wall.Sub(k.sent.Wall), now.Mono-k.sent.Mono
 	if wall > mono {
 		return wall
@@ -90,7 +92,7 @@ func (m *model) terms() (lifetime, window, minTTL time.Duration) {
 }
 
 // left is the life of the token in hand; 0 if there is none.
-func (m *model) left(now Instant) time.Duration {
+func (m *model) left(now clock.Instant) time.Duration {
 	if m.held == nil || m.config == nil {
 		return 0
 	}
@@ -99,7 +101,7 @@ func (m *model) left(now Instant) time.Duration {
 }
 
 // content reports whether a read that asks for so much has to be served at once.
-func (m *model) content(now Instant, asked time.Duration) bool {
+func (m *model) content(now clock.Instant, asked time.Duration) bool {
 	left := m.left(now)
 	if left == 0 {
 		return false
@@ -120,12 +122,12 @@ func (m *model) move(now event) { m.moved, m.moves = now, m.moves+1 }
 // succeeded counts a mint that did.
 func (m *model) succeeded(k *modelToken, now event) {
 	m.hold(k, now)
-	m.retryAfter, m.latest = Instant{}, Instant{}
+	m.retryAfter, m.latest = clock.Instant{}, clock.Instant{}
 	m.clear()
 }
 
 // failed counts a mint that did, and sets when the next one may be.
-func (m *model) failed(kind Kind, retryAfter time.Duration, now Instant) {
+func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	doubling := func(first, most time.Duration, n int) time.Duration {
 		for range n - 1 {
 			first = min(2*first, most)
@@ -136,10 +138,10 @@ func (m *model) failed(kind Kind, retryAfter time.Duration, now Instant) {
 	// as if nothing had ever been cleared.
 	var least, most time.Duration
 	switch {
-	case kind == Refused:
+	case kind == token.Refused:
 		m.refused++
 		least, most = doubling(time.Minute, 15*time.Minute, m.refused), 15*time.Minute
-	case kind == RateLimited && retryAfter > 0:
+	case kind == token.RateLimited && retryAfter > 0:
 		m.transient++
 		least, most = min(retryAfter, 15*time.Minute), 15*time.Minute
 		m.retryAfter = now.Add(least)
@@ -158,7 +160,7 @@ func (m *model) clear() {
 
 // forget is what the cache does when it lets go of an account.
 func (m *model) forget(now event) {
-	m.retryAfter, m.latest = Instant{}, Instant{}
+	m.retryAfter, m.latest = clock.Instant{}, clock.Instant{}
 	m.clear()
 	m.held, m.reads = nil, 0
 	m.move(now)
@@ -175,7 +177,7 @@ func (m *model) flying() bool {
 }
 
 // began judges a mint that begins.
-func (m *model) began(c call, now Instant) error {
+func (m *model) began(c call, now clock.Instant) error {
 	if m.flying() {
 		return fmt.Errorf("a second flight")
 	}
@@ -205,7 +207,7 @@ func (m *model) began(c call, now Instant) error {
 	return nil
 }
 
-func (m *model) refreshToken(now Instant) secret.String {
+func (m *model) refreshToken(now clock.Instant) secret.String {
 	if m.held == nil || m.held.lasting > 0 && m.held.age(now) >= m.held.lasting-2*time.Second {
 		return ""
 	}
@@ -213,24 +215,23 @@ func (m *model) refreshToken(now Instant) secret.String {
 }
 
 // ended is told of the outcome of a mint that was not given up.
-func (m *model) ended(c call, previous time.Duration, minted Minted, err error, began Instant, now event) {
-	var refusal *MintError
+func (m *model) ended(c call, previous time.Duration, minted token.Token, err error, began clock.Instant, now event) {
+	var refusal *token.Error
 	switch {
 	case errors.As(err, &refusal):
 		m.failed(refusal.Kind, refusal.RetryAfter, now.at)
 		return
 	case err != nil:
-		m.failed(Unavailable, 0, now.at)
+		m.failed(token.Unavailable, 0, now.at)
 		return
 	}
-	suspended := max(0, now.at.Wall.Sub(began.Wall)-(now.at.Mono-began.Mono))
 	k := &modelToken{
 		access: accessToken(c.n), name: c.name, revision: c.revision,
 		lifetime: minted.Lifetime, lasting: minted.RefreshLifetime, refresh: minted.Refresh,
-		sent: now.at.Add(-minted.Took - suspended),
+		sent: began,
 	}
 	if p := c.policy.MaxTTL; k.age(now.at) >= k.lifetime || p > 0 && k.age(now.at) >= p {
-		m.failed(Malformed, 0, now.at)
+		m.failed(token.Malformed, 0, now.at)
 		return
 	}
 	if c.refresh != "" && k.lifetime < previous/2 {
@@ -313,7 +314,7 @@ func (m *model) judge(o outcome, now event) error {
 }
 
 // overdue reports whether a tick ought to have begun a refresh by now.
-func (m *model) overdue(now Instant) bool {
+func (m *model) overdue(now clock.Instant) bool {
 	if m.left(now) == 0 || m.reads == 0 || m.wallSet || m.flying() || now.Mono < m.latest.Mono {
 		return false
 	}

@@ -116,7 +116,7 @@ func TestReadersOfManyAccounts(t *testing.T) {
 		}
 		readAtOnce(w, names, 10)
 		w.wantMints(accounts)
-		if w.provider.most > mostMintsAtHost {
+		if w.provider.most > MaxMintsPerHost {
 			t.Errorf("%d mints at once at one host", w.provider.most)
 		}
 	})
@@ -200,7 +200,7 @@ func TestLastCall(t *testing.T) {
 	}{
 		{"in the min ttl zone", 20 * time.Second, 18 * time.Second, true},
 		{"just in time", leastMinTTL + 1, 1, true},
-		{"too late", leastMinTTL, flightTimeout, false},
+		{"too late", leastMinTTL, mintTimeout, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // wantRefresh fails unless the last mint used that refresh token ("" is a login).
@@ -84,7 +85,7 @@ func TestRefreshTokenSurvivesFailures(t *testing.T) {
 		w.put("a", "1", Policy{})
 		w.provider.set(sessions(time.Hour, 0))
 		w.get("a", 0)
-		w.provider.set(fails(Unavailable, 0))
+		w.provider.set(fails(token.Unavailable, 0))
 		w.pass(2 * time.Hour)
 		w.fail("a")
 		w.pass(time.Minute)
@@ -186,7 +187,7 @@ func TestRotateLogsIn(t *testing.T) {
 // TestRotateLogsInAfterRefresh: a refresh that is under way does not count as a
 // login; the rotate waits for it, so that there is one flight at a time.
 func TestRotateLogsInAfterRefresh(t *testing.T) {
-	for name, end := range map[string]answer{"it succeeds": sessions(time.Hour, 0), "it fails": fails(Refused, 0)} {
+	for name, end := range map[string]answer{"it succeeds": sessions(time.Hour, 0), "it fails": fails(token.Refused, 0)} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.put("a", "1", Policy{})
@@ -216,9 +217,9 @@ func TestRotateLogsInAfterRefresh(t *testing.T) {
 func TestMintGetsALiveContext(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
-		w.provider.set(func(ctx context.Context, c call) (Minted, error) {
+		w.provider.set(func(ctx context.Context, c call) (token.Token, error) {
 			end, ok := ctx.Deadline()
-			if ctx.Err() != nil || !ok || time.Until(end) != flightTimeout {
+			if ctx.Err() != nil || !ok || time.Until(end) != mintTimeout {
 				t.Errorf("context: %v, deadline in %s", ctx.Err(), time.Until(end))
 			}
 			return tokens(time.Hour)(ctx, c)

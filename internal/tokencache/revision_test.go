@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 func (w *world) delete(name string) {
@@ -71,10 +73,10 @@ func TestOtherRevisionDropsToken(t *testing.T) {
 func TestVerifiedWrite(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
-		w.provider.set(fails(Refused, 0))
+		w.provider.set(fails(token.Refused, 0))
 		w.fail("a")
 		a := &fakeAccount{name: "a", revision: "2", provider: w.provider}
-		m := &Minted{Token: Token{Access: "verified", Lifetime: time.Hour}, Took: time.Second}
+		m := &token.Token{Sent: w.clock.now().Add(-time.Second), Access: "verified", Lifetime: time.Hour}
 		err := w.Put(w.t.Context(), "a", a, m, func() error {
 			time.Sleep(5 * time.Second) // a slow storage
 			w.store.write(a)
@@ -99,7 +101,7 @@ func TestVerifiedWrite(t *testing.T) {
 
 func TestVerifiedWriteOfNewAccount(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.putVerified("a", "1", Policy{}, &Minted{Token: Token{Access: "verified", Lifetime: time.Hour}})
+		w.putVerified("a", "1", Policy{}, &token.Token{Access: "verified", Lifetime: time.Hour})
 		if g := w.get("a", 0); g.Token.Access != "verified" {
 			t.Errorf("grant = %+v", g)
 		}
@@ -155,7 +157,7 @@ func TestVerifiedWriteDuringFlight(t *testing.T) {
 		read := w.background(w.t.Context(), "a", 0)
 		w.pass(time.Second)
 		before := w.age()
-		w.putVerified("a", "1", Policy{}, &Minted{Token: Token{Access: "verified", Lifetime: time.Hour}})
+		w.putVerified("a", "1", Policy{}, &token.Token{Access: "verified", Lifetime: time.Hour})
 		if g, err := read(); err != nil || g.Token.Access != "verified" || w.age() != before {
 			t.Errorf("grant = %+v, %v, after %s", g, err, w.age()-before)
 		}
@@ -183,7 +185,7 @@ func TestForgottenEntry(t *testing.T) {
 		if _, err := w.Cache.rotate(w.t.Context(), e); err != errSuperseded {
 			t.Errorf("rotate: %v", err)
 		}
-		w.refreshBehind(e)
+		w.refreshInBackground(e)
 		w.wantMints(1)
 	})
 }
@@ -281,7 +283,7 @@ func TestCommitThatFails(t *testing.T) {
 				second := *first
 				second.revision = "2"
 				down := errors.New("storage is down")
-				err := w.Put(w.t.Context(), "a", &second, &Minted{Token: Token{Access: "verified", Lifetime: time.Hour}}, func() error {
+				err := w.Put(w.t.Context(), "a", &second, &token.Token{Access: "verified", Lifetime: time.Hour}, func() error {
 					if written {
 						w.store.write(&second)
 					}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // rotate rotates, and fails if that fails.
@@ -57,7 +59,7 @@ func TestRotateOfColdAccount(t *testing.T) {
 
 // TestRotatesShare: until 10 s after the attempt ended, whether or not it succeeded.
 func TestRotatesShare(t *testing.T) {
-	for name, end := range map[string]answer{"success": tokens(time.Hour), "failure": fails(Unavailable, 0), "refused": fails(Refused, 0)} {
+	for name, end := range map[string]answer{"success": tokens(time.Hour), "failure": fails(token.Unavailable, 0), "refused": fails(token.Refused, 0)} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.put("a", "1", Policy{})
@@ -157,8 +159,8 @@ func TestFailedRotateKeepsToken(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
 		w.get("a", 0)
-		w.provider.set(fails(Refused, 0))
-		if _, err := w.Rotate(w.t.Context(), "a"); err == nil || err.Error() != "provider says refused" {
+		w.provider.set(fails(token.Refused, 0))
+		if _, err := w.Rotate(w.t.Context(), "a"); err == nil || err.Error() != "credentials refused: the provider says so" {
 			t.Errorf("err = %v", err)
 		}
 		w.wantToken(w.get("a", 0), 1)
@@ -168,12 +170,12 @@ func TestFailedRotateKeepsToken(t *testing.T) {
 func TestRotateDuringRetryAfter(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
-		w.provider.set(fails(RateLimited, 5*time.Minute))
+		w.provider.set(fails(token.RateLimited, 5*time.Minute))
 		first := w.fail("a")
 		for range 3 {
 			w.pass(time.Minute)
 			_, err := w.Rotate(w.t.Context(), "a")
-			if f := (*Failure)(nil); !errors.As(err, &f) || !f.Next.Equal(first.Next) || f.Kind != RateLimited {
+			if f := (*Failure)(nil); !errors.As(err, &f) || !f.Next.Equal(first.Next) || f.Kind != token.RateLimited {
 				t.Errorf("err = %v", err)
 			}
 		}

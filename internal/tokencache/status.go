@@ -2,35 +2,40 @@
 
 package tokencache
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
 
-// State is what an account is doing, in a word.
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+// State says in a word what an account is doing.
 type State string
 
 const (
-	Empty      State = "empty"       // no token in hand; the next read mints one
-	Fresh      State = "fresh"       // a token in hand
-	Refreshing State = "refreshing"  // a mint is under way
-	BackingOff State = "backing_off" // the last mint failed, the next waits
+	Empty      State = "empty"       // there is no token; the next read mints one
+	Fresh      State = "fresh"       // there is a token
+	Refreshing State = "refreshing"  // a mint is running
+	BackingOff State = "backing_off" // the last mint failed, and the next one must wait
 )
 
-// Status is how an account is doing. It holds no secret.
+// Status is the state of one account. It holds no secret.
 type Status struct {
 	State      State
-	Minted     time.Time // the token in hand; zero if there is none
-	Expires    time.Time
-	RefreshDue time.Time // zero if it is never refreshed early
+	Minted     time.Time // when the cached token was requested; zero without a token
+	Expires    time.Time // when the cached token ends; zero without a token
+	RefreshDue time.Time // zero if the token is never refreshed early
 	Reads      int64     // since Minted
-	Mints      int64     // that succeeded, since the account came into memory
-	Failures   int       // in a row
+	Mints      int64     // successful mints since the account came into memory
+	Failures   int       // consecutive failures
 
-	// LastFailure is the last one of this revision, also if mints succeeded since.
-	LastFailure *Failure
+	LastFailure *Failure  // of this revision, even if mints succeeded since
 	NextAttempt time.Time // zero unless State is BackingOff
 }
 
-// Status returns how the named account is doing, and whether it is in memory at
-// all: one that was not read since the start is not. It never loads nor mints.
+// Status returns the state of the named account, and whether the account is in memory. An
+// account that nobody read since the start is not. Status neither loads nor mints.
 func (c *Cache) Status(name string) (Status, bool) {
 	v, ok := c.entries.Load(name)
 	if !ok {
@@ -42,20 +47,20 @@ func (c *Cache) Status(name string) (Status, bool) {
 	return e.status(c.clock()), true
 }
 
-// status returns how e is doing; the caller holds e.mu.
-func (e *entry) status(now Instant) Status {
+// status returns the state of e; the caller holds e.mu.
+func (e *entry) status(now clock.Instant) Status {
 	s := Status{State: Empty, Mints: e.mints, LastFailure: e.lastFailure}
-	if h := e.held; h.left(now) > 0 {
+	if t := e.cached; t.left(now) > 0 {
 		s.State = Fresh
-		s.Minted, s.Expires, s.Reads = h.Sent.Wall, h.expires(now), h.reads.Load()
-		if h.span.refreshAt < h.span.lifetime {
-			s.RefreshDue = s.Expires.Add(h.span.refreshAt - h.span.lifetime)
+		s.Minted, s.Expires, s.Reads = t.Sent.Wall, t.expires(now), t.reads.Load()
+		if t.timeline.refreshAt < t.timeline.lifetime {
+			s.RefreshDue = s.Expires.Add(t.timeline.refreshAt - t.timeline.lifetime)
 		}
 	}
 	if e.backoff.last != nil {
 		s.Failures = e.backoff.last.Failures
 	}
-	if e.flight != nil {
+	if e.mint != nil {
 		s.State = Refreshing
 	} else if f := e.backoff.blocked(now); f != nil {
 		s.State, s.NextAttempt = BackingOff, f.Next
@@ -63,8 +68,8 @@ func (e *entry) status(now Instant) Status {
 	return s
 }
 
-// RetryAfter returns until when the provider has asked for no more requests for
-// the named account; the zero time if it has not, or if that is over.
+// RetryAfter returns the time before which the provider asked for no further requests for
+// the named account; zero if it did not ask, or if that time has passed.
 func (c *Cache) RetryAfter(name string) time.Time {
 	v, ok := c.entries.Load(name)
 	if !ok {
@@ -77,4 +82,71 @@ func (c *Cache) RetryAfter(name string) time.Time {
 		return time.Time{}
 	}
 	return e.backoff.retryAfter.Wall
+}
+
+// Served says how a read got its token.
+type Served int
+
+const (
+	ServedFresh  Served = iota // at once, from a token that is not due for a refresh
+	ServedStale                // at once, from a token in its refresh window or with less life than the read asked for
+	ServedWaited               // after waiting for a mint
+	ServedNot                  // the read failed
+
+	NumServed = iota
+)
+
+func (s Served) String() string {
+	return [NumServed]string{ServedFresh: "fresh", ServedStale: "stale", ServedWaited: "waited", ServedNot: "failed"}[s]
+}
+
+// Counts are what one account has seen since it came into memory. They only grow, and
+// start again at 0 when the account is forgotten and loaded anew.
+type Counts struct {
+	Reads  [NumServed]int64      // by Served
+	Minted int64                 // successful mints, including those that Put brought
+	Failed [token.NumKinds]int64 // failed mints, by kind
+}
+
+// counts are the part of an entry's [Counts] that is counted without a lock.
+type counts struct {
+	reads  [NumServed]atomic.Int64
+	failed [token.NumKinds]atomic.Int64
+}
+
+// read counts a read.
+func (c *counts) read(g Grant, err error) {
+	if err != nil {
+		g.Served = ServedNot
+	}
+	c.reads[g.Served].Add(1)
+}
+
+// mint counts a mint that failed; the entry itself counts successful mints.
+func (c *counts) mint(r MintResult) {
+	if r.Failure != nil {
+		c.failed[r.Failure.Kind].Add(1)
+	}
+}
+
+// Each calls f for each account in memory, in no particular order, until f returns false.
+// It holds no lock while f runs, so the accounts are not all of one moment.
+func (c *Cache) Each(f func(name string, a Account, s Status, counts Counts) bool) {
+	c.entries.Range(func(name, v any) bool {
+		e := v.(*entry)
+		e.mu.Lock()
+		gone, a, s := e.gone, e.account, e.status(c.clock())
+		e.mu.Unlock()
+		if gone {
+			return true
+		}
+		counts := Counts{Minted: s.Mints}
+		for i := range counts.Reads {
+			counts.Reads[i] = e.counts.reads[i].Load()
+		}
+		for i := range counts.Failed {
+			counts.Failed[i] = e.counts.failed[i].Load()
+		}
+		return f(name.(string), a, s, counts)
+	})
 }

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // TestRestart: the first read serves what was stored, with no mint, even if the
@@ -32,7 +35,7 @@ func TestRestart(t *testing.T) {
 		}
 		w.wantMints(1)
 		w.pass(50 * time.Minute)
-		w.Tick() // the read counts, and the store's token is on the agenda
+		w.Tick() // the read counts, and the store's token is on the queue
 		w.wantMints(2)
 		w.wantRefresh("refresh-1")
 	})
@@ -52,7 +55,7 @@ func TestRestartResetsTheMonotonicClock(t *testing.T) {
 					t.Errorf("left = %s", g.Left)
 				}
 				w.pass(time.Minute)
-				w.provider.set(fails(Unavailable, 0))
+				w.provider.set(fails(token.Unavailable, 0))
 				w.fail("a")
 			})
 		})
@@ -179,7 +182,7 @@ func TestLoadThatCameBefore(t *testing.T) {
 func TestSavedBeforeServed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
-		w.store.onSave = func(string, Account, Token) { time.Sleep(3 * time.Second) }
+		w.store.onSave = func(string, Account, token.Token) { time.Sleep(3 * time.Second) }
 		read := w.background(w.t.Context(), "a", 0)
 		w.pass(2 * time.Second)
 		if s, _ := w.Status("a"); s.State != Refreshing {
@@ -199,9 +202,9 @@ func TestSavedBeforeServed(t *testing.T) {
 // while the old flight stores its token has the last word.
 func TestWriteDuringSave(t *testing.T) {
 	saving, wrote := make(chan string, 10), make(chan struct{})
-	provider := &fakeProvider{answer: tokens(time.Hour)}
+	provider := &fakeProvider{clock: clock.System(), answer: tokens(time.Hour)}
 	store := &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
-	store.onSave = func(_ string, a Account, _ Token) {
+	store.onSave = func(_ string, a Account, _ token.Token) {
 		if saving <- a.Revision(); a.Revision() == "1" {
 			<-wrote
 		}
@@ -253,17 +256,17 @@ func TestStatus(t *testing.T) {
 		if _, err := read(); err != nil {
 			t.Fatal(err)
 		}
-		began := Instant{Wall: w.clock.began}.Wall
+		began := clock.Instant{Wall: w.clock.began}.Wall
 		s := want(Fresh)
 		if !s.Minted.Equal(began) || !s.Expires.Equal(began.Add(time.Hour)) || !s.RefreshDue.Equal(began.Add(48*time.Minute)) {
 			t.Errorf("status = %+v", s)
 		}
-		w.provider.set(fails(Refused, 0))
+		w.provider.set(fails(token.Refused, 0))
 		w.pass(50 * time.Minute)
 		w.get("a", 0)
 		synctest.Wait()
 		s = want(BackingOff)
-		if s.Failures != 1 || s.LastFailure.Kind != Refused || !s.NextAttempt.Equal(s.LastFailure.Next) || !s.Expires.Equal(began.Add(time.Hour)) {
+		if s.Failures != 1 || s.LastFailure.Kind != token.Refused || !s.NextAttempt.Equal(s.LastFailure.Next) || !s.Expires.Equal(began.Add(time.Hour)) {
 			t.Errorf("status = %+v", s)
 		}
 		w.pass(9*time.Minute + 59*time.Second)

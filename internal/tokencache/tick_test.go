@@ -7,6 +7,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // tickFor ticks each minute while d lasts.
@@ -36,8 +39,8 @@ func TestTickRefreshesWhatIsRead(t *testing.T) {
 		// The new token has not been read, so it is let go.
 		w.tickFor(10 * time.Hour)
 		w.wantMints(3)
-		if w.Due() || len(w.agenda.slots) != 0 {
-			t.Errorf("%d on the agenda", len(w.agenda.slots))
+		if w.Due() || len(w.queue.heap) != 0 {
+			t.Errorf("%d on the queue", len(w.queue.heap))
 		}
 	})
 }
@@ -106,7 +109,7 @@ func TestTickBacksOff(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
 		w.get("a", 0)
-		w.provider.set(fails(Refused, 0))
+		w.provider.set(fails(token.Refused, 0))
 		for ; w.age() < 59*time.Minute; w.pass(time.Second) {
 			w.Tick()
 		}
@@ -131,7 +134,7 @@ func TestTickOfBlockedAccount(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
 		w.get("a", 0)
-		w.provider.set(fails(RateLimited, 10*time.Minute))
+		w.provider.set(fails(token.RateLimited, 10*time.Minute))
 		w.pass(45 * time.Minute)
 		w.get("a", 30*time.Minute)
 		w.wantMints(2)
@@ -143,7 +146,7 @@ func TestTickOfBlockedAccount(t *testing.T) {
 	})
 }
 
-// TestTickThatComesLate: what a tick takes off the agenda may have been refreshed,
+// TestTickThatComesLate: what a tick takes off the queue may have been refreshed,
 // or be under way, before it gets to it.
 func TestTickThatComesLate(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -151,31 +154,31 @@ func TestTickThatComesLate(t *testing.T) {
 		w.get("a", 0)
 		e, _ := w.entry(w.t.Context(), "a")
 		for range 2 {
-			w.agenda.put(&e.slot, w.clock.now().Mono)
+			w.queue.put(&e.queued, w.clock.now().Mono)
 			w.Tick()
 			w.wantMints(1)
-			w.wantTidyAgenda()
+			w.wantTidyQueue()
 		}
 		w.provider.set(slow(time.Second, tokens(time.Hour)))
 		w.pass(50 * time.Minute)
 		w.get("a", 0)
 		w.wantMints(2)
-		w.agenda.put(&e.slot, w.clock.now().Mono)
+		w.queue.put(&e.queued, w.clock.now().Mono)
 		w.Tick()
 		w.pass(time.Minute)
 		w.wantMints(2)
 
-		w.provider.set(fails(Refused, 0))
+		w.provider.set(fails(token.Refused, 0))
 		w.pass(50 * time.Minute)
 		w.get("a", 0)
 		w.wantMints(3)
-		w.agenda.put(&e.slot, w.clock.now().Mono)
+		w.queue.put(&e.queued, w.clock.now().Mono)
 		w.Tick()
 		w.wantMints(3)
 	})
 }
 
-// TestTickAfterClockWasSet: a token that looked old when it came onto the agenda
+// TestTickAfterClockWasSet: a token that looked old when it came onto the queue
 // comes up again.
 func TestTickAfterClockWasSet(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -244,22 +247,22 @@ func TestTickCost(t *testing.T) {
 			if i%(accounts/10) == 0 {
 				lifetime = time.Hour
 			}
-			w.putVerified(fmt.Sprint(i), "1", Policy{}, &Minted{Token: Token{Access: "t", Lifetime: lifetime}})
+			w.putVerified(fmt.Sprint(i), "1", Policy{}, &token.Token{Access: "t", Lifetime: lifetime})
 		}
 		for i := 0; i < accounts; i += accounts / 10 {
 			w.get(fmt.Sprint(i), 0)
 		}
 		locks := 0
-		clock := w.Cache.clock
-		w.Cache.clock = func() Instant { locks++; return clock() }
+		now := w.Cache.clock
+		w.Cache.clock = func() clock.Instant { locks++; return now() }
 		w.Tick()
 		if w.Due() {
 			t.Error("due")
 		}
-		if locks != 2 || len(w.agenda.slots) != accounts {
-			t.Errorf("an idle tick looked at the clock %d times; %d on the agenda", locks, len(w.agenda.slots))
+		if locks != 2 || len(w.queue.heap) != accounts {
+			t.Errorf("an idle tick looked at the clock %d times; %d on the queue", locks, len(w.queue.heap))
 		}
-		w.Cache.clock = clock
+		w.Cache.clock = now
 		w.pass(50 * time.Minute)
 		if !w.Due() {
 			t.Error("nothing due")
@@ -267,25 +270,25 @@ func TestTickCost(t *testing.T) {
 		w.provider.set(hangs)
 		w.Tick()
 		w.wantMints(10)
-		if len(w.agenda.slots) != accounts-10 {
-			t.Errorf("%d on the agenda", len(w.agenda.slots))
+		if len(w.queue.heap) != accounts-10 {
+			t.Errorf("%d on the queue", len(w.queue.heap))
 		}
-		w.wantTidyAgenda()
+		w.wantTidyQueue()
 	})
 }
 
-// wantTidyAgenda fails unless every slot knows its place and is of a live entry.
-func (w *world) wantTidyAgenda() {
+// wantTidyQueue fails unless every place in the queue is right and belongs to a live entry.
+func (w *world) wantTidyQueue() {
 	w.t.Helper()
-	w.agenda.mu.Lock()
-	slots := append([]*slot(nil), w.agenda.slots...)
-	w.agenda.mu.Unlock()
-	for i, s := range slots {
-		if s.index != i+1 || i > 0 && s.at < slots[(i-1)/2].at {
-			w.t.Fatalf("slot %d has index %d, at %s", i, s.index, s.at)
+	w.queue.mu.Lock()
+	places := append([]*queued(nil), w.queue.heap...)
+	w.queue.mu.Unlock()
+	for i, s := range places {
+		if s.index != i+1 || i > 0 && s.at < places[(i-1)/2].at {
+			w.t.Fatalf("place %d has index %d, at %s", i, s.index, s.at)
 		}
 		if e, ok := w.entries.Load(s.entry.name); !ok || e != any(s.entry) {
-			w.t.Fatalf("slot %d is of an entry that is gone", i)
+			w.t.Fatalf("place %d is of an entry that is gone", i)
 		}
 	}
 }

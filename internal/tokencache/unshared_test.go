@@ -6,13 +6,13 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
-var unshared = Policy{Unshared: true}
-
-func TestOwnTokens(t *testing.T) {
+func TestUnshared(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.put("a", "1", unshared)
+		w.putUnshared("1")
 		w.wantToken(w.get("a", 0), 1)
 		w.wantToken(w.get("a", 0), 2)
 		if len(w.store.tokens) != 0 {
@@ -26,7 +26,7 @@ func TestOwnTokens(t *testing.T) {
 			t.Error("a tick would refresh it")
 		}
 		for _, f := range w.told() {
-			if !f.Own {
+			if !f.Unshared {
 				t.Errorf("%+v", f)
 			}
 		}
@@ -35,10 +35,10 @@ func TestOwnTokens(t *testing.T) {
 
 // Until a login with these credentials has succeeded, one at a time tries: a
 // thousand readers with a wrong password must not lock the account.
-func TestOwnTokensOfAWrongPassword(t *testing.T) {
+func TestUnsharedOfAWrongPassword(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.provider.set(slow(time.Second, fails(Refused, 0)))
-		w.put("a", "1", unshared)
+		w.provider.set(slow(time.Second, fails(token.Refused, 0)))
+		w.putUnshared("1")
 		reads := w.crowd(1000)
 		w.pass(time.Minute - time.Second)
 		w.wantMints(1)
@@ -52,32 +52,32 @@ func TestOwnTokensOfAWrongPassword(t *testing.T) {
 
 // Where the password goes wrong while reads are served, no more logins see it
 // than run at once.
-func TestOwnTokensOfAPasswordThatGoesWrong(t *testing.T) {
+func TestUnsharedOfAPasswordThatGoesWrong(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.put("a", "1", unshared)
+		w.putUnshared("1")
 		w.get("a", 0)
-		w.provider.set(slow(time.Second, fails(Refused, 0)))
+		w.provider.set(slow(time.Second, fails(token.Refused, 0)))
 		w.crowd(1000)
 		w.pass(time.Minute)
-		w.wantMints(1 + mostOwn)
+		w.wantMints(1 + maxUnsharedMints)
 		if f := w.fail("a"); f.Failures != 1 { // those that failed together count once
 			t.Errorf("%d failures in a row", f.Failures)
 		}
 	})
 }
 
-func TestOwnTokensAreMintedSomeAtOnce(t *testing.T) {
+func TestUnsharedAreMintedSomeAtOnce(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.put("a", "1", unshared)
+		w.putUnshared("1")
 		w.get("a", 0)
 		w.provider.set(slow(time.Second, tokens(time.Hour)))
 		began := time.Now()
-		for _, read := range w.crowd(5 * mostOwn) {
+		for _, read := range w.crowd(5 * maxUnsharedMints) {
 			if _, err := read(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := time.Since(began); got != 5*time.Second || w.provider.most != mostOwn {
+		if got := time.Since(began); got != 5*time.Second || w.provider.most != maxUnsharedMints {
 			t.Errorf("took %s, at most %d at once", got, w.provider.most)
 		}
 	})
@@ -85,23 +85,23 @@ func TestOwnTokensAreMintedSomeAtOnce(t *testing.T) {
 
 // A config write begins anew: the waits of the old credentials are over, and one
 // at a time tries the new.
-func TestOwnTokensOfANewRevision(t *testing.T) {
+func TestUnsharedOfANewRevision(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.put("a", "1", unshared)
-		w.provider.set(fails(Refused, 0))
+		w.putUnshared("1")
+		w.provider.set(fails(token.Refused, 0))
 		w.fail("a")
 		w.provider.set(tokens(time.Hour))
 		w.fail("a")
-		w.put("a", "2", unshared)
+		w.putUnshared("2")
 		w.get("a", 0)
 	})
 }
 
 // A reader that gives up gets the token that was minted for it all the same, so
 // that someone has it who can end it.
-func TestOwnTokenOfAReaderThatGivesUp(t *testing.T) {
+func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.put("a", "1", unshared)
+		w.putUnshared("1")
 		w.provider.set(slow(time.Minute, tokens(time.Hour)))
 		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
 		defer cancel()

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // attempts reads every 10 ms while d lasts, as one who has no token, and returns
@@ -30,24 +32,24 @@ func TestKinds(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		answer answer
-		kind   Kind
+		kind   token.Kind
 		waits  []time.Duration
 		jitter float64
 	}{
-		{"refused", fails(Refused, 0), Refused, []time.Duration{m, 2 * m, 4 * m, 8 * m, 15 * m, 15 * m}, 0},
-		{"refused, whatever Retry-After says", fails(Refused, s), Refused, []time.Duration{m, 2 * m}, 0},
-		{"rate-limited, Retry-After", fails(RateLimited, 7*s), RateLimited, []time.Duration{7 * s, 7 * s, 7 * s}, 0},
-		{"rate-limited, Retry-After of an hour", fails(RateLimited, time.Hour), RateLimited, []time.Duration{15 * m, 15 * m}, 0},
-		{"rate-limited, no Retry-After", fails(RateLimited, 0), RateLimited, doubling, jitter},
-		{"unavailable", fails(Unavailable, 0), Unavailable, doubling, jitter},
-		{"malformed", fails(Malformed, 0), Malformed, doubling, jitter},
-		{"any other error", func(context.Context, call) (Minted, error) {
-			return Minted{}, errors.New("something else")
-		}, Unavailable, doubling, jitter},
-		{"a panic", panics("secret-value"), Unavailable, doubling, jitter},
-		{"expiry in the past", tokens(-time.Second), Malformed, doubling, jitter},
-		{"no lifetime", tokens(0), Malformed, doubling, jitter},
-		{"dead on arrival", slow(2*s, tokens(2*s)), Malformed, nil, 0},
+		{"refused", fails(token.Refused, 0), token.Refused, []time.Duration{m, 2 * m, 4 * m, 8 * m, 15 * m, 15 * m}, 0},
+		{"refused, whatever Retry-After says", fails(token.Refused, s), token.Refused, []time.Duration{m, 2 * m}, 0},
+		{"rate-limited, Retry-After", fails(token.RateLimited, 7*s), token.RateLimited, []time.Duration{7 * s, 7 * s, 7 * s}, 0},
+		{"rate-limited, Retry-After of an hour", fails(token.RateLimited, time.Hour), token.RateLimited, []time.Duration{15 * m, 15 * m}, 0},
+		{"rate-limited, no Retry-After", fails(token.RateLimited, 0), token.RateLimited, doubling, jitter},
+		{"unavailable", fails(token.Unavailable, 0), token.Unavailable, doubling, jitter},
+		{"malformed", fails(token.Malformed, 0), token.Malformed, doubling, jitter},
+		{"any other error", func(context.Context, call) (token.Token, error) {
+			return token.Token{}, errors.New("something else")
+		}, token.Unavailable, doubling, jitter},
+		{"a panic", panics("secret-value"), token.Unavailable, doubling, jitter},
+		{"expiry in the past", tokens(-time.Second), token.Malformed, doubling, jitter},
+		{"no lifetime", tokens(0), token.Malformed, doubling, jitter},
+		{"dead on arrival", slow(2*s, tokens(2*s)), token.Malformed, nil, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -77,17 +79,9 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-func TestKindNames(t *testing.T) {
-	for kind, name := range map[Kind]string{Unavailable: "unavailable", Malformed: "malformed", RateLimited: "rate_limited", Refused: "refused", 9: "kind 9"} {
-		if fmt.Sprint(kind) != name {
-			t.Errorf("%d is %s", int(kind), kind)
-		}
-	}
-}
-
 func TestJitterSpreadsAccounts(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.provider.set(fails(Unavailable, 0))
+		w.provider.set(fails(token.Unavailable, 0))
 		next := map[time.Duration]bool{}
 		for i := range 20 {
 			name := fmt.Sprint(i)
@@ -104,7 +98,7 @@ func TestJitterSpreadsAccounts(t *testing.T) {
 func TestWrongPassword(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
-		w.provider.set(fails(Refused, 0))
+		w.provider.set(fails(token.Refused, 0))
 		failed := readForAnHour(w, 0)
 		if got := len(w.provider.all()); got > 8 || got < 7 {
 			t.Errorf("%d logins, want 7 or 8", got)
@@ -120,7 +114,7 @@ func TestWrongPassword(t *testing.T) {
 func TestFailureIsTold(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
-		w.provider.set(slow(time.Second, fails(Refused, 0)))
+		w.provider.set(slow(time.Second, fails(token.Refused, 0)))
 		first := w.fail("a")
 		w.pass(30 * time.Second)
 		before := w.age()
@@ -128,7 +122,7 @@ func TestFailureIsTold(t *testing.T) {
 		if w.age() != before {
 			t.Error("the read waited")
 		}
-		if again != first || again.Error() != "provider says refused" || errors.As(again, new(*MintError)) {
+		if again != first || again.Error() != "credentials refused: the provider says so" {
 			t.Errorf("failure = %v, then %v", first, again)
 		}
 		if want := first.At.Add(time.Minute); !again.Next.Equal(want) {
@@ -142,7 +136,7 @@ func TestFailureIsTold(t *testing.T) {
 // a warning once it is not fresh, until 2 s before its end; then a failure; then,
 // provider back, a token within one backoff.
 func TestServedWhileRefreshesFail(t *testing.T) {
-	for _, kind := range []Kind{Unavailable, Malformed, RateLimited, Refused} {
+	for _, kind := range []token.Kind{token.Unavailable, token.Malformed, token.RateLimited, token.Refused} {
 		t.Run(kind.String(), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				w.put("a", "1", Policy{})
@@ -180,7 +174,7 @@ func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
 		w.get("a", 0)
-		w.provider.set(fails(Refused, 0))
+		w.provider.set(fails(token.Refused, 0))
 		w.pass(40 * time.Minute)
 		for range 5 {
 			g := w.get("a", 30*time.Minute)
@@ -209,11 +203,11 @@ func TestWhatClears(t *testing.T) {
 		answer answer
 		clears bool
 	}{
-		{"refused", fails(Refused, 0), true},
-		{"unavailable", fails(Unavailable, 0), true},
-		{"malformed", fails(Malformed, 0), true},
-		{"rate-limited", fails(RateLimited, 0), true},
-		{"Retry-After", fails(RateLimited, 10*time.Minute), false},
+		{"refused", fails(token.Refused, 0), true},
+		{"unavailable", fails(token.Unavailable, 0), true},
+		{"malformed", fails(token.Malformed, 0), true},
+		{"rate-limited", fails(token.RateLimited, 0), true},
+		{"Retry-After", fails(token.RateLimited, 10*time.Minute), false},
 	} {
 		for act, do := range acts {
 			t.Run(kind.name+", "+act, func(t *testing.T) {
@@ -247,7 +241,7 @@ func TestWhatClears(t *testing.T) {
 func TestClearedCountersStartAnew(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
-		w.provider.set(fails(Refused, 0))
+		w.provider.set(fails(token.Refused, 0))
 		for range 3 {
 			f := w.fail("a")
 			w.pass(f.Next.Sub(w.clock.now().Wall))
@@ -259,7 +253,7 @@ func TestClearedCountersStartAnew(t *testing.T) {
 		w.provider.set(tokens(time.Hour))
 		w.pass(time.Minute)
 		w.get("a", 0)
-		w.provider.set(fails(Refused, 0))
+		w.provider.set(fails(token.Refused, 0))
 		w.pass(time.Hour)
 		if f := w.fail("a"); f.Failures != 1 || f.Next.Sub(f.At) != time.Minute {
 			t.Errorf("after a success: failure = %+v", f)
@@ -276,12 +270,12 @@ func TestMixedKinds(t *testing.T) {
 			answer answer
 			wait   time.Duration
 		}{
-			{fails(Refused, 0), time.Minute},
-			{fails(Unavailable, 0), time.Second},
-			{fails(Refused, 0), 2 * time.Minute},
-			{fails(Malformed, 0), 2 * time.Second},
-			{fails(RateLimited, time.Minute), time.Minute},
-			{fails(Refused, 0), 4 * time.Minute},
+			{fails(token.Refused, 0), time.Minute},
+			{fails(token.Unavailable, 0), time.Second},
+			{fails(token.Refused, 0), 2 * time.Minute},
+			{fails(token.Malformed, 0), 2 * time.Second},
+			{fails(token.RateLimited, time.Minute), time.Minute},
+			{fails(token.Refused, 0), 4 * time.Minute},
 		} {
 			w.provider.set(step.answer)
 			f := w.fail("a")

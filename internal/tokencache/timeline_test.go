@@ -35,8 +35,8 @@ func TestSpan(t *testing.T) {
 		{"all three", Policy{RefreshWindow: ptr(5 * m), MinTTL: ptr(m), MaxTTL: 20 * m}, h, 20 * m, m, 15 * m},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := test.policy.span(test.lifetime)
-			if want := (span{test.used, test.minTTL, test.refreshAt}); got != want {
+			got := test.policy.timeline(test.lifetime)
+			if want := (timeline{test.used, test.minTTL, test.refreshAt}); got != want {
 				t.Errorf("span = %v, want %v", got, want)
 			}
 		})
@@ -44,7 +44,7 @@ func TestSpan(t *testing.T) {
 }
 
 func TestWant(t *testing.T) {
-	sp := Policy{}.span(time.Hour)
+	sp := Policy{}.timeline(time.Hour)
 	for asked, want := range map[time.Duration]time.Duration{
 		0:                30 * time.Second,
 		10 * time.Second: 30 * time.Second,
@@ -138,7 +138,7 @@ func TestMintsStayWithinFormula(t *testing.T) {
 		{MaxTTL: 5 * time.Minute, RefreshWindow: ptr(time.Minute), MinTTL: ptr(2 * time.Minute)},
 	} {
 		for _, lifetime := range []time.Duration{4 * time.Second, time.Minute, time.Hour} {
-			sp := policy.span(lifetime)
+			sp := policy.timeline(lifetime)
 			name := fmt.Sprintf("%s: refresh at %s, min ttl %s", sp.lifetime, sp.refreshAt, sp.minTTL)
 			t.Run(name, func(t *testing.T) {
 				inWorld(t, func(w *world) {

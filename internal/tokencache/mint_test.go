@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // TestPanicInMint: is an error for those who wait, not a wedge, and tells nothing
@@ -18,7 +21,7 @@ func TestPanicInMint(t *testing.T) {
 		w.provider.set(slow(time.Second, panics("s3cret")))
 		other := w.background(w.t.Context(), "a", 0)
 		f := w.fail("a")
-		var p *PanicError
+		var p *secret.PanicError
 		if !errors.As(f, &p) || p.Type != "string" || strings.Contains(string(p.Stack)+f.Error(), "s3cret") {
 			t.Errorf("failure = %v", f)
 		}
@@ -31,7 +34,7 @@ func TestPanicInMint(t *testing.T) {
 		w.provider.set(tokens(time.Hour))
 		w.pass(time.Minute)
 		w.get("a", 0)
-		if len(w.gate.hosts) != 0 {
+		if len(w.limiter.hosts) != 0 {
 			t.Error("a panic kept its slot")
 		}
 	})
@@ -41,12 +44,12 @@ func TestPanicInStore(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("a", "1", Policy{})
 		w.store.onLoad = func(string) { panic("s3cret") }
-		var p *PanicError
+		var p *secret.PanicError
 		if _, err := w.Get(w.t.Context(), "a", 0); !errors.As(err, &p) || p.Type != "string" {
 			t.Errorf("err = %v", err)
 		}
 		w.store.onLoad = nil
-		w.store.onSave = func(string, Account, Token) { panic("s3cret") }
+		w.store.onSave = func(string, Account, token.Token) { panic("s3cret") }
 		if f := w.fail("a"); !errors.As(f, &p) {
 			t.Errorf("failure = %v", f)
 		}
@@ -62,7 +65,7 @@ func TestHangingProvider(t *testing.T) {
 		w.put("a", "1", Policy{})
 		w.provider.set(hangs)
 		f := w.fail("a")
-		if w.age() != flightTimeout || f.Kind != Unavailable || !errors.Is(f, context.DeadlineExceeded) {
+		if w.age() != mintTimeout || f.Kind != token.Unavailable || !errors.Is(f, context.DeadlineExceeded) {
 			t.Errorf("after %s: %+v", w.age(), f)
 		}
 		w.provider.set(tokens(time.Hour))
@@ -74,7 +77,7 @@ func TestHangingProvider(t *testing.T) {
 func TestFlown(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a := w.put("a", "1", Policy{})
-		w.provider.set(slow(3*time.Second, fails(Unavailable, 0)))
+		w.provider.set(slow(3*time.Second, fails(token.Unavailable, 0)))
 		w.fail("a")
 		w.pass(time.Second)
 		w.fail("a")
@@ -86,7 +89,7 @@ func TestFlown(t *testing.T) {
 		}
 		for i, took := range []time.Duration{3 * time.Second, 3 * time.Second, time.Second} {
 			f := w.told()[i]
-			if f.Name != "a" || f.Account != Account(a) || f.Took != took || f.After != i || (f.Failure == nil) != (i == 2) {
+			if f.Name != "a" || f.Account != Account(a) || f.Took != took || f.FailuresBefore != i || (f.Failure == nil) != (i == 2) {
 				t.Errorf("flight %d = %+v", i, f)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // manyAccounts writes so many accounts for each of so many hosts.
@@ -21,15 +23,15 @@ func manyAccounts(w *world, hosts, each int) (names []string) {
 	return names
 }
 
-func TestGateBounds(t *testing.T) {
+func TestLimiterBounds(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		hosts, each int
 		most        int
 	}{
 		{"few", 1, 10, 10},
-		{"at one host", 1, 200, mostMintsAtHost},
-		{"in all", 10, 60, mostMints},
+		{"at one host", 1, 200, MaxMintsPerHost},
+		{"in all", 10, 60, maxMints},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -49,10 +51,10 @@ func TestGateBounds(t *testing.T) {
 // wantNoSlotTaken fails unless the gate is as it was when it was new.
 func (w *world) wantNoSlotTaken() {
 	w.t.Helper()
-	if !w.gate.all.TryAcquire(mostMints) || len(w.gate.hosts) != 0 {
-		w.t.Fatalf("slots are taken; hosts: %v", w.gate.hosts)
+	if !w.limiter.all.TryAcquire(maxMints) || len(w.limiter.hosts) != 0 {
+		w.t.Fatalf("slots are taken; hosts: %v", w.limiter.hosts)
 	}
-	w.gate.all.Release(mostMints)
+	w.limiter.all.Release(maxMints)
 }
 
 // TestRefreshesBehind: few run at once, so that they do not stand in the way of
@@ -68,13 +70,13 @@ func TestRefreshesBehind(t *testing.T) {
 		w.provider.most = 0
 		w.provider.set(slow(20*time.Second, tokens(time.Hour)))
 		w.Tick()
-		w.wantMints(50 + mostBehind)
+		w.wantMints(50 + maxBackgroundPerHost)
 		before := w.age()
 		w.get("cold", 0)
 		if w.age()-before != 20*time.Second {
 			t.Errorf("waited %s", w.age()-before)
 		}
-		w.wantMints(50 + 2*mostBehind + 1)
+		w.wantMints(50 + 2*maxBackgroundPerHost + 1)
 		var waiting string
 		for _, name := range names {
 			if !w.mintedAfter(name, before) {
@@ -87,7 +89,7 @@ func TestRefreshesBehind(t *testing.T) {
 		}
 		w.pass(10 * time.Minute)
 		w.wantMints(101)
-		if w.provider.most > mostBehind+1 {
+		if w.provider.most > maxBackgroundPerHost+1 {
 			t.Errorf("%d mints at once", w.provider.most)
 		}
 		w.wantNoSlotTaken()
@@ -108,22 +110,22 @@ func (w *world) mintedAfter(name string, age time.Duration) bool {
 // down, and one that is given up gives its place back.
 func TestCrowded(t *testing.T) {
 	inWorld(t, func(w *world) {
-		names := manyAccounts(w, 1, mostMintsAtHost+2)
-		w.provider.set(stubborn(2*flightTimeout, tokens(time.Hour)))
-		for _, name := range names[:mostMintsAtHost] {
+		names := manyAccounts(w, 1, MaxMintsPerHost+2)
+		w.provider.set(stubborn(2*mintTimeout, tokens(time.Hour)))
+		for _, name := range names[:MaxMintsPerHost] {
 			w.background(w.t.Context(), name, 0)
 		}
-		given := w.background(w.t.Context(), names[mostMintsAtHost], 0)
-		w.delete(names[mostMintsAtHost])
+		given := w.background(w.t.Context(), names[MaxMintsPerHost], 0)
+		w.delete(names[MaxMintsPerHost])
 		if _, err := given(); !errors.Is(err, ErrNotFound) {
 			t.Errorf("err = %v", err)
 		}
-		f := w.fail(names[mostMintsAtHost+1])
-		if f.Err != errCrowded || f.Kind != Unavailable || w.age() != flightTimeout {
+		f := w.fail(names[MaxMintsPerHost+1])
+		if !errors.Is(f.Err, errNoSlot) || f.Kind != token.Unavailable || w.age() != mintTimeout {
 			t.Errorf("failure = %+v after %s", f, w.age())
 		}
-		w.wantMints(mostMintsAtHost)
-		w.pass(2 * flightTimeout)
+		w.wantMints(MaxMintsPerHost)
+		w.pass(2 * mintTimeout)
 		w.wantNoSlotTaken()
 	})
 }

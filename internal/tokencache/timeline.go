@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package tokencache
+
+import "time"
+
+const (
+	// leastMinTTL is the least life with which a token is served while a newer token can
+	// be had, and the least with which a token is served at all if none can. A token with
+	// less life would end before it reached the provider.
+	leastMinTTL = 2 * time.Second
+
+	// newest is the age below which a token counts as the newest there is: a reader that
+	// wants more life than it has does not cause another mint.
+	newest = 10 * time.Second
+)
+
+// Policy says how an operator wants the tokens of an account to be kept. The zero Policy
+// has every default.
+type Policy struct {
+	// RefreshWindow is the time before its end in which a token is refreshed in the
+	// background. nil means 20 % of the lifetime; 0 means never. At most 90 % of the
+	// lifetime counts.
+	RefreshWindow *time.Duration
+
+	// MinTTL is the least life with which a token is served: readers of a token with
+	// less wait for a new token. nil means 30 s, but at most 10 % of the lifetime. The
+	// effective value is at least 2 s and at most half the lifetime.
+	MinTTL *time.Duration
+
+	// MaxTTL is the longest time for which a token is used; 0 means no such limit.
+	MaxTTL time.Duration
+}
+
+// timeline is a Policy applied to a token's lifetime. All times count from the sending of
+// the token request.
+type timeline struct {
+	lifetime  time.Duration // the end of the token's use
+	minTTL    time.Duration // with less life left than this, readers wait for a new token
+	refreshAt time.Duration // the age at which the refresh window begins; lifetime if never
+}
+
+func (p Policy) timeline(lifetime time.Duration) timeline {
+	if p.MaxTTL > 0 {
+		lifetime = min(lifetime, p.MaxTTL)
+	}
+	minTTL := min(30*time.Second, lifetime/10)
+	if p.MinTTL != nil {
+		minTTL = *p.MinTTL
+	}
+	window := lifetime / 5
+	if p.RefreshWindow != nil {
+		window = *p.RefreshWindow
+	}
+	return timeline{
+		lifetime:  lifetime,
+		minTTL:    min(max(minTTL, leastMinTTL), lifetime/2),
+		refreshAt: lifetime - min(window, lifetime/10*9),
+	}
+}
+
+// want returns the life that counts as enough for a read that asks for asked: at least
+// the account's minimum, and at most half the lifetime, so that no reader can cause more
+// than two mints per lifetime.
+func (t timeline) want(asked time.Duration) time.Duration {
+	return max(t.minTTL, min(asked, t.lifetime/2))
+}
