@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"time"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // answer is what an endpoint said.
@@ -17,31 +19,31 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte // nil if it could not be read: unread says why
-	unread *Error
+	unread *token.Error
 
-	sent     time.Time // when the request was, by both clocks
-	now      time.Time // of the answer, on the provider's clock; on ours if it sent no Date
-	dated    bool      // whether it sent one
-	endpoint string    // host and path, fit to be shown
+	sent     clock.Instant // when the request was sent
+	now      time.Time     // of the answer, on the provider's clock; on ours if it sent no Date
+	dated    bool          // whether it sent one
+	endpoint string        // host and path, fit to be shown
 	redact   redactor
 }
 
 // fail makes an Error about the answer, or about the lack of one.
-func (a *answer) fail(kind Kind, problem string) *Error {
-	e := &Error{Kind: kind, Status: a.status, step: a.role.step, endpoint: a.endpoint, problem: problem}
-	if kind == RateLimited || kind == Unavailable {
+func (a *answer) fail(kind token.Kind, problem string) *token.Error {
+	e := &token.Error{Kind: kind, Status: a.status, Step: a.role.step, Endpoint: a.endpoint, Problem: problem}
+	if kind == token.RateLimited || kind == token.Unavailable {
 		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), a.now)
 	}
 	return e
 }
 
 // refuse makes an Error that passes on the provider's code and words.
-func (a *answer) refuse(kind Kind, code, words string) *Error {
+func (a *answer) refuse(kind token.Kind, code, words string) *token.Error {
 	e := a.fail(kind, "")
-	if kind == Malformed {
-		e.problem = a.statusHint()
-		if e.problem == "" && code == "" {
-			e.problem = a.role.silence
+	if kind == token.Malformed {
+		e.Problem = a.statusHint()
+		if e.Problem == "" && code == "" {
+			e.Problem = a.role.silence
 		}
 	}
 	e.Code = a.redact.words(code, maxCode)
@@ -49,58 +51,44 @@ func (a *answer) refuse(kind Kind, code, words string) *Error {
 	return e
 }
 
-// elapsed is the time from start to now by the monotonic clock, which a
-// suspended machine stops, or by the wall clock, which somebody may set: the
-// larger.
-func elapsed(start, now time.Time) time.Duration {
-	return max(now.Sub(start), now.Round(0).Sub(start.Round(0)), 0)
-}
-
 // token makes the Token of an answer's parts, if they can be one. The lifetime
 // is checked already.
-func (a *answer) token(access string, lifetime time.Duration) (Token, error) {
+func (a *answer) token(access string, lifetime time.Duration) (token.Token, error) {
 	if problem := badToken(access); problem != "" {
-		return Token{}, a.fail(Malformed, problem)
+		return token.Token{}, a.fail(token.Malformed, problem)
 	}
-	return Token{
+	return token.Token{
 		Access:   secret.String(access),
 		Type:     bearer,
+		Sent:     a.sent,
 		Lifetime: lifetime,
-		Took:     elapsed(a.sent, time.Now()),
 	}, nil
 }
 
-const (
-	bearer   = "Bearer"
-	maxToken = 32 << 10
-)
+const bearer = "Bearer"
 
 // badToken says what is wrong with a token, or "". A token goes into a header
 // as it is, so it is visible ASCII: less than RFC 6750 §2.1 asks for, which
 // providers do not keep to, and enough that no header can be split.
-func badToken(token string) string {
+func badToken(access string) string {
 	switch {
-	case token == "":
+	case access == "":
 		return "there is no token in it"
-	case len(token) > maxToken:
+	case len(access) > token.MaxSize:
 		return "its token is over 32 KiB"
 	}
-	for i := range len(token) {
-		if token[i] < 0x21 || token[i] > 0x7e {
+	for i := range len(access) {
+		if access[i] < 0x21 || access[i] > 0x7e {
 			return "its token has bytes that do not belong in a header"
 		}
 	}
 	return ""
 }
 
-// maxLifetime is more than any bearer token should live. What is beyond it is a
-// unit taken for another, such as a Unix time in milliseconds.
-const maxLifetime = 10 * 365 * 24 * time.Hour
-
 // lifetime turns seconds from the named field into a duration, or says what is
 // wrong with them.
 func lifetime(field string, seconds float64) (d time.Duration, problem string) {
-	if seconds > maxLifetime.Seconds() {
+	if seconds > token.MaxLifetime.Seconds() {
 		return 0, field + " gives a lifetime of more than 10 years; is it in milliseconds?"
 	}
 	if seconds > 0 {
@@ -140,12 +128,12 @@ func (a *answer) object() (fields, error) {
 			}
 		}
 		return f, nil
-	case kindOf(a.status) != Malformed, hint != "":
+	case kindOf(a.status) != token.Malformed, hint != "":
 		return nil, a.fail(kindOf(a.status), hint)
 	case a.unread != nil:
 		return nil, a.unread
 	}
-	return nil, a.fail(Malformed, problem)
+	return nil, a.fail(token.Malformed, problem)
 }
 
 func decode(body []byte) (f fields, problem string) {

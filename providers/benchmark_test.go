@@ -20,7 +20,7 @@ import (
 func BenchmarkMint(b *testing.B) {
 	server := benchmarkServer(b)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	c, err := NewClients("v0.0.0").For(string(ca))
+	c, err := NewClients(ClientOptions{Version: "v0.0.0"}).For(string(ca))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-cleanhttp"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 const (
@@ -27,11 +30,6 @@ const (
 
 	// maxHeader leaves room for the cookies that a login page sets.
 	maxHeader = 32 << 10
-
-	// maxConns bounds the connections to one host. After a failover every
-	// account of a provider may fall due at once; the rest wait for a
-	// connection, within their own timeout, rather than look like an attack.
-	maxConns = 32
 
 	// maxIdle and idleTimeout keep a connection for the accounts that fall due
 	// together, and no longer: logins are minutes apart, and a connection that
@@ -46,20 +44,22 @@ const (
 type Client struct {
 	http      *http.Client
 	userAgent string
+	clock     clock.Clock
 	logins    *logins
 }
 
-func newClient(roots *x509.CertPool, userAgent string, logins *logins) *Client {
+func newClient(roots *x509.CertPool, o ClientOptions, logins *logins) *Client {
 	t := cleanhttp.DefaultPooledTransport() // HTTP/2 where the server has it
 	t.Proxy = environmentProxy
 	t.OnProxyConnectResponse = proxyAnswered
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
-	t.MaxConnsPerHost = maxConns
+	t.MaxConnsPerHost = o.MaxConnsPerHost
 	t.MaxIdleConnsPerHost = maxIdle
 	t.IdleConnTimeout = idleTimeout
 	t.MaxResponseHeaderBytes = maxHeader
 	return &Client{
-		userAgent: userAgent,
+		userAgent: "vault-plugin-secrets-messaging/" + o.Version,
+		clock:     o.Clock,
 		logins:    logins,
 		http: &http.Client{
 			Transport: t,
@@ -95,7 +95,7 @@ type request struct {
 
 // post makes the exchange, once: net/http repeats a POST only if nothing of it
 // was written. The answer is of any status but a redirect's. Errors are of type
-// [*Error].
+// [*token.Error].
 func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	if r.timeout <= 0 {
 		r.timeout = defaultTimeout
@@ -107,7 +107,7 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(limited, http.MethodPost, r.url, strings.NewReader(r.body))
 	if err != nil || req.URL.Host == "" || (req.URL.Scheme != "https" && req.URL.Scheme != "http") {
-		return nil, &Error{Kind: Malformed, step: r.role.step, problem: r.role.setting + " is not an address that can be asked"}
+		return nil, &token.Error{Kind: token.Malformed, Step: r.role.step, Problem: r.role.setting + " is not an address that can be asked"}
 	}
 	for name, values := range r.header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
@@ -116,49 +116,49 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
 
-	a := &answer{role: r.role, endpoint: r.redact.words(req.URL.Host+req.URL.EscapedPath(), maxWords), redact: r.redact, sent: time.Now()}
+	a := &answer{role: r.role, endpoint: r.redact.words(req.URL.Host+req.URL.EscapedPath(), maxWords), redact: r.redact, sent: c.clock()}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, a.unreachable(ctx, err, r.timeout)
 	}
 	defer resp.Body.Close()
-	a.status, a.header, a.now = resp.StatusCode, resp.Header, time.Now()
+	a.status, a.header, a.now = resp.StatusCode, resp.Header, c.clock().Wall
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		a.now, a.dated = date, true
 	}
 	if a.status/100 == 3 {
-		return nil, a.fail(Malformed, a.statusHint())
+		return nil, a.fail(token.Malformed, a.statusHint())
 	}
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case err != nil:
 		a.body, a.unread = nil, a.unreachable(ctx, err, r.timeout)
 	case len(a.body) > maxBody:
-		a.body, a.unread = nil, a.fail(Malformed, "over 64 KiB")
+		a.body, a.unread = nil, a.fail(token.Malformed, "over 64 KiB")
 	}
 	return a, nil
 }
 
 // unreachable turns a network error into one that can be shown. It has the
 // status of the answer if there was the beginning of one.
-func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *Error {
-	e := a.fail(Unavailable, "")
+func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *token.Error {
+	e := a.fail(token.Unavailable, "")
 	var authority x509.UnknownAuthorityError
 	switch {
 	case ctx.Err() != nil:
-		e.cause = ctx.Err()
-		e.problem = "not waited for: " + ctx.Err().Error()
+		e.Cause = ctx.Err()
+		e.Problem = "not waited for: " + ctx.Err().Error()
 	case errors.Is(err, context.DeadlineExceeded):
-		e.cause = context.DeadlineExceeded
-		e.problem = fmt.Sprintf("no complete answer within %s (request_timeout)", timeout)
+		e.Cause = context.DeadlineExceeded
+		e.Problem = fmt.Sprintf("no complete answer within %s (request_timeout)", timeout)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		e.problem = "the connection was closed before the answer was complete"
+		e.Problem = "the connection was closed before the answer was complete"
 	case errors.As(err, &authority):
-		e.problem = "its certificate is signed by an authority that is not trusted; ca_cert can name it"
+		e.Problem = "its certificate is signed by an authority that is not trusted; ca_cert can name it"
 	case errors.Is(err, http.ErrSchemeMismatch):
-		e.problem = "it speaks HTTP where HTTPS was expected"
+		e.Problem = "it speaks HTTP where HTTPS was expected"
 	default:
-		e.problem = a.redact.words(showable(err), maxWords)
+		e.Problem = a.redact.words(showable(err), maxWords)
 	}
 	return e
 }

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 func TestClientKeepsConnections(t *testing.T) {
@@ -39,7 +42,7 @@ func TestClientFollowsNoRedirect(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		e := serve(t, http.RedirectHandler(target.url+"/unshown", status))
 		_, err := testClient(t).post(t.Context(), request{url: e.url})
-		if e := failure(t, err, "unshown"); e.Kind != Malformed || e.Status != status {
+		if e := failure(t, err, "unshown"); e.Kind != token.Malformed || e.Status != status {
 			t.Errorf("%d: %v", status, e)
 		}
 	}
@@ -53,7 +56,7 @@ func TestClientBoundsHeaders(t *testing.T) {
 		w.Header().Set("X-Long", strings.Repeat("x", 64<<10))
 	}))
 	_, err := testClient(t).post(t.Context(), request{url: e.url})
-	if e := failure(t, err); e.Kind != Unavailable {
+	if e := failure(t, err); e.Kind != token.Unavailable {
 		t.Errorf("64 KiB of headers: %v", e)
 	}
 }
@@ -74,7 +77,7 @@ func TestClientNetworkErrorsAreBlanked(t *testing.T) {
 	p, _ := Lookup("sinch-india")
 	s := Settings{TokenURL: e.url, Values: values("username", "acme", "password", hidden)}
 	_, err := p.Mint(t.Context(), testClient(t), s)
-	if e := failure(t, err); e.Kind != Unavailable || !strings.Contains(e.Error(), "not proper HTTP") {
+	if e := failure(t, err); e.Kind != token.Unavailable || !strings.Contains(e.Error(), "not proper HTTP") {
 		t.Errorf("broken protocol: %v", e)
 	}
 }
@@ -99,7 +102,7 @@ func TestClientProxyErrorsShowNoPassword(t *testing.T) {
 			c := testClient(t)
 			c.http.Transport.(*http.Transport).Proxy = test.proxy
 			_, err := c.post(t.Context(), request{url: "https://auth.example.com/token"})
-			if e := failure(t, err, "unshown"); e.Kind != Unavailable || !strings.Contains(e.Error(), test.want) {
+			if e := failure(t, err, "unshown"); e.Kind != token.Unavailable || !strings.Contains(e.Error(), test.want) {
 				t.Errorf("got %v, want it unavailable: %s", e, test.want)
 			}
 		})
@@ -108,7 +111,7 @@ func TestClientProxyErrorsShowNoPassword(t *testing.T) {
 
 func TestClientSaysWhatIsWrongWithTheConnection(t *testing.T) {
 	secure := tlsServer(t, nil)
-	pool := NewClients("v1")
+	pool := NewClients(ClientOptions{Version: "v1"})
 	t.Cleanup(pool.CloseIdle)
 	c, err := pool.For(certPEM(secure.Certificate().Raw))
 	if err != nil {
@@ -137,7 +140,7 @@ func TestClientSaysWhatIsWrongWithTheConnection(t *testing.T) {
 		"https://localhost:" + port:                      "certificate is valid for",
 	} {
 		_, err := c.post(t.Context(), request{url: address + "/?unshown"})
-		if e := failure(t, err, "unshown"); e.Kind != Unavailable || !strings.Contains(e.Error(), want) {
+		if e := failure(t, err, "unshown"); e.Kind != token.Unavailable || !strings.Contains(e.Error(), want) {
 			t.Errorf("%s: %v, want %q", address, e, want)
 		}
 	}
@@ -158,7 +161,7 @@ func TestClientShowsOnlyWhatItKnows(t *testing.T) {
 func TestClientRefusesWhatIsNoAddress(t *testing.T) {
 	for _, address := range []string{"", "auth.example.com/unshown", "gopher://auth.example.com/unshown", "https:///unshown", "https://[unshown", "http://unshown\x7f"} {
 		_, err := testClient(t).post(t.Context(), request{url: address})
-		if e := failure(t, err, "unshown"); e.Kind != Malformed || !strings.Contains(e.Error(), "token_url") {
+		if e := failure(t, err, "unshown"); e.Kind != token.Malformed || !strings.Contains(e.Error(), "token_url") {
 			t.Errorf("%q: %v", address, e)
 		}
 	}
@@ -173,36 +176,27 @@ func TestClientNeverRepeats(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := c.post(t.Context(), request{url: e.url})
-	if f := failure(t, err); f.Kind != Unavailable || len(e.requests()) != 2 {
+	if f := failure(t, err); f.Kind != token.Unavailable || len(e.requests()) != 2 {
 		t.Errorf("%d requests, %v; want two, the second unavailable", len(e.requests()), f)
 	}
 }
 
-func TestTookCountsFromTheRequest(t *testing.T) {
-	const slow = 20 * time.Millisecond
-	e := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(slow)
-		reply{body: oauthWire.body("tok", "60")}.ServeHTTP(w, r)
-	}))
-	s := Settings{TokenURL: e.url, Values: values("client_id", "acme", "client_secret", hidden)}
-	before := time.Now()
-	token, err := sinchConversation{}.Mint(t.Context(), testClient(t), s)
-	if all := time.Since(before); err != nil || token.Took < slow || token.Took > all {
-		t.Errorf("Took is %v of %v (%v), want at least %v", token.Took, all, err, slow)
+// A lifetime counts from the moment before the request: the clock is read once more
+// for an answer without a Date.
+func TestClientTellsWhenTheRequestWasSent(t *testing.T) {
+	e := serve(t, reply{date: "none", body: enablexWire.body("tok", "3600")})
+	readings := []clock.Instant{{Wall: noon, Mono: time.Hour}, {Wall: noon.Add(time.Minute), Mono: 2 * time.Hour}}
+	sent := readings[0]
+	c := testClient(t)
+	c.clock = func() clock.Instant {
+		now := readings[0]
+		readings = readings[1:]
+		return now
 	}
-}
-
-func TestElapsedTakesTheLargerClock(t *testing.T) {
-	start := time.Now()
-	now := start.Add(3 * time.Second)
-	if got := elapsed(start, now); got != 3*time.Second {
-		t.Errorf("elapsed = %v, want 3s", got)
-	}
-	if got := elapsed(start, now.Round(0).Add(time.Hour)); got < time.Hour { // only a wall clock
-		t.Errorf("elapsed = %v, want what the wall clock says", got)
-	}
-	if got := elapsed(now, start); got != 0 {
-		t.Errorf("elapsed = %v for a clock set back, want 0", got)
+	p, _ := Lookup("enablex-sms")
+	got, err := p.Mint(t.Context(), c, Settings{TokenURL: e.url, Values: values("app_id", "acme", "app_key", hidden)})
+	if err != nil || got.Sent != sent || got.Lifetime != 59*time.Minute {
+		t.Errorf("got sent at %v for %v (%v), want %v for 59m", got.Sent, got.Lifetime, err, sent)
 	}
 }
 

@@ -11,22 +11,41 @@ import (
 	"strings"
 	"sync"
 	"weak"
+
+	"vault-plugin-secrets-messaging/internal/clock"
 )
 
 // Clients hands out one [Client] per TLS setting, so that the accounts of a
 // provider share its connections. It is safe for concurrent use. A Client lives as
 // long as an account has it: each write of a config may name other certificates.
 type Clients struct {
-	userAgent string
-	logins    *logins // of all clients: who logs in matters, not whom it trusts
+	options ClientOptions // with defaults filled in
+	logins  *logins       // of all clients: who logs in matters, not whom it trusts
 
 	mu   sync.Mutex
 	byCA map[string]weak.Pointer[Client] // :: PEM as configured → its client
 }
 
-// NewClients returns an empty pool. The version is what the User-Agent says.
-func NewClients(version string) *Clients {
-	return &Clients{userAgent: "vault-plugin-secrets-messaging/" + version, logins: newLogins(), byCA: map[string]weak.Pointer[Client]{}}
+// ClientOptions are the settings of all clients of a pool.
+type ClientOptions struct {
+	Version string      // of the plugin, for the User-Agent header
+	Clock   clock.Clock // nil means [clock.System]
+
+	// MaxConnsPerHost bounds the connections of one client to one host; 0 means 32. After
+	// a failover the tokens of all accounts at a provider may be due at once. Mints
+	// beyond the bound wait for a connection, within their own timeout.
+	MaxConnsPerHost int
+}
+
+// NewClients returns an empty pool.
+func NewClients(opts ClientOptions) *Clients {
+	if opts.Clock == nil {
+		opts.Clock = clock.System()
+	}
+	if opts.MaxConnsPerHost == 0 {
+		opts.MaxConnsPerHost = 32
+	}
+	return &Clients{options: opts, logins: newLogins(), byCA: map[string]weak.Pointer[Client]{}}
 }
 
 // For returns the client that trusts the certificates in caPEM and nothing
@@ -45,7 +64,7 @@ func (p *Clients) For(caPEM string) (*Client, error) {
 			return nil, &FieldError{"ca_cert", err.Error()}
 		}
 	}
-	c := newClient(roots, p.userAgent, p.logins)
+	c := newClient(roots, p.options, p.logins)
 	p.byCA[caPEM] = weak.Make(c)
 	runtime.AddCleanup(c, p.forget, caPEM)
 	return c, nil

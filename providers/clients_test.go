@@ -19,12 +19,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 func TestClientTrustsOnlyTheGivenCA(t *testing.T) {
 	server := tlsServer(t, nil)
 	ca := certPEM(server.Certificate().Raw)
-	pool := NewClients("v1")
+	pool := NewClients(ClientOptions{Version: "v1"})
 	t.Cleanup(pool.CloseIdle)
 
 	trusting, err := pool.For("# the provider's CA\n" + ca + "\n")
@@ -45,7 +47,7 @@ func TestClientTrustsOnlyTheGivenCA(t *testing.T) {
 	}
 	for name, c := range map[string]*Client{"the system's CAs": system, "another CA": other} {
 		_, err := c.post(t.Context(), request{url: server.URL})
-		if e := failure(t, err); e.Kind != Unavailable || !strings.Contains(e.Error(), "ca_cert") {
+		if e := failure(t, err); e.Kind != token.Unavailable || !strings.Contains(e.Error(), "ca_cert") {
 			t.Errorf("with %s: %v, want it unavailable for want of a ca_cert", name, e)
 		}
 	}
@@ -53,20 +55,20 @@ func TestClientTrustsOnlyTheGivenCA(t *testing.T) {
 
 func TestClientWantsTLS12(t *testing.T) {
 	server := tlsServer(t, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
-	pool := NewClients("v1")
+	pool := NewClients(ClientOptions{Version: "v1"})
 	c, err := pool.For(certPEM(server.Certificate().Raw))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.post(t.Context(), request{url: server.URL})
-	if e := failure(t, err); e.Kind != Unavailable || !strings.Contains(e.Error(), "protocol version") {
+	if e := failure(t, err); e.Kind != token.Unavailable || !strings.Contains(e.Error(), "protocol version") {
 		t.Errorf("TLS 1.1: %v, want it refused", e)
 	}
 }
 
 func TestClientsShareAndReuse(t *testing.T) {
 	e := serve(t, reply{body: "{}"})
-	pool := NewClients("v1")
+	pool := NewClients(ClientOptions{Version: "v1"})
 	ca := certPEM(otherCA(t))
 	var wg sync.WaitGroup
 	var got [8]*Client
@@ -95,7 +97,7 @@ func TestClientsShareAndReuse(t *testing.T) {
 // A writer of configs who names other certificates each time fills no memory: a
 // client that no account has any more is forgotten.
 func TestClientsThatNoOneHasAreForgotten(t *testing.T) {
-	pool := NewClients("v1")
+	pool := NewClients(ClientOptions{Version: "v1"})
 	held, err := pool.For("")
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +140,7 @@ func TestClientRefusesBadPEM(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			c, err := NewClients("v1").For(test.pem)
+			c, err := NewClients(ClientOptions{Version: "v1"}).For(test.pem)
 			var field *FieldError
 			if c != nil || !errors.As(err, &field) || field.Field != "ca_cert" {
 				t.Fatalf("For gave %v, %v; want a FieldError of ca_cert", c, err)
@@ -148,7 +150,7 @@ func TestClientRefusesBadPEM(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewClients("v1").For(good + good + "\n\n"); err != nil {
+	if _, err := NewClients(ClientOptions{Version: "v1"}).For(good + good + "\n\n"); err != nil {
 		t.Errorf("two certificates: %v", err)
 	}
 }

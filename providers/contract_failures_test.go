@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 func TestContractFailures(t *testing.T) {
@@ -16,34 +18,34 @@ func TestContractFailures(t *testing.T) {
 	tests := []struct {
 		name   string
 		reply  reply
-		kind   Kind
+		kind   token.Kind
 		retry  time.Duration
 		saying string // in the text of the error
 	}{
-		{"401", reply{status: 401, body: page}, Refused, 0, "401 Unauthorized"},
-		{"403", reply{status: 403, body: page}, Refused, 0, "403 Forbidden"},
-		{"403, cut short", reply{status: 403, body: strings.Repeat("x", 70<<10)}, Refused, 0, "403 Forbidden"},
-		{"408", reply{status: 408, body: page}, Unavailable, 0, "408"},
-		{"425", reply{status: 425}, Unavailable, 0, "425"},
-		{"429", reply{status: 429, body: page}, RateLimited, 0, "429"},
-		{"429 for seconds", reply{status: 429, body: "{}", retry: "7"}, RateLimited, 7 * time.Second, "wait 7s"},
-		{"429 until a date", reply{status: 429, retry: noon.Add(time.Minute).Format(http.TimeFormat)}, RateLimited, time.Minute, "wait 1m0s"},
-		{"429 for a day", reply{status: 429, retry: "86400"}, RateLimited, 15 * time.Minute, "wait 15m0s"},
-		{"500", reply{status: 500, body: "{}"}, Unavailable, 0, "500"},
-		{"502 with a page", reply{status: 502, body: page}, Unavailable, 0, "502 Bad Gateway"},
-		{"503", reply{status: 503, retry: "5"}, Unavailable, 5 * time.Second, "503"},
-		{"503 with much", reply{status: 503, body: strings.Repeat("x", 70<<10)}, Unavailable, 0, "503"},
-		{"302", reply{status: 302, body: page}, Malformed, 0, "not followed"},
-		{"307 with a token", reply{status: 307, body: `{"token":"t","access_token":"t"}`}, Malformed, 0, "not followed"},
-		{"400 with a page", reply{status: 400, body: page}, Malformed, 0, "HTML"},
-		{"404 with a page", reply{status: 404, body: page}, Malformed, 0, "token_url is probably wrong"},
-		{"404 with JSON", reply{status: 404, body: "{}"}, Malformed, 0, "token_url is probably wrong"},
-		{"405", reply{status: 405}, Malformed, 0, "token_url is probably wrong"},
-		{"418", reply{status: 418, body: "{}"}, Malformed, 0, "not a status of a token endpoint"},
-		{"a page", reply{body: page}, Malformed, 0, "HTML"},
-		{"nothing", reply{}, Malformed, 0, "empty"},
-		{"204", reply{status: 204}, Malformed, 0, "empty"},
-		{"over 64 KiB", reply{body: `{"x":"` + strings.Repeat("x", 64<<10) + `"}`}, Malformed, 0, "over 64 KiB"},
+		{"401", reply{status: 401, body: page}, token.Refused, 0, "401 Unauthorized"},
+		{"403", reply{status: 403, body: page}, token.Refused, 0, "403 Forbidden"},
+		{"403, cut short", reply{status: 403, body: strings.Repeat("x", 70<<10)}, token.Refused, 0, "403 Forbidden"},
+		{"408", reply{status: 408, body: page}, token.Unavailable, 0, "408"},
+		{"425", reply{status: 425}, token.Unavailable, 0, "425"},
+		{"429", reply{status: 429, body: page}, token.RateLimited, 0, "429"},
+		{"429 for seconds", reply{status: 429, body: "{}", retry: "7"}, token.RateLimited, 7 * time.Second, "wait 7s"},
+		{"429 until a date", reply{status: 429, retry: noon.Add(time.Minute).Format(http.TimeFormat)}, token.RateLimited, time.Minute, "wait 1m0s"},
+		{"429 for a day", reply{status: 429, retry: "86400"}, token.RateLimited, 15 * time.Minute, "wait 15m0s"},
+		{"500", reply{status: 500, body: "{}"}, token.Unavailable, 0, "500"},
+		{"502 with a page", reply{status: 502, body: page}, token.Unavailable, 0, "502 Bad Gateway"},
+		{"503", reply{status: 503, retry: "5"}, token.Unavailable, 5 * time.Second, "503"},
+		{"503 with much", reply{status: 503, body: strings.Repeat("x", 70<<10)}, token.Unavailable, 0, "503"},
+		{"302", reply{status: 302, body: page}, token.Malformed, 0, "not followed"},
+		{"307 with a token", reply{status: 307, body: `{"token":"t","access_token":"t"}`}, token.Malformed, 0, "not followed"},
+		{"400 with a page", reply{status: 400, body: page}, token.Malformed, 0, "HTML"},
+		{"404 with a page", reply{status: 404, body: page}, token.Malformed, 0, "token_url is probably wrong"},
+		{"404 with JSON", reply{status: 404, body: "{}"}, token.Malformed, 0, "token_url is probably wrong"},
+		{"405", reply{status: 405}, token.Malformed, 0, "token_url is probably wrong"},
+		{"418", reply{status: 418, body: "{}"}, token.Malformed, 0, "not a status of a token endpoint"},
+		{"a page", reply{body: page}, token.Malformed, 0, "HTML"},
+		{"nothing", reply{}, token.Malformed, 0, "empty"},
+		{"204", reply{status: 204}, token.Malformed, 0, "empty"},
+		{"over 64 KiB", reply{body: `{"x":"` + strings.Repeat("x", 64<<10) + `"}`}, token.Malformed, 0, "over 64 KiB"},
 	}
 	forEach(t, func(t *testing.T, c contract) {
 		for _, test := range tests {
@@ -87,7 +89,7 @@ func TestContractNonsense(t *testing.T) {
 		for name, body := range tests {
 			t.Run(name, func(t *testing.T) {
 				_, err := c.mint(t, reply{body: body})
-				if e := failure(t, err, "unshown"); e.Kind != Malformed {
+				if e := failure(t, err, "unshown"); e.Kind != token.Malformed {
 					t.Errorf("%v, want it malformed", e)
 				}
 			})
@@ -99,9 +101,9 @@ func TestContractNonsense(t *testing.T) {
 func TestContractDuplicateFields(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
 		one, two := c.wire.body("first", "60"), c.wire.body("second", "3600")
-		token, err := c.mint(t, reply{body: strings.TrimSuffix(one, "}") + "," + strings.TrimPrefix(two, "{")})
-		if err != nil || token.Access != "second" || token.Lifetime != time.Hour {
-			t.Errorf("got %q for %v (%v), want the second for an hour", token.Access.Reveal(), token.Lifetime, err)
+		got, err := c.mint(t, reply{body: strings.TrimSuffix(one, "}") + "," + strings.TrimPrefix(two, "{")})
+		if err != nil || got.Access != "second" || got.Lifetime != time.Hour {
+			t.Errorf("got %q for %v (%v), want the second for an hour", got.Access.Reveal(), got.Lifetime, err)
 		}
 	})
 }
@@ -111,7 +113,7 @@ func TestContractRefusalPassesOnWords(t *testing.T) {
 		for _, status := range []int{200, 400, 401, 403, 500} {
 			_, err := c.mint(t, reply{status: status, body: c.wire.refused("Invalid\tuser\u202e credentials\n")})
 			e := failure(t, err)
-			if e.Kind != Refused || e.Status != status || e.Code == "" {
+			if e.Kind != token.Refused || e.Status != status || e.Code == "" {
 				t.Errorf("with %d: kind %q, status %d, code %q; want a refusal", status, e.Kind, e.Status, e.Code)
 			}
 			if !strings.HasSuffix(e.Words, "Invalid user credentials") || !strings.Contains(e.Error(), e.Words) {
@@ -145,26 +147,26 @@ func TestContractNoAnswer(t *testing.T) {
 			s := c.settings(serve(t, h).url)
 			s.Timeout = 20 * time.Millisecond
 			_, err := c.ask(t, s)
-			if e := failure(t, err, "query-of-the-url"); e.Kind != Unavailable || !strings.Contains(e.Error(), "within 20ms") {
+			if e := failure(t, err, "query-of-the-url"); e.Kind != token.Unavailable || !strings.Contains(e.Error(), "within 20ms") {
 				t.Errorf("%s: %v", name, e)
 			}
 		}
 		_, err := c.mint(t, cut)
-		if e := failure(t, err, "query-of-the-url"); e.Kind != Unavailable || !strings.Contains(e.Error(), "closed") {
+		if e := failure(t, err, "query-of-the-url"); e.Kind != token.Unavailable || !strings.Contains(e.Error(), "closed") {
 			t.Errorf("cut: %v", e)
 		}
 		_, err = c.ask(t, c.settings("http://127.0.0.1:1"))
-		if e := failure(t, err, "query-of-the-url"); e.Kind != Unavailable || !strings.Contains(e.Error(), "refused") {
+		if e := failure(t, err, "query-of-the-url"); e.Kind != token.Unavailable || !strings.Contains(e.Error(), "refused") {
 			t.Errorf("nobody there: %v", e)
 		}
 		_, err = c.ask(t, Settings{Values: c.values})
-		if e := failure(t, err); e.Kind == Refused || e.Kind == RateLimited {
+		if e := failure(t, err); e.Kind == token.Refused || e.Kind == token.RateLimited {
 			t.Errorf("no address: %v", e)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err = c.lookup(t).Mint(ctx, testClient(t), c.settings("http://127.0.0.1:1"))
-		if e := failure(t, err); e.Kind != Unavailable || e.Unwrap() != context.Canceled {
+		if e := failure(t, err); e.Kind != token.Unavailable || e.Unwrap() != context.Canceled {
 			t.Errorf("cancelled: %v", e)
 		}
 	})
@@ -177,13 +179,13 @@ func TestContractRefresh(t *testing.T) {
 			t.Skip("no refresh")
 		}
 		e := serve(t, reply{body: c.wire.body("new", "3600")}, reply{status: 401, body: c.wire.refused("the-old-one is dead")})
-		token, err := r.Refresh(t.Context(), testClient(t), c.settings(e.url), "the-old-one")
-		if err != nil || token.Access != "new" || token.Refresh != "the-old-one" {
-			t.Errorf("got %q with refresh token %q (%v), want the new one with the old one", token.Access.Reveal(), token.Refresh.Reveal(), err)
+		got, err := r.Refresh(t.Context(), testClient(t), c.settings(e.url), "the-old-one")
+		if err != nil || got.Access != "new" || got.Refresh != "the-old-one" {
+			t.Errorf("got %q with refresh token %q (%v), want the new one with the old one", got.Access.Reveal(), got.Refresh.Reveal(), err)
 		}
-		goodToken(t, token)
-		token, err = r.Refresh(t.Context(), testClient(t), c.settings(e.url), "the-old-one")
-		if f := failure(t, err, "the-old-one"); f.Kind != Refused || f.Words != "[redacted] is dead" || token != (Token{}) {
+		goodToken(t, got)
+		got, err = r.Refresh(t.Context(), testClient(t), c.settings(e.url), "the-old-one")
+		if f := failure(t, err, "the-old-one"); f.Kind != token.Refused || f.Words != "[redacted] is dead" || got != (token.Token{}) {
 			t.Errorf("refused: %v", f)
 		}
 		if n := len(e.requests()); n != 2 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // contracts has a line for each provider: with it, everything in this file and
@@ -51,8 +52,8 @@ var (
 )
 
 // body is a success with the lifetime in seconds, as a JSON number.
-func (w wire) body(token, seconds string) string {
-	return fmt.Sprintf(w.success, quote(token), w.lifetime(seconds))
+func (w wire) body(access, seconds string) string {
+	return fmt.Sprintf(w.success, quote(access), w.lifetime(seconds))
 }
 
 // lifetime adds the epoch to a decimal number, to the digit.
@@ -67,20 +68,20 @@ func (w wire) lifetime(seconds string) string {
 func (w wire) refused(words string) string { return fmt.Sprintf(w.refusal, quote(words)) }
 
 // mint asks an endpoint that gives that reply.
-func (c contract) mint(t *testing.T, h http.Handler) (Token, error) {
+func (c contract) mint(t *testing.T, h http.Handler) (token.Token, error) {
 	t.Helper()
 	return c.ask(t, c.settings(serve(t, h).url))
 }
 
-func (c contract) ask(t *testing.T, s Settings) (Token, error) {
+func (c contract) ask(t *testing.T, s Settings) (token.Token, error) {
 	t.Helper()
-	token, err := c.lookup(t).Mint(t.Context(), testClient(t), s)
+	got, err := c.lookup(t).Mint(t.Context(), testClient(t), s)
 	if err == nil {
-		goodToken(t, token)
-	} else if token != (Token{}) {
-		t.Errorf("a token beside an error: %+v", token)
+		goodToken(t, got)
+	} else if got != (token.Token{}) {
+		t.Errorf("a token beside an error: %+v", got)
 	}
-	return token, err
+	return got, err
 }
 
 func (c contract) settings(url string) Settings {
@@ -144,12 +145,12 @@ func TestContractSpec(t *testing.T) {
 func TestContractSuccess(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
 		e := serve(t, reply{body: c.wire.body("t0ken.~+/=", "3600")})
-		token, err := c.ask(t, c.settings(e.url))
+		got, err := c.ask(t, c.settings(e.url))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if token.Access != "t0ken.~+/=" || token.Lifetime != time.Hour {
-			t.Errorf("got %q for %v, want the endpoint's for an hour", token.Access.Reveal(), token.Lifetime)
+		if got.Access != "t0ken.~+/=" || got.Lifetime != time.Hour {
+			t.Errorf("got %q for %v, want the endpoint's for an hour", got.Access.Reveal(), got.Lifetime)
 		}
 		requests := e.requests()
 		if len(requests) != 1 {
@@ -196,14 +197,14 @@ func TestContractLifetimes(t *testing.T) {
 					if raw[0] == '"' || raw == "null" && text != raw {
 						text = raw
 					}
-					token, err := c.mint(t, reply{body: fmt.Sprintf(c.wire.success, `"tok"`, text)})
+					got, err := c.mint(t, reply{body: fmt.Sprintf(c.wire.success, `"tok"`, text)})
 					if test.problem == "" {
-						if diff := token.Lifetime - test.want; err != nil || diff.Abs() > time.Microsecond {
-							t.Errorf("%s: lifetime is %v (%v), want %v", text, token.Lifetime, err, test.want)
+						if diff := got.Lifetime - test.want; err != nil || diff.Abs() > time.Microsecond {
+							t.Errorf("%s: lifetime is %v (%v), want %v", text, got.Lifetime, err, test.want)
 						}
 						continue
 					}
-					if e := failure(t, err); e.Kind != Malformed || !strings.Contains(e.Error(), test.problem) {
+					if e := failure(t, err); e.Kind != token.Malformed || !strings.Contains(e.Error(), test.problem) {
 						t.Errorf("%s: %v, want malformed for %q", text, e, test.problem)
 					}
 				}
@@ -218,8 +219,8 @@ func TestContractDefaultTTL(t *testing.T) {
 			e := serve(t, reply{body: fmt.Sprintf(c.wire.success, `"tok"`, seconds)})
 			s := c.settings(e.url)
 			s.DefaultTTL = 5 * time.Minute
-			if token, err := c.ask(t, s); err != nil || token.Lifetime != want {
-				t.Errorf("lifetime for %s is %v (%v), want %v", seconds, token.Lifetime, err, want)
+			if got, err := c.ask(t, s); err != nil || got.Lifetime != want {
+				t.Errorf("lifetime for %s is %v (%v), want %v", seconds, got.Lifetime, err, want)
 			}
 		}
 	})

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // enablex is one of EnableX's messaging APIs. They differ in the address of
@@ -36,7 +38,7 @@ func (p enablex) Spec() Spec {
 
 // Mint asks for a token. Its lifetime is from the answer's expiry, an absolute
 // Unix time, as the provider's clock has it; s.DefaultTTL where there is none.
-func (p enablex) Mint(ctx context.Context, c *Client, s Settings) (Token, error) {
+func (p enablex) Mint(ctx context.Context, c *Client, s Settings) (token.Token, error) {
 	body, _ := json.Marshal(map[string]string{"app_id": s.Value("app_id"), "app_key": s.Value("app_key")}) // strings always can be
 	a, err := c.post(ctx, request{
 		url:         s.TokenURL,
@@ -46,42 +48,42 @@ func (p enablex) Mint(ctx context.Context, c *Client, s Settings) (Token, error)
 		redact:      newRedactor(p.Spec(), s),
 	})
 	if err != nil {
-		return Token{}, err
+		return token.Token{}, err
 	}
 	f, err := a.object()
 	if err != nil {
-		return Token{}, err
+		return token.Token{}, err
 	}
 	// The status is not documented and may be 200 for a failure, so the body
 	// alone says which it is.
-	token, _ := f.text("token")
-	if code := f.code("code"); token == "" || code != "" && !isNumber(code, 200) {
-		return Token{}, a.enablexError(f)
+	access, _ := f.text("token")
+	if code := f.code("code"); access == "" || code != "" && !isNumber(code, 200) {
+		return token.Token{}, a.enablexError(f)
 	}
-	return a.enablexToken(token, f, s)
+	return a.enablexToken(access, f, s)
 }
 
-func (a *answer) enablexToken(token string, f fields, s Settings) (Token, error) {
+func (a *answer) enablexToken(access string, f fields, s Settings) (token.Token, error) {
 	life := s.DefaultTTL
 	if f.has("expiry") {
 		unix, ok := f.number("expiry")
 		if !ok {
-			return Token{}, a.fail(Malformed, "its expiry is not a number")
+			return token.Token{}, a.fail(token.Malformed, "its expiry is not a number")
 		}
 		var problem string
 		if life, problem = lifetime("its expiry", a.until(unix)); problem != "" {
-			return Token{}, a.fail(Malformed, problem)
+			return token.Token{}, a.fail(token.Malformed, problem)
 		}
 	}
 	if life <= 0 {
-		return Token{}, a.fail(Malformed, "it has no expiry, so default_ttl must be set")
+		return token.Token{}, a.fail(token.Malformed, "it has no expiry, so default_ttl must be set")
 	}
-	return a.token(token, life)
+	return a.token(access, life)
 }
 
 // enablexError reads a failure. What the APIs call its parts differs, and so
 // all their names are looked for; redason is the provider's spelling.
-func (a *answer) enablexError(f fields) *Error {
+func (a *answer) enablexError(f fields) *token.Error {
 	var words []string
 	for _, name := range []string{"message", "description", "details", "desc", "reason", "redason"} {
 		if text, ok := f.text(name); ok && text != "" && !slices.Contains(words, text) {
@@ -97,7 +99,7 @@ func (a *answer) enablexError(f fields) *Error {
 	status, _ := f.text("status")
 	if isNumber(code, 1003) || strings.EqualFold(status, "Unauthorized") ||
 		strings.Contains(strings.ToLower(text), "authentication failed") {
-		kind = Refused
+		kind = token.Refused
 	}
 	return a.refuse(kind, code, text)
 }

@@ -7,16 +7,18 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
-func mintEnableX(t *testing.T, r reply) (Token, error) {
+func mintEnableX(t *testing.T, r reply) (token.Token, error) {
 	t.Helper()
 	p, _ := Lookup("enablex-sms")
-	token, err := p.Mint(t.Context(), testClient(t), Settings{TokenURL: serve(t, r).url, Values: values("app_id", "acme", "app_key", hidden)})
+	got, err := p.Mint(t.Context(), testClient(t), Settings{TokenURL: serve(t, r).url, Values: values("app_id", "acme", "app_key", hidden)})
 	if err == nil {
-		goodToken(t, token)
+		goodToken(t, got)
 	}
-	return token, err
+	return got, err
 }
 
 func TestEnableXRequest(t *testing.T) {
@@ -50,7 +52,7 @@ func TestEnableXSuccess(t *testing.T) {
 	for _, status := range []int{200, 201, 400, 401, 429, 500} {
 		for _, code := range []string{``, `"code":200,`, `"code":"200",`, `"code":200.0,`, `"code":null,`, `"code":"",`, `"result":0,`, `"result":"0",`} {
 			body := fmt.Sprintf(`{%s"token":"tok","expiry":%s}`, code, expiry)
-			if token, err := mintEnableX(t, reply{status: status, body: body}); err != nil || token.Access != "tok" || token.Lifetime != time.Hour {
+			if got, err := mintEnableX(t, reply{status: status, body: body}); err != nil || got.Access != "tok" || got.Lifetime != time.Hour {
 				t.Errorf("%d %s: %v", status, body, err)
 			}
 		}
@@ -63,31 +65,31 @@ func TestEnableXFailures(t *testing.T) {
 		name        string
 		status      int
 		body        string
-		kind        Kind
+		kind        token.Kind
 		code, words string
 	}{
 		{"WhatsApp", 200, `{"message":"Authentication failed","status":"Unauthorized","reason":"` + invalid + `"}`,
-			Refused, "", "Authentication failed: " + invalid},
+			token.Refused, "", "Authentication failed: " + invalid},
 		{"RCS", 200, `{"code":1003,"message":"Authentication failed","description":"` + invalid + `"}`,
-			Refused, "1003", "Authentication failed: " + invalid},
+			token.Refused, "1003", "Authentication failed: " + invalid},
 		{"SMS", 200, `{"result":"1","details":"Authentication failed","desc":"Authentication failed"}`,
-			Refused, "1", "Authentication failed"},
-		{"a number for result", 200, `{"result":1,"details":"authentication FAILED"}`, Refused, "1", "authentication FAILED"},
-		{"only the code", 200, `{"code":"1003"}`, Refused, "1003", ""},
-		{"only the code, in a 500", 500, `{"code":1003}`, Refused, "1003", ""},
-		{"only the status", 200, `{"status":"unauthorized"}`, Refused, "", ""},
+			token.Refused, "1", "Authentication failed"},
+		{"a number for result", 200, `{"result":1,"details":"authentication FAILED"}`, token.Refused, "1", "authentication FAILED"},
+		{"only the code", 200, `{"code":"1003"}`, token.Refused, "1003", ""},
+		{"only the code, in a 500", 500, `{"code":1003}`, token.Refused, "1003", ""},
+		{"only the status", 200, `{"status":"unauthorized"}`, token.Refused, "", ""},
 		{"an expired token", 200, `{"code":1002,"message":"Token Error","redason":"Invalid/Expired Token used"}`,
-			Malformed, "1002", "Token Error: Invalid/Expired Token used"},
+			token.Malformed, "1002", "Token Error: Invalid/Expired Token used"},
 		{"a token with a code", 200, `{"code":1002,"token":"unshown-token","expiry":` + enablexWire.lifetime("60") + `,"message":"unshown-token"}`,
-			Malformed, "1002", "[redacted]"},
-		{"a token with code 0", 200, `{"code":0,"token":"unshown-token"}`, Malformed, "0", ""},
-		{"a token with an odd code", 200, `{"code":{"a":200},"token":"unshown-token"}`, Malformed, "(unreadable)", ""},
-		{"code 200 without a token", 200, `{"code":200,"message":"OK"}`, Malformed, "200", "OK"},
-		{"result 0 without a token", 200, `{"result":0}`, Malformed, "", ""},
-		{"words in a 401", 401, `{"message":"no"}`, Refused, "", "no"},
-		{"words in a 429", 429, `{"message":"slow down"}`, RateLimited, "", "slow down"},
-		{"words in a 503", 503, `{"message":"back soon"}`, Unavailable, "", "back soon"},
-		{"words in a 400", 400, `{"message":"app_id is missing","reason":7}`, Malformed, "", "app_id is missing"},
+			token.Malformed, "1002", "[redacted]"},
+		{"a token with code 0", 200, `{"code":0,"token":"unshown-token"}`, token.Malformed, "0", ""},
+		{"a token with an odd code", 200, `{"code":{"a":200},"token":"unshown-token"}`, token.Malformed, "(unreadable)", ""},
+		{"code 200 without a token", 200, `{"code":200,"message":"OK"}`, token.Malformed, "200", "OK"},
+		{"result 0 without a token", 200, `{"result":0}`, token.Malformed, "", ""},
+		{"words in a 401", 401, `{"message":"no"}`, token.Refused, "", "no"},
+		{"words in a 429", 429, `{"message":"slow down"}`, token.RateLimited, "", "slow down"},
+		{"words in a 503", 503, `{"message":"back soon"}`, token.Unavailable, "", "back soon"},
+		{"words in a 400", 400, `{"message":"app_id is missing","reason":7}`, token.Malformed, "", "app_id is missing"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -105,13 +107,13 @@ func TestEnableXFailures(t *testing.T) {
 func TestEnableXExpiryIsOnTheProvidersClock(t *testing.T) {
 	expiry := wire{epoch: time.Now().Unix()}.lifetime("3600")
 	for _, date := range []string{"none", "yesterday"} {
-		token, err := mintEnableX(t, reply{date: date, body: `{"token":"tok","expiry":` + expiry + `}`})
-		if err != nil || token.Lifetime > time.Hour || token.Lifetime < time.Hour-10*time.Second {
-			t.Errorf("Date %q: lifetime is %v (%v), want about an hour", date, token.Lifetime, err)
+		got, err := mintEnableX(t, reply{date: date, body: `{"token":"tok","expiry":` + expiry + `}`})
+		if err != nil || got.Lifetime > time.Hour || got.Lifetime < time.Hour-10*time.Second {
+			t.Errorf("Date %q: lifetime is %v (%v), want about an hour", date, got.Lifetime, err)
 		}
 	}
 	_, err := mintEnableX(t, reply{body: `{"token":"tok","expiry":` + expiry + `}`})
-	if e := failure(t, err); e.Kind != Malformed {
+	if e := failure(t, err); e.Kind != token.Malformed {
 		t.Errorf("an expiry that is past for the provider: %v", e)
 	}
 }

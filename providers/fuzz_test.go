@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 func FuzzEnableXWhatsApp(f *testing.F)   { fuzzAnswers(f, "enablex-whatsapp") }
@@ -36,7 +39,7 @@ func fuzzAnswers(f *testing.F, name string) {
 	f.Add(503, "x", date, "<p>")
 
 	f.Fuzz(func(t *testing.T, status int, date, retry, body string) {
-		client := &Client{http: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		client := &Client{clock: clock.System(), http: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{
 				StatusCode: 200 + (status%400+400)%400,
 				Header:     http.Header{"Date": {date}, "Retry-After": {retry}},
@@ -46,14 +49,14 @@ func fuzzAnswers(f *testing.F, name string) {
 		}), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 		s := c.settings("https://auth.example.com")
 		for _, s.DefaultTTL = range []time.Duration{0, time.Minute} {
-			token, err := p.Mint(t.Context(), client, s)
+			got, err := p.Mint(t.Context(), client, s)
 			if err == nil {
-				goodToken(t, token)
+				goodToken(t, got)
 				continue
 			}
 			failure(t, err, "query-of-the-url")
-			if token != (Token{}) {
-				t.Errorf("a token beside an error: %+v", token)
+			if got != (token.Token{}) {
+				t.Errorf("a token beside an error: %+v", got)
 			}
 		}
 	})

@@ -18,7 +18,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // hidden is the credential of every account in the tests: with characters that
@@ -112,7 +114,7 @@ func (e *endpoint) requests() []sent {
 // testClient returns a client whose connections end with the test.
 func testClient(t *testing.T) *Client {
 	t.Helper()
-	pool := NewClients("v1.2.3")
+	pool := NewClients(ClientOptions{Version: "v1.2.3"})
 	t.Cleanup(pool.CloseIdle)
 	c, err := pool.For("")
 	if err != nil {
@@ -122,13 +124,13 @@ func testClient(t *testing.T) *Client {
 }
 
 // failure returns err as an *Error that keeps its promises.
-func failure(t *testing.T, err error, secrets ...string) *Error {
+func failure(t *testing.T, err error, secrets ...string) *token.Error {
 	t.Helper()
-	var e *Error
+	var e *token.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("error is %T (%v), want *Error", err, err)
 	}
-	if !slices.Contains([]Kind{Refused, RateLimited, Unavailable, Malformed}, e.Kind) {
+	if !slices.Contains([]token.Kind{token.Refused, token.RateLimited, token.Unavailable, token.Malformed}, e.Kind) {
 		t.Errorf("kind is %q", e.Kind)
 	}
 	if e.RetryAfter < 0 || e.RetryAfter > 15*time.Minute {
@@ -153,23 +155,23 @@ func failure(t *testing.T, err error, secrets ...string) *Error {
 }
 
 // goodToken checks what the doc comment of Token promises.
-func goodToken(t *testing.T, token Token) {
+func goodToken(t *testing.T, got token.Token) {
 	t.Helper()
-	access := token.Access.Reveal()
+	access := got.Access.Reveal()
 	if access == "" || len(access) > 32<<10 || strings.ContainsFunc(access, func(r rune) bool { return r < 0x21 || r > 0x7e }) {
 		t.Errorf("access token does not belong in a header: %q", access)
 	}
-	if token.Type != "Bearer" {
-		t.Errorf("type is %q", token.Type)
+	if got.Type != "Bearer" {
+		t.Errorf("type is %q", got.Type)
 	}
-	if token.Lifetime <= 0 || token.Lifetime > maxLifetime {
-		t.Errorf("lifetime is %v", token.Lifetime)
+	if got.Lifetime <= 0 || got.Lifetime > token.MaxLifetime {
+		t.Errorf("lifetime is %v", got.Lifetime)
 	}
-	if token.Took < 0 || token.Took > time.Minute {
-		t.Errorf("took %v", token.Took)
+	if age := clock.System()().Wall.Sub(got.Sent.Wall); age < 0 || age > time.Minute {
+		t.Errorf("sent %v ago", age)
 	}
-	if token.RefreshLifetime < 0 || (token.Refresh == "" && token.RefreshLifetime != 0) {
-		t.Errorf("refresh token %q lives %v", token.Refresh.Reveal(), token.RefreshLifetime)
+	if got.RefreshLifetime < 0 || (got.Refresh == "" && got.RefreshLifetime != 0) {
+		t.Errorf("refresh token %q lives %v", got.Refresh.Reveal(), got.RefreshLifetime)
 	}
 }
 

@@ -6,12 +6,14 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A Solitary is a [Provider] at which two logins of one user may not be under way
+// SerialLogins is a [Provider] at which two logins of one user may not be under way
 // at once. Keycloak, with brute-force detection on, refuses the second in the
 // words of a wrong password, and so it does for a moment after the first.
-type Solitary interface {
+type SerialLogins interface {
 	// User names the user that s logs in as; "" if its logins may run at once.
 	User(s Settings) string
 }
@@ -36,18 +38,18 @@ type turn struct {
 func newLogins() *logins { return &logins{users: map[string]*turn{}} }
 
 // login mints a token by p, in its turn.
-func (l *logins) login(ctx context.Context, p Provider, c *Client, s Settings) (Token, error) {
-	solitary, ok := p.(Solitary)
-	if !ok || solitary.User(s) == "" {
+func (l *logins) login(ctx context.Context, p Provider, c *Client, s Settings) (token.Token, error) {
+	serial, ok := p.(SerialLogins)
+	if !ok || serial.User(s) == "" {
 		return p.Mint(ctx, c, s)
 	}
-	user := s.TokenURL + " " + solitary.User(s)
+	user := s.TokenURL + " " + serial.User(s)
 	t := l.join(user)
 	defer l.leave(user, t)
 	select {
 	case <-t.free:
 	case <-ctx.Done():
-		return Token{}, &Error{Kind: Unavailable, problem: "another login of the same user is under way", cause: ctx.Err()}
+		return token.Token{}, &token.Error{Kind: token.Unavailable, Problem: "another login of the same user is under way", Cause: ctx.Err()}
 	}
 	defer l.pass(user, t)
 	return p.Mint(ctx, c, s)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // solo is a provider whose logins take a second and must not meet.
@@ -24,7 +25,7 @@ type solo struct {
 func (*solo) Spec() Spec             { return Spec{Name: "solo"} }
 func (*solo) User(s Settings) string { return s.Value("username") }
 
-func (p *solo) Mint(_ context.Context, _ *Client, s Settings) (Token, error) {
+func (p *solo) Mint(_ context.Context, _ *Client, s Settings) (token.Token, error) {
 	user := s.TokenURL + s.Value("username")
 	p.mu.Lock()
 	p.running[user]++
@@ -35,7 +36,7 @@ func (p *solo) Mint(_ context.Context, _ *Client, s Settings) (Token, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running[user]--
-	return Token{}, nil
+	return token.Token{}, nil
 }
 
 func (p *solo) login(t *testing.T, c *Client, url, user string, n int) time.Duration {
@@ -95,8 +96,8 @@ func TestLoginThatGivesUpItsTurn(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		_, err := Renew(ctx, p, c, Settings{TokenURL: "u", Values: map[string]secret.String{"username": "acme"}}, "")
-		var e *Error
-		if !errors.As(err, &e) || e.Kind != Unavailable || !errors.Is(err, context.DeadlineExceeded) {
+		var e *token.Error
+		if !errors.As(err, &e) || e.Kind != token.Unavailable || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
 		time.Sleep(time.Second + loginPause)

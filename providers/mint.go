@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // Renew returns a new token, by the refresh token where there is one and p can
@@ -16,25 +17,25 @@ import (
 // behind it is gone, which says nothing about the account's own credential.
 // Any other failure of the refresh is returned, its text saying which step it
 // was; a login would hardly fare better at that moment, and would count as one.
-// Logins of one user at a [Solitary] provider are made one after another.
-// Errors are of type [*Error].
-func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (Token, error) {
+// Logins of one user at a [SerialLogins] provider are made one after another.
+// Errors are of type [*token.Error].
+func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (token.Token, error) {
 	r, ok := p.(Refresher)
 	if !ok || refresh == "" {
 		return c.logins.login(ctx, p, c, s)
 	}
-	token, err := r.Refresh(ctx, c, s, refresh)
+	t, err := r.Refresh(ctx, c, s, refresh)
 	if err == nil {
-		return token, nil
+		return t, nil
 	}
-	var failure *Error
+	var failure *token.Error
 	if !errors.As(err, &failure) {
-		return Token{}, err
+		return token.Token{}, err
 	}
-	if failure.Kind == Refused {
+	if failure.Kind == token.Refused {
 		return c.logins.login(ctx, p, c, s)
 	}
 	step := *failure
-	step.step = "refreshing the token"
-	return Token{}, &step
+	step.Step = "refreshing the token"
+	return token.Token{}, &step
 }

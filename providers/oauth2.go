@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // oauth2 is any token endpoint that speaks RFC 6749.
@@ -31,7 +32,7 @@ func (oauth2) Spec() Spec {
 				Description: "Password of the account, for the password grant only."},
 			{Name: "scopes", Kind: List,
 				Description: "Scopes to ask for, from the provider's documentation. Without any the provider decides."},
-			{Name: "auth_style", Allowed: []string{"header", "body"}, Default: "header", Steers: true,
+			{Name: "auth_style", Allowed: []string{"header", "body"}, Default: "header", RequiresSecrets: true,
 				Description: "Where client id and secret are sent: header (HTTP Basic, which RFC 6749 section 2.3.1 has every provider take) or body (in the form)."},
 			{Name: "token_params", Kind: Pairs,
 				Description: "Further parameters of each token request, such as audience=https://api.example.com. They are shown on read: no place for a secret."},
@@ -65,7 +66,7 @@ func (oauth2) Validate(s Settings) error {
 	return nil
 }
 
-func (p oauth2) Mint(ctx context.Context, c *Client, s Settings) (Token, error) {
+func (p oauth2) Mint(ctx context.Context, c *Client, s Settings) (token.Token, error) {
 	form := clientCredentialsGrant()
 	if s.Value("grant_type") == "password" {
 		form = passwordGrant(s.Value("username"), s.Value("password"))
@@ -76,13 +77,13 @@ func (p oauth2) Mint(ctx context.Context, c *Client, s Settings) (Token, error) 
 	return p.grant(s, form).request(ctx, c, s)
 }
 
-// User implements [Solitary]: the server may be a Keycloak. Logins of a client, by
+// User implements [SerialLogins]: the server may be a Keycloak. Logins of a client, by
 // its own credentials, may run at once. The field is only set for a user's.
 func (oauth2) User(s Settings) string { return s.Value("username") }
 
-func (p oauth2) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (Token, error) {
-	token, err := p.grant(s, refreshGrant(refresh), refresh).request(ctx, c, s)
-	return keepRefresh(token, err, refresh)
+func (p oauth2) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error) {
+	t, err := p.grant(s, refreshGrant(refresh), refresh).request(ctx, c, s)
+	return keepRefresh(t, err, refresh)
 }
 
 // Revoke implements [Revoker].

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 func TestOAuth2Requests(t *testing.T) {
@@ -65,16 +67,16 @@ func TestOAuth2Requests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := serve(t, reply{body: `{"access_token":"tok","expires_in":60}`})
 			s := Settings{TokenURL: e.url, Values: values(test.fields...)}
-			ask := func() (Token, error) { return oauth2{}.Mint(t.Context(), testClient(t), s) }
+			ask := func() (token.Token, error) { return oauth2{}.Mint(t.Context(), testClient(t), s) }
 			if test.refresh {
-				ask = func() (Token, error) { return oauth2{}.Refresh(t.Context(), testClient(t), s, "old") }
+				ask = func() (token.Token, error) { return oauth2{}.Refresh(t.Context(), testClient(t), s, "old") }
 			}
-			token, err := ask()
+			got, err := ask()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if test.refresh && token.Refresh != "old" {
-				t.Errorf("refresh token is %q, want the old one", token.Refresh.Reveal())
+			if test.refresh && got.Refresh != "old" {
+				t.Errorf("refresh token is %q, want the old one", got.Refresh.Reveal())
 			}
 			r := e.requests()[0]
 			if !reflect.DeepEqual(r.form, test.form) || r.header.Get("Authorization") != test.auth {

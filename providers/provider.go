@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // A Provider trades the long-lived credential of one account for short-lived
@@ -27,8 +28,8 @@ type Provider interface {
 
 	// Mint logs in with the account's credential and returns a new token. It
 	// makes one exchange with the token endpoint and never repeats it: repeated
-	// logins are what locks accounts. Errors are of type [*Error].
-	Mint(ctx context.Context, c *Client, s Settings) (Token, error)
+	// logins are what locks accounts. Errors are of type [*token.Error].
+	Mint(ctx context.Context, c *Client, s Settings) (token.Token, error)
 }
 
 // A Refresher is a [Provider] whose tokens may come with a refresh token.
@@ -36,7 +37,7 @@ type Refresher interface {
 	// Refresh trades a refresh token for a new token (RFC 6749 §6) in one
 	// exchange. Where the answer brings no new refresh token, the old one is
 	// in the result again, as §6 has it.
-	Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (Token, error)
+	Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error)
 }
 
 // A Revoker is a [Provider] that can end a token before its time. A config of
@@ -44,7 +45,7 @@ type Refresher interface {
 type Revoker interface {
 	// Revoke ends an access token, and the session of its refresh token if it has
 	// one, at s.RevocationURL. A token that the provider does not know, or that
-	// has ended already, is no error (RFC 7009 §2.2). Errors are of type [*Error].
+	// has ended already, is no error (RFC 7009 §2.2). Errors are of type [*token.Error].
 	Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error
 }
 
@@ -101,9 +102,9 @@ type Field struct {
 	Allowed     []string // where not empty, the only texts that are taken
 	Default     string   // the text when none was written
 
-	// Steers says that the field determines where or how a secret is sent, so
-	// that changing it takes the secrets again.
-	Steers bool
+	// RequiresSecrets says that the field determines where or how secrets are sent, so
+	// that a write that changes the field must repeat the secrets.
+	RequiresSecrets bool
 }
 
 // Settings are the part of a config that a provider sees, validated against
@@ -129,25 +130,3 @@ type Settings struct {
 
 // Value returns the text of a field, "" if it is not set.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
-
-// Token is what a mint returned.
-type Token struct {
-	Access secret.String // never empty; bytes that may stand in a header (RFC 6750 §2.1, b64token, is not insisted on)
-	Type   string        // "Bearer"
-
-	// Lifetime is how long the token lives, counted from the moment the request
-	// for it was sent; always positive.
-	Lifetime time.Duration
-
-	// Took is the time from sending that request to the return of Mint or
-	// Refresh, by the monotonic or the wall clock, whichever says more: the part
-	// of Lifetime that is gone already.
-	Took time.Duration
-
-	// Refresh is the refresh token; "" if there is none.
-	Refresh secret.String
-
-	// RefreshLifetime is how long the refresh token lives, counted as Lifetime
-	// is; 0 if the provider did not say or said that it does not expire.
-	RefreshLifetime time.Duration
-}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // A client of RFC 6749 and how it says who it is (§2.3.1).
@@ -51,17 +52,17 @@ func refreshGrant(refresh secret.String) url.Values {
 // request makes g's token request. The access token's lifetime is the answer's
 // expires_in, or s.DefaultTTL where it has none, or what a JWT says of itself
 // if that is less.
-func (g grant) request(ctx context.Context, c *Client, s Settings) (Token, error) {
+func (g grant) request(ctx context.Context, c *Client, s Settings) (token.Token, error) {
 	a, err := g.send(ctx, c, tokenEndpoint, s.TokenURL, s.Timeout)
 	if err != nil {
-		return Token{}, err
+		return token.Token{}, err
 	}
 	f, err := a.object()
 	if err != nil {
-		return Token{}, err
+		return token.Token{}, err
 	}
 	if access, _ := f.text("access_token"); a.status/100 != 2 || access == "" {
-		return Token{}, a.oauthError(f)
+		return token.Token{}, a.oauthError(f)
 	}
 	return a.oauthToken(f, s)
 }
@@ -94,7 +95,7 @@ func (g grant) send(ctx context.Context, c *Client, at role, endpoint string, ti
 
 // oauthError reads an error response (RFC 6749 §5.2), also where it came with
 // the status of a success.
-func (a *answer) oauthError(f fields) *Error {
+func (a *answer) oauthError(f fields) *token.Error {
 	code, _ := f.text("error")
 	words, _ := f.text("error_description")
 	return a.refuse(oauthKind(a.status, code), code, words)
@@ -103,54 +104,54 @@ func (a *answer) oauthError(f fields) *Error {
 // oauthKind is what an error code means with a status. Codes that nobody wrote
 // down (mfa_required, account_locked) are taken for a refusal where the status
 // is that of one: repeating the login then might lock the account.
-func oauthKind(status int, code string) Kind {
+func oauthKind(status int, code string) token.Kind {
 	switch {
 	case status == http.StatusTooManyRequests:
-		return RateLimited
+		return token.RateLimited
 	case code == "temporarily_unavailable", code == "server_error": // of RFC 6749 §4.1.2.1, seen here too
-		return Unavailable
+		return token.Unavailable
 	case code == "invalid_grant", code == "invalid_client", code == "unauthorized_client":
-		return Refused
+		return token.Refused
 	case code != "" && status == http.StatusBadRequest:
-		return Refused
+		return token.Refused
 	}
 	return kindOf(status)
 }
 
 // oauthToken reads a successful response (RFC 6749 §5.1).
-func (a *answer) oauthToken(f fields, s Settings) (Token, error) {
+func (a *answer) oauthToken(f fields, s Settings) (token.Token, error) {
 	access, _ := f.text("access_token")
 	if kind, ok := f.text("token_type"); f.has("token_type") && (!ok || kind != "" && !strings.EqualFold(kind, bearer)) {
-		return Token{}, a.fail(Malformed, "its token_type is not Bearer")
+		return token.Token{}, a.fail(token.Malformed, "its token_type is not Bearer")
 	}
 	life := s.DefaultTTL
 	if f.has("expires_in") {
 		seconds, ok := f.number("expires_in")
 		if !ok {
-			return Token{}, a.fail(Malformed, "its expires_in is not a number")
+			return token.Token{}, a.fail(token.Malformed, "its expires_in is not a number")
 		}
 		var problem string
 		if life, problem = lifetime("its expires_in", seconds); problem != "" {
-			return Token{}, a.fail(Malformed, problem)
+			return token.Token{}, a.fail(token.Malformed, problem)
 		}
 	}
 	if life <= 0 {
-		return Token{}, a.fail(Malformed, "it has no expires_in, so default_ttl must be set")
+		return token.Token{}, a.fail(token.Malformed, "it has no expires_in, so default_ttl must be set")
 	}
 	if seconds, ok := a.jwtLifetime(access); ok {
 		if seconds < life.Seconds() {
 			var problem string
 			if life, problem = lifetime("the exp of its token", seconds); problem != "" {
-				return Token{}, a.fail(Malformed, problem)
+				return token.Token{}, a.fail(token.Malformed, problem)
 			}
 		}
 	}
-	token, err := a.token(access, life)
+	t, err := a.token(access, life)
 	if err != nil {
-		return Token{}, err
+		return token.Token{}, err
 	}
-	token.Refresh, token.RefreshLifetime = refreshToken(f)
-	return token, nil
+	t.Refresh, t.RefreshLifetime = refreshToken(f)
+	return t, nil
 }
 
 // refreshToken reads the refresh token and, with Keycloak's refresh_expires_in,
@@ -160,9 +161,9 @@ func refreshToken(f fields) (secret.String, time.Duration) {
 	refresh, _ := f.text("refresh_token")
 	seconds, _ := f.number("refresh_expires_in")
 	switch {
-	case refresh == "", len(refresh) > maxToken, seconds < 0:
+	case refresh == "", len(refresh) > token.MaxSize, seconds < 0:
 		return "", 0
-	case seconds > maxLifetime.Seconds():
+	case seconds > token.MaxLifetime.Seconds():
 		seconds = 0 // as good as never
 	}
 	return secret.String(refresh), time.Duration(seconds * float64(time.Second))
@@ -170,7 +171,7 @@ func refreshToken(f fields) (secret.String, time.Duration) {
 
 // keepRefresh puts the old refresh token into the answer to a refresh that
 // brought no new one (RFC 6749 §6).
-func keepRefresh(t Token, err error, old secret.String) (Token, error) {
+func keepRefresh(t token.Token, err error, old secret.String) (token.Token, error) {
 	if err == nil && t.Refresh == "" {
 		t.Refresh = old
 	}
@@ -182,8 +183,8 @@ func keepRefresh(t Token, err error, old secret.String) (Token, error) {
 // or, without one (Keycloak sends none), of the token's own iat. The signature is
 // not looked at: the token is as trustworthy as the endpoint it came from, and exp
 // can only shorten its life.
-func (a *answer) jwtLifetime(token string) (seconds float64, ok bool) {
-	parts := strings.Split(token, ".")
+func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
+	parts := strings.Split(access, ".")
 	if len(parts) != 3 {
 		return 0, false
 	}

@@ -7,51 +7,53 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // mintOAuth asks an endpoint with that reply for a token, by client credentials.
-func mintOAuth(t *testing.T, r reply) (Token, error) {
+func mintOAuth(t *testing.T, r reply) (token.Token, error) {
 	t.Helper()
 	s := Settings{TokenURL: serve(t, r).url, Values: values("client_id", "acme", "client_secret", hidden)}
-	token, err := sinchConversation{}.Mint(t.Context(), testClient(t), s)
+	got, err := sinchConversation{}.Mint(t.Context(), testClient(t), s)
 	if err == nil {
-		goodToken(t, token)
+		goodToken(t, got)
 	}
-	return token, err
+	return got, err
 }
 
 func TestOAuthErrorCodes(t *testing.T) {
 	tests := []struct {
 		status int
 		code   string // as JSON
-		want   Kind
+		want   token.Kind
 	}{
-		{400, `"invalid_grant"`, Refused},
-		{400, `"invalid_client"`, Refused},
-		{400, `"unauthorized_client"`, Refused},
-		{400, `"invalid_request"`, Refused},
-		{400, `"invalid_scope"`, Refused},
-		{400, `"unsupported_grant_type"`, Refused},
-		{400, `"account_locked"`, Refused},
-		{401, `"invalid_client"`, Refused},
-		{401, `null`, Refused},
-		{403, `"mfa_required"`, Refused},
-		{200, `"invalid_grant"`, Refused},
-		{500, `"invalid_grant"`, Refused},
-		{404, `"unauthorized_client"`, Refused},
-		{400, `"temporarily_unavailable"`, Unavailable},
-		{400, `"server_error"`, Unavailable},
-		{401, `"temporarily_unavailable"`, Unavailable},
-		{403, `"server_error"`, Unavailable},
-		{500, `"unknown_error"`, Unavailable},
-		{503, `"temporarily_unavailable"`, Unavailable},
-		{429, `"invalid_grant"`, RateLimited},
-		{429, `"server_error"`, RateLimited},
-		{400, `""`, Malformed},
-		{400, `{"message":"no"}`, Malformed},
-		{400, `400`, Malformed},
-		{404, `"Realm does not exist"`, Malformed},
-		{200, `"out_of_cheese"`, Malformed},
+		{400, `"invalid_grant"`, token.Refused},
+		{400, `"invalid_client"`, token.Refused},
+		{400, `"unauthorized_client"`, token.Refused},
+		{400, `"invalid_request"`, token.Refused},
+		{400, `"invalid_scope"`, token.Refused},
+		{400, `"unsupported_grant_type"`, token.Refused},
+		{400, `"account_locked"`, token.Refused},
+		{401, `"invalid_client"`, token.Refused},
+		{401, `null`, token.Refused},
+		{403, `"mfa_required"`, token.Refused},
+		{200, `"invalid_grant"`, token.Refused},
+		{500, `"invalid_grant"`, token.Refused},
+		{404, `"unauthorized_client"`, token.Refused},
+		{400, `"temporarily_unavailable"`, token.Unavailable},
+		{400, `"server_error"`, token.Unavailable},
+		{401, `"temporarily_unavailable"`, token.Unavailable},
+		{403, `"server_error"`, token.Unavailable},
+		{500, `"unknown_error"`, token.Unavailable},
+		{503, `"temporarily_unavailable"`, token.Unavailable},
+		{429, `"invalid_grant"`, token.RateLimited},
+		{429, `"server_error"`, token.RateLimited},
+		{400, `""`, token.Malformed},
+		{400, `{"message":"no"}`, token.Malformed},
+		{400, `400`, token.Malformed},
+		{404, `"Realm does not exist"`, token.Malformed},
+		{200, `"out_of_cheese"`, token.Malformed},
 	}
 	for _, test := range tests {
 		_, err := mintOAuth(t, reply{status: test.status, body: `{"error":` + test.code + `,"error_description":"some words"}`})
@@ -73,7 +75,7 @@ func codeText(raw string) string {
 func TestOAuthErrorOfOddShape(t *testing.T) {
 	for _, body := range []string{`{"error":["invalid_grant"],"error_description":{"a":"b"}}`, `{"ERROR":"invalid_grant"}`} {
 		_, err := mintOAuth(t, reply{status: 400, body: body})
-		if e := failure(t, err); e.Kind != Malformed || e.Code != "" || e.Words != "" {
+		if e := failure(t, err); e.Kind != token.Malformed || e.Code != "" || e.Words != "" {
 			t.Errorf("%s: %v", body, e)
 		}
 	}
@@ -93,11 +95,11 @@ func TestOAuthTokenType(t *testing.T) {
 		`"Bearer"`: true, `"bearer"`: true, `"BEARER"`: true, `null`: true, `""`: true,
 		`"mac"`: false, `"DPoP"`: false, `"Bearer "`: false, `7`: false, `["Bearer"]`: false,
 	} {
-		token, err := mintOAuth(t, reply{body: `{"access_token":"tok","expires_in":60,"token_type":` + kind + `}`})
+		got, err := mintOAuth(t, reply{body: `{"access_token":"tok","expires_in":60,"token_type":` + kind + `}`})
 		switch {
-		case ok && (err != nil || token.Type != "Bearer"):
-			t.Errorf("token_type %s: type %q, %v", kind, token.Type, err)
-		case !ok && (failure(t, err).Kind != Malformed || !strings.Contains(err.Error(), "token_type is not Bearer")):
+		case ok && (err != nil || got.Type != "Bearer"):
+			t.Errorf("token_type %s: type %q, %v", kind, got.Type, err)
+		case !ok && (failure(t, err).Kind != token.Malformed || !strings.Contains(err.Error(), "token_type is not Bearer")):
 			t.Errorf("token_type %s: %v", kind, err)
 		}
 	}
@@ -123,9 +125,9 @@ func TestOAuthRefreshToken(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			token, err := mintOAuth(t, reply{body: `{"access_token":"tok","expires_in":60` + test.fields + `}`})
-			if err != nil || token.Refresh.Reveal() != test.want || token.RefreshLifetime != test.life {
-				t.Errorf("refresh token %q for %v (%v), want %q for %v", token.Refresh.Reveal(), token.RefreshLifetime, err, test.want, test.life)
+			got, err := mintOAuth(t, reply{body: `{"access_token":"tok","expires_in":60` + test.fields + `}`})
+			if err != nil || got.Refresh.Reveal() != test.want || got.RefreshLifetime != test.life {
+				t.Errorf("refresh token %q for %v (%v), want %q for %v", got.Refresh.Reveal(), got.RefreshLifetime, err, test.want, test.life)
 			}
 		})
 	}
@@ -156,13 +158,13 @@ func TestOAuthJWT(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			token, err := mintOAuth(t, reply{body: oauthWire.body(test.token, "3600")})
+			got, err := mintOAuth(t, reply{body: oauthWire.body(test.token, "3600")})
 			if test.problem != "" {
-				if e := failure(t, err, test.token); e.Kind != Malformed || !strings.Contains(e.Error(), test.problem) {
+				if e := failure(t, err, test.token); e.Kind != token.Malformed || !strings.Contains(e.Error(), test.problem) {
 					t.Errorf("got %v, want it malformed for %q", e, test.problem)
 				}
-			} else if (token.Lifetime-test.want).Abs() > time.Microsecond || err != nil {
-				t.Errorf("lifetime is %v (%v), want %v", token.Lifetime, err, test.want)
+			} else if (got.Lifetime-test.want).Abs() > time.Microsecond || err != nil {
+				t.Errorf("lifetime is %v (%v), want %v", got.Lifetime, err, test.want)
 			}
 		})
 	}
@@ -177,9 +179,9 @@ func (wire) withEpoch(seconds string) string {
 func TestOAuthJWTWithoutDate(t *testing.T) {
 	soon := wire{epoch: time.Now().Unix()}.lifetime("60")
 	for _, date := range []string{"none", "yesterday"} {
-		token, err := mintOAuth(t, reply{date: date, body: oauthWire.body(jwt(`{"exp":`+soon+`}`), "3600")})
-		if err != nil || token.Lifetime > time.Minute || token.Lifetime < 50*time.Second {
-			t.Errorf("Date %q: lifetime is %v (%v), want about a minute", date, token.Lifetime, err)
+		got, err := mintOAuth(t, reply{date: date, body: oauthWire.body(jwt(`{"exp":`+soon+`}`), "3600")})
+		if err != nil || got.Lifetime > time.Minute || got.Lifetime < 50*time.Second {
+			t.Errorf("Date %q: lifetime is %v (%v), want about a minute", date, got.Lifetime, err)
 		}
 	}
 }
@@ -187,9 +189,9 @@ func TestOAuthJWTWithoutDate(t *testing.T) {
 // A Keycloak sends no Date: then the token's own iat tells its clock, however wrong
 // that is.
 func TestOAuthJWTOfAClockThatIsWrong(t *testing.T) {
-	token, err := mintOAuth(t, reply{date: "none", body: oauthWire.body(jwt(`{"iat":1000000,"exp":1000300}`), "3600")})
-	if err != nil || token.Lifetime != 5*time.Minute {
-		t.Errorf("%v, %v", token.Lifetime, err)
+	got, err := mintOAuth(t, reply{date: "none", body: oauthWire.body(jwt(`{"iat":1000000,"exp":1000300}`), "3600")})
+	if err != nil || got.Lifetime != 5*time.Minute {
+		t.Errorf("%v, %v", got.Lifetime, err)
 	}
 }
 
@@ -199,12 +201,12 @@ func TestOAuthJWTIsNoSubstituteForDefaultTTL(t *testing.T) {
 	body := `{"access_token":"` + jwt(`{"exp":`+oauthWire.withEpoch("60")+`}`) + `"}`
 	s := Settings{TokenURL: serve(t, reply{body: body}).url, Values: values("client_id", "acme", "client_secret", hidden)}
 	_, err := sinchConversation{}.Mint(t.Context(), testClient(t), s)
-	if e := failure(t, err); e.Kind != Malformed || !strings.Contains(e.Error(), "default_ttl must be set") {
+	if e := failure(t, err); e.Kind != token.Malformed || !strings.Contains(e.Error(), "default_ttl must be set") {
 		t.Errorf("without default_ttl: %v", e)
 	}
 	s.DefaultTTL = time.Hour
-	if token, err := (sinchConversation{}).Mint(t.Context(), testClient(t), s); err != nil || token.Lifetime != time.Minute {
-		t.Errorf("with default_ttl: %v, %v; want a minute", token.Lifetime, err)
+	if got, err := (sinchConversation{}).Mint(t.Context(), testClient(t), s); err != nil || got.Lifetime != time.Minute {
+		t.Errorf("with default_ttl: %v, %v; want a minute", got.Lifetime, err)
 	}
 }
 
@@ -215,7 +217,7 @@ func TestOAuthTokenNeedsAStatusOfSuccess(t *testing.T) {
 			t.Errorf("%d with a token: %v", status, e)
 		}
 	}
-	if token, err := mintOAuth(t, reply{status: http.StatusCreated, body: oauthWire.body("tok", "3600")}); err != nil || token.Access != "tok" {
+	if got, err := mintOAuth(t, reply{status: http.StatusCreated, body: oauthWire.body("tok", "3600")}); err != nil || got.Access != "tok" {
 		t.Errorf("201 with a token: %v", err)
 	}
 }

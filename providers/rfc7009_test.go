@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // revokers are the providers that can end tokens, each with an account.
@@ -51,10 +52,10 @@ func TestRevokeRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		var want []url.Values
-		for _, token := range [][2]string{
+		for _, pair := range [][2]string{
 			{"the-refresh-token", "refresh_token"}, {"the-access-token", "access_token"}, {"only-access", "access_token"},
 		} {
-			form := url.Values{"token": {token[0]}, "token_type_hint": {token[1]}}
+			form := url.Values{"token": {pair[0]}, "token_type_hint": {pair[1]}}
 			for name, value := range r.client {
 				form[name] = value
 			}
@@ -96,21 +97,21 @@ func TestRevokeFails(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		reply  reply
-		kind   Kind
+		kind   token.Kind
 		saying string
 	}{
-		{"unsupported", reply{status: 400, body: `{"error":"unsupported_token_type"}`}, Refused, "answered 400 Bad Request: unsupported_token_type"},
-		{"client", reply{status: 401, body: `{"error":"invalid_client"}`}, Refused, "credentials refused: "},
-		{"400 that says nothing", reply{status: 400, body: "{}"}, Malformed, "it does not say why"},
-		{"400 with a page", reply{status: 400, body: page}, Malformed, "a page of HTML"},
-		{"400 without a body", reply{status: 400}, Malformed, "it is empty"},
-		{"404", reply{status: 404, body: page}, Malformed, "there is nothing at this address; revocation_url is probably wrong"},
-		{"405", reply{status: 405, body: "{}"}, Malformed, "does not take a POST; revocation_url is probably wrong"},
-		{"418", reply{status: 418, body: "{}"}, Malformed, "not a status of a revocation endpoint"},
-		{"302", reply{status: 302}, Malformed, "revocation_url must be the address it leads to"},
-		{"429", reply{status: 429, retry: "7"}, RateLimited, "asking to wait 7s"},
-		{"503", reply{status: 503, retry: "9", body: page}, Unavailable, "asking to wait 9s"}, // RFC 7009 §2.2.1
-		{"500 with a code", reply{status: 500, body: `{"error":"server_error"}`}, Unavailable, "server_error"},
+		{"unsupported", reply{status: 400, body: `{"error":"unsupported_token_type"}`}, token.Refused, "answered 400 Bad Request: unsupported_token_type"},
+		{"client", reply{status: 401, body: `{"error":"invalid_client"}`}, token.Refused, "credentials refused: "},
+		{"400 that says nothing", reply{status: 400, body: "{}"}, token.Malformed, "it does not say why"},
+		{"400 with a page", reply{status: 400, body: page}, token.Malformed, "a page of HTML"},
+		{"400 without a body", reply{status: 400}, token.Malformed, "it is empty"},
+		{"404", reply{status: 404, body: page}, token.Malformed, "there is nothing at this address; revocation_url is probably wrong"},
+		{"405", reply{status: 405, body: "{}"}, token.Malformed, "does not take a POST; revocation_url is probably wrong"},
+		{"418", reply{status: 418, body: "{}"}, token.Malformed, "not a status of a revocation endpoint"},
+		{"302", reply{status: 302}, token.Malformed, "revocation_url must be the address it leads to"},
+		{"429", reply{status: 429, retry: "7"}, token.RateLimited, "asking to wait 7s"},
+		{"503", reply{status: 503, retry: "9", body: page}, token.Unavailable, "asking to wait 9s"}, // RFC 7009 §2.2.1
+		{"500 with a code", reply{status: 500, body: `{"error":"server_error"}`}, token.Unavailable, "server_error"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, r := range revokers {
@@ -137,7 +138,7 @@ func TestRevokeFails(t *testing.T) {
 func TestRevokeOfTheAccessTokenFails(t *testing.T) {
 	e := serve(t, reply{}, reply{status: 503})
 	s := Settings{RevocationURL: e.url, Values: revokers[0].values}
-	if f := failure(t, revoke(t, "sinch-india", s, "the-access-token", "the-refresh-token")); f.Kind != Unavailable {
+	if f := failure(t, revoke(t, "sinch-india", s, "the-access-token", "the-refresh-token")); f.Kind != token.Unavailable {
 		t.Error(f)
 	}
 }

@@ -2,7 +2,11 @@
 
 package providers
 
-import "context"
+import (
+	"context"
+
+	"vault-plugin-secrets-messaging/internal/token"
+)
 
 // sinchConversation is Sinch's global Conversation API, which takes an access
 // key by the client credentials grant.
@@ -23,7 +27,7 @@ func (sinchConversation) Spec() Spec {
 	}
 }
 
-func (p sinchConversation) Mint(ctx context.Context, c *Client, s Settings) (Token, error) {
+func (p sinchConversation) Mint(ctx context.Context, c *Client, s Settings) (token.Token, error) {
 	return grant{
 		client: oauthClient{id: s.Value("client_id"), secret: s.Value("client_secret")},
 		form:   clientCredentialsGrant(),

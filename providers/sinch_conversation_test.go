@@ -13,9 +13,9 @@ import (
 func TestSinchConversationMint(t *testing.T) {
 	e := serve(t, reply{body: `{"access_token":"eyJh","expires_in":3599,"scope":"","token_type":"bearer"}`})
 	s := Settings{TokenURL: e.url, Values: values("client_id", "key-id", "client_secret", "key secret")}
-	token, err := sinchConversation{}.Mint(t.Context(), testClient(t), s)
-	if err != nil || token.Access != "eyJh" || token.Lifetime != 3599*time.Second || token.Refresh != "" {
-		t.Errorf("got %+v, %v", token, err)
+	got, err := sinchConversation{}.Mint(t.Context(), testClient(t), s)
+	if err != nil || got.Access != "eyJh" || got.Lifetime != 3599*time.Second || got.Refresh != "" {
+		t.Errorf("got %+v, %v", got, err)
 	}
 	r := e.requests()[0]
 	if want := (url.Values{"grant_type": {"client_credentials"}}); !reflect.DeepEqual(r.form, want) {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // sinchIndia is Sinch India's WhatsApp, SMS and RCS platform, whose tokens come
@@ -32,17 +33,17 @@ func (sinchIndia) Spec() Spec {
 }
 
 // Mint opens a new session in the realm.
-func (p sinchIndia) Mint(ctx context.Context, c *Client, s Settings) (Token, error) {
+func (p sinchIndia) Mint(ctx context.Context, c *Client, s Settings) (token.Token, error) {
 	return p.grant(s, passwordGrant(s.Value("username"), s.Value("password"))).request(ctx, c, s)
 }
 
-// User implements [Solitary].
+// User implements [SerialLogins].
 func (sinchIndia) User(s Settings) string { return s.Value("username") }
 
 // Refresh goes on with the session of the refresh token.
-func (p sinchIndia) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (Token, error) {
-	token, err := p.grant(s, refreshGrant(refresh), refresh).request(ctx, c, s)
-	return keepRefresh(token, err, refresh)
+func (p sinchIndia) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error) {
+	t, err := p.grant(s, refreshGrant(refresh), refresh).request(ctx, c, s)
+	return keepRefresh(t, err, refresh)
 }
 
 // Revoke implements [Revoker]. Keycloak has RFC 7009 at …/openid-connect/revoke;

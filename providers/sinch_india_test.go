@@ -21,12 +21,12 @@ func TestSinchIndiaMint(t *testing.T) {
 	for body, life := range map[string]time.Duration{sinchHour: time.Hour, sinchMinutes: 5 * time.Minute} {
 		e := serve(t, reply{body: body})
 		s := Settings{TokenURL: e.url, Values: values("username", "acme", "password", hidden)}
-		token, err := sinchIndia{}.Mint(t.Context(), testClient(t), s)
+		got, err := sinchIndia{}.Mint(t.Context(), testClient(t), s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if token.Access != "eyJh" || token.Lifetime != life || token.Refresh != "eyJr" || token.RefreshLifetime != 30*time.Minute {
-			t.Errorf("got %+v", token)
+		if got.Access != "eyJh" || got.Lifetime != life || got.Refresh != "eyJr" || got.RefreshLifetime != 30*time.Minute {
+			t.Errorf("got %+v", got)
 		}
 		checkSinchRequest(t, e, url.Values{
 			"grant_type": {"password"}, "client_id": {"ipmessaging-client"}, "username": {"acme"}, "password": {hidden},
@@ -41,9 +41,9 @@ func TestSinchIndiaRefresh(t *testing.T) {
 	} {
 		e := serve(t, reply{body: body})
 		s := Settings{TokenURL: e.url, Values: values("username", "acme", "password", hidden)}
-		token, err := sinchIndia{}.Refresh(t.Context(), testClient(t), s, "old")
-		if err != nil || token.Access != "eyJh" || token.Refresh.Reveal() != refresh {
-			t.Errorf("got %+v with refresh token %q, %v; want %q", token, token.Refresh.Reveal(), err, refresh)
+		got, err := sinchIndia{}.Refresh(t.Context(), testClient(t), s, "old")
+		if err != nil || got.Access != "eyJh" || got.Refresh.Reveal() != refresh {
+			t.Errorf("got %+v with refresh token %q, %v; want %q", got, got.Refresh.Reveal(), err, refresh)
 		}
 		checkSinchRequest(t, e, url.Values{
 			"grant_type": {"refresh_token"}, "client_id": {"ipmessaging-client"}, "refresh_token": {"old"},
