@@ -2,7 +2,7 @@
 
 package providers
 
-// All returns every provider, sorted by name. A new provider is a line here.
+// All returns all providers, sorted by name.
 func All() []Provider {
 	return []Provider{
 		enablex{channel: "rcs", title: "RCS", docs: "https://developer.enablex.io/"},
@@ -14,7 +14,7 @@ func All() []Provider {
 	}
 }
 
-// Lookup returns the provider of that name, as a config writes it.
+// Lookup returns the provider with the given name, and whether there is one.
 func Lookup(name string) (Provider, bool) {
 	for _, p := range All() {
 		if p.Spec().Name == name {

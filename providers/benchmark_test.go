@@ -14,9 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// BenchmarkMint is a mint at an endpoint in this process, over TLS and a
-// connection that is kept; BenchmarkExchange beside it is the bare HTTP exchange
-// that cannot be saved.
+// BenchmarkMint mints at an endpoint in this process, over TLS and a kept connection.
+// BenchmarkExchange is the HTTP exchange alone.
 func BenchmarkMint(b *testing.B) {
 	server := benchmarkServer(b)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})

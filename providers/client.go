@@ -6,12 +6,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -24,23 +20,21 @@ import (
 const (
 	defaultTimeout = 10 * time.Second
 
-	// maxBody is far more than a token answer needs: the token itself is at
-	// most half of it.
-	maxBody = 64 << 10
+	// maxBody is twice the size of the largest token.
+	maxBody = 2 * token.MaxSize
 
-	// maxHeader leaves room for the cookies that a login page sets.
+	// maxHeader leaves room for the cookies of a login page.
 	maxHeader = 32 << 10
 
-	// maxIdle and idleTimeout keep a connection for the accounts that fall due
-	// together, and no longer: logins are minutes apart, and a connection that
-	// idled that long may have been forgotten by a NAT on the way, which costs a
-	// whole timeout to find out.
-	maxIdle     = 4
-	idleTimeout = 30 * time.Second
+	// maxIdleConns and maxIdleTime keep connections for the mints that are due at the same
+	// time. A NAT may have forgotten a connection that was idle for longer. To find that
+	// out takes a whole timeout.
+	maxIdleConns = 4
+	maxIdleTime  = 30 * time.Second
 )
 
-// Client makes the exchanges with token endpoints, with one set of trusted
-// certificates. It is safe for concurrent use; [Clients.For] makes it.
+// A Client exchanges requests with the endpoints of providers, and trusts one set of
+// certificates. It is safe for concurrent use. [Clients.For] makes it.
 type Client struct {
 	http      *http.Client
 	userAgent string
@@ -49,13 +43,13 @@ type Client struct {
 }
 
 func newClient(roots *x509.CertPool, o ClientOptions, logins *logins) *Client {
-	t := cleanhttp.DefaultPooledTransport() // HTTP/2 where the server has it
+	t := cleanhttp.DefaultPooledTransport() // HTTP/2 if the server speaks it
 	t.Proxy = environmentProxy
-	t.OnProxyConnectResponse = proxyAnswered
+	t.OnProxyConnectResponse = checkProxyAnswer
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
 	t.MaxConnsPerHost = o.MaxConnsPerHost
-	t.MaxIdleConnsPerHost = maxIdle
-	t.IdleConnTimeout = idleTimeout
+	t.MaxIdleConnsPerHost = maxIdleConns
+	t.IdleConnTimeout = maxIdleTime
 	t.MaxResponseHeaderBytes = maxHeader
 	return &Client{
 		userAgent: "vault-plugin-secrets-messaging/" + o.Version,
@@ -63,39 +57,38 @@ func newClient(roots *x509.CertPool, o ClientOptions, logins *logins) *Client {
 		logins:    logins,
 		http: &http.Client{
 			Transport: t,
-			// A redirect would take the credentials along, to wherever it says.
+			// To follow a redirect would send the credentials to another address.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
 }
 
-// A role is what an endpoint is asked for, in the words of errors.
+// A role is what an endpoint is for. Its texts are for errors.
 type role struct {
-	step    string // what is done there, where it is not a login
-	setting string // the field of a config that has its address
-	title   string
-	silence string // what is wrong with a failure that says nothing
+	step        string // what fails if it is not a login
+	field       string // the field of a config that holds the endpoint's address
+	title       string
+	unexplained string // the problem of a failure without an explanation
 }
 
 var (
-	tokenEndpoint      = role{setting: "token_url", title: "token endpoint", silence: "there is no token in it"}
-	revocationEndpoint = role{step: "revoking a token", setting: "revocation_url", title: "revocation endpoint", silence: "it does not say why"}
+	tokenEndpoint      = role{field: "token_url", title: "token endpoint", unexplained: noToken}
+	revocationEndpoint = role{step: "revoking a token", field: "revocation_url", title: "revocation endpoint", unexplained: "the answer gives no reason"}
 )
 
 // request is one POST to an endpoint.
 type request struct {
-	role        role // of the endpoint; the zero role is a token endpoint's
+	role        role // the zero role means tokenEndpoint
 	url         string
 	contentType string
 	header      http.Header // further headers; may be nil
 	body        string
 	timeout     time.Duration // for the whole exchange; 0 means 10 s
-	redact      redactor      // for whatever is shown of the exchange
+	redact      redactor      // for the texts of the answer
 }
 
-// post makes the exchange, once: net/http repeats a POST only if nothing of it
-// was written. The answer is of any status but a redirect's. Errors are of type
-// [*token.Error].
+// post sends r once. (net/http repeats a POST only if no byte of it was sent.) The status
+// of the answer may be any but a redirect. Errors are of type [*token.Error].
 func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	if r.timeout <= 0 {
 		r.timeout = defaultTimeout
@@ -107,7 +100,7 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(limited, http.MethodPost, r.url, strings.NewReader(r.body))
 	if err != nil || req.URL.Host == "" || (req.URL.Scheme != "https" && req.URL.Scheme != "http") {
-		return nil, &token.Error{Kind: token.Malformed, Step: r.role.step, Problem: r.role.setting + " is not an address that can be asked"}
+		return nil, &token.Error{Kind: token.Malformed, Step: r.role.step, Problem: r.role.field + " must be an http or https URL with a host"}
 	}
 	for name, values := range r.header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
@@ -116,7 +109,7 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
 
-	a := &answer{role: r.role, endpoint: r.redact.words(req.URL.Host+req.URL.EscapedPath(), maxWords), redact: r.redact, sent: c.clock()}
+	a := &answer{role: r.role, endpoint: clip(printable(req.URL.Host+req.URL.EscapedPath()), maxWords), redact: r.redact, sent: c.clock()}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, a.unreachable(ctx, err, r.timeout)
@@ -134,87 +127,7 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	case err != nil:
 		a.body, a.unread = nil, a.unreachable(ctx, err, r.timeout)
 	case len(a.body) > maxBody:
-		a.body, a.unread = nil, a.fail(token.Malformed, "over 64 KiB")
+		a.body, a.unread = nil, a.fail(token.Malformed, "the body is larger than 64 KiB")
 	}
 	return a, nil
-}
-
-// unreachable turns a network error into one that can be shown. It has the
-// status of the answer if there was the beginning of one.
-func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *token.Error {
-	e := a.fail(token.Unavailable, "")
-	var authority x509.UnknownAuthorityError
-	switch {
-	case ctx.Err() != nil:
-		e.Cause = ctx.Err()
-		e.Problem = "not waited for: " + ctx.Err().Error()
-	case errors.Is(err, context.DeadlineExceeded):
-		e.Cause = context.DeadlineExceeded
-		e.Problem = fmt.Sprintf("no complete answer within %s (request_timeout)", timeout)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		e.Problem = "the connection was closed before the answer was complete"
-	case errors.As(err, &authority):
-		e.Problem = "its certificate is signed by an authority that is not trusted; ca_cert can name it"
-	case errors.Is(err, http.ErrSchemeMismatch):
-		e.Problem = "it speaks HTTP where HTTPS was expected"
-	default:
-		e.Problem = a.redact.words(showable(err), maxWords)
-	}
-	return e
-}
-
-// showable is the text of those errors that tell of the network and of TLS.
-// Others repeat what the other side sent, which may be what it was sent, or the
-// URL with its query.
-func showable(err error) string {
-	var (
-		op      *net.OpError
-		dns     *net.DNSError
-		cert    *tls.CertificateVerificationError
-		record  tls.RecordHeaderError
-		proxy   proxyError
-		timeout net.Error
-	)
-	switch {
-	case errors.As(err, &proxy):
-		return proxy.Error()
-	case errors.As(err, &cert):
-		return cert.Error()
-	case errors.As(err, &op):
-		return op.Error()
-	case errors.As(err, &dns):
-		return dns.Error()
-	case errors.As(err, &record):
-		return record.Error()
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return "no connection in time"
-	}
-	return "what it answered is not proper HTTP"
-}
-
-// proxyError is what went wrong with the proxy, in our own words: its address
-// may have a password in it.
-type proxyError string
-
-func (e proxyError) Error() string { return string(e) }
-
-// environmentProxy returns the proxy that the environment names for a request. A
-// request in the clear is for this machine: no proxy gets to read it, however the
-// name of this machine is written.
-func environmentProxy(r *http.Request) (*url.URL, error) {
-	if r.URL.Scheme == "http" {
-		return nil, nil
-	}
-	proxy, err := http.ProxyFromEnvironment(r)
-	if err != nil {
-		return nil, proxyError("the proxy that the environment names has no usable address")
-	}
-	return proxy, nil
-}
-
-func proxyAnswered(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
-	if r.StatusCode != http.StatusOK {
-		return proxyError(strings.TrimSpace(fmt.Sprintf("the proxy answered %d %s", r.StatusCode, http.StatusText(r.StatusCode))))
-	}
-	return nil
 }

@@ -15,15 +15,15 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// Clients hands out one [Client] per TLS setting, so that the accounts of a
-// provider share its connections. It is safe for concurrent use. A Client lives as
-// long as an account has it: each write of a config may name other certificates.
+// Clients is a pool with one [Client] per set of trusted certificates, so that accounts
+// share connections. It is safe for concurrent use. The pool forgets a Client that no
+// account uses, because each write of a config may bring other certificates.
 type Clients struct {
-	options ClientOptions // with defaults filled in
-	logins  *logins       // of all clients: who logs in matters, not whom it trusts
+	options ClientOptions // defaults are filled in
+	logins  *logins       // of all clients, because a user may log in through several
 
 	mu   sync.Mutex
-	byCA map[string]weak.Pointer[Client] // :: PEM as configured → its client
+	byCA map[string]weak.Pointer[Client] // by the PEM of the certificates
 }
 
 // ClientOptions are the settings of all clients of a pool.
@@ -48,9 +48,8 @@ func NewClients(opts ClientOptions) *Clients {
 	return &Clients{options: opts, logins: newLogins(), byCA: map[string]weak.Pointer[Client]{}}
 }
 
-// For returns the client that trusts the certificates in caPEM and nothing
-// else, or the system's if caPEM is empty. Errors are a [*FieldError] of ca_cert,
-// which does not repeat the PEM.
+// For returns the client that trusts only the certificates in caPEM, or the certificates
+// of the system if caPEM is "". Errors are a [*FieldError] of ca_cert without any of the PEM.
 func (p *Clients) For(caPEM string) (*Client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,7 +69,7 @@ func (p *Clients) For(caPEM string) (*Client, error) {
 	return c, nil
 }
 
-// forget takes the client of caPEM out of the pool, unless there is a newer one.
+// forget removes the client of caPEM from the pool, unless a newer client is in its place.
 func (p *Clients) forget(caPEM string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -79,21 +78,20 @@ func (p *Clients) forget(caPEM string) {
 	}
 }
 
-// CloseIdle closes the connections that no exchange is using. The pool and its
-// clients can still be used.
+// CloseIdle closes the connections that no exchange uses. The pool and its clients can
+// still be used.
 func (p *Clients) CloseIdle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, held := range p.byCA {
-		if c := held.Value(); c != nil {
+	for _, pointer := range p.byCA {
+		if c := pointer.Value(); c != nil {
 			c.http.CloseIdleConnections()
 		}
 	}
 }
 
-// certPool takes PEM with one certificate or more, and text around them only
-// before each, as bundles have it. Blocks that pem.Decode skips because they
-// are damaged are found by counting.
+// certPool returns the certificates in caPEM. Like a certificate bundle, caPEM may have
+// comments before each certificate. pem.Decode skips damaged blocks, so certPool counts.
 func certPool(caPEM string) (*x509.CertPool, error) {
 	pool, blocks := x509.NewCertPool(), 0
 	rest := []byte(caPEM)
@@ -105,24 +103,24 @@ func certPool(caPEM string) (*x509.CertPool, error) {
 		rest = after
 		blocks++
 		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			return nil, errors.New("there is a private key in it; only certificates belong here")
+			return nil, errors.New("must contain only certificates, but contains a private key")
 		}
 		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("PEM block %d is not a certificate", blocks)
+			return nil, fmt.Errorf("must contain only certificates, but PEM block %d is not a certificate", blocks)
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("PEM block %d is not a readable certificate", blocks)
+			return nil, fmt.Errorf("PEM block %d must be a valid certificate", blocks)
 		}
 		pool.AddCert(cert)
 	}
 	switch {
 	case strings.Count(caPEM, "-----BEGIN ") > blocks:
-		return nil, errors.New("a PEM block in it is damaged")
+		return nil, errors.New("contains a damaged PEM block; each block must be complete")
 	case blocks == 0:
-		return nil, errors.New("no PEM certificate in it")
+		return nil, errors.New("must contain at least one PEM certificate")
 	case strings.TrimSpace(string(rest)) != "":
-		return nil, errors.New("there is something after the last PEM block")
+		return nil, errors.New("cannot contain text after the last PEM block")
 	}
 	return pool, nil
 }

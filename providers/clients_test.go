@@ -25,50 +25,44 @@ import (
 
 func TestClientTrustsOnlyTheGivenCA(t *testing.T) {
 	server := tlsServer(t, nil)
-	ca := certPEM(server.Certificate().Raw)
-	pool := NewClients(ClientOptions{Version: "v1"})
+	pool := NewClients(ClientOptions{})
 	t.Cleanup(pool.CloseIdle)
-
-	trusting, err := pool.For("# the provider's CA\n" + ca + "\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := trusting.post(t.Context(), request{url: server.URL}); err != nil {
-		t.Errorf("with its CA: %v", err)
-	}
-
-	system, err := pool.For("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := pool.For(certPEM(otherCA(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]*Client{"the system's CAs": system, "another CA": other} {
-		_, err := c.post(t.Context(), request{url: server.URL})
-		if e := failure(t, err); e.Kind != token.Unavailable || !strings.Contains(e.Error(), "ca_cert") {
-			t.Errorf("with %s: %v, want it unavailable for want of a ca_cert", name, e)
-		}
+	for name, test := range map[string]struct {
+		caPEM   string
+		trusted bool
+	}{
+		"its CA":     {"# the provider's CA\n" + certPEM(server.Certificate().Raw) + "\n", true},
+		"system CAs": {"", false},
+		"another CA": {certPEM(otherCA(t)), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := pool.For(test.caPEM)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.post(t.Context(), request{url: server.URL})
+			if !test.trusted {
+				wantFailure(t, err, token.Unavailable, "set ca_cert to trust this authority")
+			} else if err != nil {
+				t.Errorf("got error %v, want none", err)
+			}
+		})
 	}
 }
 
-func TestClientWantsTLS12(t *testing.T) {
+func TestClientRequiresTLS12(t *testing.T) {
 	server := tlsServer(t, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
-	pool := NewClients(ClientOptions{Version: "v1"})
-	c, err := pool.For(certPEM(server.Certificate().Raw))
+	c, err := NewClients(ClientOptions{}).For(certPEM(server.Certificate().Raw))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.post(t.Context(), request{url: server.URL})
-	if e := failure(t, err); e.Kind != token.Unavailable || !strings.Contains(e.Error(), "protocol version") {
-		t.Errorf("TLS 1.1: %v, want it refused", e)
-	}
+	wantFailure(t, err, token.Unavailable, "protocol version")
 }
 
 func TestClientsShareAndReuse(t *testing.T) {
 	e := serve(t, reply{body: "{}"})
-	pool := NewClients(ClientOptions{Version: "v1"})
+	pool := NewClients(ClientOptions{})
 	ca := certPEM(otherCA(t))
 	var wg sync.WaitGroup
 	var got [8]*Client
@@ -89,16 +83,15 @@ func TestClientsShareAndReuse(t *testing.T) {
 	wg.Wait()
 	for i, c := range got {
 		if c != got[i%2] || got[0] == got[1] {
-			t.Errorf("call %d got client %p; want one per CA", i, c)
+			t.Errorf("call %d: got client %p, want one client for each CA", i, c)
 		}
 	}
 }
 
-// A writer of configs who names other certificates each time fills no memory: a
-// client that no account has any more is forgotten.
-func TestClientsThatNoOneHasAreForgotten(t *testing.T) {
-	pool := NewClients(ClientOptions{Version: "v1"})
-	held, err := pool.For("")
+// Writes of a config with ever new certificates do not fill the memory.
+func TestClientsForgetUnusedClients(t *testing.T) {
+	pool := NewClients(ClientOptions{})
+	used, err := pool.For("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,42 +109,39 @@ func TestClientsThatNoOneHasAreForgotten(t *testing.T) {
 	}
 	for deadline := time.Now().Add(10 * time.Second); left() > 1; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d clients are kept", left())
+			t.Fatalf("got %d clients after 10 s, want 1", left())
 		}
 	}
-	if again, err := pool.For(""); err != nil || again != held {
-		t.Errorf("the one that is held was made anew: %v", err)
+	if again, err := pool.For(""); err != nil || again != used {
+		t.Errorf("got client %p, error %v; want the used client %p", again, err, used)
 	}
 }
 
-func TestClientRefusesBadPEM(t *testing.T) {
+func TestClientsRejectInvalidPEM(t *testing.T) {
 	good := certPEM(otherCA(t))
 	key := string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: []byte("unshown")}))
 	tests := map[string]struct{ pem, problem string }{
-		"white space":          {" \n", "no PEM certificate"},
-		"a path":               {"/etc/ca.pem", "no PEM certificate"},
-		"a key":                {key, "private key"},
-		"a key beside it":      {good + key, "private key"},
-		"a request":            {strings.ReplaceAll(good, "CERTIFICATE", "CERTIFICATE REQUEST"), "block 1 is not a certificate"},
-		"no certificate in it": {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("unshown")})), "block 1 is not a readable"},
-		"cut short":            {good[:len(good)/2], "damaged"},
-		"a damaged one first":  {strings.Replace(good, "\n", "\n!", 1) + good, "damaged"},
-		"more after it":        {good + "unshown", "after the last"},
+		"white space":          {" \n", "must contain at least one PEM certificate"},
+		"a path":               {"/etc/ca.pem", "must contain at least one PEM certificate"},
+		"a key":                {key, "must contain only certificates, but contains a private key"},
+		"a key beside it":      {good + key, "must contain only certificates, but contains a private key"},
+		"a request":            {strings.ReplaceAll(good, "CERTIFICATE", "CERTIFICATE REQUEST"), "must contain only certificates, but PEM block 1 is not a certificate"},
+		"no certificate in it": {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("unshown")})), "PEM block 1 must be a valid certificate"},
+		"cut short":            {good[:len(good)/2], "contains a damaged PEM block; each block must be complete"},
+		"a damaged one first":  {strings.Replace(good, "\n", "\n!", 1) + good, "contains a damaged PEM block; each block must be complete"},
+		"more after it":        {good + "unshown", "cannot contain text after the last PEM block"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			c, err := NewClients(ClientOptions{Version: "v1"}).For(test.pem)
+			c, err := NewClients(ClientOptions{}).For(test.pem)
 			var field *FieldError
-			if c != nil || !errors.As(err, &field) || field.Field != "ca_cert" {
-				t.Fatalf("For gave %v, %v; want a FieldError of ca_cert", c, err)
-			}
-			if text := err.Error(); !strings.Contains(text, test.problem) || strings.Contains(text, "unshown") {
-				t.Errorf("it reads %q, want %q", text, test.problem)
+			if c != nil || !errors.As(err, &field) || err.Error() != "ca_cert: "+test.problem {
+				t.Errorf("For(%q): got %v, error %v; want the FieldError %q", test.pem, c, err, "ca_cert: "+test.problem)
 			}
 		})
 	}
-	if _, err := NewClients(ClientOptions{Version: "v1"}).For(good + good + "\n\n"); err != nil {
-		t.Errorf("two certificates: %v", err)
+	if _, err := NewClients(ClientOptions{}).For(good + good + "\n\n"); err != nil {
+		t.Errorf("two certificates: got error %v, want none", err)
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// contracts has a line for each provider: with it, everything in this file and
-// the fuzz targets hold for the provider.
+// contracts has a line for each provider. All tests in the contract files, and the fuzz
+// targets, run for each line.
 var contracts = []contract{
 	{"enablex-rcs", enablexWire, values("app_id", "acme", "app_key", hidden)},
 	{"enablex-sms", enablexWire, values("app_id", "acme", "app_key", hidden)},
@@ -32,11 +32,11 @@ type contract struct {
 	values   map[string]secret.String
 }
 
-// wire is how a provider words its answers.
+// wire is the format of a provider's answers.
 type wire struct {
-	success string // a body: token and lifetime go in, as JSON
-	refusal string // a body: words go in, as JSON
-	epoch   int64  // what the lifetime is counted from: 0, or Unix time at noon
+	success string // a body with %s for the token and for the lifetime, as JSON
+	refusal string // a body with %s for the words, as JSON
+	epoch   int64  // start of the lifetime in Unix time, or 0 if the lifetime is relative
 }
 
 var (
@@ -51,12 +51,12 @@ var (
 	}
 )
 
-// body is a success with the lifetime in seconds, as a JSON number.
+// body returns a success with the lifetime in seconds.
 func (w wire) body(access, seconds string) string {
 	return fmt.Sprintf(w.success, quote(access), w.lifetime(seconds))
 }
 
-// lifetime adds the epoch to a decimal number, to the digit.
+// lifetime adds the epoch to a decimal number without rounding.
 func (w wire) lifetime(seconds string) string {
 	f, _, err := big.ParseFloat(seconds, 10, 200, big.ToNearestEven)
 	if err != nil || f.Sign() == 0 && w.epoch == 0 {
@@ -67,7 +67,17 @@ func (w wire) lifetime(seconds string) string {
 
 func (w wire) refused(words string) string { return fmt.Sprintf(w.refusal, quote(words)) }
 
-// mint asks an endpoint that gives that reply.
+// contractOf returns the contract of a provider.
+func contractOf(t testing.TB, provider string) contract {
+	t.Helper()
+	i := slices.IndexFunc(contracts, func(c contract) bool { return c.provider == provider })
+	if i < 0 {
+		t.Fatalf("no contract for provider %q", provider)
+	}
+	return contracts[i]
+}
+
+// mint asks an endpoint with the given answer for a token.
 func (c contract) mint(t *testing.T, h http.Handler) (token.Token, error) {
 	t.Helper()
 	return c.ask(t, c.settings(serve(t, h).url))
@@ -77,9 +87,9 @@ func (c contract) ask(t *testing.T, s Settings) (token.Token, error) {
 	t.Helper()
 	got, err := c.lookup(t).Mint(t.Context(), testClient(t), s)
 	if err == nil {
-		goodToken(t, got)
+		checkToken(t, got)
 	} else if got != (token.Token{}) {
-		t.Errorf("a token beside an error: %+v", got)
+		t.Errorf("got token %+v with error %v, want no token", got, err)
 	}
 	return got, err
 }
@@ -92,7 +102,7 @@ func (c contract) lookup(t testing.TB) Provider {
 	t.Helper()
 	p, ok := Lookup(c.provider)
 	if !ok {
-		t.Fatalf("no provider %q", c.provider)
+		t.Fatalf("provider %q: not found", c.provider)
 	}
 	return p
 }
@@ -106,10 +116,10 @@ func TestEveryProviderHasAContract(t *testing.T) {
 		tested = append(tested, c.provider)
 	}
 	if !slices.IsSorted(names) || !slices.Equal(names, tested) {
-		t.Errorf("providers are %v, with contracts for %v: want both sorted, and the same", names, tested)
+		t.Errorf("got providers %v with contracts for %v, want both sorted and equal", names, tested)
 	}
 	if p, ok := Lookup("no-such"); ok || p != nil {
-		t.Errorf("Lookup of an unknown name gave %v", p)
+		t.Errorf(`Lookup("no-such"): got %v, want nil`, p)
 	}
 }
 
@@ -117,26 +127,26 @@ func TestContractSpec(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
 		spec := c.lookup(t).Spec()
 		if spec.Description == "" {
-			t.Error("no description")
+			t.Error("got no description")
 		}
 		secrets := 0
 		for _, f := range spec.Fields {
 			if f.Description == "" || !strings.HasSuffix(f.Description, ".") {
-				t.Errorf("field %s: description %q is no sentence", f.Name, f.Description)
+				t.Errorf("field %s: got description %q, want a sentence", f.Name, f.Description)
 			}
 			if len(f.Allowed) > 0 && f.Default != "" && !slices.Contains(f.Allowed, f.Default) {
-				t.Errorf("field %s: default %q is not allowed", f.Name, f.Default)
+				t.Errorf("field %s: got default %q, want one of %v", f.Name, f.Default, f.Allowed)
 			}
 			if f.Secret {
 				secrets++
 			}
 		}
 		if secrets == 0 {
-			t.Error("no field is a secret")
+			t.Error("got no secret field")
 		}
 		for _, e := range spec.Endpoints {
 			if e.Environment == "" || !strings.HasPrefix(e.TokenURL, "https://") {
-				t.Errorf("endpoint %+v", e)
+				t.Errorf("got endpoint %+v, want an environment and an https URL", e)
 			}
 		}
 	})
@@ -146,19 +156,14 @@ func TestContractSuccess(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
 		e := serve(t, reply{body: c.wire.body("t0ken.~+/=", "3600")})
 		got, err := c.ask(t, c.settings(e.url))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Access != "t0ken.~+/=" || got.Lifetime != time.Hour {
-			t.Errorf("got %q for %v, want the endpoint's for an hour", got.Access.Reveal(), got.Lifetime)
-		}
+		wantToken(t, got, err, "t0ken.~+/=", time.Hour)
 		requests := e.requests()
 		if len(requests) != 1 {
-			t.Fatalf("%d requests for one mint", len(requests))
+			t.Fatalf("got %d requests, want 1", len(requests))
 		}
 		r := requests[0]
-		if r.method != "POST" || r.header.Get("User-Agent") != "vault-plugin-secrets-messaging/v1.2.3" {
-			t.Errorf("%s by %q", r.method, r.header.Get("User-Agent"))
+		if agent := r.header.Get("User-Agent"); r.method != "POST" || agent != "vault-plugin-secrets-messaging/v1.2.3" {
+			t.Errorf("got %s with User-Agent %q, want POST with vault-plugin-secrets-messaging/v1.2.3", r.method, agent)
 		}
 	})
 }
@@ -171,26 +176,26 @@ func TestContractLifetimes(t *testing.T) {
 	}{
 		"a number":             {seconds: "3600", want: time.Hour},
 		"a fraction":           {seconds: "1.5", want: 1500 * time.Millisecond},
-		"nothing left":         {seconds: "0", problem: "over already"},
-		"less than nothing":    {seconds: "-5", problem: "over already"},
-		"far below any number": {seconds: "-1e300", problem: "over already"},
-		"less than a tick":     {seconds: "-1e-12", problem: "over already"},
+		"nothing left":         {seconds: "0", problem: "already ended"},
+		"less than nothing":    {seconds: "-5", problem: "already ended"},
+		"far below any number": {seconds: "-1e300", problem: "already ended"},
+		"less than a tick":     {seconds: "-1e-12", problem: "already ended"},
 		"more than ten years":  {seconds: "400000000", problem: "more than 10 years"},
 		"milliseconds":         {seconds: "1900000000000", problem: "milliseconds"},
 		"a huge number":        {seconds: "1e300", problem: "more than 10 years"},
-		"beyond numbers":       {seconds: `1e999`, problem: "not a number"},
-		"a word":               {seconds: `"soon"`, problem: "not a number"},
-		"an empty string":      {seconds: `""`, problem: "not a number"},
-		"hexadecimal":          {seconds: `"0x10"`, problem: "not a number"},
-		"infinite":             {seconds: `"Infinity"`, problem: "not a number"},
-		"a list":               {seconds: `[3600]`, problem: "not a number"},
+		"beyond numbers":       {seconds: `1e999`, problem: "must be a number"},
+		"a word":               {seconds: `"soon"`, problem: "must be a number"},
+		"an empty string":      {seconds: `""`, problem: "must be a number"},
+		"hexadecimal":          {seconds: `"0x10"`, problem: "must be a number"},
+		"infinite":             {seconds: `"Infinity"`, problem: "must be a number"},
+		"a list":               {seconds: `[3600]`, problem: "must be a number"},
 		"absent":               {seconds: "null", problem: "default_ttl"},
 	}
 	forEach(t, func(t *testing.T, c contract) {
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) {
 				raw := test.seconds
-				if test.problem != "not a number" && raw != "null" {
+				if test.problem != "must be a number" && raw != "null" {
 					raw = c.wire.lifetime(raw)
 				}
 				for _, text := range []string{raw, `"` + raw + `"`} { // as it is, and in a string
@@ -199,13 +204,9 @@ func TestContractLifetimes(t *testing.T) {
 					}
 					got, err := c.mint(t, reply{body: fmt.Sprintf(c.wire.success, `"tok"`, text)})
 					if test.problem == "" {
-						if diff := got.Lifetime - test.want; err != nil || diff.Abs() > time.Microsecond {
-							t.Errorf("%s: lifetime is %v (%v), want %v", text, got.Lifetime, err, test.want)
-						}
-						continue
-					}
-					if e := failure(t, err); e.Kind != token.Malformed || !strings.Contains(e.Error(), test.problem) {
-						t.Errorf("%s: %v, want malformed for %q", text, e, test.problem)
+						wantToken(t, got, err, "tok", test.want)
+					} else {
+						wantFailure(t, err, token.Malformed, test.problem)
 					}
 				}
 			})
@@ -219,9 +220,8 @@ func TestContractDefaultTTL(t *testing.T) {
 			e := serve(t, reply{body: fmt.Sprintf(c.wire.success, `"tok"`, seconds)})
 			s := c.settings(e.url)
 			s.DefaultTTL = 5 * time.Minute
-			if got, err := c.ask(t, s); err != nil || got.Lifetime != want {
-				t.Errorf("lifetime for %s is %v (%v), want %v", seconds, got.Lifetime, err, want)
-			}
+			got, err := c.ask(t, s)
+			wantToken(t, got, err, "tok", want)
 		}
 	})
 }

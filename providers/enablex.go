@@ -12,11 +12,10 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// enablex is one of EnableX's messaging APIs. They differ in the address of
-// the token endpoint, and in how they word an answer: all wordings are read for
-// each of them.
+// enablex is one of EnableX's messaging APIs. Each API has its own token endpoint, and its
+// own names for the fields of an answer. The names of all APIs are read for each API.
 type enablex struct {
-	channel string // as in the address: "whatsapp"
+	channel string // as in the URL: "whatsapp"
 	title   string // for people: "WhatsApp"
 	docs    string
 }
@@ -24,22 +23,22 @@ type enablex struct {
 func (p enablex) Spec() Spec {
 	return Spec{
 		Name:        "enablex-" + p.channel,
-		Description: "EnableX " + p.title + " API: bearer tokens by App ID and App Key.",
+		Description: "EnableX " + p.title + " API: bearer tokens for an App ID and App Key.",
 		Docs:        p.docs,
 		Fields: []Field{
 			{Name: "app_id", Required: true,
-				Description: "App ID of the " + p.title + " project: EnableX portal, the project's settings."},
+				Description: "App ID of the " + p.title + " project. The EnableX portal shows it in the settings of the project."},
 			{Name: "app_key", Required: true, Secret: true,
-				Description: "App Key of the project, given out with the App ID."},
+				Description: "App Key of the project. EnableX issues it with the App ID."},
 		},
 		Endpoints: []Endpoint{{Environment: "production", TokenURL: "https://api.enablex.io/" + p.channel + "/v1/token"}},
 	}
 }
 
-// Mint asks for a token. Its lifetime is from the answer's expiry, an absolute
-// Unix time, as the provider's clock has it; s.DefaultTTL where there is none.
+// Mint implements [Provider]. The expiry in the answer is a Unix time on the provider's
+// clock. If there is none, the lifetime is s.DefaultTTL.
 func (p enablex) Mint(ctx context.Context, c *Client, s Settings) (token.Token, error) {
-	body, _ := json.Marshal(map[string]string{"app_id": s.Value("app_id"), "app_key": s.Value("app_key")}) // strings always can be
+	body, _ := json.Marshal(map[string]string{"app_id": s.Value("app_id"), "app_key": s.Value("app_key")}) // never fails for strings
 	a, err := c.post(ctx, request{
 		url:         s.TokenURL,
 		contentType: "application/json",
@@ -54,8 +53,8 @@ func (p enablex) Mint(ctx context.Context, c *Client, s Settings) (token.Token, 
 	if err != nil {
 		return token.Token{}, err
 	}
-	// The status is not documented and may be 200 for a failure, so the body
-	// alone says which it is.
+	// EnableX does not document the status. A failure may have the status 200, so only the
+	// body tells.
 	access, _ := f.text("token")
 	if code := f.code("code"); access == "" || code != "" && !isNumber(code, 200) {
 		return token.Token{}, a.enablexError(f)
@@ -68,21 +67,21 @@ func (a *answer) enablexToken(access string, f fields, s Settings) (token.Token,
 	if f.has("expiry") {
 		unix, ok := f.number("expiry")
 		if !ok {
-			return token.Token{}, a.fail(token.Malformed, "its expiry is not a number")
+			return token.Token{}, a.fail(token.Malformed, "expiry must be a number")
 		}
 		var problem string
-		if life, problem = lifetime("its expiry", a.until(unix)); problem != "" {
+		if life, problem = lifetime("expiry", a.until(unix)); problem != "" {
 			return token.Token{}, a.fail(token.Malformed, problem)
 		}
 	}
 	if life <= 0 {
-		return token.Token{}, a.fail(token.Malformed, "it has no expiry, so default_ttl must be set")
+		return token.Token{}, a.fail(token.Malformed, "the answer has no expiry, so default_ttl must be set")
 	}
 	return a.token(access, life)
 }
 
-// enablexError reads a failure. What the APIs call its parts differs, and so
-// all their names are looked for; redason is the provider's spelling.
+// enablexError returns the error of an answer without a token. "redason" is the spelling of
+// the provider.
 func (a *answer) enablexError(f fields) *token.Error {
 	var words []string
 	for _, name := range []string{"message", "description", "details", "desc", "reason", "redason"} {
@@ -104,7 +103,7 @@ func (a *answer) enablexError(f fields) *token.Error {
 	return a.refuse(kind, code, text)
 }
 
-// isNumber says whether a code is the given number, however written.
+// isNumber reports whether a code is the given number, in any notation.
 func isNumber(code string, want float64) bool {
 	got, err := strconv.ParseFloat(code, 64)
 	return err == nil && got == want

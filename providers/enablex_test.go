@@ -5,6 +5,7 @@ package providers
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -13,12 +14,7 @@ import (
 
 func mintEnableX(t *testing.T, r reply) (token.Token, error) {
 	t.Helper()
-	p, _ := Lookup("enablex-sms")
-	got, err := p.Mint(t.Context(), testClient(t), Settings{TokenURL: serve(t, r).url, Values: values("app_id", "acme", "app_key", hidden)})
-	if err == nil {
-		goodToken(t, got)
-	}
-	return got, err
+	return contractOf(t, "enablex-sms").mint(t, r)
 }
 
 func TestEnableXRequest(t *testing.T) {
@@ -27,34 +23,36 @@ func TestEnableXRequest(t *testing.T) {
 		"enablex-rcs":      "https://api.enablex.io/rcs/v1/token",
 		"enablex-sms":      "https://api.enablex.io/sms/v1/token",
 	} {
-		p, _ := Lookup(name)
-		if got := p.Spec().Endpoints[0].TokenURL; got != address {
-			t.Errorf("%s is at %s, want %s", name, got, address)
+		c := contractOf(t, name)
+		if got := c.lookup(t).Spec().Endpoints[0].TokenURL; got != address {
+			t.Errorf("%s: got endpoint %s, want %s", name, got, address)
 		}
 		e := serve(t, reply{body: enablexWire.body("tok", "3600")})
-		if _, err := p.Mint(t.Context(), testClient(t), Settings{TokenURL: e.url, Values: values("app_id", "acme", "app_key", hidden)}); err != nil {
+		if _, err := c.ask(t, c.settings(e.url)); err != nil {
 			t.Fatal(err)
 		}
 		r := e.requests()[0]
 		var body map[string]string
-		if err := json.Unmarshal([]byte(r.body), &body); err != nil || len(body) != 2 || body["app_id"] != "acme" || body["app_key"] != hidden {
-			t.Errorf("%s was sent %s", name, r.body)
+		want := map[string]string{"app_id": "acme", "app_key": hidden}
+		if err := json.Unmarshal([]byte(r.body), &body); err != nil || !maps.Equal(body, want) {
+			t.Errorf("%s: got body %s, want %v", name, r.body, want)
 		}
 		if r.header.Get("Content-Type") != "application/json" || r.header.Get("Authorization") != "" {
-			t.Errorf("%s was sent the headers %v", name, r.header)
+			t.Errorf("%s: got headers %v, want JSON without Authorization", name, r.header)
 		}
 	}
 }
 
-// A success is a token without a code, or with code 200, whatever the status.
+// An answer is a success if it has a token and no code but 200, whatever the status.
 func TestEnableXSuccess(t *testing.T) {
 	expiry := enablexWire.lifetime("3600")
 	for _, status := range []int{200, 201, 400, 401, 429, 500} {
 		for _, code := range []string{``, `"code":200,`, `"code":"200",`, `"code":200.0,`, `"code":null,`, `"code":"",`, `"result":0,`, `"result":"0",`} {
 			body := fmt.Sprintf(`{%s"token":"tok","expiry":%s}`, code, expiry)
-			if got, err := mintEnableX(t, reply{status: status, body: body}); err != nil || got.Access != "tok" || got.Lifetime != time.Hour {
-				t.Errorf("%d %s: %v", status, body, err)
-			}
+			t.Run(fmt.Sprint(status, code), func(t *testing.T) {
+				got, err := mintEnableX(t, reply{status: status, body: body})
+				wantToken(t, got, err, "tok", time.Hour)
+			})
 		}
 	}
 }
@@ -81,7 +79,7 @@ func TestEnableXFailures(t *testing.T) {
 		{"an expired token", 200, `{"code":1002,"message":"Token Error","redason":"Invalid/Expired Token used"}`,
 			token.Malformed, "1002", "Token Error: Invalid/Expired Token used"},
 		{"a token with a code", 200, `{"code":1002,"token":"unshown-token","expiry":` + enablexWire.lifetime("60") + `,"message":"unshown-token"}`,
-			token.Malformed, "1002", "[redacted]"},
+			token.Malformed, "1002", withheld},
 		{"a token with code 0", 200, `{"code":0,"token":"unshown-token"}`, token.Malformed, "0", ""},
 		{"a token with an odd code", 200, `{"code":{"a":200},"token":"unshown-token"}`, token.Malformed, "(unreadable)", ""},
 		{"code 200 without a token", 200, `{"code":200,"message":"OK"}`, token.Malformed, "200", "OK"},
@@ -96,24 +94,22 @@ func TestEnableXFailures(t *testing.T) {
 			_, err := mintEnableX(t, reply{status: test.status, body: test.body})
 			e := failure(t, err, "unshown-token")
 			if e.Kind != test.kind || e.Code != test.code || e.Words != test.words {
-				t.Errorf("got %q, code %q, words %q; want %q, %q, %q", e.Kind, e.Code, e.Words, test.kind, test.code, test.words)
+				t.Errorf("got %s, code %q, words %q; want %s, %q, %q", e.Kind, e.Code, e.Words, test.kind, test.code, test.words)
 			}
 		})
 	}
 }
 
-// The expiry is on the provider's clock: noon in 2031, which is also when the
-// answer came. Only without a Date it is compared with ours.
+// The expiry is on the provider's clock, which the Date of the answer tells. Our clock counts
+// only for an answer without a Date.
 func TestEnableXExpiryIsOnTheProvidersClock(t *testing.T) {
 	expiry := wire{epoch: time.Now().Unix()}.lifetime("3600")
 	for _, date := range []string{"none", "yesterday"} {
 		got, err := mintEnableX(t, reply{date: date, body: `{"token":"tok","expiry":` + expiry + `}`})
 		if err != nil || got.Lifetime > time.Hour || got.Lifetime < time.Hour-10*time.Second {
-			t.Errorf("Date %q: lifetime is %v (%v), want about an hour", date, got.Lifetime, err)
+			t.Errorf("Date %q: got lifetime %v, error %v; want about an hour", date, got.Lifetime, err)
 		}
 	}
 	_, err := mintEnableX(t, reply{body: `{"token":"tok","expiry":` + expiry + `}`})
-	if e := failure(t, err); e.Kind != token.Malformed {
-		t.Errorf("an expiry that is past for the provider: %v", e)
-	}
+	wantFailure(t, err, token.Malformed, "expiry gives a lifetime that has already ended")
 }

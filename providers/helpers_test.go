@@ -23,14 +23,14 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// hidden is the credential of every account in the tests: with characters that
-// each way of writing it down treats in its own way.
+// hidden is the credential of the accounts in most tests. Each encoding writes its
+// characters in another way.
 const hidden = `pä ss/w+r"d\<&>?~'%`
 
-// noon is the time on the providers' clocks in the tests: far from ours.
+// noon is the time on the clocks of the providers, far from our time.
 var noon = time.Date(2031, 5, 4, 12, 0, 0, 0, time.UTC)
 
-// values makes the Values of a Settings out of names and texts in turn.
+// values returns the values of a Settings from pairs of name and value.
 func values(pairs ...string) map[string]secret.String {
 	m := map[string]secret.String{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -39,10 +39,10 @@ func values(pairs ...string) map[string]secret.String {
 	return m
 }
 
-// reply is what a fake token endpoint answers.
+// reply is the answer of a fake endpoint.
 type reply struct {
-	status int    // 0 means 200
-	body   string // as it is
+	status int // 0 means 200
+	body   string
 	retry  string // Retry-After
 	date   string // Date; "" means noon, "none" sends none
 }
@@ -66,15 +66,15 @@ func (r reply) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	io.WriteString(w, r.body)
 }
 
-// sent is a request that a fake endpoint was sent.
+// sent is a request that a fake endpoint received.
 type sent struct {
 	method string
 	header http.Header
 	body   string
-	form   url.Values // the body as a form; nil if it is none
+	form   url.Values // nil if the body is no form
 }
 
-// endpoint is a fake token endpoint, which keeps the requests it gets.
+// endpoint is a fake endpoint that records its requests.
 type endpoint struct {
 	url string
 
@@ -82,8 +82,8 @@ type endpoint struct {
 	sent []sent
 }
 
-// serve starts an endpoint that gives each request the next handler, and the
-// last one again and again.
+// serve starts an endpoint that answers each request with the next handler. The last
+// handler answers all further requests.
 func serve(t *testing.T, handlers ...http.Handler) *endpoint {
 	t.Helper()
 	e := &endpoint{}
@@ -104,14 +104,14 @@ func serve(t *testing.T, handlers ...http.Handler) *endpoint {
 	return e
 }
 
-// requests returns what was sent so far.
+// requests returns the requests so far.
 func (e *endpoint) requests() []sent {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clone(e.sent)
 }
 
-// testClient returns a client whose connections end with the test.
+// testClient returns a client that closes its connections at the end of the test.
 func testClient(t *testing.T) *Client {
 	t.Helper()
 	pool := NewClients(ClientOptions{Version: "v1.2.3"})
@@ -123,59 +123,78 @@ func testClient(t *testing.T) *Client {
 	return c
 }
 
-// failure returns err as an *Error that keeps its promises.
+// transport answers requests without a network.
+type transport struct{ http.Handler }
+
+func (h transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	resp := w.Result()
+	resp.Request = r
+	return resp, nil
+}
+
+// failure returns err as a [*token.Error] that shows none of the secrets.
 func failure(t *testing.T, err error, secrets ...string) *token.Error {
 	t.Helper()
 	var e *token.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("error is %T (%v), want *Error", err, err)
+		t.Fatalf("got error %v of type %T, want a *token.Error", err, err)
 	}
-	if !slices.Contains([]token.Kind{token.Refused, token.RateLimited, token.Unavailable, token.Malformed}, e.Kind) {
-		t.Errorf("kind is %q", e.Kind)
+	if e.RetryAfter < 0 || e.RetryAfter > token.MaxRetryAfter {
+		t.Errorf("%v: got RetryAfter %v, want 0 to %v", e, e.RetryAfter, token.MaxRetryAfter)
 	}
-	if e.RetryAfter < 0 || e.RetryAfter > 15*time.Minute {
-		t.Errorf("RetryAfter is %v", e.RetryAfter)
+	if utf8.RuneCountInString(e.Words) > maxWords || utf8.RuneCountInString(e.Code) > maxCode {
+		t.Errorf("got code %q and words %q, want at most %d and %d characters", e.Code, e.Words, maxCode, maxWords)
 	}
-	if utf8.RuneCountInString(e.Words) > 300 || e.Words != printable(e.Words) {
-		t.Errorf("words are not fit to be shown: %q", e.Words)
-	}
-	if text := e.Error(); !utf8.ValidString(text) || strings.ContainsAny(text, "\n\r\t\x00\x1b") {
-		t.Errorf("text is not fit to be shown: %q", text)
+	shown := fmt.Sprintf("%+v %#v %s", err, e, e.Error())
+	if text := e.Error(); text != printable(text) {
+		t.Errorf("got unprintable characters in %q", text)
 	}
 	for _, secret := range append(secrets, hidden) {
 		for how, form := range writings(secret) {
-			for _, shown := range []string{e.Error(), e.Words, e.Code, fmt.Sprintf("%+v", err)} {
-				if strings.Contains(shown, form) {
-					t.Errorf("the error shows a secret (%s): %s", how, shown)
-				}
+			if strings.Contains(shown, form) {
+				t.Errorf("got a secret (%s) in %s", how, shown)
 			}
 		}
 	}
 	return e
 }
 
-// goodToken checks what the doc comment of Token promises.
-func goodToken(t *testing.T, got token.Token) {
+// wantFailure checks the kind and a part of the text of a failure.
+func wantFailure(t *testing.T, err error, kind token.Kind, saying string, secrets ...string) *token.Error {
 	t.Helper()
-	access := got.Access.Reveal()
-	if access == "" || len(access) > 32<<10 || strings.ContainsFunc(access, func(r rune) bool { return r < 0x21 || r > 0x7e }) {
-		t.Errorf("access token does not belong in a header: %q", access)
+	e := failure(t, err, secrets...)
+	if e.Kind != kind || !strings.Contains(e.Error(), saying) {
+		t.Errorf("got %q, want it %s and to contain %q", e, kind, saying)
 	}
-	if got.Type != "Bearer" {
-		t.Errorf("type is %q", got.Type)
-	}
-	if got.Lifetime <= 0 || got.Lifetime > token.MaxLifetime {
-		t.Errorf("lifetime is %v", got.Lifetime)
-	}
-	if age := clock.System()().Wall.Sub(got.Sent.Wall); age < 0 || age > time.Minute {
-		t.Errorf("sent %v ago", age)
-	}
-	if got.RefreshLifetime < 0 || (got.Refresh == "" && got.RefreshLifetime != 0) {
-		t.Errorf("refresh token %q lives %v", got.Refresh.Reveal(), got.RefreshLifetime)
+	return e
+}
+
+// wantToken checks the access token and the lifetime of a token.
+func wantToken(t *testing.T, got token.Token, err error, access string, lifetime time.Duration) {
+	t.Helper()
+	if err != nil || got.Access.Reveal() != access || (got.Lifetime-lifetime).Abs() > time.Microsecond {
+		t.Errorf("got token %q for %v, error %v; want %q for %v", got.Access.Reveal(), got.Lifetime, err, access, lifetime)
 	}
 }
 
-// writings returns the ways in which somebody may write a text down.
+// checkToken checks what the fields of a [token.Token] promise.
+func checkToken(t *testing.T, got token.Token) {
+	t.Helper()
+	access := got.Access.Reveal()
+	if access == "" || len(access) > token.MaxSize || strings.ContainsFunc(access, func(r rune) bool { return r < 0x21 || r > 0x7e }) {
+		t.Errorf("got access token %q, want visible ASCII", access)
+	}
+	if got.Type != "Bearer" || got.Lifetime <= 0 || got.Lifetime > token.MaxLifetime || got.Sent == (clock.Instant{}) {
+		t.Errorf("got %+v, want a bearer token with a lifetime and the time of its request", got)
+	}
+	if got.RefreshLifetime < 0 || (got.Refresh == "" && got.RefreshLifetime != 0) {
+		t.Errorf("got refresh token %q for %v", got.Refresh.Reveal(), got.RefreshLifetime)
+	}
+}
+
+// writings returns a text in the encodings that a provider may use.
 func writings(text string) map[string]string {
 	quoted, _ := json.Marshal(text)
 	var unicode, bytes strings.Builder

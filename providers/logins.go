@@ -10,34 +10,33 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// SerialLogins is a [Provider] at which two logins of one user may not be under way
-// at once. Keycloak, with brute-force detection on, refuses the second in the
-// words of a wrong password, and so it does for a moment after the first.
+// SerialLogins is a [Provider] that lets a user log in only once at a time. Keycloak with
+// brute-force detection refuses a login during another login of the user, and for a moment
+// after it, with the words for a wrong password.
 type SerialLogins interface {
-	// User names the user that s logs in as; "" if its logins may run at once.
+	// User returns the user that logs in; "" if logins with s may run at the same time.
 	User(s Settings) string
 }
 
-// loginPause is how long a login waits after the one before it of the same user,
-// so that Keycloak has noted the end of that one.
+// loginPause is the time between two logins of a user, in which Keycloak notes that the
+// first login has ended.
 const loginPause = 100 * time.Millisecond
 
-// logins lets the logins of one user through one at a time. It is safe for
-// concurrent use.
+// logins lets one login of each user run at a time. It is safe for concurrent use.
 type logins struct {
 	mu    sync.Mutex
-	users map[string]*turn // those who log in or wait to
+	users map[string]*turn // users with a login that runs or waits
 }
 
 // turn is the right of one user to log in.
 type turn struct {
-	free    chan struct{} // holds one value while no one logs in
-	waiting int           // guarded by the mu of logins
+	free    chan struct{} // holds one value while no login of the user runs
+	waiting int           // guarded by logins.mu; includes the login that runs, and the pause
 }
 
 func newLogins() *logins { return &logins{users: map[string]*turn{}} }
 
-// login mints a token by p, in its turn.
+// login mints a token when it is the turn of this login.
 func (l *logins) login(ctx context.Context, p Provider, c *Client, s Settings) (token.Token, error) {
 	serial, ok := p.(SerialLogins)
 	if !ok || serial.User(s) == "" {
@@ -49,7 +48,7 @@ func (l *logins) login(ctx context.Context, p Provider, c *Client, s Settings) (
 	select {
 	case <-t.free:
 	case <-ctx.Done():
-		return token.Token{}, &token.Error{Kind: token.Unavailable, Problem: "another login of the same user is under way", Cause: ctx.Err()}
+		return token.Token{}, &token.Error{Kind: token.Unavailable, Problem: "another login of the same user was still running", Cause: ctx.Err()}
 	}
 	defer l.pass(user, t)
 	return p.Mint(ctx, c, s)
@@ -76,9 +75,9 @@ func (l *logins) leave(user string, t *turn) {
 	}
 }
 
-// pass gives the turn to the next, after a pause.
+// pass gives the turn to the next login after a pause.
 func (l *logins) pass(user string, t *turn) {
-	l.join(user) // what is known of the user stays until the pause is over
+	l.join(user) // so that the turn exists until the pause is over
 	time.AfterFunc(loginPause, func() {
 		t.free <- struct{}{}
 		l.leave(user, t)

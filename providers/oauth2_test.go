@@ -21,7 +21,7 @@ func TestOAuth2Requests(t *testing.T) {
 		form    url.Values
 		auth    string
 	}{
-		"the least": {
+		"only required fields": {
 			fields: []string{"client_id", "acme"},
 			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}},
 		},
@@ -58,7 +58,7 @@ func TestOAuth2Requests(t *testing.T) {
 			form:    url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"old"}, "audience": {"x"}},
 			auth:    basic,
 		},
-		"parameters that slipped past Validate": {
+		"parameters that Validate rejects": {
 			fields: []string{"client_id", "acme", "token_params", "grant_type=evil&scope=all"},
 			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}},
 		},
@@ -76,31 +76,30 @@ func TestOAuth2Requests(t *testing.T) {
 				t.Fatal(err)
 			}
 			if test.refresh && got.Refresh != "old" {
-				t.Errorf("refresh token is %q, want the old one", got.Refresh.Reveal())
+				t.Errorf("got refresh token %q, want the old one", got.Refresh.Reveal())
 			}
 			r := e.requests()[0]
 			if !reflect.DeepEqual(r.form, test.form) || r.header.Get("Authorization") != test.auth {
-				t.Errorf("form %v with %q, want %v with %q", r.form, r.header.Get("Authorization"), test.form, test.auth)
+				t.Errorf("got form %v with Authorization %q, want %v with %q", r.form, r.header.Get("Authorization"), test.form, test.auth)
 			}
 		})
 	}
 }
 
-// Every secret of an account is blanked, not only the one it logs in with.
-func TestOAuth2BlanksAllSecrets(t *testing.T) {
-	s := Settings{Values: values("client_id", "acme", "client_secret", "unshown-1", "grant_type", "password", "username", "joe", "password", "unshown-2")}
-	s.TokenURL = serve(t, reply{status: http.StatusBadRequest,
-		body: `{"error":"unshown-2","error_description":"unshown-1 unshown-2 joe"}`}).url
+// All secrets of an account are withheld, also those that the request does not contain.
+func TestOAuth2WithholdsAllSecrets(t *testing.T) {
+	s := Settings{Values: values("client_id", "acme", "client_secret", "unshown-1", "username", "joe", "password", "unshown-2")}
+	s.TokenURL = serve(t, reply{status: http.StatusBadRequest, body: `{"error":"unshown-2","error_description":"unshown-1 joe"}`}).url
 	_, err := oauth2{}.Mint(t.Context(), testClient(t), s)
-	if e := failure(t, err, "unshown-1", "unshown-2"); e.Code != "[redacted]" || e.Words != "[redacted] [redacted] joe" {
-		t.Errorf("got %v", e)
+	if e := failure(t, err, "unshown-1", "unshown-2"); e.Code != withheld || e.Words != withheld {
+		t.Errorf("got code %q and words %q, want both withheld", e.Code, e.Words)
 	}
 }
 
 func TestOAuth2Validate(t *testing.T) {
 	tests := map[string]struct {
 		fields []string
-		field  string // that is refused; "" for none
+		field  string // the invalid field; "" for none
 	}{
 		"client credentials":              {[]string{"client_id", "a", "client_secret", "s"}, ""},
 		"a public client":                 {[]string{"client_id", "a"}, ""},
@@ -111,7 +110,7 @@ func TestOAuth2Validate(t *testing.T) {
 		"client credentials and password": {[]string{"client_id", "a", "grant_type", "client_credentials", "password", "p"}, "password"},
 		"parameters":                      {[]string{"token_params", "audience=x&resource=y"}, ""},
 		"a parameter without a name":      {[]string{"token_params", "=x"}, "token_params"},
-		"no parameters at all":            {[]string{"token_params", "a=%zz"}, "token_params"},
+		"invalid parameters":              {[]string{"token_params", "a=%zz"}, "token_params"},
 	}
 	for _, name := range strings.Fields("grant_type client_id client_secret username password scope refresh_token") {
 		tests["the parameter "+name] = struct {
@@ -125,9 +124,9 @@ func TestOAuth2Validate(t *testing.T) {
 			var field *FieldError
 			switch {
 			case test.field == "" && err != nil:
-				t.Errorf("refused: %v", err)
+				t.Errorf("%v: got error %v, want none", test.fields, err)
 			case test.field != "" && (!errors.As(err, &field) || field.Field != test.field || strings.Contains(err.Error(), "unshown")):
-				t.Errorf("got %v, want a FieldError of %s", err, test.field)
+				t.Errorf("%v: got %v, want a FieldError of %s", test.fields, err, test.field)
 			}
 		})
 	}

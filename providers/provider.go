@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package providers knows the providers: what each wants in a config, where its
-// token endpoint is, and what the two say to each other on the wire.
+// Package providers describes the providers: which fields a config has, where the token
+// endpoint is, and how to ask the endpoint for a token.
 //
-// A provider is a file of its own, its test, and a line in [All]. What providers
-// share lies beside them: the HTTP exchange (client.go), RFC 6749 (rfc6749.go),
-// and errors with what may be shown of them (errors.go). The package knows
-// neither Vault nor the token cache.
+// Each provider is a file with a test, and a line in [All]. The providers share the HTTP
+// exchange (client.go), OAuth 2.0 (rfc6749.go) and the redaction of errors (redact.go).
+// The package knows neither Vault nor the token cache.
 package providers
 
 import (
@@ -17,57 +16,53 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A Provider trades the long-lived credential of one account for short-lived
-// bearer tokens. Implementations hold no state: one value serves every account,
-// from any number of goroutines.
-//
-// A provider that can also trade a refresh token implements [Refresher].
+// A Provider trades the long-lived credential of an account for bearer tokens. It has no
+// state: one value serves all accounts, and is safe for concurrent use. A Provider may also
+// be a [Refresher], [Revoker], [Validator] or [SerialLogins].
 type Provider interface {
-	// Spec says what the provider is and what it wants in a config.
+	// Spec describes the provider.
 	Spec() Spec
 
-	// Mint logs in with the account's credential and returns a new token. It
-	// makes one exchange with the token endpoint and never repeats it: repeated
-	// logins are what locks accounts. Errors are of type [*token.Error].
+	// Mint logs in and returns a new token. It sends one request and never repeats it,
+	// because repeated logins lock accounts. Errors are of type [*token.Error].
 	Mint(ctx context.Context, c *Client, s Settings) (token.Token, error)
 }
 
 // A Refresher is a [Provider] whose tokens may come with a refresh token.
 type Refresher interface {
-	// Refresh trades a refresh token for a new token (RFC 6749 §6) in one
-	// exchange. Where the answer brings no new refresh token, the old one is
-	// in the result again, as §6 has it.
+	// Refresh trades a refresh token for a new token with one request (RFC 6749 §6). The
+	// result contains the old refresh token if the provider sends no new one. Errors are
+	// of type [*token.Error].
 	Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error)
 }
 
-// A Revoker is a [Provider] that can end a token before its time. A config of
-// such a provider takes a revocation_url; without one nothing is revoked.
+// A Revoker is a [Provider] that can end a token before the token expires.
 type Revoker interface {
-	// Revoke ends an access token, and the session of its refresh token if it has
-	// one, at s.RevocationURL. A token that the provider does not know, or that
-	// has ended already, is no error (RFC 7009 §2.2). Errors are of type [*token.Error].
+	// Revoke ends an access token at s.RevocationURL, and the session of the refresh token
+	// if refresh is not "". A token that has ended, or that the provider does not know, is
+	// no error (RFC 7009 §2.2). Errors are of type [*token.Error].
 	Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error
 }
 
-// A Validator is a [Provider] with rules about its fields that [Field] cannot
-// say, such as a field that one value of another makes required.
+// A Validator is a [Provider] with rules that a [Field] cannot express, such as a field that
+// is required only if another field has a certain value.
 type Validator interface {
 	// Validate returns a [*FieldError] for the first rule that s breaks, or nil.
 	Validate(s Settings) error
 }
 
-// Spec is what people and the config path are told of a provider.
+// Spec describes a provider.
 type Spec struct {
-	Name        string // as written in a config: "sinch-india"
-	Description string // one sentence, for people
-	Docs        string // address of the provider's own documentation; may be empty
+	Name        string // as in a config: "sinch-india"
+	Description string // one sentence
+	Docs        string // URL of the provider's documentation; may be ""
 
-	// Fields are the fields that this provider takes besides those that every
-	// config has; any other provider's field is refused.
+	// Fields are the fields of a config besides the fields that all configs have. A config
+	// cannot have other fields.
 	Fields []Field
 
-	// Endpoints maps environment to token URL; the first is the default. Without
-	// any, a config must say its token_url.
+	// Endpoints are the environments; the first is the default. If there are none, a config
+	// must have a token_url.
 	Endpoints []Endpoint
 }
 
@@ -77,56 +72,55 @@ type Endpoint struct {
 	TokenURL    string
 }
 
-// FieldKind is how the value of a [Field] is written in a config, and so what
-// its text in [Settings] looks like.
+// FieldKind is how a config states the value of a [Field], and how [Settings] store it.
 type FieldKind int
 
 const (
-	// Text is any text, kept as it is.
+	// Text is a string. Settings store it unchanged.
 	Text FieldKind = iota
-	// List is a list of words without white space, or a comma-separated text;
-	// its text is the words joined by single spaces.
+	// List is a list of words, or a comma-separated string. Settings store the words with
+	// a space between each two.
 	List
-	// Pairs is a map of text to text, or key=value texts; its text is the pairs
-	// as [url.Values.Encode] has them.
+	// Pairs is a map of strings, or key=value strings. Settings store the result of
+	// [url.Values.Encode].
 	Pairs
 )
 
-// Field is one field of a provider's config.
+// Field is a field of a config that only configs of this provider have.
 type Field struct {
 	Name        string
-	Description string // help text: what it is, and where a user finds it
+	Description string // help text: what the field is, and where users find the value
 	Kind        FieldKind
-	Required    bool     // refused when missing or empty
-	Secret      bool     // write-only: never shown again, blanked out of errors
-	Allowed     []string // where not empty, the only texts that are taken
-	Default     string   // the text when none was written
+	Required    bool     // cannot be missing or empty
+	Secret      bool     // write-only; an error that quotes the provider never shows it
+	Allowed     []string // the only valid values; empty if all values are valid
+	Default     string   // the value if a config does not set the field
 
 	// RequiresSecrets says that the field determines where or how secrets are sent, so
 	// that a write that changes the field must repeat the secrets.
 	RequiresSecrets bool
 }
 
-// Settings are the part of a config that a provider sees, validated against
-// its [Spec]. A Settings is not changed once made; it is safe to share.
+// Settings are the part of a config that a provider needs, valid for its [Spec]. They do not
+// change once made, and are safe for concurrent use.
 type Settings struct {
-	TokenURL string // where to mint: the config's own, or its environment's
+	TokenURL      string        // of the config, or of its environment
+	RevocationURL string        // where a [Revoker] ends tokens; "" to let tokens expire
+	DefaultTTL    time.Duration // lifetime of a token if the provider states none; 0 to fail then
+	Timeout       time.Duration // of each exchange, from dialling to the last byte; 0 means 10 s
 
-	// RevocationURL is where a [Revoker] ends tokens; "" if they are left to expire.
-	RevocationURL string
-
-	// DefaultTTL is the lifetime to assume where the provider states none; 0
-	// makes such an answer an error.
-	DefaultTTL time.Duration
-
-	// Timeout bounds each exchange as a whole, from dialling to the last byte
-	// of the body; 0 means 10 s.
-	Timeout time.Duration
-
-	// Values holds the text of each field by its name, defaults filled in; a
-	// field that is not set is absent. All are treated as secret.
+	// Values holds the value of each field by name, with defaults. A field without a
+	// value is absent.
 	Values map[string]secret.String
 }
 
-// Value returns the text of a field, "" if it is not set.
+// Value returns the value of a field; "" if the field has none.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
+
+// FieldError reports a field of a config with an invalid value.
+type FieldError struct {
+	Field   string // the name of the field
+	Problem string // what is wrong; never contains the value
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }

@@ -4,9 +4,11 @@ package providers
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"html"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -16,255 +18,170 @@ import (
 )
 
 const (
-	blanked   = "[redacted]"
-	maxWords  = 300 // characters of a provider's text that are passed on
-	maxCode   = 64  // characters of a provider's error code
-	ellipsis  = "…"
-	minHidden = 8 // bytes; see hide
+	maxWords = 300 // characters of a provider's text in an error
+	maxCode  = 64  // characters of a provider's error code in an error
+
+	// minToken is the shortest token, in bytes, that an answer can bring. A shorter text
+	// in a token field is no secret, but is part of many sentences.
+	minToken = 8
+
+	// maxEscapes is how often a provider may escape a text: once by itself, and once in
+	// the request that it repeats.
+	maxEscapes = 2
+
+	// withheld stands in an error for a text that contains a secret.
+	withheld = "(text withheld because it contains a secret)"
 )
 
-// A redactor makes text from outside fit to be shown: it blanks out the secrets
-// that it knows. The zero value knows none. It is not changed once made.
+// A redactor withholds texts that contain a secret. It gets only the texts of others,
+// never our own words, because a password may be a part of these. The zero redactor knows
+// no secret. A redactor does not change once made.
+//
+// To withhold a text tells that the text contains a whole secret. A reader of the error
+// learns no part of the secret from that, because the provider chooses the text.
 type redactor struct {
-	forms []string // what to look for, ASCII lower case
+	secrets []string
 }
 
-// newRedactor knows the secret fields of s and the further secrets: as they
-// are, in base64 with whatever is around them, and in base64 behind any other
-// value of s and a colon, as HTTP Basic has them (RFC 7617 §2, RFC 6749 §2.3.1).
-func newRedactor(spec Spec, s Settings, more ...secret.String) redactor {
-	secrets := make([]string, 0, len(more))
-	for _, m := range more {
-		secrets = append(secrets, m.Reveal())
-	}
+// newRedactor returns a redactor that knows the secret fields of s and the given tokens.
+func newRedactor(spec Spec, s Settings, tokens ...secret.String) redactor {
 	for _, f := range spec.Fields {
 		if f.Secret {
-			secrets = append(secrets, s.Value(f.Name))
+			tokens = append(tokens, s.Values[f.Name])
 		}
 	}
 	var r redactor
-	for _, text := range secrets {
-		if text == "" {
-			continue
-		}
-		r.add(text)
-		for user := range s.Values {
-			user := s.Value(user)
-			r.addBase64(user + ":" + text)
-			r.addBase64(url.QueryEscape(user) + ":" + url.QueryEscape(text))
+	for _, text := range tokens {
+		if text != "" {
+			r.secrets = append(r.secrets, text.Reveal())
 		}
 	}
 	return r
 }
 
-// hide returns a redactor that knows text as well, which an answer brought: a
-// token. Shorter than 8 bytes it is none, and would blank half of any sentence.
-func (r redactor) hide(text string) redactor {
-	if len(text) < minHidden {
-		return r
+// withToken returns a redactor that also knows a token from an answer.
+func (r redactor) withToken(text string) redactor {
+	if len(text) >= minToken {
+		r.secrets = append(slices.Clone(r.secrets), text)
 	}
-	r.forms = slices.Clone(r.forms)
-	r.add(text)
 	return r
 }
 
-func (r *redactor) add(text string) {
-	r.forms = append(r.forms, lower(text))
-	if clean := printable(text); clean != "" && clean != text {
-		r.forms = append(r.forms, lower(clean))
+// show returns text on one line, cut to the given number of characters, or [withheld].
+func (r redactor) show(text string, maxLength int) string {
+	text = printable(text)
+	if r.isIn(text) {
+		return withheld
 	}
-	r.addBase64(text)
-	r.addInBase64(text)
-	if escaped := url.QueryEscape(text); escaped != text { // as it was sent
-		r.addBase64(escaped)
-		r.addInBase64(escaped)
-	}
+	return clip(text, maxLength)
 }
 
-// addBase64 leaves the padding out: without it, both ways of writing are found.
-func (r *redactor) addBase64(text string) {
-	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-		r.forms = append(r.forms, lower(encoding.EncodeToString([]byte(text))))
+// isIn reports whether text contains a secret: plain, escaped or in base64, in any case
+// of its letters, and with white space between its characters.
+func (r redactor) isIn(text string) bool {
+	var forms []string
+	for _, secret := range r.secrets {
+		forms = append(append(forms, secret), base64Forms(secret)...)
 	}
+	for i, form := range forms {
+		forms[i] = squash(form)
+	}
+	for _, reading := range readings(text) {
+		for _, secret := range r.secrets {
+			if strings.Contains(reading, secret) {
+				return true
+			}
+		}
+		squashed := squash(reading)
+		for _, form := range forms {
+			if form != "" && strings.Contains(squashed, form) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
-// addInBase64 adds what the base64 of any text has of the one in it, wherever that
-// stands: without the letters that depend on its neighbours too. Of a very short one
-// so little is left that it would be found everywhere.
-func (r *redactor) addInBase64(text string) {
-	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+// base64Forms returns what all base64 texts have in common that contain the secret, as it
+// is or escaped. The characters at both ends of a form are left out, because they depend
+// on what is beside the secret.
+func base64Forms(secret string) []string {
+	var forms []string
+	quoted, _ := json.Marshal(secret) // never fails for a string
+	for _, text := range []string{secret, url.QueryEscape(secret), string(quoted[1 : len(quoted)-1])} {
 		for before := range 3 {
-			letters := encoding.EncodeToString([]byte(strings.Repeat(" ", before) + text))
-			inner := letters[(before*8+5)/6 : (before+len(text))*8/6]
-			if len(inner) >= minHidden {
-				r.forms = append(r.forms, lower(inner))
-			}
+			encoded := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat(" ", before) + text))
+			forms = append(forms, encoded[(before*8+5)/6:(before+len(text))*8/6])
 		}
 	}
+	return forms
 }
 
-// words makes text of a provider's fit to be shown. Secrets are looked for once
-// whatever was put between their letters is gone, and before the text is cut,
-// so that no cut leaves part of one.
-func (r redactor) words(text string, limit int) string {
-	text = r.blank(printable(text))
-	if utf8.RuneCountInString(text) <= limit {
-		return text
-	}
-	return string([]rune(text)[:limit-1]) + ellipsis
-}
-
-// blank replaces every secret in text, also where some or all of its bytes are
-// written as URL, JSON or HTML escapes, or as such escapes of such escapes, and
-// whatever the case of its letters (the hex digits of an escape come in both).
-// Overlapping secrets go together.
-func (r redactor) blank(text string) string {
-	hidden := make([]bool, len(text))
-	for _, v := range views(text) {
-		letters := lower(v.text)
-		for _, form := range r.forms {
-			done := 0 // where hiding this form has got to
-			for from := 0; ; from++ {
-				i := strings.Index(letters[from:], form)
-				if i < 0 {
-					break
-				}
-				from += i
-				for done = max(done, v.at[from]); done < v.at[from+len(form)]; done++ {
-					hidden[done] = true
-				}
-			}
+// squash folds the case of text, and removes white space and the characters that
+// encodings write in two ways: "+" and "/" are "-" and "_" in the base64 of URLs, "+" is a
+// space in forms, and JSON may put a backslash before a character.
+func squash(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune(` +/-_\`, r) {
+			return -1
 		}
-	}
-	var b strings.Builder
-	for i := range len(text) {
-		switch {
-		case !hidden[i]:
-			b.WriteByte(text[i])
-		case i == 0 || !hidden[i-1]:
-			b.WriteString(blanked)
-		}
-	}
-	return b.String()
+		return unicode.ToLower(r)
+	}, text)
 }
 
-// A view is a text with its escapes undone, and where in the text each of its
-// bytes came from: at[i] for byte i, and the text's length at the end.
-type view struct {
-	text string
-	at   []int
+// unescapers decode one kind of escape each. Kinds are kept apart, because a secret may
+// contain what is an escape of another kind. JSON has two: after a stray backslash, only
+// the second finds the \u escapes.
+var unescapers = []struct {
+	escape *regexp.Regexp
+	decode func(string) string
+}{
+	{regexp.MustCompile(`%[0-9A-Fa-f]{2}`), func(escape string) string {
+		b, _ := hex.DecodeString(escape[1:])
+		return string(b)
+	}},
+	{regexp.MustCompile(`(\\u[0-9A-Fa-f]{4})+|\\[^u]`), unquote},
+	{regexp.MustCompile(`(\\u[0-9A-Fa-f]{4})+`), unquote},
+	{regexp.MustCompile(`&#?\w+;`), html.UnescapeString},
 }
 
-// views returns text as it is and with its escapes undone, those of each kind; and
-// then again, for those that were under them: what was sent in a form may come back
-// escaped once more. What has no escapes of a kind is not there twice.
-func views(text string) []view {
-	whole := view{text, make([]int, len(text)+1)}
-	for i := range whole.at {
-		whole.at[i] = i
+// unquote decodes JSON escapes. What JSON does not know stays as it is.
+func unquote(escapes string) string {
+	var text string
+	if json.Unmarshal([]byte(`"`+escapes+`"`), &text) != nil {
+		return escapes
 	}
-	all := []view{whole}
-	for begin, depth := 0, 0; depth < 2; depth++ {
-		outer := all[begin:]
-		begin = len(all)
-		for _, v := range outer {
-			for _, unescape := range []unescaper{percent, percentPlus, jsonEscape, jsonEscapeUnpaired, htmlEntity} {
-				if inner := v.undone(unescape); inner.text != v.text {
-					all = append(all, inner)
+	return text
+}
+
+// readings returns text, and each text that maxEscapes rounds of unescaping make of it.
+func readings(text string) []string {
+	all := []string{text}
+	last := all // round of unescaping
+	for range maxEscapes {
+		var next []string
+		for _, reading := range last {
+			for _, u := range unescapers {
+				if plain := u.escape.ReplaceAllStringFunc(reading, u.decode); plain != reading {
+					next = append(next, plain)
 				}
 			}
 		}
+		all, last = append(all, next...), next
 	}
 	return all
 }
 
-func (v view) undone(unescape unescaper) view {
-	var b strings.Builder
-	at := make([]int, 0, len(v.at))
-	for i := 0; i < len(v.text); {
-		plain, width := unescape(v.text[i:])
-		if width == 0 {
-			plain, width = v.text[i:i+1], 1
-		}
-		for range len(plain) {
-			at = append(at, v.at[i])
-		}
-		b.WriteString(plain)
-		i += width
+// clip cuts text to the given number of characters.
+func clip(text string, maxLength int) string {
+	if utf8.RuneCountInString(text) <= maxLength {
+		return text
 	}
-	return view{b.String(), append(at, v.at[len(v.text)])}
+	return string([]rune(text)[:maxLength-1]) + "…"
 }
 
-// An unescaper returns what the escape at the start of a text stands for, and
-// the escape's width; a width of 0 if none is there.
-type unescaper func(text string) (plain string, width int)
-
-func percent(text string) (string, int) {
-	if text[0] != '%' || len(text) < 3 {
-		return "", 0
-	}
-	plain, err := url.PathUnescape(text[:3])
-	if err != nil {
-		return "", 0
-	}
-	return plain, 3
-}
-
-func percentPlus(text string) (string, int) {
-	if text[0] == '+' {
-		return " ", 1
-	}
-	return percent(text)
-}
-
-// jsonEscape knows \n and its like, \u0000, and a surrogate pair of the latter.
-func jsonEscape(text string) (string, int) {
-	if text[0] != '\\' {
-		return "", 0
-	}
-	for _, width := range []int{12, 6, 2} {
-		var plain string
-		if len(text) >= width && json.Unmarshal([]byte(`"`+text[:width]+`"`), &plain) == nil && utf8.RuneCountInString(plain) == 1 {
-			return plain, width
-		}
-	}
-	return "", 0
-}
-
-// jsonEscapeUnpaired takes a backslash for itself before another, which may be
-// the start of an escape.
-func jsonEscapeUnpaired(text string) (string, int) {
-	if strings.HasPrefix(text, `\\`) {
-		return "", 0
-	}
-	return jsonEscape(text)
-}
-
-func htmlEntity(text string) (string, int) {
-	if text[0] != '&' {
-		return "", 0
-	}
-	end := strings.IndexByte(text[:min(len(text), 12)], ';') + 1
-	plain := html.UnescapeString(text[:end])
-	if plain == text[:end] || utf8.RuneCountInString(plain) > 1 {
-		return "", 0
-	}
-	return plain, end
-}
-
-// lower folds ASCII only, so that no byte moves.
-func lower(text string) string {
-	b := []byte(text)
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
-	}
-	return string(b)
-}
-
-// printable drops control and format characters and what is not UTF-8, and
-// turns each run of white space into one space.
+// printable drops control and format characters and what is not UTF-8, and turns each run
+// of white space into one space.
 func printable(text string) string {
 	text = strings.Map(func(r rune) rune {
 		switch {

@@ -17,41 +17,39 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A client of RFC 6749 and how it says who it is (§2.3.1).
+// oauthClient is a client and how it authenticates (§2.3.1). A client without a secret is
+// public, and its ID is sent in the form.
 type oauthClient struct {
-	id, secret string // without a secret it is a public client, and its id goes in the form
-
-	// inBody sends id and secret in the form instead of by HTTP Basic.
-	inBody bool
+	id, secret string
+	inBody     bool // send id and secret in the form instead of by HTTP Basic
 }
 
-// A grant is one request to a token endpoint of RFC 6749.
+// grant is a request to an endpoint of RFC 6749.
 type grant struct {
 	client oauthClient
-	form   url.Values  // grant_type and what goes with it
-	header http.Header // headers beyond the RFC's; may be nil
+	form   url.Values
+	header http.Header // further headers; may be nil
 	redact redactor
 }
 
-// passwordGrant is the form of RFC 6749 §4.3.2.
+// passwordGrant returns the form of RFC 6749 §4.3.2.
 func passwordGrant(username, password string) url.Values {
 	return url.Values{"grant_type": {"password"}, "username": {username}, "password": {password}}
 }
 
-// clientCredentialsGrant is the form of RFC 6749 §4.4.2.
+// clientCredentialsGrant returns the form of RFC 6749 §4.4.2.
 func clientCredentialsGrant() url.Values {
 	return url.Values{"grant_type": {"client_credentials"}}
 }
 
-// refreshGrant is the form of RFC 6749 §6. It names no scope, which means the
-// scope of the refresh token.
+// refreshGrant returns the form of RFC 6749 §6. Without a scope, the new token has the scope
+// of the old token.
 func refreshGrant(refresh secret.String) url.Values {
 	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}}
 }
 
-// request makes g's token request. The access token's lifetime is the answer's
-// expires_in, or s.DefaultTTL where it has none, or what a JWT says of itself
-// if that is less.
+// request sends a token request and returns the token in the answer. The lifetime is the
+// answer's expires_in, or s.DefaultTTL without one. A JWT may shorten it.
 func (g grant) request(ctx context.Context, c *Client, s Settings) (token.Token, error) {
 	a, err := g.send(ctx, c, tokenEndpoint, s.TokenURL, s.Timeout)
 	if err != nil {
@@ -67,7 +65,7 @@ func (g grant) request(ctx context.Context, c *Client, s Settings) (token.Token,
 	return a.oauthToken(f, s)
 }
 
-// send posts g's form to an endpoint, with what says who the client is.
+// send posts the form to an endpoint, as the client.
 func (g grant) send(ctx context.Context, c *Client, at role, endpoint string, timeout time.Duration) (*answer, error) {
 	r := request{
 		role:        at,
@@ -93,22 +91,21 @@ func (g grant) send(ctx context.Context, c *Client, at role, endpoint string, ti
 	return c.post(ctx, r)
 }
 
-// oauthError reads an error response (RFC 6749 §5.2), also where it came with
-// the status of a success.
+// oauthError returns the error of an error response (RFC 6749 §5.2) with any status.
 func (a *answer) oauthError(f fields) *token.Error {
 	code, _ := f.text("error")
 	words, _ := f.text("error_description")
 	return a.refuse(oauthKind(a.status, code), code, words)
 }
 
-// oauthKind is what an error code means with a status. Codes that nobody wrote
-// down (mfa_required, account_locked) are taken for a refusal where the status
-// is that of one: repeating the login then might lock the account.
+// oauthKind returns the kind of an error code with a status. An unknown code with the status
+// of a refusal (mfa_required, account_locked) is a refusal, because to repeat the login
+// might lock the account.
 func oauthKind(status int, code string) token.Kind {
 	switch {
 	case status == http.StatusTooManyRequests:
 		return token.RateLimited
-	case code == "temporarily_unavailable", code == "server_error": // of RFC 6749 §4.1.2.1, seen here too
+	case code == "temporarily_unavailable", code == "server_error": // codes of RFC 6749 §4.1.2.1, which token endpoints use too
 		return token.Unavailable
 	case code == "invalid_grant", code == "invalid_client", code == "unauthorized_client":
 		return token.Refused
@@ -118,32 +115,30 @@ func oauthKind(status int, code string) token.Kind {
 	return kindOf(status)
 }
 
-// oauthToken reads a successful response (RFC 6749 §5.1).
+// oauthToken returns the token of a successful response (RFC 6749 §5.1).
 func (a *answer) oauthToken(f fields, s Settings) (token.Token, error) {
 	access, _ := f.text("access_token")
 	if kind, ok := f.text("token_type"); f.has("token_type") && (!ok || kind != "" && !strings.EqualFold(kind, bearer)) {
-		return token.Token{}, a.fail(token.Malformed, "its token_type is not Bearer")
+		return token.Token{}, a.fail(token.Malformed, "token_type must be Bearer")
 	}
 	life := s.DefaultTTL
 	if f.has("expires_in") {
 		seconds, ok := f.number("expires_in")
 		if !ok {
-			return token.Token{}, a.fail(token.Malformed, "its expires_in is not a number")
+			return token.Token{}, a.fail(token.Malformed, "expires_in must be a number")
 		}
 		var problem string
-		if life, problem = lifetime("its expires_in", seconds); problem != "" {
+		if life, problem = lifetime("expires_in", seconds); problem != "" {
 			return token.Token{}, a.fail(token.Malformed, problem)
 		}
 	}
 	if life <= 0 {
-		return token.Token{}, a.fail(token.Malformed, "it has no expires_in, so default_ttl must be set")
+		return token.Token{}, a.fail(token.Malformed, "the answer has no expires_in, so default_ttl must be set")
 	}
-	if seconds, ok := a.jwtLifetime(access); ok {
-		if seconds < life.Seconds() {
-			var problem string
-			if life, problem = lifetime("the exp of its token", seconds); problem != "" {
-				return token.Token{}, a.fail(token.Malformed, problem)
-			}
+	if seconds, ok := a.jwtLifetime(access); ok && seconds < life.Seconds() {
+		var problem string
+		if life, problem = lifetime("exp in the token", seconds); problem != "" {
+			return token.Token{}, a.fail(token.Malformed, problem)
 		}
 	}
 	t, err := a.token(access, life)
@@ -154,9 +149,9 @@ func (a *answer) oauthToken(f fields, s Settings) (token.Token, error) {
 	return t, nil
 }
 
-// refreshToken reads the refresh token and, with Keycloak's refresh_expires_in,
-// how long it lives: 0 if that is not said or never ends (its offline tokens).
-// One that is of no use is left out, and costs a login.
+// refreshToken returns the refresh token and its lifetime, which only Keycloak states, in
+// refresh_expires_in. The lifetime is 0 if it is unknown or has no end, as for Keycloak's
+// offline tokens. Without a usable refresh token the next mint is a login.
 func refreshToken(f fields) (secret.String, time.Duration) {
 	refresh, _ := f.text("refresh_token")
 	seconds, _ := f.number("refresh_expires_in")
@@ -164,13 +159,13 @@ func refreshToken(f fields) (secret.String, time.Duration) {
 	case refresh == "", len(refresh) > token.MaxSize, seconds < 0:
 		return "", 0
 	case seconds > token.MaxLifetime.Seconds():
-		seconds = 0 // as good as never
+		seconds = 0 // as good as no end
 	}
 	return secret.String(refresh), time.Duration(seconds * float64(time.Second))
 }
 
-// keepRefresh puts the old refresh token into the answer to a refresh that
-// brought no new one (RFC 6749 §6).
+// keepRefresh adds the old refresh token to the result of a refresh that has no new refresh
+// token (RFC 6749 §6).
 func keepRefresh(t token.Token, err error, old secret.String) (token.Token, error) {
 	if err == nil && t.Refresh == "" {
 		t.Refresh = old
@@ -178,11 +173,10 @@ func keepRefresh(t token.Token, err error, old secret.String) (token.Token, erro
 	return t, err
 }
 
-// jwtLifetime returns the seconds until the exp claim (RFC 7519 §4.1.4) of a token
-// that is a JWT and has one, on the provider's clock: that of the answer's Date
-// or, without one (Keycloak sends none), of the token's own iat. The signature is
-// not looked at: the token is as trustworthy as the endpoint it came from, and exp
-// can only shorten its life.
+// jwtLifetime returns the seconds until the exp claim (RFC 7519 §4.1.4) of a JWT. The time
+// of the answer is its Date, or the JWT's iat claim in an answer without a Date (Keycloak
+// sends none). The signature does not matter, because exp can only shorten the lifetime
+// that the endpoint states.
 func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
 	parts := strings.Split(access, ".")
 	if len(parts) != 3 {
@@ -206,8 +200,8 @@ func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
 	return a.until(exp), true
 }
 
-// isGrantParam says whether a token request says a parameter itself, so that
-// further parameters may not name it.
+// isGrantParam reports whether a parameter of a token request has its own field, or is set
+// by the grant.
 func isGrantParam(name string) bool {
 	return slices.Contains([]string{
 		"grant_type", "client_id", "client_secret", "username", "password", "scope", "refresh_token",

@@ -11,15 +11,10 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// mintOAuth asks an endpoint with that reply for a token, by client credentials.
+// mintOAuth mints a token by the client credentials grant.
 func mintOAuth(t *testing.T, r reply) (token.Token, error) {
 	t.Helper()
-	s := Settings{TokenURL: serve(t, r).url, Values: values("client_id", "acme", "client_secret", hidden)}
-	got, err := sinchConversation{}.Mint(t.Context(), testClient(t), s)
-	if err == nil {
-		goodToken(t, got)
-	}
-	return got, err
+	return contractOf(t, "sinch-conversation").mint(t, r)
 }
 
 func TestOAuthErrorCodes(t *testing.T) {
@@ -57,37 +52,29 @@ func TestOAuthErrorCodes(t *testing.T) {
 	}
 	for _, test := range tests {
 		_, err := mintOAuth(t, reply{status: test.status, body: `{"error":` + test.code + `,"error_description":"some words"}`})
-		e := failure(t, err)
-		if e.Kind != test.want || e.Words != "some words" || e.Code != strings.Trim(codeText(test.code), `"`) {
-			t.Errorf("%d with %s: %q, code %q, words %q; want %q", test.status, test.code, e.Kind, e.Code, e.Words, test.want)
+		code := ""
+		if test.code[0] == '"' {
+			code = strings.Trim(test.code, `"`)
+		}
+		if e := failure(t, err); e.Kind != test.want || e.Words != "some words" || e.Code != code {
+			t.Errorf("%d with %s: got %s, code %q, words %q; want %s, code %q", test.status, test.code, e.Kind, e.Code, e.Words, test.want, code)
 		}
 	}
-}
-
-// codeText is the code as JSON, "" if it is no string.
-func codeText(raw string) string {
-	if raw[0] != '"' {
-		return ""
-	}
-	return raw
 }
 
 func TestOAuthErrorOfOddShape(t *testing.T) {
 	for _, body := range []string{`{"error":["invalid_grant"],"error_description":{"a":"b"}}`, `{"ERROR":"invalid_grant"}`} {
 		_, err := mintOAuth(t, reply{status: 400, body: body})
-		if e := failure(t, err); e.Kind != token.Malformed || e.Code != "" || e.Words != "" {
-			t.Errorf("%s: %v", body, e)
+		if e := wantFailure(t, err, token.Malformed, "the answer contains no token"); e.Code != "" || e.Words != "" {
+			t.Errorf("%s: got code %q and words %q, want none", body, e.Code, e.Words)
 		}
 	}
 }
 
-// A token in an answer that is refused is not shown, even if the words have it.
-func TestOAuthErrorHidesTokens(t *testing.T) {
+func TestOAuthErrorWithholdsTokens(t *testing.T) {
 	body := `{"error":"invalid_grant","error_description":"unshown-token is not for you","access_token":"unshown-token"}`
 	_, err := mintOAuth(t, reply{status: 400, body: body})
-	if e := failure(t, err, "unshown-token"); e.Words != "[redacted] is not for you" {
-		t.Errorf("words are %q", e.Words)
-	}
+	wantFailure(t, err, token.Refused, "400 Bad Request: invalid_grant \""+withheld, "unshown-token")
 }
 
 func TestOAuthTokenType(t *testing.T) {
@@ -95,13 +82,14 @@ func TestOAuthTokenType(t *testing.T) {
 		`"Bearer"`: true, `"bearer"`: true, `"BEARER"`: true, `null`: true, `""`: true,
 		`"mac"`: false, `"DPoP"`: false, `"Bearer "`: false, `7`: false, `["Bearer"]`: false,
 	} {
-		got, err := mintOAuth(t, reply{body: `{"access_token":"tok","expires_in":60,"token_type":` + kind + `}`})
-		switch {
-		case ok && (err != nil || got.Type != "Bearer"):
-			t.Errorf("token_type %s: type %q, %v", kind, got.Type, err)
-		case !ok && (failure(t, err).Kind != token.Malformed || !strings.Contains(err.Error(), "token_type is not Bearer")):
-			t.Errorf("token_type %s: %v", kind, err)
-		}
+		t.Run(kind, func(t *testing.T) {
+			got, err := mintOAuth(t, reply{body: `{"access_token":"tok","expires_in":60,"token_type":` + kind + `}`})
+			if ok {
+				wantToken(t, got, err, "tok", time.Minute)
+			} else {
+				wantFailure(t, err, token.Malformed, "token_type must be Bearer")
+			}
+		})
 	}
 }
 
@@ -127,15 +115,15 @@ func TestOAuthRefreshToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := mintOAuth(t, reply{body: `{"access_token":"tok","expires_in":60` + test.fields + `}`})
 			if err != nil || got.Refresh.Reveal() != test.want || got.RefreshLifetime != test.life {
-				t.Errorf("refresh token %q for %v (%v), want %q for %v", got.Refresh.Reveal(), got.RefreshLifetime, err, test.want, test.life)
+				t.Errorf("got refresh token %q for %v, error %v; want %q for %v", got.Refresh.Reveal(), got.RefreshLifetime, err, test.want, test.life)
 			}
 		})
 	}
 }
 
-// The exp of a JWT can shorten a lifetime, on the provider's clock.
+// The exp of a JWT may shorten the lifetime, on the provider's clock.
 func TestOAuthJWT(t *testing.T) {
-	at := func(offset string) string { return oauthWire.withEpoch(offset) }
+	at := enablexWire.lifetime // seconds after noon
 	tests := map[string]struct {
 		token   string
 		want    time.Duration
@@ -145,8 +133,8 @@ func TestOAuthJWT(t *testing.T) {
 		"in part of a second": {jwt(`{"exp":` + at("60.5") + `}`), 60500 * time.Millisecond, ""},
 		"ends later":          {jwt(`{"exp":` + at("7200") + `}`), time.Hour, ""},
 		"ends in ages":        {jwt(`{"exp":1e300}`), time.Hour, ""},
-		"is over":             {jwt(`{"exp":` + at("-1") + `}`), 0, "exp of its token"},
-		"ends now":            {jwt(`{"exp":` + at("0") + `}`), 0, "exp of its token"},
+		"is over":             {jwt(`{"exp":` + at("-1") + `}`), 0, "exp in the token"},
+		"ends now":            {jwt(`{"exp":` + at("0") + `}`), 0, "exp in the token"},
 		"says nothing":        {jwt(`{"sub":"acme"}`), time.Hour, ""},
 		"says null":           {jwt(`{"exp":null}`), time.Hour, ""},
 		"says something odd":  {jwt(`{"exp":"soon"}`), time.Hour, ""},
@@ -160,64 +148,52 @@ func TestOAuthJWT(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := mintOAuth(t, reply{body: oauthWire.body(test.token, "3600")})
 			if test.problem != "" {
-				if e := failure(t, err, test.token); e.Kind != token.Malformed || !strings.Contains(e.Error(), test.problem) {
-					t.Errorf("got %v, want it malformed for %q", e, test.problem)
-				}
-			} else if (got.Lifetime-test.want).Abs() > time.Microsecond || err != nil {
-				t.Errorf("lifetime is %v (%v), want %v", got.Lifetime, err, test.want)
+				wantFailure(t, err, token.Malformed, test.problem, test.token)
+			} else {
+				wantToken(t, got, err, test.token, test.want)
 			}
 		})
 	}
 }
 
-// withEpoch adds noon to a number of seconds.
-func (wire) withEpoch(seconds string) string {
-	return wire{epoch: noon.Unix()}.lifetime(seconds)
-}
-
-// Without a usable Date our own clock is the next best.
+// Our clock counts for an answer without a valid Date.
 func TestOAuthJWTWithoutDate(t *testing.T) {
 	soon := wire{epoch: time.Now().Unix()}.lifetime("60")
 	for _, date := range []string{"none", "yesterday"} {
 		got, err := mintOAuth(t, reply{date: date, body: oauthWire.body(jwt(`{"exp":`+soon+`}`), "3600")})
 		if err != nil || got.Lifetime > time.Minute || got.Lifetime < 50*time.Second {
-			t.Errorf("Date %q: lifetime is %v (%v), want about a minute", date, got.Lifetime, err)
+			t.Errorf("Date %q: got lifetime %v, error %v; want about a minute", date, got.Lifetime, err)
 		}
 	}
 }
 
-// A Keycloak sends no Date: then the token's own iat tells its clock, however wrong
-// that is.
-func TestOAuthJWTOfAClockThatIsWrong(t *testing.T) {
-	got, err := mintOAuth(t, reply{date: "none", body: oauthWire.body(jwt(`{"iat":1000000,"exp":1000300}`), "3600")})
-	if err != nil || got.Lifetime != 5*time.Minute {
-		t.Errorf("%v, %v", got.Lifetime, err)
-	}
+// Keycloak sends no Date, so the token's iat tells Keycloak's clock, even if that is wrong.
+func TestOAuthJWTOfAWrongClock(t *testing.T) {
+	access := jwt(`{"iat":1000000,"exp":1000300}`)
+	got, err := mintOAuth(t, reply{date: "none", body: oauthWire.body(access, "3600")})
+	wantToken(t, got, err, access, 5*time.Minute)
 }
 
-// Without expires_in the exp of a JWT is not enough: it is no word of the
-// endpoint's. It shortens what the operator set.
+// The exp of a JWT does not replace expires_in, because the endpoint does not state it. It
+// shortens default_ttl.
 func TestOAuthJWTIsNoSubstituteForDefaultTTL(t *testing.T) {
-	body := `{"access_token":"` + jwt(`{"exp":`+oauthWire.withEpoch("60")+`}`) + `"}`
-	s := Settings{TokenURL: serve(t, reply{body: body}).url, Values: values("client_id", "acme", "client_secret", hidden)}
-	_, err := sinchConversation{}.Mint(t.Context(), testClient(t), s)
-	if e := failure(t, err); e.Kind != token.Malformed || !strings.Contains(e.Error(), "default_ttl must be set") {
-		t.Errorf("without default_ttl: %v", e)
-	}
+	access := jwt(`{"exp":` + enablexWire.lifetime("60") + `}`)
+	c := contractOf(t, "sinch-conversation")
+	s := c.settings(serve(t, reply{body: `{"access_token":"` + access + `"}`}).url)
+	_, err := c.ask(t, s)
+	wantFailure(t, err, token.Malformed, "the answer has no expires_in, so default_ttl must be set")
 	s.DefaultTTL = time.Hour
-	if got, err := (sinchConversation{}).Mint(t.Context(), testClient(t), s); err != nil || got.Lifetime != time.Minute {
-		t.Errorf("with default_ttl: %v, %v; want a minute", got.Lifetime, err)
-	}
+	got, err := c.ask(t, s)
+	wantToken(t, got, err, access, time.Minute)
 }
 
 func TestOAuthTokenNeedsAStatusOfSuccess(t *testing.T) {
 	for _, status := range []int{400, 404, 500} {
 		_, err := mintOAuth(t, reply{status: status, body: oauthWire.body("unshown", "3600")})
 		if e := failure(t, err, "unshown"); e.Status != status {
-			t.Errorf("%d with a token: %v", status, e)
+			t.Errorf("got %v, want an error with status %d", e, status)
 		}
 	}
-	if got, err := mintOAuth(t, reply{status: http.StatusCreated, body: oauthWire.body("tok", "3600")}); err != nil || got.Access != "tok" {
-		t.Errorf("201 with a token: %v", err)
-	}
+	got, err := mintOAuth(t, reply{status: http.StatusCreated, body: oauthWire.body("tok", "3600")})
+	wantToken(t, got, err, "tok", time.Hour)
 }

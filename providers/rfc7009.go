@@ -9,9 +9,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// revoke ends tokens at s.RevocationURL (RFC 7009 §2.1), as the client of g: the
-// refresh token first, with which most servers end the session and so the access
-// token too, then the access token, for those that do not.
+// revoke ends tokens at s.RevocationURL (RFC 7009 §2.1). The refresh token comes first,
+// because most servers end its session with it, and so the access token. The access token
+// comes second, for the other servers.
 func (g grant) revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String
@@ -26,18 +26,12 @@ func (g grant) revoke(ctx context.Context, c *Client, s Settings, access, refres
 			return err
 		}
 		if a.status/100 != 2 {
-			return a.notRevoked()
+			f, err := a.object() // the body may be of any format
+			if err != nil {
+				return err
+			}
+			return a.oauthError(f) // RFC 7009 §2.2.1
 		}
 	}
 	return nil
-}
-
-// notRevoked is the error of an answer that says that a token was not revoked
-// (RFC 7009 §2.2.1). The body of such an answer may be anything.
-func (a *answer) notRevoked() error {
-	f, err := a.object()
-	if err != nil {
-		return err
-	}
-	return a.oauthError(f)
 }

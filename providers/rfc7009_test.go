@@ -14,11 +14,11 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// revokers are the providers that can end tokens, each with an account.
+// revokers are accounts at providers that can revoke tokens.
 var revokers = []struct {
 	provider string
 	values   map[string]secret.String
-	client   url.Values // what the form says of the client
+	client   url.Values // the parameters of the client in the form
 	auth     string     // the Authorization header
 }{
 	{"sinch-india", values("username", "acme", "password", hidden), url.Values{"client_id": {"ipmessaging-client"}}, ""},
@@ -32,15 +32,15 @@ var revokers = []struct {
 		"Basic YWNtZTpzJTNBJTI2Yw=="},
 }
 
-// revoke ends tokens at an endpoint.
+// revoke revokes tokens at s.RevocationURL.
 func revoke(t *testing.T, provider string, s Settings, access, refresh secret.String) error {
 	t.Helper()
 	p, _ := Lookup(provider)
 	return p.(Revoker).Revoke(t.Context(), testClient(t), s, access, refresh)
 }
 
-// The requests are those of RFC 7009 §2.1: by the client, as it logs in, and
-// nothing of the user or of the token request in them.
+// RFC 7009 §2.1: the client authenticates as for a login, and the requests contain no
+// parameter of the user or of a token request.
 func TestRevokeRequests(t *testing.T) {
 	for _, r := range revokers {
 		e := serve(t, reply{})
@@ -65,17 +65,17 @@ func TestRevokeRequests(t *testing.T) {
 		for _, request := range e.requests() {
 			got = append(got, request.form)
 			if auth := request.header.Get("Authorization"); auth != r.auth || request.method != http.MethodPost {
-				t.Errorf("%s: %s with %q, want POST with %q", r.provider, request.method, auth, r.auth)
+				t.Errorf("%s: got %s with Authorization %q, want POST with %q", r.provider, request.method, auth, r.auth)
 			}
 		}
 		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: forms are\n%v, want\n%v", r.provider, got, want)
+			t.Errorf("%s:\ngot forms %v\nwant      %v", r.provider, got, want)
 		}
 	}
 }
 
-// Any 2xx is a success: also for a token that the provider does not know, or that
-// has ended (RFC 7009 §2.2), and whatever the body (Keycloak has an error in one).
+// Any 2xx is a success, with any body, even if the provider does not know the token or the
+// token has ended (RFC 7009 §2.2). Keycloak then sends an error in the body.
 func TestRevokeSucceeds(t *testing.T) {
 	for _, answer := range []reply{
 		{}, {status: http.StatusNoContent}, {body: "OK"}, {body: "<html>"}, {body: strings.Repeat("x", 70<<10)},
@@ -84,10 +84,10 @@ func TestRevokeSucceeds(t *testing.T) {
 		e := serve(t, answer)
 		s := Settings{RevocationURL: e.url, Values: revokers[0].values}
 		if err := revoke(t, "sinch-india", s, "the-access-token", "the-refresh-token"); err != nil {
-			t.Errorf("%d %.40s: %v", answer.status, answer.body, err)
+			t.Errorf("%d %.40s: got error %v, want none", answer.status, answer.body, err)
 		}
 		if n := len(e.requests()); n != 2 {
-			t.Errorf("%d requests", n)
+			t.Errorf("%d %.40s: got %d requests, want 2", answer.status, answer.body, n)
 		}
 	}
 }
@@ -102,13 +102,13 @@ func TestRevokeFails(t *testing.T) {
 	}{
 		{"unsupported", reply{status: 400, body: `{"error":"unsupported_token_type"}`}, token.Refused, "answered 400 Bad Request: unsupported_token_type"},
 		{"client", reply{status: 401, body: `{"error":"invalid_client"}`}, token.Refused, "credentials refused: "},
-		{"400 that says nothing", reply{status: 400, body: "{}"}, token.Malformed, "it does not say why"},
-		{"400 with a page", reply{status: 400, body: page}, token.Malformed, "a page of HTML"},
-		{"400 without a body", reply{status: 400}, token.Malformed, "it is empty"},
-		{"404", reply{status: 404, body: page}, token.Malformed, "there is nothing at this address; revocation_url is probably wrong"},
-		{"405", reply{status: 405, body: "{}"}, token.Malformed, "does not take a POST; revocation_url is probably wrong"},
-		{"418", reply{status: 418, body: "{}"}, token.Malformed, "not a status of a revocation endpoint"},
-		{"302", reply{status: 302}, token.Malformed, "revocation_url must be the address it leads to"},
+		{"400 that says nothing", reply{status: 400, body: "{}"}, token.Malformed, "the answer gives no reason"},
+		{"400 with a page", reply{status: 400, body: page}, token.Malformed, "not an HTML page"},
+		{"400 without a body", reply{status: 400}, token.Malformed, "the body is empty"},
+		{"404", reply{status: 404, body: page}, token.Malformed, "nothing exists at this address; revocation_url is probably wrong"},
+		{"405", reply{status: 405, body: "{}"}, token.Malformed, "does not accept POST; revocation_url is probably wrong"},
+		{"418", reply{status: 418, body: "{}"}, token.Malformed, "a revocation endpoint does not use this status"},
+		{"302", reply{status: 302}, token.Malformed, "revocation_url must be the address that this redirect leads to"},
 		{"429", reply{status: 429, retry: "7"}, token.RateLimited, "asking to wait 7s"},
 		{"503", reply{status: 503, retry: "9", body: page}, token.Unavailable, "asking to wait 9s"}, // RFC 7009 §2.2.1
 		{"500 with a code", reply{status: 500, body: `{"error":"server_error"}`}, token.Unavailable, "server_error"},
@@ -117,61 +117,52 @@ func TestRevokeFails(t *testing.T) {
 			for _, r := range revokers {
 				e := serve(t, test.reply)
 				s := Settings{RevocationURL: e.url + "/revoke?key=query-of-the-url", Values: r.values}
-				f := failure(t, revoke(t, r.provider, s, "the-access-token", "the-refresh-token"), "secret door", "query-of-the-url")
-				text := f.Error()
-				if f.Kind != test.kind || !strings.Contains(text, test.saying) ||
-					!strings.HasPrefix(text, "revoking a token: ") || !strings.Contains(text, "/revoke answered ") {
-					t.Errorf("%s: kind %q, %s; want %q, %q", r.provider, f.Kind, text, test.kind, test.saying)
+				err := revoke(t, r.provider, s, "the-access-token", "the-refresh-token")
+				text := wantFailure(t, err, test.kind, test.saying, "secret door", "query-of-the-url").Error()
+				if !strings.HasPrefix(text, "revoking a token: ") || !strings.Contains(text, "/revoke answered ") {
+					t.Errorf("%s: got %q, want the step and the endpoint", r.provider, text)
 				}
-				if strings.Contains(text, "token_url") || strings.Contains(text, "no token in it") {
-					t.Errorf("%s: it reads as an error of a login: %s", r.provider, text)
+				if strings.Contains(text, "token_url") || strings.Contains(text, noToken) {
+					t.Errorf("%s: got %q, which is an error of a login", r.provider, text)
 				}
 				if n := len(e.requests()); n != 1 {
-					t.Errorf("%s: %d requests, though the first failed", r.provider, n)
+					t.Errorf("%s: got %d requests, want none after the failure of the first", r.provider, n)
 				}
 			}
 		})
 	}
 }
 
-// A server that ends the refresh token and not the access token has not done it.
-func TestRevokeOfTheAccessTokenFails(t *testing.T) {
+func TestRevokeFailsAfterTheRefreshToken(t *testing.T) {
 	e := serve(t, reply{}, reply{status: 503})
 	s := Settings{RevocationURL: e.url, Values: revokers[0].values}
-	if f := failure(t, revoke(t, "sinch-india", s, "the-access-token", "the-refresh-token")); f.Kind != token.Unavailable {
-		t.Error(f)
-	}
+	wantFailure(t, revoke(t, "sinch-india", s, "the-access-token", "the-refresh-token"), token.Unavailable, "503")
 }
 
 func TestRevokeWithoutAnAnswer(t *testing.T) {
 	stall := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	for problem, address := range map[string]string{
-		"revocation_url is not an address": "gopher://revoke.example",
-		"connection refused":               "http://127.0.0.1:1/revoke",
-		"no complete answer within 20ms":   serve(t, stall).url,
+		"revocation_url must be an http or https URL": "gopher://revoke.example",
+		"connection refused":                          "http://127.0.0.1:1/revoke",
+		"no complete answer within 20ms":              serve(t, stall).url,
 	} {
 		s := Settings{RevocationURL: address, Timeout: 20 * time.Millisecond, Values: revokers[0].values}
 		f := failure(t, revoke(t, "sinch-india", s, "the-access-token", ""))
 		if text := f.Error(); !strings.HasPrefix(text, "revoking a token: ") || !strings.Contains(text, problem) {
-			t.Errorf("%s; want %q", text, problem)
+			t.Errorf("%s: got %q, want the step and %q", address, text, problem)
 		}
 	}
 }
 
-// Neither the tokens nor the credentials show, however the provider puts them.
-func TestRevokeErrorsAreBlanked(t *testing.T) {
+func TestRevokeWithholdsTokens(t *testing.T) {
 	const access, refresh = "unshown-access", "unshown-refresh"
-	for provider, account := range map[string]map[string]secret.String{
-		"sinch-india": values("username", "acme", "password", hidden),
-		"oauth2":      values("client_id", "acme", "client_secret", hidden),
-	} {
-		for how, form := range writings(hidden) {
-			words := strings.Join([]string{form, writings(access)[how], writings(refresh)[how]}, " ")
-			e := serve(t, reply{status: 400, body: `{"error":` + quote(access) + `,"error_description":` + quote(words) + `}`})
-			s := Settings{RevocationURL: e.url, Values: account}
-			f := failure(t, revoke(t, provider, s, access, refresh), access, refresh)
-			if f.Code != blanked || !strings.Contains(f.Words, blanked) {
-				t.Errorf("%s, %s: %v", provider, how, f)
+	for _, secret := range []string{access, refresh, hidden} {
+		for how, form := range writings(secret) {
+			e := serve(t, reply{status: 400, body: `{"error":` + quote(form) + `,"error_description":` + quote("<"+form+">") + `}`})
+			s := Settings{RevocationURL: e.url, Values: revokers[0].values}
+			f := failure(t, revoke(t, "sinch-india", s, access, refresh), access, refresh)
+			if f.Code != withheld || f.Words != withheld {
+				t.Errorf("%s: got code %q and words %q, want both withheld", how, f.Code, f.Words)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
@@ -35,12 +36,10 @@ func TestRenew(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			e := serve(t, test.replies...)
-			s := Settings{TokenURL: e.url, Values: values("username", "acme", "password", hidden)}
-			got, err := Renew(t.Context(), sinchIndia{}, testClient(t), s, test.refresh)
+			c := contractOf(t, "sinch-india")
+			got, err := Renew(t.Context(), c.lookup(t), testClient(t), c.settings(e.url), test.refresh)
 			if test.err == "" {
-				if err != nil || got.Access != "new" || got.Refresh != "second" {
-					t.Errorf("got %+v, %v; want the new token", got, err)
-				}
+				wantToken(t, got, err, "new", 5*time.Minute)
 			} else if f := failure(t, err); !strings.HasPrefix(f.Error(), test.err) {
 				t.Errorf("got %v, want %s", f, test.err)
 			}
@@ -55,16 +54,14 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-// A refresh token that was stored for a provider without refresh is no use.
+// A provider without refresh ignores a stored refresh token.
 func TestRenewWithoutRefresher(t *testing.T) {
 	e := serve(t, reply{body: `{"access_token":"new","expires_in":300}`})
-	s := Settings{TokenURL: e.url, Values: values("client_id", "acme", "client_secret", hidden)}
-	got, err := Renew(t.Context(), sinchConversation{}, testClient(t), s, "left over")
-	if err != nil || got.Access != "new" || got.Refresh != "" {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if got := e.requests()[0].form.Get("grant_type"); got != "client_credentials" {
-		t.Errorf("asked for %q", got)
+	c := contractOf(t, "sinch-conversation")
+	got, err := Renew(t.Context(), c.lookup(t), testClient(t), c.settings(e.url), "stored")
+	wantToken(t, got, err, "new", 5*time.Minute)
+	if grant := e.requests()[0].form.Get("grant_type"); grant != "client_credentials" || got.Refresh != "" {
+		t.Errorf("got grant %q and refresh token %q, want client_credentials and none", grant, got.Refresh.Reveal())
 	}
 }
 
@@ -76,8 +73,8 @@ func (brokenRefresher) Refresh(context.Context, *Client, Settings, secret.String
 	return token.Token{}, errBroken
 }
 
-func TestRenewReturnsErrorsItDoesNotKnow(t *testing.T) {
+func TestRenewReturnsOtherErrors(t *testing.T) {
 	if _, err := Renew(t.Context(), brokenRefresher{}, nil, Settings{}, "first"); !errors.Is(err, errBroken) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v", err, errBroken)
 	}
 }

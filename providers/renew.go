@@ -10,15 +10,16 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Renew returns a new token, by the refresh token where there is one and p can
-// use it, else by logging in.
+// Renew returns a new token. It uses the refresh token if p is a [Refresher] and refresh is
+// not "", and else logs in.
 //
-// A refresh token that is refused costs one more exchange at once: the session
-// behind it is gone, which says nothing about the account's own credential.
-// Any other failure of the refresh is returned, its text saying which step it
-// was; a login would hardly fare better at that moment, and would count as one.
-// Logins of one user at a [SerialLogins] provider are made one after another.
-// Errors are of type [*token.Error].
+// If the provider refuses the refresh token, Renew logs in at once: the session has ended,
+// but the credential of the account may be good. If the refresh fails otherwise, Renew
+// returns the error with the Step "refreshing the token". A login would probably fail too,
+// and count as a login.
+//
+// Logins of one user at a [SerialLogins] provider run one after another. Errors are of type
+// [*token.Error].
 func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (token.Token, error) {
 	r, ok := p.(Refresher)
 	if !ok || refresh == "" {

@@ -24,7 +24,7 @@ func TestRetryAfter(t *testing.T) {
 		"Sunday, 04-May-31 12:00:09 GMT": 9 * time.Second, // the obsolete format of RFC 850
 	} {
 		if got := retryAfter(header, noon); got != want {
-			t.Errorf("Retry-After: %q gives %v, want %v", header, got, want)
+			t.Errorf("retryAfter(%q): got %v, want %v", header, got, want)
 		}
 	}
 }
