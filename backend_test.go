@@ -13,7 +13,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-messaging/providers"
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // Vault registers a plugin with a backend that has neither storage nor system.
@@ -57,8 +58,8 @@ func TestDefaultVersion(t *testing.T) {
 // A special path is a prefix only with the trailing slash.
 func TestSpecialPaths(t *testing.T) {
 	p := newMount(t).SpecialPaths()
-	for _, prefix := range []string{configPrefix, tokenPrefix} {
-		if !slices.Contains(p.SealWrapStorage, prefix) || slices.Contains(p.LocalStorage, prefix) != (prefix == tokenPrefix) {
+	for _, prefix := range []string{account.ConfigPrefix, account.TokenPrefix} {
+		if !slices.Contains(p.SealWrapStorage, prefix) || slices.Contains(p.LocalStorage, prefix) != (prefix == account.TokenPrefix) {
 			t.Errorf("%s: %+v", prefix, p)
 		}
 	}
@@ -150,10 +151,10 @@ func TestTwoMounts(t *testing.T) {
 	stuck := make(chan struct{})
 	defer close(stuck)
 	asked := make(chan struct{}, 10)
-	deaf := func(context.Context) (t providers.Token, err error) { // to its context
+	deaf := func(context.Context) (t token.Token, err error) { // to its context
 		asked <- struct{}{}
 		<-stuck
-		return t, &providers.Error{Kind: providers.Unavailable}
+		return t, &token.Error{Kind: token.Unavailable}
 	}
 	f.mint.Store(&deaf)
 	read := make(chan answer, 1)

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
 )
 
@@ -24,8 +25,8 @@ func (constant) Spec() providers.Spec {
 	}
 }
 
-func (constant) Mint(context.Context, *providers.Client, providers.Settings) (providers.Token, error) {
-	return providers.Token{Access: benchmarkToken, Type: "Bearer", Lifetime: time.Hour}, nil
+func (constant) Mint(context.Context, *providers.Client, providers.Settings) (token.Token, error) {
+	return token.Token{Access: benchmarkToken, Type: "Bearer", Lifetime: time.Hour}, nil
 }
 
 const benchmarkToken = secret.String("eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE3OTUzNDEzNzAsImlhdCI6MTc5NTMzNzc3MH0.c2lnbmF0dXJl")

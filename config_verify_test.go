@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-messaging/providers"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 func TestVerifyWarmsTheCache(t *testing.T) {
@@ -146,10 +146,10 @@ func TestVerifyHoldsUpNoReader(t *testing.T) {
 	m := newMount(t, f)
 	m.write("config/a", fakeConfig).want(t, http.StatusNoContent)
 	asked, answer := make(chan struct{}), make(chan struct{})
-	slow := func(context.Context) (providers.Token, error) {
+	slow := func(context.Context) (token.Token, error) {
 		close(asked)
 		<-answer
-		return providers.Token{Access: "fake-token-2", Type: "Bearer", Lifetime: time.Hour}, nil
+		return token.Token{Access: "fake-token-2", Type: "Bearer", Lifetime: time.Hour}, nil
 	}
 	f.mint.Store(&slow)
 	done := make(chan struct{})

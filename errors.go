@@ -7,48 +7,73 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/telemetry"
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/internal/tokencache"
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// userError is an error in what the user asked for: a 400, with nothing changed.
+// operationPrefix begins the name of each operation in the OpenAPI document.
+const operationPrefix = "messaging"
+
+// userError is a mistake in a request: a 400, with nothing changed.
 type userError string
 
 func (e userError) Error() string { return string(e) }
 
-// handler is what a path's operation does: decode, do, answer. Its errors become
-// responses in one place, [backend.answer].
+// notFound explains tokencache.ErrNotFound for the named config; other errors pass.
+func notFound(name string, err error) error {
+	if errors.Is(err, tokencache.ErrNotFound) {
+		return userError(fmt.Sprintf("there is no config %q: write config/%s first", name, name))
+	}
+	return err
+}
+
+// handler carries out an operation of a path. A responder turns its errors into responses.
 type handler func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error)
 
-// operation returns h as the framework wants it.
-func (b *backend) operation(h handler, op framework.PathOperation) *framework.PathOperation {
+// nameOf returns the name in the path of a request. It is always a string, because what
+// the path captures overrides the request's data. The framework's Get would return the
+// same through reflection.
+func nameOf(d *framework.FieldData) string { return d.Raw["name"].(string) }
+
+// responder turns errors into responses, for all paths.
+type responder struct {
+	clock clock.Clock
+	log   func() hclog.Logger
+}
+
+// operation returns op with h as its callback.
+func (r *responder) operation(h handler, op framework.PathOperation) *framework.PathOperation {
 	op.Callback = func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 		resp, err := h(ctx, req, d)
 		if err != nil {
-			return b.answer(req, err)
+			return r.respond(req, err)
 		}
 		return resp, nil
 	}
 	return &op
 }
 
-// answer turns an error into the response that the user gets. The statuses are
-// Vault's: 400 for what the user has to mend, 502 for a third party's error, 500
-// for ours. Coded errors are returned bare: wrapped they would become a 500.
-func (b *backend) answer(req *logical.Request, err error) (*logical.Response, error) {
+// respond turns an error into the response that the user gets. The statuses are Vault's:
+// 400 for what the user has to correct, 502 for an error of a third party, 500 for an error
+// of ours. Coded errors are returned bare, because Vault turns a wrapped one into a 500.
+func (r *responder) respond(req *logical.Request, err error) (*logical.Response, error) {
 	var (
 		user     userError
 		field    *providers.FieldError
 		failure  *tokencache.Failure
-		provider *providers.Error
-		panicked *tokencache.PanicError
+		provider *token.Error
+		panicked *secret.PanicError
 		coded    logical.HTTPCodedError
 	)
 	switch {
@@ -57,59 +82,40 @@ func (b *backend) answer(req *logical.Request, err error) (*logical.Response, er
 	case errors.As(err, &user), errors.As(err, &field):
 		return logical.ErrorResponse(err.Error()), nil
 	case errors.As(err, &panicked):
-		if !errors.As(err, &failure) { // flown has logged that of a flight, once for all its readers
-			b.logPanic(err)
+		if !errors.As(err, &failure) { // the panic of a mint was logged once for all its readers
+			telemetry.LogPanic(r.log(), err)
 		}
 		return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
 	case errors.As(err, &failure):
-		wait := max(failure.Next.Sub(b.clock().Wall), 0)
+		wait := max(failure.Next.Sub(r.clock().Wall), 0)
 		text := fmt.Sprintf("%s; the next attempt is at the first read after %s (in %s)", err,
 			failure.Next.UTC().Format(time.RFC3339), wait.Round(time.Second))
 		return mintFailed(failure.Kind, text)
 	case errors.As(err, &provider):
-		return mintFailed(cacheKind(provider.Kind), err.Error())
+		return mintFailed(provider.Kind, err.Error())
 	case errors.Is(err, tokencache.ErrClosed):
 		return nil, logical.CodedError(http.StatusServiceUnavailable, "the mount is being closed: try again")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return nil, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("%s: the request ended before the answer was there", err))
+		return nil, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("%s: the request ended before its answer was ready", err))
 	case strings.Contains(err.Error(), logical.ErrReadOnly.Error()):
 		return nil, logical.ErrReadOnly // bare: Vault then forwards the request to a node that may write
 	}
-	b.log().Error("request failed", "operation", req.Operation, "path", req.Path, "error", err)
+	r.log().Error("request failed", "operation", req.Operation, "path", req.Path, "error", err)
 	return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
 }
 
-// mintFailed answers that the provider gave no token. Refused credentials are the
-// operator's to mend; all else is the provider's.
-func mintFailed(kind tokencache.Kind, text string) (*logical.Response, error) {
-	if kind == tokencache.Refused {
+// mintFailed responds that the provider issued no token. The operator has to correct
+// refused credentials; any other failure is the provider's.
+func mintFailed(kind token.Kind, text string) (*logical.Response, error) {
+	if kind == token.Refused {
 		return logical.ErrorResponse(text), nil
 	}
 	return nil, logical.CodedError(http.StatusBadGateway, text)
 }
 
-// recovered turns a panic of a handler into a 500. The value that it panicked
-// with may hold a secret: neither the answer nor the log has it.
-func (b *backend) recovered(req *logical.Request, resp **logical.Response, err *error) {
-	if p := recover(); p != nil {
-		*resp, *err = b.answer(req, newPanicError(p))
-	}
-}
-
-// survived logs a panic of a goroutine that answers no one.
-func (b *backend) survived() {
-	if p := recover(); p != nil {
-		b.logPanic(newPanicError(p))
-	}
-}
-
-func newPanicError(p any) *tokencache.PanicError {
-	return &tokencache.PanicError{Type: fmt.Sprintf("%T", p), Stack: debug.Stack()}
-}
-
-// logPanic logs where err panicked, if it did.
-func (b *backend) logPanic(err error) {
-	if p := (*tokencache.PanicError)(nil); errors.As(err, &p) {
-		b.log().Error("recovered from a panic: please report it", "type", p.Type, "stack", string(p.Stack))
+// recover turns a panic of a handler into a 500; use it in a defer statement.
+func (r *responder) recover(req *logical.Request, resp **logical.Response, err *error) {
+	if p := secret.Recovered(recover()); p != nil {
+		*resp, *err = r.respond(req, p)
 	}
 }

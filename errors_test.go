@@ -13,6 +13,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/internal/tokencache"
 	"vault-plugin-secrets-messaging/providers"
 )
@@ -33,13 +35,13 @@ func TestAnswer(t *testing.T) {
 		{&providers.FieldError{Field: "f", Problem: "is bad"}, 400, "f: is bad"},
 		{logical.CodedError(404, "not here"), 404, "not here"},
 		{fmt.Errorf("wrapped: %w", logical.CodedError(404, "not here")), 404, "not here"},
-		{&tokencache.Failure{Kind: tokencache.Refused, Err: errors.New("no"), Next: soon}, 400, "no; the next attempt is at the first read after 2026-11-22T08:01:30Z (in 1m30s)"},
-		{&tokencache.Failure{Kind: tokencache.Malformed, Err: errors.New("no"), Next: soon}, 502, "no; the next attempt is at the first read after 2026-11-22T08:01:30Z (in 1m30s)"},
-		{&tokencache.Failure{Kind: tokencache.RateLimited, Err: errors.New("no"), Next: soon.Add(-time.Hour)}, 502, "(in 0s)"},
-		{&tokencache.Failure{Err: &tokencache.PanicError{}, Next: soon}, 500, "internal error (a panic, see the server's log)"},
-		{&tokencache.MintError{Kind: tokencache.Refused, Err: &providers.Error{Kind: providers.Refused}}, 400, "credentials refused"},
-		{&providers.Error{Kind: providers.Unavailable}, 502, "unavailable"},
-		{&providers.Error{Kind: providers.Malformed}, 502, "malformed"},
+		{&tokencache.Failure{Kind: token.Refused, Err: errors.New("no"), Next: soon}, 400, "no; the next attempt is at the first read after 2026-11-22T08:01:30Z (in 1m30s)"},
+		{&tokencache.Failure{Kind: token.Malformed, Err: errors.New("no"), Next: soon}, 502, "no; the next attempt is at the first read after 2026-11-22T08:01:30Z (in 1m30s)"},
+		{&tokencache.Failure{Kind: token.RateLimited, Err: errors.New("no"), Next: soon.Add(-time.Hour)}, 502, "(in 0s)"},
+		{&tokencache.Failure{Err: &secret.PanicError{}, Next: soon}, 500, "internal error (a panic, see the server's log)"},
+		{&tokencache.MintError{Kind: token.Refused, Err: &token.Error{Kind: token.Refused}}, 400, "credentials refused"},
+		{&token.Error{Kind: token.Unavailable}, 502, "unavailable"},
+		{&token.Error{Kind: token.Malformed}, 502, "malformed"},
 		{tokencache.ErrClosed, 503, "the mount is being closed: try again"},
 		{context.Canceled, 503, "context canceled: the request ended before the answer was there"},
 		{fmt.Errorf("reading: %w", context.DeadlineExceeded), 503, "deadline exceeded"},
@@ -58,7 +60,7 @@ func TestAnswer(t *testing.T) {
 }
 
 // panics is a mint that panics with something secret.
-func panics(context.Context) (providers.Token, error) { panic("the password is hunter2") }
+func panics(context.Context) (token.Token, error) { panic("the password is hunter2") }
 
 // A provider that panics is an error for those who asked, said nowhere with what
 // it panicked with, and nothing to a neighbour.
@@ -72,7 +74,7 @@ func TestPanicOfProvider(t *testing.T) {
 	breaks := panics
 	good := lives("fake-token", time.Hour)
 
-	f.mint.Store(&[]func(context.Context) (providers.Token, error){breaks}[0])
+	f.mint.Store(&[]func(context.Context) (token.Token, error){breaks}[0])
 	m.write("config/a", fakeConfig).want(t, http.StatusInternalServerError, says)
 	if keys := m.storage.keys(); len(keys) > 0 {
 		t.Errorf("stored %v", keys)
@@ -94,7 +96,7 @@ func TestPanicOfProvider(t *testing.T) {
 	m.clock.advance(time.Minute)
 	m.token("a")
 
-	f.mint.Store(&[]func(context.Context) (providers.Token, error){breaks}[0])
+	f.mint.Store(&[]func(context.Context) (token.Token, error){breaks}[0])
 	m.clock.advance(55 * time.Minute)
 	m.token("a") // begins a refresh, which panics
 	eventually(t, "the refresh ends", func() bool { return m.read("status/a").data["failures_in_row"] == 1 })

@@ -15,8 +15,10 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
-	"vault-plugin-secrets-messaging/internal/tokencache"
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
 )
 
@@ -89,7 +91,7 @@ func (s *storage) List(ctx context.Context, prefix string) ([]string, error) {
 // snapshot returns all that is stored, uncounted.
 func (s *storage) snapshot() map[string]string {
 	all := map[string]string{}
-	for _, prefix := range []string{configPrefix, tokenPrefix} {
+	for _, prefix := range []string{account.ConfigPrefix, account.TokenPrefix} {
 		names, _ := s.InmemStorage.List(context.Background(), prefix)
 		for _, name := range names {
 			e, _ := s.InmemStorage.Get(context.Background(), prefix+name)
@@ -169,10 +171,10 @@ func (s *system) PluginEnv(context.Context) (*logical.PluginEnvironment, error) 
 
 // fake is a provider that does as it is told.
 type fake struct {
-	mint atomic.Pointer[func(context.Context) (providers.Token, error)]
+	mint atomic.Pointer[func(context.Context) (token.Token, error)]
 }
 
-func newFake(mint func(context.Context) (providers.Token, error)) *fake {
+func newFake(mint func(context.Context) (token.Token, error)) *fake {
 	f := &fake{}
 	f.mint.Store(&mint)
 	return f
@@ -187,7 +189,7 @@ func (*fake) Spec() providers.Spec {
 	}
 }
 
-func (f *fake) Mint(ctx context.Context, _ *providers.Client, _ providers.Settings) (providers.Token, error) {
+func (f *fake) Mint(ctx context.Context, _ *providers.Client, _ providers.Settings) (token.Token, error) {
 	return (*f.mint.Load())(ctx)
 }
 
@@ -195,9 +197,9 @@ func (f *fake) Mint(ctx context.Context, _ *providers.Client, _ providers.Settin
 var fakeConfig = fields{"provider": "fake", "password": "fake-hunter2"}
 
 // lives returns a mint of tokens that live for so long; the text is the token.
-func lives(text string, d time.Duration) func(context.Context) (providers.Token, error) {
-	return func(context.Context) (providers.Token, error) {
-		return providers.Token{Access: secret.String(text), Type: "Bearer", Lifetime: d}, nil
+func lives(text string, d time.Duration) func(context.Context) (token.Token, error) {
+	return func(context.Context) (token.Token, error) {
+		return token.Token{Access: secret.String(text), Type: "Bearer", Lifetime: d}, nil
 	}
 }
 
@@ -205,14 +207,14 @@ func lives(text string, d time.Duration) func(context.Context) (providers.Token,
 // release, or when its context ends.
 func block(f *fake) (asked <-chan struct{}, release func()) {
 	here, released := make(chan struct{}, 100), make(chan struct{})
-	mint := func(ctx context.Context) (providers.Token, error) {
+	mint := func(ctx context.Context) (token.Token, error) {
 		here <- struct{}{}
 		select {
 		case <-released:
 		case <-ctx.Done():
-			return providers.Token{}, &providers.Error{Kind: providers.Unavailable}
+			return token.Token{}, &token.Error{Kind: token.Unavailable}
 		}
-		return providers.Token{Access: "late-token", Type: "Bearer", Lifetime: time.Hour}, nil
+		return token.Token{Access: "late-token", Type: "Bearer", Lifetime: time.Hour}, nil
 	}
 	f.mint.Store(&mint)
 	return here, sync.OnceFunc(func() { close(released) })
@@ -221,10 +223,10 @@ func block(f *fake) (asked <-chan struct{}, release func()) {
 // fakeClock is a clock that stands still until it is moved.
 type fakeClock struct {
 	mu  sync.Mutex
-	now tokencache.Instant
+	now clock.Instant
 }
 
-func (c *fakeClock) instant() tokencache.Instant {
+func (c *fakeClock) instant() clock.Instant {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now

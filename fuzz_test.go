@@ -18,8 +18,9 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/jsonutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
-	"vault-plugin-secrets-messaging/internal/tokencache"
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
 )
 
@@ -30,9 +31,9 @@ type offline struct {
 	mints    *atomic.Int64
 }
 
-func (o offline) Mint(context.Context, *providers.Client, providers.Settings) (providers.Token, error) {
+func (o offline) Mint(context.Context, *providers.Client, providers.Settings) (token.Token, error) {
 	n := o.mints.Add(1)
-	return providers.Token{Access: secret.String(fmt.Sprintf("offline-token-%d", n)), Type: "Bearer", Lifetime: o.lifetime}, nil
+	return token.Token{Access: secret.String(fmt.Sprintf("offline-token-%d", n)), Type: "Bearer", Lifetime: o.lifetime}, nil
 }
 
 func (o offline) Validate(s providers.Settings) error {
@@ -63,7 +64,7 @@ func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 			all = append(all, o)
 		}
 	}
-	clock := &fakeClock{now: tokencache.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}}
+	clock := &fakeClock{now: clock.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}}
 	m := &mount{
 		t: t, clock: clock, storage: &storage{}, system: newSystem(), log: &logBuffer{},
 		options: Options{Version: "v1.2.3", Clock: clock.instant, Providers: all},
@@ -188,7 +189,7 @@ func FuzzStoredRevocation(f *testing.F) {
 			return
 		}
 		m, _ := newOffline(t, time.Hour)
-		data["secret_type"] = ownSecretType
+		data["secret_type"] = secretUnsharedTokenType
 		req := &logical.Request{Operation: logical.RevokeOperation, Path: "creds/a", Storage: m.storage, Secret: &logical.Secret{InternalData: data}}
 		if resp, err := m.HandleRequest(t.Context(), req); err != nil || resp.IsError() {
 			t.Errorf("%v, %v", resp, err)

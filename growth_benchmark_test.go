@@ -13,7 +13,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-messaging/internal/tokencache"
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/providers"
 )
 
@@ -22,7 +23,7 @@ import (
 type elsewhere struct{ *logical.InmemStorage }
 
 func (s elsewhere) Put(ctx context.Context, e *logical.StorageEntry) error {
-	if strings.HasPrefix(e.Key, tokenPrefix) {
+	if strings.HasPrefix(e.Key, account.TokenPrefix) {
 		return nil
 	}
 	return s.InmemStorage.Put(ctx, e)
@@ -31,10 +32,10 @@ func (s elsewhere) Put(ctx context.Context, e *logical.StorageEntry) error {
 // handClock stands still until it is set.
 type handClock struct {
 	mu  sync.Mutex
-	now tokencache.Instant
+	now clock.Instant
 }
 
-func (c *handClock) tell() tokencache.Instant {
+func (c *handClock) tell() clock.Instant {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
@@ -63,7 +64,7 @@ func BenchmarkGrowth(b *testing.B) {
 
 func benchmarkGrowth(b *testing.B, n int) {
 	storage := elsewhere{&logical.InmemStorage{}}
-	clock := &handClock{now: tokencache.Instant{Wall: time.Now(), Mono: time.Hour}}
+	clock := &handClock{now: clock.Instant{Wall: time.Now(), Mono: time.Hour}}
 	start := func() logical.Backend {
 		backend, err := Factory(Options{Providers: []providers.Provider{constant{}}, Clock: clock.tell})(b.Context(), &logical.BackendConfig{
 			System: logical.TestSystemView(), StorageView: storage,

@@ -21,7 +21,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/simulator"
-	"vault-plugin-secrets-messaging/internal/tokencache"
+
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/providers"
 )
 
@@ -52,7 +53,7 @@ type mount struct {
 
 // newMount makes a mount with the providers there are and these.
 func newMount(t testing.TB, more ...providers.Provider) *mount {
-	clock := &fakeClock{now: tokencache.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}}
+	clock := &fakeClock{now: clock.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}}
 	sim := simulator.New(simulator.Options{Now: clock.wall})
 	server := httptest.NewServer(sim)
 	t.Cleanup(server.Close)

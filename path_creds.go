@@ -4,14 +4,14 @@ package messaging
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/revocation"
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
@@ -19,36 +19,38 @@ const (
 	credsSynopsis = "Read a short-lived bearer token of an account."
 
 	credsDescription = `
-Returns the current token of the account that config/<name> describes, minting
-one if need be. The token is shared: every reader gets the same one until it is
+Returns the current token of the account in config/<name>, and mints a token if
+there is none. The token is shared: every reader gets the same token until it is
 refreshed. The lease ends when the token does and cannot be renewed: read again
 for a newer token. Revoking the lease does not end the token; rotate/<name>
 replaces it.
 
-Where the config has lease=false there is no lease; ttl says in how many seconds
-a newer token is worth reading. Where it has share=false each read mints a token
-of its own, and revoking its lease ends it at the provider, if revocation_url is
-set.
+If the config has lease=false, there is no lease; ttl says after how many seconds
+to read again. If the config has share=false, each read mints an unshared token,
+and revoking its lease revokes the token at the provider if revocation_url is set.
 `
 )
 
-// secretType is the type of the leases of tokens. Vault stores it with each lease.
-const secretType = "messaging_token"
+// credsPath is creds/<name>.
+type credsPath struct {
+	*responder
+	cache   *tokencache.Cache
+	revoker *revocation.Revoker
+}
 
-// pathCreds is creds/<name>.
-func (b *backend) pathCreds() *framework.Path {
+func (p *credsPath) path() *framework.Path {
 	return &framework.Path{
 		Pattern: "creds/" + framework.GenericNameRegex("name"),
 		Fields: map[string]*framework.FieldSchema{
 			"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose token is read."},
 			"min_ttl": {Type: framework.TypeDurationSecond, Query: true,
-				Description: "Have at least this much life left in the token, minting a newer one if need be. At most half the token's lifetime counts, and a token minted within the last 10s is the newest there is."},
+				Description: "Least remaining life of the token; the engine mints a newer token if need be. At most half the token's lifetime counts. A token minted within the last 10s is never replaced."},
 		},
 		HelpSynopsis:    credsSynopsis,
 		HelpDescription: credsDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "generate", OperationSuffix: "credentials"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: b.operation(b.credsRead, framework.PathOperation{
+			logical.ReadOperation: p.operation(p.read, framework.PathOperation{
 				Summary:                   credsSynopsis,
 				ForwardPerformanceStandby: true,
 			}),
@@ -56,38 +58,17 @@ func (b *backend) pathCreds() *framework.Path {
 	}
 }
 
-// secretToken is the type of the leases of creds/<name>. There is no renewing.
-func (b *backend) secretToken() *framework.Secret {
-	return &framework.Secret{
-		Type:   secretType,
-		Fields: tokenFields(),
-		Revoke: b.credsRevoke,
-	}
-}
-
-func tokenFields() map[string]*framework.FieldSchema {
-	return map[string]*framework.FieldSchema{
-		"access_token": {Type: framework.TypeString, Description: "The bearer token.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
-	}
-}
-
-// credsRevoke ends a lease, and nothing else: its token has other readers, and
-// ends by itself when the lease would have. It needs no config and no network.
-func (b *backend) credsRevoke(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-	return nil, nil
-}
-
-func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
 	asked, err := askedTTL(d)
 	if err != nil {
 		return nil, err
 	}
-	g, err := b.cache.Get(ctx, name, asked)
+	g, err := p.cache.Get(ctx, name, asked)
 	if err != nil {
-		return nil, credsError(name, err)
+		return nil, notFound(name, err)
 	}
-	c, parts := g.Account.(*account).config, partsOf(g)
+	a, parts := g.Account.(*account.Account), partsOf(g)
 	resp := &logical.Response{Data: map[string]any{
 		"access_token": parts.accessToken,
 		"expire_time":  parts.expireTime,
@@ -95,99 +76,74 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framew
 		"token_type":   parts.tokenType,
 	}}
 	warn(resp, g, asked)
-	var internal map[string]any
 	switch {
-	case c.Unshared:
-		rev := newRevocation(g.Account.(*account), g.Token)
-		if err := ctx.Err(); err != nil { // the reader has gone, and with it the lease that would end the token
-			b.revoker.settle(rev)
+	case !a.Config.Share:
+		rev := revocation.New(a, g.Token)
+		if err := ctx.Err(); err != nil { // the reader is gone, and no lease will end the token
+			p.revoker.RevokeOrQueue(rev)
 			return nil, err
 		}
-		internal = rev.internalData()
-	case c.Leaseless:
+		resp.Secret = lease(secretUnsharedTokenType, g.Left, rev.Stored())
+	case a.Config.Lease:
+		resp.Secret = lease(secretTokenType, g.Left, nil)
+	default:
 		resp.Data["ttl"] = int64(max(g.Left-g.MinTTL, 0) / time.Second)
 		resp.Data["rotation_period"] = parts.rotationPeriod
 		resp.Data["last_vault_rotation"] = parts.lastRotation
-		return resp, nil
-	default:
-		internal = map[string]any{"secret_type": secretType}
 	}
-	ttl := leaseTTL(g.Left)
-	resp.Secret = &logical.Secret{LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl}, InternalData: internal}
 	return resp, nil
 }
 
-// answerParts are what every answer with one token has in common, as the values of
-// a map: making them anew for each read is most of what a read would allocate.
+// answerParts are the values that all answers with one token have in common. Making them
+// anew for each read would be most of what a read allocates.
 type answerParts struct {
-	token    secret.String
-	expires  time.Time
-	lifetime time.Duration
+	expires time.Time
 
 	accessToken, expireTime, provider, tokenType, rotationPeriod, lastRotation any
 }
 
-// partsOf returns the parts of the answer with g.
+// partsOf returns the parts of the answer with g, which the token keeps for the next read.
 func partsOf(g tokencache.Grant) *answerParts {
-	a := g.Account.(*account)
-	if p := a.answered.Load(); p != nil && p.token == g.Token.Access && p.expires.Equal(g.Expires) && p.lifetime == g.Lifetime {
+	if p, ok := g.Memo.Load().(*answerParts); ok && p.expires.Equal(g.Expires) {
 		return p
 	}
 	p := &answerParts{
-		token:    g.Token.Access,
-		expires:  g.Expires,
-		lifetime: g.Lifetime,
+		expires: g.Expires,
 
 		accessToken:    g.Token.Access.Reveal(),
 		expireTime:     g.Expires.UTC().Format(time.RFC3339),
-		provider:       a.config.Provider,
+		provider:       g.Account.(*account.Account).Provider(),
 		tokenType:      g.Token.Type,
 		rotationPeriod: int64(g.Lifetime / time.Second),
 		lastRotation:   g.Token.Sent.Wall.UTC().Format(time.RFC3339),
 	}
-	if !a.config.Unshared { // such a token has no other reader
-		a.answered.Store(p)
-	}
+	g.Memo.Store(p)
 	return p
 }
 
-// askedTTL returns the min_ttl of a read; 0 if it has none. The query of a read
-// is text, and the framework's own reading of it drops what is below a second.
+// askedTTL returns the min_ttl of a read; 0 if the read has none. The framework would drop
+// fractions of a second from a query.
 func askedTTL(d *framework.FieldData) (time.Duration, error) {
 	raw, ok := d.Raw["min_ttl"]
 	if !ok {
 		return 0, nil
 	}
-	v, err := decode("min_ttl", d.Schema["min_ttl"], raw)
+	v, err := account.Decode("min_ttl", d.Schema["min_ttl"], raw)
 	asked, _ := v.(time.Duration)
 	return asked, err
 }
 
-// leaseTTL returns the life of a lease of a token with so much life left: whole
-// seconds, less one, since Vault rounds; but at least one, since Vault takes 0
-// for its default of 768 h.
-func leaseTTL(left time.Duration) time.Duration {
-	return max(left.Truncate(time.Second)-time.Second, time.Second)
-}
-
-// warn says what is not as it should be with a token that is served.
+// warn adds a warning if the served token is not what it should be.
 func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
+	left := g.Left.Truncate(time.Second)
 	if f := g.Failure; f != nil {
-		resp.AddWarning(fmt.Sprintf("this token could not be refreshed and is served while it lives (%s more): %s; the next attempt is after %s",
-			g.Left.Truncate(time.Second), f, f.Next.UTC().Format(time.RFC3339)))
+		resp.AddWarning(fmt.Sprintf("this token could not be refreshed and is served until it ends (in %s): %s; the next attempt is after %s",
+			left, f, f.Next.UTC().Format(time.RFC3339)))
 	} else if g.Short && asked > g.MinTTL {
-		resp.AddWarning(fmt.Sprintf("this token lives for %s more, not for the min_ttl of %s: min_ttl counts for at most half a token's lifetime (%s of %s)",
-			g.Left.Truncate(time.Second), asked, (g.Lifetime / 2).Truncate(time.Second), g.Lifetime))
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, before the min_ttl of %s: at most half the token's lifetime counts as min_ttl (%s of %s)",
+			left, asked, (g.Lifetime / 2).Truncate(time.Second), g.Lifetime))
 	} else if g.Short {
-		resp.AddWarning(fmt.Sprintf("this token lives for %s more, less than %s, and there is no newer one: it was minted within the last 10s, or the provider has not answered yet",
-			g.Left.Truncate(time.Second), g.MinTTL))
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than %s, and there is no newer token: the token was minted within the last 10s, or the provider has not answered yet",
+			left, g.MinTTL))
 	}
-}
-
-// credsError says which config a read's error is of.
-func credsError(name string, err error) error {
-	if errors.Is(err, tokencache.ErrNotFound) {
-		return userError(fmt.Sprintf("there is no config %q: write config/%s first", name, name))
-	}
-	return err
 }

@@ -220,7 +220,7 @@ func TestCredsRevoke(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
 	a := m.read("creds/a")
-	if a.secret.InternalData["secret_type"] != secretType {
+	if a.secret.InternalData["secret_type"] != secretTokenType {
 		t.Errorf("%v", a.secret.InternalData)
 	}
 	revoke := func(on *mount) {

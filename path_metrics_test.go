@@ -19,8 +19,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/internal/tokencache"
-	"vault-plugin-secrets-messaging/providers"
 )
 
 // exposition is what a scrape brings, by series as they are written.
@@ -195,10 +195,10 @@ func TestMetricsOfMintsUnderWay(t *testing.T) {
 	m.write("config/a", fakeConfig).want(t, http.StatusNoContent)
 	m.write("config/b", fakeConfig).want(t, http.StatusNoContent)
 	asked, answer := make(chan struct{}), make(chan struct{})
-	wait := func(context.Context) (providers.Token, error) {
+	wait := func(context.Context) (token.Token, error) {
 		asked <- struct{}{}
 		<-answer
-		return providers.Token{}, &providers.Error{Kind: providers.Unavailable}
+		return token.Token{}, &token.Error{Kind: token.Unavailable}
 	}
 	f.mint.Store(&wait)
 	for _, name := range []string{"a", "b"} {
@@ -251,8 +251,8 @@ func TestMetricsOfManyConfigs(t *testing.T) {
 		m.write(fmt.Sprintf("config/c%04d", i), fakeConfig).want(t, http.StatusNoContent)
 	}
 	last := fmt.Sprintf("c%04d", mostConfigsShown+more-1)
-	down := func(context.Context) (providers.Token, error) {
-		return providers.Token{}, &providers.Error{Kind: providers.Unavailable}
+	down := func(context.Context) (token.Token, error) {
+		return token.Token{}, &token.Error{Kind: token.Unavailable}
 	}
 	f.mint.Store(&down)
 	m.request(logical.UpdateOperation, "rotate/"+last, nil).want(t, http.StatusBadGateway)

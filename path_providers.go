@@ -8,16 +8,24 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/account"
 )
 
 const (
-	providersSynopsis     = "Read what a provider wants in a config."
-	providersDescription  = "Shows the fields that a config of this provider takes besides those that every config has, and the endpoints at which tokens are minted, by environment."
-	providersListSynopsis = "List the providers there are."
+	providersSynopsis     = "Read which fields a provider takes in a config."
+	providersDescription  = "Shows the fields that a config of this provider takes besides the fields that every config has, and the token endpoint of each environment."
+	providersListSynopsis = "List the providers."
 )
 
-// pathProviders is providers/<name>.
-func (b *backend) pathProviders() *framework.Path {
+// providersPath is providers/<name> and providers/.
+type providersPath struct {
+	*responder
+	registry *account.Registry
+}
+
+// path is providers/<name>.
+func (p *providersPath) path() *framework.Path {
 	return &framework.Path{
 		Pattern: "providers/" + framework.GenericNameRegex("name"),
 		Fields: map[string]*framework.FieldSchema{
@@ -27,35 +35,35 @@ func (b *backend) pathProviders() *framework.Path {
 		HelpDescription: providersDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "provider"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: b.operation(b.providersRead, framework.PathOperation{Summary: providersSynopsis}),
+			logical.ReadOperation: p.operation(p.read, framework.PathOperation{Summary: providersSynopsis}),
 		},
 	}
 }
 
-// pathProvidersList is providers/.
-func (b *backend) pathProvidersList() *framework.Path {
+// listPath is providers/.
+func (p *providersPath) listPath() *framework.Path {
 	return &framework.Path{
 		Pattern:         "providers/?$",
 		HelpSynopsis:    providersListSynopsis,
 		HelpDescription: providersListSynopsis,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "providers"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: b.operation(b.providersList, framework.PathOperation{Summary: providersListSynopsis}),
+			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: providersListSynopsis}),
 		},
 	}
 }
 
-func (b *backend) providersList(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-	return logical.ListResponse(b.providerNames()), nil
+func (p *providersPath) list(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+	return logical.ListResponse(p.registry.Names()), nil
 }
 
-func (b *backend) providersRead(_ context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	p, ok := b.providers[nameOf(d)]
+func (p *providersPath) read(_ context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	spec, ok := p.registry.Spec(nameOf(d))
 	if !ok {
 		return nil, nil
 	}
 	fields := map[string]string{}
-	for _, f := range p.spec.Fields {
+	for _, f := range spec.Fields {
 		var notes []string
 		if f.Required {
 			notes = append(notes, "required")
@@ -75,12 +83,12 @@ func (b *backend) providersRead(_ context.Context, _ *logical.Request, d *framew
 		}
 	}
 	endpoints := map[string]string{}
-	for _, e := range p.spec.Endpoints {
+	for _, e := range spec.Endpoints {
 		endpoints[e.Environment] = e.TokenURL
 	}
 	return &logical.Response{Data: map[string]any{
-		"description": p.spec.Description,
-		"docs":        p.spec.Docs,
+		"description": spec.Description,
+		"docs":        spec.Docs,
 		"fields":      fields,
 		"endpoints":   endpoints,
 	}}, nil

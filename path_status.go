@@ -9,24 +9,34 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
 const (
-	statusSynopsis = "Read how an account is doing."
+	statusSynopsis = "Read the state of an account."
 
 	statusDescription = `
 Shows the state of the account's token, without the token, and never asks the
-provider. state is fresh (a token is in hand), refreshing (a mint is under way),
-backing_off (the last mint failed; next_attempt says when another may be made)
-or empty (the next read mints, or takes the token that was stored before the
-plugin was started). The counts begin when the account is first read after a
-start of the plugin. The list has the same for each account, as key_info.
+provider. state is fresh (there is a token), refreshing (a mint is running),
+backing_off (the last mint failed; next_attempt says when the next mint may be
+made) or empty (the next read mints, or takes the token that was stored before
+the plugin started). The counts start when the account is first read after a
+start of the plugin. The list shows the same for each account in key_info.
 `
-	statusListSynopsis = "List how the accounts are doing."
+	statusListSynopsis = "List the states of the accounts."
 )
 
-// pathStatus is status/<name>.
-func (b *backend) pathStatus() *framework.Path {
+// statusPath is status/<name> and status/.
+type statusPath struct {
+	*responder
+	registry *account.Registry
+	cache    *tokencache.Cache
+}
+
+// path is status/<name>.
+func (p *statusPath) path() *framework.Path {
 	return &framework.Path{
 		Pattern: "status/" + framework.GenericNameRegex("name"),
 		Fields: map[string]*framework.FieldSchema{
@@ -36,7 +46,7 @@ func (b *backend) pathStatus() *framework.Path {
 		HelpDescription: statusDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "status"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: b.operation(b.statusRead, framework.PathOperation{
+			logical.ReadOperation: p.operation(p.read, framework.PathOperation{
 				Summary:                   statusSynopsis,
 				ForwardPerformanceStandby: true,
 			}),
@@ -44,15 +54,15 @@ func (b *backend) pathStatus() *framework.Path {
 	}
 }
 
-// pathStatusList is status/.
-func (b *backend) pathStatusList() *framework.Path {
+// listPath is status/.
+func (p *statusPath) listPath() *framework.Path {
 	return &framework.Path{
 		Pattern:         "status/?$",
 		HelpSynopsis:    statusListSynopsis,
 		HelpDescription: statusDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "statuses"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: b.operation(b.statusList, framework.PathOperation{
+			logical.ListOperation: p.operation(p.list, framework.PathOperation{
 				Summary:                   statusListSynopsis,
 				ForwardPerformanceStandby: true,
 			}),
@@ -60,23 +70,23 @@ func (b *backend) pathStatusList() *framework.Path {
 	}
 }
 
-func (b *backend) statusRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	data, err := b.status(ctx, req.Storage, nameOf(d))
+func (p *statusPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	data, err := p.status(ctx, req.Storage, nameOf(d))
 	if err != nil || data == nil {
 		return nil, err
 	}
 	return &logical.Response{Data: data}, nil
 }
 
-func (b *backend) statusList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := listConfigs(ctx, req.Storage)
+func (p *statusPath) list(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := account.ListConfigs(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
 	info := make(map[string]any, len(names))
 	for _, name := range names {
-		data, err := b.status(ctx, req.Storage, name)
-		if bad := (*recordError)(nil); errors.As(err, &bad) { // the others are shown all the same
+		data, err := p.status(ctx, req.Storage, name)
+		if bad := (*account.RecordError)(nil); errors.As(err, &bad) { // the list still shows the others
 			data = map[string]any{"last_error": err.Error()}
 		} else if err != nil {
 			return nil, err
@@ -88,16 +98,16 @@ func (b *backend) statusList(ctx context.Context, req *logical.Request, _ *frame
 	return logical.ListResponseWithInfo(names, info), nil
 }
 
-// status returns how the named account is doing; nil if there is none.
-func (b *backend) status(ctx context.Context, s logical.Storage, name string) (map[string]any, error) {
-	c, err := b.readConfig(ctx, s, name)
+// status returns the state of the named account; nil if there is no such config.
+func (p *statusPath) status(ctx context.Context, s logical.Storage, name string) (map[string]any, error) {
+	c, err := p.registry.ReadConfig(ctx, s, name)
 	if err != nil || c == nil {
 		return nil, err
 	}
-	st, _ := b.cache.Status(name)
+	st, _ := p.cache.Status(name)
 	data := map[string]any{
 		"provider":         c.Provider,
-		"environment":      c.environment(b.providers[c.Provider].spec),
+		"environment":      p.registry.Environment(c),
 		"state":            string(st.State),
 		"reads":            st.Reads,
 		"mints":            st.Mints,
@@ -115,7 +125,7 @@ func (b *backend) status(ctx context.Context, s logical.Storage, name string) (m
 	return data, nil
 }
 
-// showTime returns t as users see times; "" for the zero time.
+// showTime returns t as users see it. Unset times are "".
 func showTime(t time.Time) string {
 	if t.IsZero() {
 		return ""

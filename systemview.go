@@ -9,40 +9,38 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-messaging/internal/tokencache"
+	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// stateMemory is how long the replication state of the node is remembered. A
-// node that changes from standby to active starts from a fresh Factory, so this
-// is the delay with which a plugin that goes on running learns of other changes.
+// stateMemory is how long the replication state of the node is remembered. A standby that
+// becomes active starts from a new Factory, so only other changes are noticed this late.
 const stateMemory = time.Second
 
-// systemView is Vault's own, but for the replication state, which it remembers
-// for a second. The framework asks for that state on every request to a path
-// with Operations: a round trip from the plugin to Vault that costs a cached
-// read a quarter of its speed.
-type systemView struct {
+// cachingSystemView is Vault's system view, except that it remembers the replication state
+// for a second. The framework asks for the state on every request to a path with
+// Operations: a round trip to Vault that costs a cached read a quarter of its speed.
+type cachingSystemView struct {
 	logical.SystemView
-	clock tokencache.Clock
+	clock clock.Clock
 	state atomic.Pointer[replicationState]
 }
 
 type replicationState struct {
 	consts.ReplicationState
-	asked tokencache.Instant
+	asked clock.Instant
 }
 
-// remembering returns v with a memory, or nil if there is no v: the registration
-// of a plugin sets it up without one.
-func remembering(v logical.SystemView, clock tokencache.Clock) logical.SystemView {
+// newCachingSystemView returns v with a memory, or nil if v is nil: Vault sets a plugin up
+// without a system view when it registers the plugin.
+func newCachingSystemView(v logical.SystemView, c clock.Clock) logical.SystemView {
 	if v == nil {
 		return nil
 	}
-	return &systemView{SystemView: v, clock: clock}
+	return &cachingSystemView{SystemView: v, clock: c}
 }
 
 // ReplicationState implements [logical.SystemView].
-func (v *systemView) ReplicationState() consts.ReplicationState {
+func (v *cachingSystemView) ReplicationState() consts.ReplicationState {
 	now := v.clock()
 	if s := v.state.Load(); s != nil && now.Since(s.asked) < stateMemory {
 		return s.ReplicationState

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 )
@@ -18,9 +19,18 @@ import (
 // returns the error with the Step "refreshing the token". A login would probably fail too,
 // and count as a login.
 //
-// Logins of one user at a [SerialLogins] provider run one after another. Errors are of type
-// [*token.Error].
+// Logins of one user at a [SerialLogins] provider run one after another. If p leaves Sent
+// zero, it becomes the moment at which Renew was called. Errors are of type [*token.Error].
 func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (token.Token, error) {
+	called := c.clock()
+	t, err := renew(ctx, p, c, s, refresh)
+	if err == nil && t.Sent == (clock.Instant{}) {
+		t.Sent = called
+	}
+	return t, err
+}
+
+func renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (token.Token, error) {
 	r, ok := p.(Refresher)
 	if !ok || refresh == "" {
 		return c.logins.login(ctx, p, c, s)

@@ -92,11 +92,12 @@ func (e *entry) restore(now clock.Instant, t token.Token) {
 	}
 }
 
-// cachedToken is the token that an account's readers share. Only reads changes.
+// cachedToken is the token that an account's readers share. Only reads and memo change.
 type cachedToken struct {
 	token.Token
 	timeline timeline
 	reads    *atomic.Int64 // since the token was minted, under any policy
+	memo     atomic.Value
 }
 
 // left returns how long the token may still be used; negative if it may not.

@@ -4,6 +4,7 @@ package tokencache
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/clock"
@@ -24,6 +25,10 @@ type Grant struct {
 	// Short reports that Left is less than the read asked for, and that no newer token
 	// can be had.
 	Short bool
+
+	// Memo is for what a reader derives from the token: the next reader of the token finds
+	// it there. The cache does not use it.
+	Memo *atomic.Value
 
 	// Replaced is, after Rotate, the token that Token replaced; nil if there was none.
 	Replaced *token.Token
@@ -95,6 +100,7 @@ func (s *snapshot) peek(now clock.Instant, asked time.Duration) Grant {
 		Lifetime: t.timeline.lifetime,
 		Expires:  t.expires(now),
 		MinTTL:   t.timeline.want(asked),
+		Memo:     &t.memo,
 	}
 	g.Short = g.Left < max(asked, g.MinTTL)
 	due := t.inRefreshWindow(now)

@@ -1,85 +1,89 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package messaging
+package telemetry
 
 import (
 	"cmp"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-// metricsNamespace begins the name of each metric, so that they stand beside
-// Vault's own, which begin with vault_.
+// metricsNamespace begins the name of each metric. Vault's own metrics begin with vault_.
 const metricsNamespace = "vault_messaging"
 
-// mostConfigsShown is for how many configs there are series of their own: each has
-// some 16, and a scrape is one message from the plugin to Vault.
-const mostConfigsShown = 1000
+// maxConfigsShown is the number of configs that have their own series. Each config has
+// some 16 series, and a scrape is one message from the plugin to Vault.
+const maxConfigsShown = 1000
 
-// metrics is what one mount tells Prometheus. Nothing of it is shared with the
-// other mounts of the process.
-type metrics struct {
+// Metrics are the metrics of one mount. They share nothing with other mounts of the
+// process, and are safe for concurrent use.
+type Metrics struct {
 	registry   *prometheus.Registry
 	inProgress *prometheus.GaugeVec
 	duration   *prometheus.HistogramVec
 }
 
-func newMetrics(b *backend, version string) *metrics {
-	m := &metrics{
+// NewMetrics returns the metrics of a mount that runs the given version of the plugin.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		inProgress: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: metricsNamespace, Name: "mints_in_progress",
-			Help: "Requests for a token that are under way to the provider, by provider.",
+			Help: "Token requests to the provider that are running, by provider.",
 		}, []string{"provider"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: metricsNamespace, Name: "mint_duration_seconds",
-			Help:    "How long the provider took to answer a request for a token, failed ones and those of config writes included, by provider.",
+			Help:    "Time that the provider took to answer a token request, by provider. Includes failed requests and the requests of config writes.",
 			Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 60},
 		}, []string{"provider"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: metricsNamespace, Name: "build_info",
-		Help:        "Always 1; its labels say which build of the plugin this is.",
+		Help:        "Always 1. The labels name the build of the plugin.",
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.inProgress, m.duration, build, newAccountMetrics(b))
+	m.registry.MustRegister(m.inProgress, m.duration, build)
 	return m
 }
 
-// mintMetrics are the metrics of the mints of one provider.
-type mintMetrics struct {
-	inProgress prometheus.Gauge
-	duration   prometheus.Observer
-}
-
-// ofProvider returns the metrics of the named provider's mints. They are shown
-// from then on.
-func (m *metrics) ofProvider(name string) mintMetrics {
-	return mintMetrics{m.inProgress.WithLabelValues(name), m.duration.WithLabelValues(name)}
-}
-
-// begin notes that the provider is asked for a token; the caller calls end when
-// it has answered.
-func (m mintMetrics) begin() (end func()) {
-	m.inProgress.Inc()
-	timer := prometheus.NewTimer(m.duration)
-	return func() {
-		timer.ObserveDuration()
-		m.inProgress.Dec()
+// Observe returns the observer of the named provider's mints, whose series are shown from
+// then on. Call the observer before a mint, and its result after the mint.
+func (m *Metrics) Observe(provider string) func() (end func()) {
+	inProgress, duration := m.inProgress.WithLabelValues(provider), m.duration.WithLabelValues(provider)
+	return func() (end func()) {
+		inProgress.Inc()
+		timer := prometheus.NewTimer(duration)
+		return func() {
+			timer.ObserveDuration()
+			inProgress.Dec()
+		}
 	}
 }
 
-// accountMetrics is a [prometheus.Collector] of what the token cache counts. The
-// series are made for each scrape and kept by no one.
+// Collect adds the metrics of the accounts in cache, whose providers have the given names.
+// Call it once.
+func (m *Metrics) Collect(cache *tokencache.Cache, providerNames []string) {
+	m.registry.MustRegister(newAccountMetrics(cache, providerNames))
+}
+
+// Gather returns the metrics as they are now.
+func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
+
+// accountMetrics is a [prometheus.Collector] of what the token cache counts. It makes the
+// series anew for each scrape.
 type accountMetrics struct {
-	*backend
+	cache         *tokencache.Cache
+	providerNames []string
 
 	// by provider
 	accounts, failing *prometheus.Desc
@@ -90,29 +94,30 @@ type accountMetrics struct {
 	leftOut *prometheus.Desc
 }
 
-func newAccountMetrics(b *backend) *accountMetrics {
+func newAccountMetrics(cache *tokencache.Cache, providerNames []string) *accountMetrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, "", name), help, labels, nil)
 	}
 	return &accountMetrics{
-		backend: b,
-		accounts: desc("accounts", "Accounts in memory: those that were read or written since the plugin started.",
+		cache:         cache,
+		providerNames: providerNames,
+		accounts: desc("accounts", "Accounts in memory. An account comes into memory when it is first read or written after the plugin starts.",
 			"provider"),
 		failing: desc("accounts_failing", "Accounts in memory whose last mint failed.",
 			"provider"),
-		reads: desc("reads_total", "Reads of creds/<config>, by how they were served: fresh, stale (a token in its refresh window, or with less life than was wanted), waited (for a mint) or failed.",
+		reads: desc("reads_total", "Reads of creds/<config>, by how they were served: fresh, stale (a token in its refresh window, or with less life than the read asked for), waited (for a mint) or failed.",
 			"config", "provider", "served"),
-		mints: desc("mints_total", "Mints that ended, by outcome (success, failure) and the kind of failure (refused, rate_limited, unavailable, malformed). Those of config writes count if they succeed.",
+		mints: desc("mints_total", "Mints that ended, by outcome (success, failure) and kind of failure (refused, rate_limited, unavailable, malformed). Mints of config writes count if they succeed.",
 			"config", "provider", "outcome", "kind"),
-		failures: desc("consecutive_failures", "Mints that have failed in a row, under the kind of the last; 0 when the last succeeded.",
+		failures: desc("consecutive_failures", "Consecutive failed mints, under the kind of the last failure. 0 if the last mint succeeded.",
 			"config", "provider", "kind"),
-		backingOff: desc("backing_off", "1 while no mint is attempted because the last one failed, else 0.",
+		backingOff: desc("backing_off", "1 while no mint is attempted because the last mint failed, otherwise 0.",
 			"config", "provider"),
-		expiry: desc("token_expiry_timestamp_seconds", "When the token in hand ends. Not there without a token.",
+		expiry: desc("token_expiry_timestamp_seconds", "When the cached token ends. Absent without a token.",
 			"config", "provider"),
-		minted: desc("token_minted_timestamp_seconds", "When the token in hand was asked for. Not there without a token.",
+		minted: desc("token_minted_timestamp_seconds", "When the cached token was requested. Absent without a token.",
 			"config", "provider"),
-		leftOut: desc("configs_left_out", fmt.Sprintf("Accounts in memory beyond the first %d, which have no series of their own. The first are those that fail, then go by name.", mostConfigsShown)),
+		leftOut: desc("configs_left_out", fmt.Sprintf("Accounts in memory without their own series. At most %d accounts have their own series: failing accounts first, then by name.", maxConfigsShown)),
 	}
 }
 
@@ -123,21 +128,23 @@ func (m *accountMetrics) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// accountSample is how one account is doing at a scrape.
+// accountSample is the state of one account at a scrape.
 type accountSample struct {
 	config, provider string
 	status           tokencache.Status
 	counts           tokencache.Counts
 }
 
-// Collect implements [prometheus.Collector]. The registry calls it in a goroutine
-// of its own, whose panic no handler would see.
+// Collect implements [prometheus.Collector]. The registry calls it in a new goroutine, so
+// no handler would recover a panic.
 func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
+	var err error
 	defer func() {
-		if p := recover(); p != nil {
-			ch <- prometheus.NewInvalidMetric(m.accounts, &tokencache.PanicError{Type: fmt.Sprintf("%T", p), Stack: debug.Stack()})
+		if err != nil {
+			ch <- prometheus.NewInvalidMetric(m.accounts, err)
 		}
 	}()
+	defer secret.RecoverTo(&err)
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
@@ -145,19 +152,19 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 	var shown []accountSample
 	seen := 0
 	m.cache.Each(func(name string, a tokencache.Account, s tokencache.Status, counts tokencache.Counts) bool {
-		provider := a.(*account).config.Provider
+		provider := a.(*account.Account).Provider()
 		seen++
 		accounts[provider]++
 		if s.Failures > 0 {
 			failing[provider]++
 		}
-		if shown = append(shown, accountSample{name, provider, s, counts}); len(shown) == 2*mostConfigsShown {
+		if shown = append(shown, accountSample{name, provider, s, counts}); len(shown) == 2*maxConfigsShown {
 			shown = mostUrgent(shown)
 		}
 		return true
 	})
 	shown = mostUrgent(shown)
-	for _, name := range m.providerNames() {
+	for _, name := range m.providerNames {
 		gauge(m.accounts, float64(accounts[name]), name)
 		gauge(m.failing, float64(failing[name]), name)
 	}
@@ -167,8 +174,8 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// mostUrgent sorts samples, those of accounts that fail first and then by name,
-// and returns as many as are shown.
+// mostUrgent sorts samples, failing accounts first and then by name, and returns the
+// samples to show.
 func mostUrgent(samples []accountSample) []accountSample {
 	slices.SortFunc(samples, func(s, t accountSample) int {
 		if fails := s.status.Failures > 0; fails != (t.status.Failures > 0) {
@@ -179,7 +186,7 @@ func mostUrgent(samples []accountSample) []accountSample {
 		}
 		return cmp.Compare(s.config, t.config)
 	})
-	return samples[:min(len(samples), mostConfigsShown)]
+	return samples[:min(len(samples), maxConfigsShown)]
 }
 
 // collect makes the series of one account.
@@ -192,7 +199,7 @@ func (m *accountMetrics) collect(ch chan<- prometheus.Metric, s accountSample) {
 	}
 	send(m.mints, prometheus.CounterValue, float64(s.counts.Minted), "success", "")
 	for k, n := range s.counts.Failed {
-		kind, row := tokencache.Kind(k), 0
+		kind, row := token.Kind(k), 0
 		if f := s.status.LastFailure; s.status.Failures > 0 && f != nil && f.Kind == kind {
 			row = s.status.Failures
 		}

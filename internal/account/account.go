@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package account is one account with a provider: what an operator wrote, how it is
+// checked and stored, and how it mints.
+//
+//	registry.go         the providers, and the account of a config
+//	account.go          Account, which the token cache mints with
+//	config.go           Config
+//	config_fields.go    the fields that every config has
+//	provider_fields.go  the fields that a provider adds
+//	input.go            untyped input, decoded
+//	write.go            a config write: decode, merge, validate, guard
+//	store.go            configs and tokens in storage
+package account
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/internal/tokencache"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// Account is a config joined to its provider: the [tokencache.Account] of one revision.
+// It does not change once made, and is safe for concurrent use.
+type Account struct {
+	Name   string
+	Config *Config
+
+	provider *provider
+	client   *providers.Client
+	settings providers.Settings
+}
+
+// Provider returns the name of the account's provider.
+func (a *Account) Provider() string { return a.Config.Provider }
+
+// RevocationURL returns where tokens of the account are revoked; "" if they expire.
+func (a *Account) RevocationURL() string { return a.settings.RevocationURL }
+
+// Revision implements [tokencache.Account].
+func (a *Account) Revision() string { return a.Config.Revision }
+
+// Share implements [tokencache.Account].
+func (a *Account) Share() bool { return a.Config.Share }
+
+// Policy implements [tokencache.Account].
+func (a *Account) Policy() tokencache.Policy {
+	return tokencache.Policy{
+		RefreshWindow: a.Config.RefreshWindow.pointer(),
+		MinTTL:        a.Config.MinTTL.pointer(),
+		MaxTTL:        a.Config.MaxTTL.duration(),
+	}
+}
+
+// Host implements [tokencache.Account].
+func (a *Account) Host() string {
+	u, err := url.Parse(a.settings.TokenURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// Mint implements [tokencache.Account].
+func (a *Account) Mint(ctx context.Context, refresh secret.String) (token.Token, error) {
+	defer a.provider.observe()()
+	t, err := providers.Renew(ctx, a.provider.Provider, a.client, a.settings, refresh)
+	if err != nil {
+		return token.Token{}, fmt.Errorf("config %q: %w", a.Name, err)
+	}
+	return t, nil
+}
+
+// CanRevoke reports whether the account's provider can revoke tokens.
+func (a *Account) CanRevoke() bool { return a.provider.canRevoke() }
+
+// Revoke ends an access token at the provider, and the session of its refresh token if
+// refresh is not "". The provider must be able to revoke; see CanRevoke. The error is a
+// [*token.Error].
+func (a *Account) Revoke(ctx context.Context, access, refresh secret.String) error {
+	return a.provider.Provider.(providers.Revoker).Revoke(ctx, a.client, a.settings, access, refresh)
+}

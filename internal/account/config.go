@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// Config is one account with a provider, as an operator wrote it. It does not change once
+// it is in use.
+type Config struct {
+	// Revision identifies the credentials and endpoints. Each write that changes
+	// credentials or endpoints sets a new, unique revision.
+	Revision string
+
+	Provider      string
+	Environment   string // "" means the provider's default
+	TokenURL      string // "" means the environment's
+	RevocationURL string // "" leaves tokens to expire
+	CACert        string // PEM; "" means the certificates of the system
+
+	// Fields holds the values of the provider's fields by name, as they were written.
+	// Credentials are among them.
+	Fields map[string]secret.String
+
+	// Durations; nil means the default.
+	RequestTimeout, RefreshWindow, MinTTL, MaxTTL, DefaultTTL *seconds
+
+	Lease bool // reads of creds make a lease
+	Share bool // all readers of creds share one token
+}
+
+// seconds is a duration in whole seconds, which is how it is stored and shown.
+type seconds int64
+
+// duration returns s as a duration; 0 for nil.
+func (s *seconds) duration() time.Duration {
+	if s == nil {
+		return 0
+	}
+	return time.Duration(*s) * time.Second
+}
+
+// pointer returns s as a pointer to a duration; nil for nil.
+func (s *seconds) pointer() *time.Duration {
+	if s == nil {
+		return nil
+	}
+	d := s.duration()
+	return &d
+}
+
+// clone returns a copy of c that can be changed.
+func (c *Config) clone() *Config {
+	d := *c
+	d.Fields = maps.Clone(c.Fields)
+	return &d
+}
+
+// tokenURL returns where c mints.
+func (c *Config) tokenURL(spec providers.Spec) string {
+	if c.TokenURL != "" {
+		return c.TokenURL
+	}
+	for _, e := range spec.Endpoints {
+		if c.Environment == "" || e.Environment == c.Environment {
+			return e.TokenURL
+		}
+	}
+	return ""
+}
+
+// environment returns the name of c's environment; "" for a provider with a single one.
+func (c *Config) environment(spec providers.Spec) string {
+	if c.Environment == "" && len(spec.Endpoints) > 1 {
+		return spec.Endpoints[0].Environment
+	}
+	return c.Environment
+}
+
+// settings returns the part of c that its provider needs.
+func (c *Config) settings(spec providers.Spec) providers.Settings {
+	values := c.Fields // shared unless a default has to be added
+	for _, f := range spec.Fields {
+		if _, ok := c.Fields[f.Name]; !ok && f.Default != "" {
+			if len(values) == len(c.Fields) {
+				values = maps.Clone(c.Fields)
+			}
+			values[f.Name] = secret.String(f.Default)
+		}
+	}
+	return providers.Settings{
+		TokenURL:      c.tokenURL(spec),
+		RevocationURL: c.RevocationURL,
+		DefaultTTL:    c.DefaultTTL.duration(),
+		Timeout:       c.RequestTimeout.duration(),
+		Values:        values,
+	}
+}
+
+// secretsSet returns the names of the secret fields that are set, sorted.
+func (c *Config) secretsSet(spec providers.Spec) []string {
+	set := []string{}
+	for _, f := range spec.Fields {
+		if _, ok := c.Fields[f.Name]; ok && f.Secret {
+			set = append(set, f.Name)
+		}
+	}
+	slices.Sort(set)
+	return set
+}
+
+// SameTokens reports whether a token of c is also a token of d: both have the same
+// credentials and endpoints, and share tokens alike. The revocation endpoint counts,
+// because it receives tokens: whoever sets another endpoint must not receive tokens that
+// others hold, even if the account has no secrets.
+func (c *Config) SameTokens(d *Config) bool {
+	return c.Provider == d.Provider && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
+		c.RevocationURL == d.RevocationURL && c.CACert == d.CACert && c.Share == d.Share && maps.Equal(c.Fields, d.Fields)
+}
+
+// Show returns what a read of the config shows: every field but the secrets.
+func (r *Registry) Show(c *Config) map[string]any {
+	spec := r.providers[c.Provider].spec
+	data := map[string]any{"provider": c.Provider, "secrets_set": c.secretsSet(spec)}
+	for _, f := range configFields() {
+		if v := f.show(c); v != nil {
+			data[f.name] = v
+		}
+	}
+	if e := c.environment(spec); e != "" {
+		data["environment"] = e
+	}
+	data["token_url"] = c.tokenURL(spec)
+	values := c.settings(spec).Values
+	for _, f := range spec.Fields {
+		if text, ok := values[f.Name]; ok && !f.Secret {
+			data[f.Name] = fieldValue(f, text.Reveal())
+		}
+	}
+	return data
+}
+
+// Environment returns the name of c's environment; "" for a provider with a single one.
+func (r *Registry) Environment(c *Config) string { return c.environment(r.providers[c.Provider].spec) }

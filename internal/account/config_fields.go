@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+// Limits of fields, so that no write can fill the memory of the server. Sizes are in bytes.
+const (
+	MaxName    = 128 // of the name of a config
+	maxText    = 1 << 10
+	maxURL     = 2 << 10
+	maxSecret  = 8 << 10
+	maxCACert  = 64 << 10
+	maxTimeout = 60 * time.Second
+)
+
+// configField is a field that every config has, whatever its provider.
+type configField struct {
+	name   string
+	schema framework.FieldSchema
+
+	// requiresSecrets says that the field determines where or how a secret is sent: a
+	// write that changes the field must repeat the secrets.
+	requiresSecrets bool
+
+	// set puts a decoded value into a config; nil restores the default. The error says
+	// what is wrong with the value, without the value.
+	set func(c *Config, value any) error
+
+	// show returns what a read shows; nil if the field has its default and the default
+	// has no value.
+	show func(c *Config) any
+}
+
+// requiresSecrets marks fields that decide where or how a secret is sent.
+const requiresSecrets = true
+
+// configFields returns the fields that every config has, in the order in which they are
+// checked.
+func configFields() []configField {
+	return []configField{
+		textField("environment", "Environment of the provider that the account is in, such as production (the default) or uat. Read providers/<name> for the names. Only for providers with more than one environment.",
+			func(c *Config) *string { return &c.Environment }, requiresSecrets, nil),
+		textField("token_url", "Endpoint that issues the tokens, instead of the provider's own endpoint, which providers/<name> shows. Must be https; http is allowed only to a loopback address.",
+			func(c *Config) *string { return &c.TokenURL }, requiresSecrets, checkURL),
+		textField("ca_cert", "CA certificates in PEM that must have signed the certificate of the token endpoint. If set, only these are trusted. The default is the CA certificates of the system.",
+			func(c *Config) *string { return &c.CACert }, requiresSecrets, checkCACert),
+		textField("revocation_url", "Endpoint that revokes tokens before they expire (RFC 7009). rotate/<name>, deleting the config and, with share=false, revoking a lease use it. By default tokens are left to expire. Only for sinch-india and oauth2.",
+			func(c *Config) *string { return &c.RevocationURL }, requiresSecrets, checkURL),
+		durationField("request_timeout", "How long one exchange with the provider may take, from dialing to the last byte: 1s to 60s. The default is 10s.",
+			func(c *Config) **seconds { return &c.RequestTimeout }, time.Second, maxTimeout),
+		durationField("refresh_window", "How long before its end a token is refreshed in the background. The default is 20% of the token's lifetime, and at most 90% of the lifetime counts. 0 switches early refresh off; use 0 if a new token ends the previous token.",
+			func(c *Config) **seconds { return &c.RefreshWindow }, 0, token.MaxLifetime),
+		durationField("min_ttl", "Least remaining life with which a token is served: readers of a token with less wait for a new token. The default is 30s, but at most 10% of the token's lifetime. The effective value is at least 2s and at most half the lifetime.",
+			func(c *Config) **seconds { return &c.MinTTL }, 0, token.MaxLifetime),
+		durationField("max_ttl", "Longest time for which a token is used, even if the provider lets it live longer. By default there is no such limit.",
+			func(c *Config) **seconds { return &c.MaxTTL }, 0, token.MaxLifetime),
+		durationField("default_ttl", "Lifetime to assume for a token if the provider states none. Without default_ttl, an answer that states no lifetime is an error.",
+			func(c *Config) **seconds { return &c.DefaultTTL }, 0, token.MaxLifetime),
+		boolField("lease", "Whether a read of creds/<name> makes a lease that ends with the token (the default). With false a read makes no lease and says in ttl and rotation_period when to read again, which is cheaper for thousands of readers.",
+			func(c *Config) *bool { return &c.Lease }),
+		boolField("share", "Whether all readers of creds/<name> share one token (the default). With false each read mints an unshared token, and revoking its lease revokes the token at the provider if revocation_url is set.",
+			func(c *Config) *bool { return &c.Share }),
+	}
+}
+
+func textField(name, description string, of func(*Config) *string, requiresSecrets bool, check func(string) error) configField {
+	return configField{
+		name:            name,
+		schema:          framework.FieldSchema{Type: framework.TypeString, Description: description, DisplayAttrs: &framework.DisplayAttributes{Name: displayName(name)}},
+		requiresSecrets: requiresSecrets,
+		set: func(c *Config, value any) error {
+			text, _ := value.(string)
+			if text != "" && check != nil {
+				if err := check(text); err != nil {
+					return err
+				}
+			}
+			*of(c) = text
+			return nil
+		},
+		show: func(c *Config) any {
+			if *of(c) == "" {
+				return nil
+			}
+			return *of(c)
+		},
+	}
+}
+
+func durationField(name, description string, of func(*Config) **seconds, least, limit time.Duration) configField {
+	return configField{
+		name:   name,
+		schema: framework.FieldSchema{Type: framework.TypeDurationSecond, Description: description, DisplayAttrs: &framework.DisplayAttributes{Name: displayName(name)}},
+		set: func(c *Config, value any) error {
+			d, ok := value.(time.Duration)
+			if !ok {
+				*of(c) = nil
+				return nil
+			}
+			if d < least || d > limit {
+				return fmt.Errorf("must be a duration from %s to %s", least, limit)
+			}
+			s := seconds(d / time.Second)
+			*of(c) = &s
+			return nil
+		},
+		show: func(c *Config) any {
+			if *of(c) == nil {
+				return nil
+			}
+			return int64(**of(c))
+		},
+	}
+}
+
+// boolField returns a field that is true by default.
+func boolField(name, description string, of func(*Config) *bool) configField {
+	return configField{
+		name: name,
+		schema: framework.FieldSchema{Type: framework.TypeBool, Default: true, Description: description,
+			DisplayAttrs: &framework.DisplayAttributes{Name: displayName(name), Value: true}},
+		set:  func(c *Config, v any) error { *of(c) = v == nil || v.(bool); return nil },
+		show: func(c *Config) any { return *of(c) },
+	}
+}
+
+// displayName returns the name of a field as forms show it: "token_url" is "Token URL".
+func displayName(name string) string {
+	words := strings.Split(name, "_")
+	for i, w := range words {
+		switch w {
+		case "url", "ca", "ttl", "id":
+			words[i] = strings.ToUpper(w)
+		default:
+			if i == 0 {
+				words[i] = strings.ToUpper(w[:1]) + w[1:]
+			}
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// errControl refuses text that could change what a terminal shows.
+var errControl = errors.New("must not contain control characters such as line breaks")
+
+func unprintable(r rune) bool        { return unicode.IsControl(r) || r == '\uFFFD' }
+func unprintableOrSpace(r rune) bool { return unprintable(r) || r == ' ' }
+
+func tooLong(limit int) error { return fmt.Errorf("must be at most %d bytes long", limit) }
+
+// checkURL accepts a URL that a secret may be sent to.
+func checkURL(text string) error {
+	if len(text) > maxURL {
+		return tooLong(maxURL)
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.Opaque != "" || !validPort(u.Port()) || strings.ContainsFunc(text, unprintableOrSpace) {
+		return errors.New("must be a URL such as https://auth.example.com/token")
+	}
+	switch {
+	case u.User != nil:
+		return errors.New("must not contain a user name or password: write the credentials to their own fields")
+	case u.Fragment != "" || strings.Contains(text, "#"):
+		return errors.New("must not contain a fragment (#…)")
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return errors.New("must be https: http sends the credentials unencrypted, so it is allowed only to a loopback address")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("must be https")
+	}
+	return nil
+}
+
+// validPort reports whether port is a valid port or "", which stands for the scheme's.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
+}
+
+// loopback reports whether a host is this machine, by its name alone. RFC 6761 §6.3
+// reserves localhost for loopback.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// checkCACert checks the size of PEM and keeps control characters out of the text around
+// the certificates. The certificates are checked when the HTTP client is made.
+func checkCACert(text string) error {
+	if len(text) > maxCACert {
+		return tooLong(maxCACert)
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return unprintable(r) && !strings.ContainsRune("\t\r\n", r) }) {
+		return errors.New("must be PEM without control characters around it")
+	}
+	return nil
+}

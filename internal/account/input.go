@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// typeRules say what the value of a field must be, by type.
+var typeRules = map[framework.FieldType]string{
+	framework.TypeString:           "must be a string",
+	framework.TypeBool:             "must be true or false",
+	framework.TypeDurationSecond:   "must be a duration in whole seconds, such as 30s, 5m or a number of seconds",
+	framework.TypeCommaStringSlice: "must be a list of words, or words separated by commas",
+	framework.TypeKVPairs:          "must be a map of strings to strings, or key=value",
+}
+
+// CheckTypes returns data with null in place of each empty string, which means the same.
+// It refuses data if a value does not have the type of its field. The framework would
+// refuse it too, but quotes the value, which may be a secret, and takes an empty string
+// for an invalid map. The error is a [*providers.FieldError].
+func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (map[string]any, error) {
+	checked := maps.Clone(data)
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		s := schema[name]
+		if s == nil {
+			continue
+		}
+		value, err := Decode(name, s, data[name])
+		if err != nil {
+			return nil, err
+		}
+		if value == nil {
+			checked[name] = nil
+		}
+	}
+	return checked, nil
+}
+
+// Decode returns the value of raw for a field of the given schema. null and the empty
+// string stand for the field's default and decode to nil. Durations decode to
+// [time.Duration], other types as in the framework. The error is a
+// [*providers.FieldError] that does not quote raw.
+func Decode(name string, s *framework.FieldSchema, raw any) (any, error) {
+	if raw == nil || raw == "" {
+		return nil, nil
+	}
+	refused := &providers.FieldError{Field: name, Problem: typeRules[s.Type]}
+	if s.Type == framework.TypeDurationSecond {
+		d, err := parseutil.ParseDurationSecond(raw)
+		if err != nil || d < 0 || d%time.Second != 0 {
+			return nil, refused
+		}
+		return d, nil
+	}
+	if s.Type != framework.TypeBool && !textual(raw) {
+		return nil, refused
+	}
+	if members, ok := raw.(map[string]any); ok {
+		if s.Type != framework.TypeKVPairs {
+			return nil, refused
+		}
+		raw = withoutNulls(members)
+	}
+	d := framework.FieldData{Raw: map[string]any{name: raw}, Schema: map[string]*framework.FieldSchema{name: s}}
+	value, _, err := d.GetOkErr(name)
+	if err != nil {
+		return nil, refused
+	}
+	return value, nil
+}
+
+// textual reports whether raw consists of strings and numbers. The framework would turn
+// true into "1".
+func textual(raw any) bool {
+	switch v := raw.(type) {
+	case bool:
+		return false
+	case []any:
+		return !slices.ContainsFunc(v, func(e any) bool { return e == nil || !textual(e) })
+	case map[string]any:
+		return textual(slices.Collect(maps.Values(withoutNulls(v))))
+	}
+	return true
+}
+
+// withoutNulls returns the members that are not null. A null member counts as absent.
+func withoutNulls(members map[string]any) map[string]any {
+	present := maps.Clone(members)
+	maps.DeleteFunc(present, func(_ string, v any) bool { return v == nil })
+	return present
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/internal/tokencache"
+)
+
+// Where records are stored, by the name of their config. Tokens are local to the cluster.
+const (
+	ConfigPrefix = "config/"
+	TokenPrefix  = "token/"
+)
+
+// Versions of the stored forms. A version goes up when an older plugin would misread what
+// a newer plugin stored.
+const (
+	configVersion = 1
+	tokenVersion  = 1
+)
+
+// configRecord is a config as it is stored. An absent member has its default.
+type configRecord struct {
+	Version  int    `json:"version"`
+	Revision string `json:"revision"`
+
+	Provider      string `json:"provider"`
+	Environment   string `json:"environment,omitempty"`
+	TokenURL      string `json:"token_url,omitempty"`
+	CACert        string `json:"ca_cert,omitempty"`
+	RevocationURL string `json:"revocation_url,omitempty"`
+
+	RequestTimeout *seconds `json:"request_timeout,omitempty"`
+	RefreshWindow  *seconds `json:"refresh_window,omitempty"`
+	MinTTL         *seconds `json:"min_ttl,omitempty"`
+	MaxTTL         *seconds `json:"max_ttl,omitempty"`
+	DefaultTTL     *seconds `json:"default_ttl,omitempty"`
+
+	NoLease bool `json:"leaseless,omitempty"`
+	NoShare bool `json:"unshared,omitempty"`
+
+	Fields map[string]string `json:"fields"`
+}
+
+// tokenRecord is a token as it is stored.
+type tokenRecord struct {
+	Version  int    `json:"version"`
+	Revision string `json:"revision"` // of the config under which the token was minted
+
+	AccessToken string    `json:"access_token"`
+	TokenType   string    `json:"token_type"`
+	Sent        time.Time `json:"sent"`
+	LifetimeMS  int64     `json:"lifetime_ms"` // from Sent
+
+	RefreshToken      string `json:"refresh_token,omitempty"`
+	RefreshLifetimeMS int64  `json:"refresh_lifetime_ms,omitempty"` // from Sent; 0 if it has no known end
+}
+
+// RecordError reports a stored record that cannot be used. It unwraps to nothing, because
+// whoever reads the record is not to blame for a field of it.
+type RecordError struct {
+	key string
+	err error
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("the stored %s cannot be used: %s", e.key, e.err)
+}
+
+// errDamaged reports a stored record that cannot be decoded. The error of encoding/json
+// would quote the record.
+var errDamaged = errors.New("it is damaged")
+
+// decodeRecord decodes a stored record of at most the given version. A record of a newer
+// version is refused instead of misread.
+func decodeRecord(stored []byte, version int, record any) error {
+	var head struct {
+		Version int `json:"version"`
+	}
+	if json.Unmarshal(stored, &head) != nil || head.Version < 1 {
+		return errDamaged
+	}
+	if head.Version > version {
+		return fmt.Errorf("a newer plugin wrote it (record version %d, this plugin knows %d); upgrade the plugin", head.Version, version)
+	}
+	if json.Unmarshal(stored, record) != nil {
+		return errDamaged
+	}
+	return nil
+}
+
+// ReadConfig returns the named config, or nil if there is none. The config's provider
+// exists. The error is a [*RecordError] if the stored config cannot be used.
+func (r *Registry) ReadConfig(ctx context.Context, s logical.Storage, name string) (*Config, error) {
+	entry, err := s.Get(ctx, ConfigPrefix+name)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s%s from storage: %w", ConfigPrefix, name, err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	c, err := decodeConfig(entry.Value)
+	if err == nil && r.providers[c.Provider] == nil {
+		err = fmt.Errorf("this plugin has no provider %q", c.Provider)
+	}
+	if err != nil {
+		return nil, &RecordError{key: ConfigPrefix + name, err: err}
+	}
+	return c, nil
+}
+
+// decodeConfig decodes a stored config. Its errors quote none of it.
+func decodeConfig(stored []byte) (*Config, error) {
+	var r configRecord
+	if err := decodeRecord(stored, configVersion, &r); err != nil {
+		return nil, err
+	}
+	if r.Revision == "" || r.Provider == "" {
+		return nil, errDamaged
+	}
+	c := &Config{
+		Revision: r.Revision,
+		Provider: r.Provider, Environment: r.Environment,
+		TokenURL: r.TokenURL, RevocationURL: r.RevocationURL, CACert: r.CACert,
+		Fields:         make(map[string]secret.String, len(r.Fields)),
+		RequestTimeout: r.RequestTimeout, RefreshWindow: r.RefreshWindow,
+		MinTTL: r.MinTTL, MaxTTL: r.MaxTTL, DefaultTTL: r.DefaultTTL,
+		Lease: !r.NoLease, Share: !r.NoShare,
+	}
+	for name, text := range r.Fields {
+		c.Fields[name] = secret.String(text)
+	}
+	return c, nil
+}
+
+// WriteConfig stores the named config.
+func WriteConfig(ctx context.Context, s logical.Storage, name string, c *Config) error {
+	r := configRecord{
+		Version: configVersion, Revision: c.Revision,
+		Provider: c.Provider, Environment: c.Environment,
+		TokenURL: c.TokenURL, RevocationURL: c.RevocationURL, CACert: c.CACert,
+		Fields:         make(map[string]string, len(c.Fields)),
+		RequestTimeout: c.RequestTimeout, RefreshWindow: c.RefreshWindow,
+		MinTTL: c.MinTTL, MaxTTL: c.MaxTTL, DefaultTTL: c.DefaultTTL,
+		NoLease: !c.Lease, NoShare: !c.Share,
+	}
+	for field, text := range c.Fields {
+		r.Fields[field] = text.Reveal()
+	}
+	return put(ctx, s, ConfigPrefix+name, r)
+}
+
+// put stores a record.
+func put(ctx context.Context, s logical.Storage, key string, record any) error {
+	entry, err := logical.StorageEntryJSON(key, record)
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", key, err)
+	}
+	if err := s.Put(ctx, entry); err != nil {
+		return fmt.Errorf("storing %s: %w", key, err)
+	}
+	return nil
+}
+
+// ListConfigs returns the names of the stored configs.
+func ListConfigs(ctx context.Context, s logical.Storage) ([]string, error) {
+	names, err := s.List(ctx, ConfigPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing %s in storage: %w", ConfigPrefix, err)
+	}
+	return names, nil
+}
+
+// DeleteConfig deletes the named config and its token. The token goes first: without its
+// config it would stay in storage for good.
+func DeleteConfig(ctx context.Context, s logical.Storage, name string) error {
+	for _, key := range []string{TokenPrefix + name, ConfigPrefix + name} {
+		if err := s.Delete(ctx, key); err != nil {
+			return fmt.Errorf("deleting %s from storage: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// Store is the [tokencache.Store] of a mount: the mount's storage.
+type Store struct {
+	Storage  logical.Storage
+	Registry *Registry
+	Log      func() hclog.Logger
+}
+
+// Load implements [tokencache.Store].
+func (s *Store) Load(ctx context.Context, name string) (tokencache.Account, *token.Token, error) {
+	a, t, err := s.LoadAccount(ctx, name)
+	if a == nil {
+		return nil, nil, err
+	}
+	return a, t, err
+}
+
+// LoadAccount returns the named account and its stored token, nil if there is none. The
+// error wraps [tokencache.ErrNotFound] if there is no such config, and is a [*RecordError]
+// if the stored config cannot be used.
+func (s *Store) LoadAccount(ctx context.Context, name string) (*Account, *token.Token, error) {
+	c, err := s.Registry.ReadConfig(ctx, s.Storage, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c == nil {
+		return nil, nil, tokencache.ErrNotFound
+	}
+	a, err := s.Registry.Account(name, c)
+	if err != nil { // the config was valid when it was written
+		return nil, nil, &RecordError{key: ConfigPrefix + name, err: err}
+	}
+	t, err := s.loadToken(ctx, name, c.Revision)
+	return a, t, err
+}
+
+// loadToken returns the stored token of a revision of the named config; nil if there is
+// none. A token that cannot be decoded counts as none, because a new token can be minted.
+// A storage error is returned, because otherwise every restart would cost a login.
+func (s *Store) loadToken(ctx context.Context, name, revision string) (*token.Token, error) {
+	entry, err := s.Storage.Get(ctx, TokenPrefix+name)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s%s from storage: %w", TokenPrefix, name, err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	r, err := decodeToken(entry.Value)
+	if err != nil {
+		s.Log().Warn("the stored token cannot be used, a new token will be minted", "config", name, "error", err)
+		return nil, nil
+	}
+	if r.Revision != revision {
+		return nil, nil
+	}
+	return &token.Token{
+		Access:          secret.String(r.AccessToken),
+		Type:            r.TokenType,
+		Sent:            clock.Instant{Wall: r.Sent},
+		Lifetime:        time.Duration(r.LifetimeMS) * time.Millisecond,
+		Refresh:         secret.String(r.RefreshToken),
+		RefreshLifetime: time.Duration(r.RefreshLifetimeMS) * time.Millisecond,
+	}, nil
+}
+
+// decodeToken decodes a stored token. Its errors quote none of it.
+func decodeToken(stored []byte) (*tokenRecord, error) {
+	var r tokenRecord
+	if err := decodeRecord(stored, tokenVersion, &r); err != nil {
+		return nil, err
+	}
+	const limit = int64(token.MaxLifetime / time.Millisecond)
+	if r.AccessToken == "" || r.Sent.IsZero() ||
+		r.LifetimeMS <= 0 || r.LifetimeMS > limit || r.RefreshLifetimeMS < 0 || r.RefreshLifetimeMS > limit {
+		return nil, errDamaged
+	}
+	return &r, nil
+}
+
+// Save implements [tokencache.Store].
+func (s *Store) Save(ctx context.Context, name string, a tokencache.Account, t token.Token) {
+	err := put(ctx, s.Storage, TokenPrefix+name, tokenRecord{
+		Version:           tokenVersion,
+		Revision:          a.Revision(),
+		AccessToken:       t.Access.Reveal(),
+		TokenType:         t.Type,
+		Sent:              t.Sent.Wall,
+		LifetimeMS:        t.Lifetime.Milliseconds(),
+		RefreshToken:      t.Refresh.Reveal(),
+		RefreshLifetimeMS: t.RefreshLifetime.Milliseconds(),
+	})
+	if err != nil {
+		s.Log().Error("the token is served, but will not survive a restart", "config", name, "error", err)
+	}
+}

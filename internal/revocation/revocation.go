@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MPL-2.0
+
+// Package revocation ends tokens at their providers before the tokens expire (RFC 7009):
+// at once if the revocation endpoint answers, otherwise later.
+//
+//	revocation.go  Revocation: a token to end, and its stored form
+//	revoker.go     Revoker: tries now, and queues what failed for a later attempt
+//	cooldowns.go   the revocation endpoints that failed lately
+package revocation
+
+import (
+	"encoding/json"
+	"errors"
+
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+// Revocation is a token to end at its provider. Its stored form is kept only in leases and
+// in the write-ahead log, which Vault encrypts.
+type Revocation struct {
+	Config       string        `json:"config"`
+	URL          string        `json:"revocation_url"` // "" leaves the token to expire
+	AccessToken  secret.String `json:"access_token"`
+	RefreshToken secret.String `json:"refresh_token"`
+	Expires      int64         `json:"expires"` // Unix time of the token's end
+}
+
+// New returns the revocation of a token of a. The token's end is the provider's: max_ttl
+// does not shorten it.
+func New(a *account.Account, t token.Token) Revocation {
+	return Revocation{
+		Config:       a.Name,
+		URL:          a.RevocationURL(),
+		AccessToken:  t.Access,
+		RefreshToken: t.Refresh,
+		Expires:      t.Sent.Wall.Add(t.Lifetime).Unix(),
+	}
+}
+
+// Stored returns the stored form of r. Without a revocation endpoint, it has no token.
+func (r Revocation) Stored() map[string]any {
+	stored := map[string]any{"config": r.Config, "expires": r.Expires}
+	if r.URL != "" {
+		stored["revocation_url"], stored["access_token"], stored["refresh_token"] = r.URL, r.AccessToken.Reveal(), r.RefreshToken.Reveal()
+	}
+	return stored
+}
+
+// errDamaged reports a stored revocation that cannot be decoded. The error of
+// encoding/json may quote a token.
+var errDamaged = errors.New("the stored revocation is damaged")
+
+// Decode returns the revocation whose stored form is data.
+func Decode(data any) (r Revocation, err error) {
+	encoded, err := json.Marshal(data)
+	if err == nil {
+		err = json.Unmarshal(encoded, &r)
+	}
+	if err != nil {
+		return r, errDamaged
+	}
+	return r, nil
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/internal/tokencache"
+)
+
+// Operations that Vault's event system is told of. As in Vault's own engines, the type of
+// an event is its operation after the name of the engine: "messaging/config-write".
+const (
+	EventConfigWrite  = "config-write"    // a config was created, updated or patched
+	EventConfigDelete = "config-delete"   // a config was deleted
+	eventMint         = "creds-mint"      // a token was minted
+	eventMintFail     = "creds-mint-fail" // a mint failed
+	eventRefused      = "creds-refused"   // a mint failed because the provider refused the credentials
+	eventRotate       = "rotate"          // an operator had a token replaced
+)
+
+// eventPrefix begins the type of each event.
+const eventPrefix = "messaging/"
+
+// eventTimeout bounds the sending of an event.
+const eventTimeout = 5 * time.Second
+
+// Event is something that happened to a config. It holds no secret.
+type Event struct {
+	Operation string
+	Config    string
+	Path      string // the path that was called; a subscriber needs the subscribe capability on it
+	DataPath  string // where to read what changed; "" if there is nothing to read
+	Modified  bool   // what is at DataPath changed
+	more      []string
+}
+
+// Events sends events to Vault. It is safe for concurrent use.
+type Events struct {
+	Sender logical.EventSender
+	Log    func() hclog.Logger
+}
+
+// Send sends an event and waits until Vault takes it. The event is sent even if ctx ends.
+func (s *Events) Send(ctx context.Context, e Event) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventTimeout)
+	defer cancel()
+	metadata := []string{
+		logical.EventMetadataModified, strconv.FormatBool(e.Modified),
+		logical.EventMetadataOperation, e.Operation,
+		logical.EventMetadataPath, e.Path,
+		"name", e.Config,
+	}
+	if e.DataPath != "" {
+		metadata = append(metadata, logical.EventMetadataDataPath, e.DataPath)
+	}
+	err := logical.SendEvent(ctx, s.Sender, eventPrefix+e.Operation, append(metadata, e.more...)...)
+	if err != nil && !withoutEvents(err) {
+		s.Log().Warn("an event could not be sent", "operation", e.Operation, "config", e.Config, "error", err)
+	}
+}
+
+// withoutEvents reports whether err, an error of sending an event, says that the server has
+// no event system or has not started it.
+func withoutEvents(err error) bool {
+	return errors.Is(err, framework.ErrNoEvents) ||
+		status.Code(err) == codes.Unimplemented ||
+		strings.Contains(err.Error(), "event broker has not been started")
+}
+
+// OnMint logs a mint that ended, and sends its event in the background.
+func (s *Events) OnMint(r tokencache.MintResult) {
+	log, provider := s.Log(), r.Account.(*account.Account).Provider()
+	go func() {
+		var err error
+		defer func() { LogPanic(log, err) }()
+		defer secret.RecoverTo(&err)
+		s.Send(context.Background(), mintEvent(r, provider))
+	}()
+	log = log.With("config", r.Name, "provider", provider, "took", r.Took.Round(time.Millisecond).String())
+	switch f := r.Failure; {
+	case f == nil && r.FailuresBefore > 0:
+		log.Info("minted a token again", "failures_before", r.FailuresBefore)
+	case f == nil:
+		log.Debug("minted a token", "rotated", r.Rotated, "unshared", r.Unshared)
+	default:
+		log.Warn("minting a token failed", "kind", f.Kind.String(), "error", f.Error(),
+			"failures", f.Failures, "next_attempt", f.Next.UTC().Format(time.RFC3339))
+		LogPanic(log, f.Err)
+	}
+}
+
+// mintEvent is the event of a mint that ended.
+func mintEvent(r tokencache.MintResult, provider string) Event {
+	e := Event{
+		Operation: eventMint,
+		Config:    r.Name,
+		Path:      "creds/" + r.Name,
+		more:      []string{"provider", provider},
+	}
+	if r.Rotated {
+		e.Operation, e.Path = eventRotate, "rotate/"+r.Name
+	}
+	switch f := r.Failure; {
+	case f != nil:
+		e.Operation, e.DataPath = eventMintFail, "status/"+r.Name
+		if f.Kind == token.Refused {
+			e.Operation = eventRefused
+		}
+		e.more = append(e.more,
+			"kind", f.Kind.String(),
+			"failures", strconv.Itoa(f.Failures),
+			"next_attempt", f.Next.UTC().Format(time.RFC3339))
+	case r.Unshared:
+		// Only one reader has the token. A subscriber that read creds/ would mint another.
+	default:
+		e.DataPath, e.Modified = "creds/"+r.Name, true
+	}
+	return e
+}

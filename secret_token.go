@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/revocation"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/telemetry"
+)
+
+// The types of the leases, which Vault stores with each lease. Neither can be renewed: a
+// token cannot be extended, so an app reads a new one.
+const (
+	secretTokenType         = "messaging_token"
+	secretUnsharedTokenType = "messaging_unshared_token"
+)
+
+func tokenFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"access_token": {Type: framework.TypeString, Description: "Bearer token.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+	}
+}
+
+// secretToken is the type of the leases of shared tokens. Revoking such a lease does
+// nothing else: the token has other readers, and ends by itself when the lease would have.
+func secretToken() *framework.Secret {
+	return &framework.Secret{
+		Type:   secretTokenType,
+		Fields: tokenFields(),
+		Revoke: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+			return nil, nil
+		},
+	}
+}
+
+// secretUnsharedToken is the type of the leases of unshared tokens. Revoking such a lease
+// also ends the token: at once if the provider answers, otherwise later. It never fails,
+// because Vault keeps a lease whose revocation fails.
+func secretUnsharedToken(revoker *revocation.Revoker, log func() hclog.Logger) *framework.Secret {
+	return &framework.Secret{
+		Type:   secretUnsharedTokenType,
+		Fields: tokenFields(),
+		Revoke: func(_ context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+			var panicked error
+			defer func() { telemetry.LogPanic(log(), panicked) }()
+			defer secret.RecoverTo(&panicked)
+			rev, err := revocation.Decode(req.Secret.InternalData)
+			if err != nil {
+				log().Error("a lease cannot be decoded, and its token is left to expire", "error", err)
+				return nil, nil
+			}
+			revoker.RevokeOrQueue(rev)
+			return nil, nil
+		},
+	}
+}
+
+// lease returns a lease of the given type for a token with the given time left. It lasts
+// whole seconds and ends a second early, because Vault rounds. It lasts at least a second,
+// because Vault takes 0 for its default of 768 h.
+func lease(secretType string, left time.Duration, stored map[string]any) *logical.Secret {
+	if stored == nil {
+		stored = map[string]any{}
+	}
+	stored["secret_type"] = secretType
+	ttl := max(left.Truncate(time.Second)-time.Second, time.Second)
+	return &logical.Secret{LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl}, InternalData: stored}
+}
