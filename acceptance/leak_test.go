@@ -229,10 +229,10 @@ func (s *spy) turn(knobs string) {
 
 // work has all go well, and then wrong in every way.
 func (s *spy) work() {
-	names := simulator.Knobs{
+	names := simulator.ProviderSettings{
 		Accounts:    map[string]simulator.Account{},
-		AccessTTL:   simulator.For(3e9),
-		RefreshTTL:  simulator.For(60e9),
+		AccessTTL:   simulator.Ptr(simulator.Duration(3e9)),
+		RefreshTTL:  simulator.Ptr(simulator.Duration(60e9)),
 		EchoSecrets: simulator.EchoForms(),
 	}
 	for _, a := range s.accounts {
@@ -241,7 +241,7 @@ func (s *spy) work() {
 			names.Accounts[fmt.Sprint(a.fields[user])] = simulator.Account{Secret: secret}
 		}
 	}
-	if err := s.sim.Set(s.t.Context(), simulator.Settings{Providers: map[string]simulator.Knobs{s.provider: names}}); err != nil {
+	if err := s.sim.Set(s.t.Context(), simulator.Settings{Providers: map[string]simulator.ProviderSettings{s.provider: names}}); err != nil {
 		s.t.Error(err)
 		return
 	}

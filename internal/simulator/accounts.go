@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// reason is why a provider refuses; the kinds of fault that refuse are among its values.
+// reason says why a provider refuses a request. The fault kinds that refuse are reasons too.
 type reason string
 
 const (
@@ -20,26 +20,26 @@ const (
 	deadRefreshToken   reason = FaultDeadRefreshToken
 	deadSession        reason = FaultDeadSession
 
-	invalidRefreshToken reason = "invalid-refresh-token" // it is none, or another client's
-	reusedRefreshToken  reason = "reused-refresh-token"  // and may be used once only
-	detachedSession     reason = "detached-session"      // such a reuse has ended it
+	invalidRefreshToken reason = "invalid-refresh-token" // no refresh token, or another client's
+	reusedRefreshToken  reason = "reused-refresh-token"  // see ProviderSettings.RevokeRefreshToken
+	detachedSession     reason = "detached-session"      // a reused refresh token ended the session
 	deadOfflineSession  reason = "dead-offline-session"
 )
 
-// lockout is what the brute-force protection knows of an account.
+// lockout is the state of an account's brute-force protection.
 type lockout struct {
-	failed int       // logins in a row
-	last   time.Time // when the last of them failed
-	until  time.Time
+	failed     int // failed logins in a row
+	lastFailed time.Time
+	until      time.Time // zero unless locked
 }
 
-// What the knob quick_login_lockout means, as Keycloak's defaults have it.
+// The setting quick_login_lockout follows the defaults of Keycloak.
 const (
 	quickLogin    = time.Second
 	quickLoginFor = time.Minute
 )
 
-// defaultAccounts returns the accounts that are there from the start.
+// defaultAccounts returns the accounts that exist without settings.
 func defaultAccounts(provider string) map[string]Account {
 	switch provider {
 	case SinchIndia:
@@ -51,22 +51,22 @@ func defaultAccounts(provider string) map[string]Account {
 	case OAuth2:
 		return map[string]Account{
 			"generic-client": {Secret: "generic-secret"},
-			"public-client":  {},
+			"public-client":  {}, // a client without a secret
 			"alice":          {Secret: "wonderland"},
 		}
 	}
 	return nil
 }
 
-// lookup returns an account: the default one, or any, as the knobs of all providers and then of this one change it. The
-// caller holds the simulator's lock.
+// lookup returns an account. The settings of all providers change the default account, and the settings
+// of the provider change the result. The caller holds the simulator's lock.
 func (c *call) lookup(name string) (Account, bool) {
-	found, known := defaultAccounts(c.ep.provider)[name]
-	if !known && c.rules.anyAccount && name != "" {
+	found, known := defaultAccounts(c.provider)[name]
+	if !known && *c.settings.AnyAccount && name != "" {
 		found, known = Account{Secret: name + "-secret"}, true
 	}
 	settings := c.sim.settings
-	for _, accounts := range []map[string]Account{settings.Accounts, settings.Providers[c.ep.provider].Accounts} {
+	for _, accounts := range []map[string]Account{settings.Accounts, settings.Providers[c.provider].Accounts} {
 		if changed, ok := accounts[name]; ok {
 			changed.Secret = cmp.Or(changed.Secret, found.Secret)
 			found, known = changed, true
@@ -75,57 +75,55 @@ func (c *call) lookup(name string) (Account, bool) {
 	return found, known
 }
 
-// authenticate judges a login: it is refused by the fault that is due, or else checked.
+// authenticate checks a login, unless the call's fault refuses it.
 func (c *call) authenticate(name, secret string) reason {
+	c.sim.mu.Lock()
+	defer c.sim.mu.Unlock()
 	if r := c.fault.reason(); r != accepted {
 		c.loginFailed(name)
 		return r
 	}
-	return c.check(name, secret)
+	return c.checkSecret(name, secret)
 }
 
-// beginLogin says whether a login of the account may be looked at; it may not while another one is under way. Who was let
-// in must end it.
-func (c *call) beginLogin(name string) bool {
-	if !c.rules.oneLoginAtATime {
+// beginLogin reports whether the account may log in now (see ProviderSettings.OneLoginAtATime).
+// finish ends the login at the latest.
+func (c *call) beginLogin() bool {
+	if !*c.settings.OneLoginAtATime {
 		return true
 	}
-	s, key := c.sim, accountKey{c.ep.provider, name}
+	s, key := c.sim, c.key(c.account)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.underWay[key] {
-		c.clash = true
-		return false
-	}
-	s.underWay[key] = true
-	c.turn = &key
-	return true
+	c.concurrentLogin = s.activeLogins[key]
+	c.loggingIn = !c.concurrentLogin
+	s.activeLogins[key] = true
+	return c.loggingIn
 }
 
-// endLogin lets the account's next login in, if this call has one under way.
-func (s *Simulator) endLogin(c *call) {
-	if c.turn == nil {
+// endLogin allows the account's next login, if this call logs in.
+func (c *call) endLogin() {
+	if !c.loggingIn {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.underWay, *c.turn)
-	c.turn = nil
+	c.sim.mu.Lock()
+	defer c.sim.mu.Unlock()
+	delete(c.sim.activeLogins, c.key(c.account))
+	c.loggingIn = false
 }
 
-// check compares a secret. A locked account answers as if it were wrong, and a failure while it is locked does not
-// prolong that. What else is the matter with an account only who has its secret is told.
-func (c *call) check(name, secret string) reason {
-	s, key := c.sim, accountKey{c.ep.provider, name}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// checkSecret checks an account and its secret. For a locked account every secret is wrong, and a
+// failure does not extend the lockout. Only a client with the right secret learns what else is wrong
+// with the account. The caller holds the simulator's lock.
+func (c *call) checkSecret(name, secret string) reason {
+	s, key := c.sim, c.key(name)
 	account, known := c.lookup(name)
 	lock := s.lockouts[key]
 	switch {
 	case lock != nil && s.now().Before(lock.until):
 		return wrongSecret
 	case !known || account.Secret == "" || account.Secret != secret:
-		c.loginFailedLocked(name)
+		c.loginFailed(name)
 		return wrongSecret
 	case account.Disabled:
 		return accountDisabled
@@ -137,19 +135,13 @@ func (c *call) check(name, secret string) reason {
 	return accepted
 }
 
-// loginFailed counts towards the account's lockout.
+// loginFailed counts towards the account's lockout. The caller holds the simulator's lock.
 func (c *call) loginFailed(name string) {
-	c.sim.mu.Lock()
-	defer c.sim.mu.Unlock()
-	c.loginFailedLocked(name)
-}
-
-func (c *call) loginFailedLocked(name string) {
-	if c.rules.lockoutAfter == 0 && !c.rules.quickLoginLockout {
+	lockoutAfter, quickLockout := *c.settings.LockoutAfter, *c.settings.QuickLoginLockout
+	if lockoutAfter == 0 && !quickLockout {
 		return
 	}
-	s := c.sim
-	key, now := accountKey{c.ep.provider, name}, s.now()
+	s, key, now := c.sim, c.key(name), c.sim.now()
 	lock := s.lockouts[key]
 	if lock == nil || (!lock.until.IsZero() && !now.Before(lock.until)) {
 		if len(s.lockouts) >= maxAccounts {
@@ -161,13 +153,13 @@ func (c *call) loginFailedLocked(name string) {
 	if now.Before(lock.until) {
 		return
 	}
-	quick := lock.failed > 0 && now.Sub(lock.last) < quickLogin
+	quick := lock.failed > 0 && now.Sub(lock.lastFailed) < quickLogin
 	lock.failed++
-	lock.last = now
+	lock.lastFailed = now
 	switch {
-	case lock.failed == c.rules.lockoutAfter:
-		lock.until = now.Add(c.rules.lockoutFor)
-	case quick && c.rules.quickLoginLockout:
+	case lock.failed == lockoutAfter:
+		lock.until = now.Add(c.settings.LockoutFor.value())
+	case quick && quickLockout:
 		lock.until = now.Add(quickLoginFor)
 	}
 }

@@ -10,10 +10,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
-// What a request does. A token request's is its grant type.
+// Operations. The operation of an OAuth 2.0 token request is its grant type.
 const (
 	opPassword          = "password"
 	opClientCredentials = "client_credentials"
@@ -26,50 +27,52 @@ const (
 const (
 	formType = "application/x-www-form-urlencoded"
 	jsonType = "application/json"
-	// maxRequest is how much of a request is read: more than any documented one.
+	// maxRequest is how many bytes of a request body are read.
 	maxRequest = 1 << 20
 )
 
-// call is one request to a provider, decoded as far as it can be; judging it is the handler's.
+// secretParams are the names of form parameters and JSON fields that hold secrets.
+var secretParams = []string{"password", "client_secret", "refresh_token", "token", "app_key"}
+
+// call is one decoded request to a provider.
 type call struct {
-	sim   *Simulator
-	r     *http.Request
-	ep    endpoint
-	rules rules
-	fault *Fault // what befalls it, or nil
-	begun time.Time
+	endpoint // op is "" if the grant type is unknown
+	sim      *Simulator
+	r        *http.Request
+	settings ProviderSettings
+	fault    *Fault // nil if none
 
 	mediaType string
-	form      url.Values     // of a form body; else empty
-	object    map[string]any // of a JSON body; else nil
-	basic     *basicAuth     // nil without a Basic header
+	form      url.Values // empty without a form body
+	json      object     // nil without a JSON body
+	basic     *basicAuth // nil without a Basic header
 
-	op      string      // one of the constants, or "" if the grant is unknown
-	account string      // whose request it is as far as it says, or ""
-	turn    *accountKey // whose only login under way this is, or nil
-	clash   bool        // refused, because another login of the account was under way
-	tallies []*tally
+	account         string // "" if the request names none
+	tallies         []*tally
+	loggingIn       bool // the account is in Simulator.activeLogins because of this call
+	concurrentLogin bool // refused because the account had another login in progress
+	intercepted     bool // the fault responded instead of the provider
 }
 
-// basicAuth is a Basic header as it stands, nothing percent-decoded.
+// basicAuth is a Basic header without percent-decoding.
 type basicAuth struct{ user, password string }
 
-// open decodes a request, counts it in, and takes the fault that is due. Each needs a close.
-func (s *Simulator) open(r *http.Request, ep endpoint) *call {
-	c := &call{sim: s, r: r, ep: ep, op: ep.op}
+// newCall decodes and counts a request, and takes the next fault that matches it. The caller must call
+// finish.
+func (s *Simulator) newCall(r *http.Request, ep endpoint) *call {
+	c := &call{sim: s, r: r, endpoint: ep}
 	c.decode()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.begun = s.now()
 	c.identify(s.tokens)
-	c.rules = s.settings.rules(ep.provider)
+	c.settings = s.settings.resolve(c.provider)
 	c.fault = s.settings.takeFault(c)
 	c.tallies = s.counts.begin(c)
 	return c
 }
 
-func (s *Simulator) close(c *call) {
-	s.endLogin(c)
+func (s *Simulator) finish(c *call) {
+	c.endLogin()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts.end(c.tallies)
@@ -91,14 +94,14 @@ func (c *call) decode() {
 			c.form = form
 		}
 	case jsonType:
-		if json.Unmarshal(body, &c.object) != nil {
-			c.object = nil
+		if json.Unmarshal(body, &c.json) != nil {
+			c.json = nil
 		}
 	}
 }
 
-// identify finds out what the request does and whose it is.
-func (c *call) identify(tokens *ledger) {
+// identify sets the operation and the account.
+func (c *call) identify(tokens *tokenStore) {
 	if c.op == "" {
 		switch grant := c.form.Get("grant_type"); grant {
 		case opPassword, opClientCredentials, opRefresh:
@@ -107,7 +110,7 @@ func (c *call) identify(tokens *ledger) {
 	}
 	switch c.op {
 	case opAppKey:
-		c.account = c.text("app_id")
+		c.account = c.jsonString("app_id")
 	case opPassword:
 		c.account = c.form.Get("username")
 	case opClientCredentials:
@@ -116,22 +119,22 @@ func (c *call) identify(tokens *ledger) {
 			c.account = unescape(c.basic.user)
 		}
 	case opRefresh, opLogout:
-		c.account = tokens.owner(c.form.Get("refresh_token"))
+		c.account = tokens.account(c.form.Get("refresh_token"))
 	case opRevoke:
-		c.account = tokens.owner(c.form.Get("token"))
+		c.account = tokens.account(c.form.Get("token"))
 	}
 }
 
-// text returns a string of a JSON body, "" if it is not there or not a string.
-func (c *call) text(name string) string {
-	v, _ := c.object[name].(string)
+// key identifies an account of the call's provider.
+func (c *call) key(account string) accountKey { return accountKey{c.provider, account} }
+
+// jsonString returns a string field of the JSON body, or "".
+func (c *call) jsonString(name string) string {
+	v, _ := c.json[name].(string)
 	return v
 }
 
-// providerNow is the time by the provider's clock.
-func (c *call) providerNow() time.Time { return c.sim.now().Add(c.rules.clockOffset) }
-
-// isLogin says whether the request sends a long-lived secret, to be judged.
+// isLogin reports whether the operation sends a long-lived secret.
 func (c *call) isLogin() bool {
 	switch c.op {
 	case opPassword, opClientCredentials, opAppKey:
@@ -140,11 +143,11 @@ func (c *call) isLogin() bool {
 	return false
 }
 
-// secrets returns every secret that the request carries.
+// secrets returns every secret in the request.
 func (c *call) secrets() []string {
-	all := []string{c.text("app_key")}
-	for _, name := range []string{"password", "client_secret", "refresh_token", "token"} {
-		all = append(all, c.form[name]...)
+	var all []string
+	for _, name := range secretParams {
+		all = append(append(all, c.form[name]...), c.jsonString(name))
 	}
 	if c.basic != nil {
 		all = append(all, c.basic.password, unescape(c.basic.password))
@@ -153,17 +156,86 @@ func (c *call) secrets() []string {
 	return slices.DeleteFunc(slices.Compact(all), func(s string) bool { return s == "" })
 }
 
-// violate records that the request is not what the documentation says. The text must hold no secret.
+// violate records that the request differs from the documentation. The text must hold no secret.
 func (c *call) violate(format string, args ...any) {
-	c.sim.mu.Lock()
-	defer c.sim.mu.Unlock()
-	c.sim.counts.violation(c, fmt.Sprintf(format, args...))
+	s := c.sim
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range c.tallies {
+		t.Violations++
+	}
+	s.counts.addViolation(Violation{
+		Provider: c.provider, Account: c.account, Path: c.r.URL.Path, Text: fmt.Sprintf(format, args...),
+	})
 }
 
-// unescape undoes the form encoding that RFC 6749 §2.3.1 wants in a Basic header.
+// checkPost checks the method, the URL and the content type. It reports whether they are refused, and
+// how.
+func (c *call) checkPost(mediaType string) (response, bool) {
+	if resp, refused := c.checkMethod(); refused {
+		return resp, true
+	}
+	if c.checkContentType(mediaType) {
+		return response{}, false
+	}
+	return response{
+		status: http.StatusUnsupportedMediaType,
+		body:   object{"error": "HTTP 415 Unsupported Media Type"},
+	}, true
+}
+
+// checkMethod refuses every method but POST. Parameters in the URL are a violation, because logs keep
+// URLs.
+func (c *call) checkMethod() (response, bool) {
+	if c.r.URL.RawQuery != "" {
+		c.violate("parameters in the URL")
+	}
+	if c.r.Method == http.MethodPost {
+		return response{}, false
+	}
+	c.violate("method %s instead of POST", c.r.Method)
+	return response{
+		status: http.StatusMethodNotAllowed,
+		body:   object{"error": "HTTP 405 Method Not Allowed"},
+		header: map[string]string{"Allow": http.MethodPost},
+	}, true
+}
+
+// checkContentType reports whether the content type is mediaType. A content encoding is a violation.
+func (c *call) checkContentType(mediaType string) bool {
+	if c.mediaType != mediaType {
+		c.violate("content type %q instead of %s", c.mediaType, mediaType)
+		return false
+	}
+	if enc := c.r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		c.violate("content encoding %q", enc)
+	}
+	return true
+}
+
+// checkParams refuses a form parameter that is sent twice (RFC 6749 §3.2). A parameter other than the
+// documented ones is a violation. Without a list of documented parameters, every name is allowed.
+func (c *call) checkParams(documented ...string) (response, bool) {
+	duplicated := false
+	for name, values := range c.form {
+		if len(values) > 1 {
+			c.violate("form parameter %q is sent %d times", name, len(values))
+			duplicated = true
+		}
+		if documented != nil && !slices.Contains(documented, name) {
+			c.violate("form parameter %q is not documented", name)
+		}
+	}
+	return c.oauthError(http.StatusBadRequest, "invalid_request", "duplicated parameter"), duplicated
+}
+
+// unescape undoes the form encoding that RFC 6749 §2.3.1 requires in a Basic header.
 func unescape(s string) string {
 	if u, err := url.QueryUnescape(s); err == nil {
 		return u
 	}
 	return s
 }
+
+// providerNow returns the time on the provider's clock.
+func (c *call) providerNow() time.Time { return c.sim.now().Add(c.settings.ClockOffset.value()) }

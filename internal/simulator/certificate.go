@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// NewCertificate makes a CA and a certificate of it for localhost, 127.0.0.1 and ::1, good for 30 days around now. It
-// returns the CA's certificate in PEM; its key is gone.
+// NewCertificate returns a certificate for localhost, 127.0.0.1 and ::1, and in PEM the certificate of
+// the new CA that signed it. Both are valid from one day before now to 29 days after. The CA's key is
+// discarded.
 func NewCertificate(now time.Time) (caPEM []byte, leaf tls.Certificate, err error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

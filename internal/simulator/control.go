@@ -6,34 +6,38 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
 )
 
-// controlAPI serves /sim/, and answers 404 to every path that is nobody's, which is a violation.
-func (s *Simulator) controlAPI() http.Handler {
+// control is one path of the control API.
+type control struct {
+	pattern string // of http.ServeMux
+	help    string
+	handle  http.HandlerFunc
+}
+
+func (s *Simulator) controls() []control {
+	return []control{
+		{"GET /sim/state", "returns the settings and the counts", s.getState},
+		{"PATCH /sim/settings", "merges a JSON object into the settings; null restores a default", s.patchSettings},
+		{"POST /sim/reset", "restores the initial settings, clears the counts, ends lockouts", s.postReset},
+		{"POST /sim/introspect", "describes a token (form parameter token)", s.postIntrospect},
+		{"POST /sim/revoke-sessions", "ends refresh tokens (optional form parameters provider and account)",
+			s.postRevokeSessions},
+	}
+}
+
+// controlHandler serves the control API. A path that neither the control API nor a provider has is a
+// violation.
+func (s *Simulator) controlHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /sim/state", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, s.State())
-	})
-	mux.HandleFunc("PATCH /sim/settings", s.patchSettings)
-	mux.HandleFunc("POST /sim/reset", func(w http.ResponseWriter, _ *http.Request) {
-		s.Reset()
-		reply(w, http.StatusOK, struct{}{})
-	})
-	mux.HandleFunc("POST /sim/introspect", func(w http.ResponseWriter, r *http.Request) {
-		token := r.PostFormValue("token")
-		if token == "" {
-			replyError(w, http.StatusBadRequest, "the form parameter token is missing")
-			return
-		}
-		reply(w, http.StatusOK, s.Introspect(token))
-	})
-	mux.HandleFunc("POST /sim/revoke-sessions", func(w http.ResponseWriter, r *http.Request) {
-		n := s.RevokeSessions(r.PostFormValue("provider"), r.PostFormValue("account"))
-		reply(w, http.StatusOK, map[string]int{"revoked": n})
-	})
-	mux.HandleFunc("/sim/", func(w http.ResponseWriter, _ *http.Request) {
-		replyError(w, http.StatusNotFound, "no such control: GET /sim/state, PATCH /sim/settings, POST /sim/reset, "+
-			"POST /sim/introspect, POST /sim/revoke-sessions")
+	var patterns []string
+	for _, c := range s.controls() {
+		mux.HandleFunc(c.pattern, c.handle)
+		patterns = append(patterns, c.pattern)
+	}
+	mux.HandleFunc("/sim/", func(w http.ResponseWriter, r *http.Request) {
+		replyError(w, http.StatusNotFound, r.Method+" "+r.URL.Path+" is unknown, use one of: "+strings.Join(patterns, ", "))
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -44,17 +48,39 @@ func (s *Simulator) controlAPI() http.Handler {
 	return mux
 }
 
+func (s *Simulator) getState(w http.ResponseWriter, _ *http.Request) {
+	reply(w, http.StatusOK, s.State())
+}
+
 func (s *Simulator) patchSettings(w http.ResponseWriter, r *http.Request) {
 	patch, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 16<<20))
-	if err != nil {
-		replyError(w, http.StatusBadRequest, "reading the body: "+err.Error())
-		return
+	if err == nil {
+		err = s.Patch(patch)
 	}
-	if err := s.Patch(patch); err != nil {
+	if err != nil {
 		replyError(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	reply(w, http.StatusOK, s.State().Settings)
+}
+
+func (s *Simulator) postReset(w http.ResponseWriter, _ *http.Request) {
+	s.Reset()
+	reply(w, http.StatusOK, struct{}{})
+}
+
+func (s *Simulator) postIntrospect(w http.ResponseWriter, r *http.Request) {
+	token := r.PostFormValue("token")
+	if token == "" {
+		replyError(w, http.StatusBadRequest, "the form parameter token is missing")
+		return
+	}
+	reply(w, http.StatusOK, s.Introspect(token))
+}
+
+func (s *Simulator) postRevokeSessions(w http.ResponseWriter, r *http.Request) {
+	n := s.RevokeSessions(r.PostFormValue("provider"), r.PostFormValue("account"))
+	reply(w, http.StatusOK, map[string]int{"revoked": n})
 }
 
 func replyError(w http.ResponseWriter, status int, text string) {
@@ -66,5 +92,5 @@ func reply(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // who has gone will not miss it
+	_ = enc.Encode(v) // fails only if the client is gone
 }

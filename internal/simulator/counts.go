@@ -5,72 +5,73 @@ package simulator
 import (
 	"net"
 	"net/http"
-	"net/url"
 )
 
-// State is what GET /sim/state answers.
+// State is the response to GET /sim/state.
 type State struct {
 	Settings Settings `json:"settings"`
-	// Total counts the requests of all providers.
+	// Total has the counts of all providers together.
 	Total     Counts                    `json:"total"`
 	Providers map[string]ProviderCounts `json:"providers"`
-	// Connections counts connections, if the server's ConnState is the simulator's.
+	// Connections are counted if http.Server.ConnState is Simulator.ConnState.
 	Connections Connections `json:"connections"`
-	// Violations are the last 100 protocol violations, oldest first.
+	// Violations are the last 100 violations, oldest first.
 	Violations []Violation `json:"violations"`
 }
 
-// Counts say what was asked. A login is an attempt that sends a long-lived secret: a password grant, client
-// credentials, an app key. What a fault in front of the provider answered is a request and a fault, but no login.
+// Counts are counts of requests. A login is a request that sends a long-lived secret: a password grant,
+// client credentials or an app key. A request that a fault in front of the provider responds to counts
+// as a request and a fault, but not as a login.
 type Counts struct {
 	Requests        int `json:"requests"`
 	LoginsSucceeded int `json:"logins_succeeded"`
 	LoginsFailed    int `json:"logins_failed"`
-	// LoginsRefusedConcurrent is how many of the failed logins were refused because another one of the same account was
-	// under way (see Knobs.OneLoginAtATime).
+	// LoginsRefusedConcurrent is how many of the failed logins were refused because the account had
+	// another login in progress (see ProviderSettings.OneLoginAtATime).
 	LoginsRefusedConcurrent int `json:"logins_refused_concurrent"`
 	RefreshesSucceeded      int `json:"refreshes_succeeded"`
 	RefreshesFailed         int `json:"refreshes_failed"`
-	RevocationsSucceeded    int `json:"revocations_succeeded"` // logouts too
-	RevocationsFailed       int `json:"revocations_failed"`    // also where the answer is 200 with an error in it
+	RevocationsSucceeded    int `json:"revocations_succeeded"` // including logouts
+	RevocationsFailed       int `json:"revocations_failed"`    // including errors with status 200
 	Faults                  int `json:"faults"`
 	Violations              int `json:"violations"`
 	MaxConcurrent           int `json:"max_concurrent"`
 }
 
-// Logins is how many logins there were, whatever came of them.
+// Logins returns the number of logins, successful or not.
 func (c Counts) Logins() int { return c.LoginsSucceeded + c.LoginsFailed }
 
 // ProviderCounts are the counts of one provider.
 type ProviderCounts struct {
 	Counts
-	// Accounts is by the name that requests gave, known or not. At most 100,000 are told apart.
+	// Accounts has the counts by the account name in the request, known or not. At most 100,000
+	// accounts are counted.
 	Accounts map[string]Counts `json:"accounts"`
-	// LastRequest is the last request that was not kept from the provider; nil if none.
+	// LastRequest is the last request that reached the provider; nil if none.
 	LastRequest *LastRequest `json:"last_request,omitempty"`
 }
 
-// LastRequest describes a request, without its secrets.
+// LastRequest describes a request without its secrets.
 type LastRequest struct {
 	Path    string `json:"path"`
 	Op      string `json:"op"`
 	Account string `json:"account,omitempty"`
-	// ClientAuth is how the client named itself: "header", "body" (with a secret), "public" (client_id only), "both",
-	// or "" where it did not.
+	// ClientAuth is how the client identifies itself: "header", "body" (client_secret), "both",
+	// "public" (only client_id), or "" for not at all.
 	ClientAuth string `json:"client_auth,omitempty"`
-	// Params are the form parameters other than secrets, or the JSON body's other than the app key.
+	// Params are the form parameters, or the fields of the JSON body, except secrets.
 	Params map[string]string `json:"params,omitempty"`
 }
 
-// Connections count a server's connections. To see reuse, compare Used: connections over which only the control API was
-// asked are not in it.
+// Connections are counts of the server's connections. To see whether a client reuses connections,
+// compare Used, which leaves out connections that reached only the control API.
 type Connections struct {
 	Accepted int `json:"accepted"`
 	Open     int `json:"open"`
 	Used     int `json:"used"`
 }
 
-// Violation is a request that is not what the provider's documentation, or the RFC, says.
+// Violation is a request that differs from the provider's documentation or the RFC.
 type Violation struct {
 	Provider string `json:"provider,omitempty"`
 	Account  string `json:"account,omitempty"`
@@ -83,13 +84,13 @@ const (
 	maxViolations = 100
 )
 
-// tally is counts in the making.
+// tally holds counts and the number of requests in progress.
 type tally struct {
 	Counts
-	inFlight int
+	inProgress int
 }
 
-// counter counts; the simulator's lock guards it.
+// counter counts requests. The simulator's lock guards it.
 type counter struct {
 	total       *tally
 	providers   map[string]*tally
@@ -97,7 +98,7 @@ type counter struct {
 	last        map[string]*LastRequest
 	violations  []Violation
 	connections Connections
-	connUsed    map[string]bool // remote address of an open connection → it has asked a provider
+	connUsed    map[string]bool // whether an open connection, by remote address, reached a provider
 }
 
 func newCounter() *counter {
@@ -106,7 +107,7 @@ func newCounter() *counter {
 	return n
 }
 
-// reset begins anew. Connections that are open stay known, but have not been accepted or used since.
+// reset clears the counts. Open connections stay open, but count as neither accepted nor used.
 func (n *counter) reset() {
 	used := n.connUsed
 	for addr := range used {
@@ -122,17 +123,17 @@ func (n *counter) reset() {
 	}
 }
 
-// begin counts a request in and returns the tallies it belongs to.
+// begin counts a new request and returns the tallies that it belongs to.
 func (n *counter) begin(c *call) []*tally {
-	tallies := []*tally{n.total, entry(n.providers, c.ep.provider)}
-	key := accountKey{c.ep.provider, c.account}
+	tallies := []*tally{n.total, entry(n.providers, c.provider)}
+	key := c.key(c.account)
 	if _, known := n.accounts[key]; c.account != "" && (known || len(n.accounts) < maxAccounts) {
 		tallies = append(tallies, entry(n.accounts, key))
 	}
 	for _, t := range tallies {
 		t.Requests++
-		t.inFlight++
-		t.MaxConcurrent = max(t.MaxConcurrent, t.inFlight)
+		t.inProgress++
+		t.MaxConcurrent = max(t.MaxConcurrent, t.inProgress)
 		if c.fault != nil {
 			t.Faults++
 		}
@@ -153,58 +154,48 @@ func entry[K comparable](m map[K]*tally, key K) *tally {
 
 func (n *counter) end(tallies []*tally) {
 	for _, t := range tallies {
-		t.inFlight--
+		t.inProgress--
 	}
 }
 
-// note counts what came of a request that reached its provider, and logs every one.
-func (s *Simulator) note(c *call, a answer) {
+// record logs a request. It counts the outcome if the request reached the provider.
+func (s *Simulator) record(c *call, resp response) {
 	fault := ""
 	if c.fault != nil {
 		fault = c.fault.Kind
 	}
-	s.log.Info("request", "method", c.r.Method, "path", c.r.URL.Path, "provider", c.ep.provider, "op", c.op,
-		"account", c.account, "status", a.status, "ok", a.ok, "fault", fault)
-	if _, kept := c.fault.inFront(c); kept {
+	s.log.Info("request", "method", c.r.Method, "path", c.r.URL.Path, "provider", c.provider, "op", c.op,
+		"account", c.account, "status", resp.status, "ok", resp.ok, "fault", fault)
+	if c.intercepted {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counts.last[c.ep.provider] = c.describe()
+	s.counts.last[c.provider] = c.describe()
 	for _, t := range c.tallies {
-		if outcome := t.outcome(c, a.ok); outcome != nil {
-			*outcome++
-		}
-		if c.clash {
-			t.LoginsRefusedConcurrent++
-		}
+		t.countOutcome(c, resp.ok)
 	}
 }
 
-// outcome returns the count that a request belongs to, or nil.
-func (t *tally) outcome(c *call, ok bool) *int {
-	choose := func(succeeded, failed *int) *int {
+func (t *tally) countOutcome(c *call, ok bool) {
+	count := func(succeeded, failed *int) {
 		if ok {
-			return succeeded
+			*succeeded++
+		} else {
+			*failed++
 		}
-		return failed
 	}
 	switch {
 	case c.isLogin():
-		return choose(&t.LoginsSucceeded, &t.LoginsFailed)
+		count(&t.LoginsSucceeded, &t.LoginsFailed)
 	case c.op == opRefresh:
-		return choose(&t.RefreshesSucceeded, &t.RefreshesFailed)
+		count(&t.RefreshesSucceeded, &t.RefreshesFailed)
 	case c.op == opRevoke || c.op == opLogout:
-		return choose(&t.RevocationsSucceeded, &t.RevocationsFailed)
+		count(&t.RevocationsSucceeded, &t.RevocationsFailed)
 	}
-	return nil
-}
-
-func (n *counter) violation(c *call, text string) {
-	for _, t := range c.tallies {
-		t.Violations++
+	if c.concurrentLogin {
+		t.LoginsRefusedConcurrent++
 	}
-	n.addViolation(Violation{Provider: c.ep.provider, Account: c.account, Path: c.r.URL.Path, Text: text})
 }
 
 func (n *counter) addViolation(v Violation) {
@@ -215,32 +206,19 @@ func (n *counter) addViolation(v Violation) {
 }
 
 func (c *call) describe() *LastRequest {
-	l := &LastRequest{Path: c.r.URL.Path, Op: c.op, Account: c.account, Params: map[string]string{}}
+	params := map[string]string{}
 	for name, values := range c.form {
-		l.Params[name] = values[0]
+		params[name] = values[0]
 	}
-	for name := range c.object {
-		l.Params[name] = c.text(name)
+	for name := range c.json {
+		params[name] = c.jsonString(name)
 	}
-	for _, secret := range []string{"password", "client_secret", "refresh_token", "token", "app_key"} {
-		delete(l.Params, secret)
+	for _, secret := range secretParams {
+		delete(params, secret)
 	}
-	l.ClientAuth = clientAuth(c.basic, c.form)
-	return l
-}
-
-func clientAuth(basic *basicAuth, form url.Values) string {
-	switch {
-	case basic != nil && form.Has("client_secret"):
-		return "both"
-	case basic != nil:
-		return "header"
-	case form.Has("client_secret"):
-		return "body"
-	case form.Has("client_id"):
-		return "public"
+	return &LastRequest{
+		Path: c.r.URL.Path, Op: c.op, Account: c.account, ClientAuth: c.clientAuth(), Params: params,
 	}
-	return ""
 }
 
 func (n *counter) snapshot() State {
@@ -259,7 +237,7 @@ func (n *counter) snapshot() State {
 	return st
 }
 
-// ConnState counts connections: set it as http.Server's ConnState.
+// ConnState counts connections. Set it as http.Server.ConnState.
 func (s *Simulator) ConnState(conn net.Conn, state http.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -115,8 +115,8 @@ func TestMaxConcurrent(t *testing.T) {
 	var waiting sync.WaitGroup
 	waiting.Add(n)
 	r := newRig(t, simulator.Options{
-		Settings: simulator.Settings{Knobs: simulator.Knobs{
-			Latency: simulator.For(time.Second), AnyAccount: simulator.To(true),
+		Settings: simulator.Settings{ProviderSettings: simulator.ProviderSettings{
+			Latency: simulator.Ptr(simulator.Duration(time.Second)), AnyAccount: simulator.Ptr(true),
 		}},
 		Sleep: func(context.Context, time.Duration) { waiting.Done(); waiting.Wait() },
 	})

@@ -2,66 +2,58 @@
 
 package simulator
 
-import (
-	"net/http"
-	"strconv"
-)
+import "net/http"
 
-// enablexToken serves POST /{whatsapp,rcs,sms}/v1/token. The HTTP status of a refusal is not documented: it is 200
-// unless the knob failure_status says otherwise.
-func (s *Simulator) enablexToken(c *call) answer {
+// enablexToken serves POST /{whatsapp,rcs,sms}/v1/token. EnableX does not document the HTTP status of a
+// refusal. It is 200 here unless the setting failure_status says otherwise.
+func (s *Simulator) enablexToken(c *call) response {
 	if c.r.Header.Get("Authorization") != "" {
-		c.violate("app id and key go into the body, not into an Authorization header")
+		c.violate("an Authorization header: app_id and app_key go into the body")
 	}
-	if a, bad := c.posted(jsonType); bad {
-		return a
+	if resp, refused := c.checkPost(jsonType); refused {
+		return resp
 	}
-	for name, value := range c.object {
+	for name, value := range c.json {
 		if name != "app_id" && name != "app_key" {
 			c.violate("field %q is not documented", name)
 		} else if _, ok := value.(string); !ok {
 			c.violate("field %q is not a string", name)
 		}
 	}
-	if c.text("app_id") == "" || c.text("app_key") == "" {
-		c.violate("the body must be a JSON object with app_id and app_key")
+	key := c.jsonString("app_key")
+	if c.account == "" || key == "" {
+		c.violate("the body is not a JSON object with app_id and app_key")
 		return c.enablexRefusal()
 	}
-	if r := c.authenticate(c.account, c.text("app_key")); r != accepted {
+	if c.authenticate(c.account, key) != accepted {
 		return c.enablexRefusal()
 	}
 	got := c.login(c.account, "")
 	body := object{"token": got.access}
-	expiry := got.accessExpires.Add(c.rules.clockOffset).Unix()
-	switch c.rules.expiryFormat {
-	case expiryNumber:
-		body["expiry"] = expiry
-	case expiryString:
-		body["expiry"] = strconv.FormatInt(expiry, 10)
-	}
-	switch c.ep.provider {
+	switch c.provider {
 	case EnableXRCS:
 		body["code"] = http.StatusOK
 	case EnableXSMS:
 		body["result"] = 0
 	}
-	return answer{status: http.StatusOK, body: body, ok: true, tokenField: "token", expiryField: "expiry"}
+	expiry := got.accessExpires.Add(c.settings.ClockOffset.value()).Unix()
+	return c.tokenResponse(body, "token", "expiry", expiry)
 }
 
-// enablexRefusal is the one refusal that each of the three APIs documents, whatever the reason.
-func (c *call) enablexRefusal() answer {
+// enablexRefusal returns the only refusal that the API documents.
+func (c *call) enablexRefusal() response {
 	const (
-		failed = "Authentication failed"
-		why    = "invalid credentials or the account has been deactivated"
+		message = "Authentication failed"
+		detail  = "invalid credentials or the account has been deactivated"
 	)
 	var body object
-	switch c.ep.provider {
+	switch c.provider {
 	case EnableXWhatsApp:
-		body = object{"message": failed, "status": "Unauthorized", "reason": c.words(why)}
+		body = object{"message": message, "status": "Unauthorized", "reason": c.description(detail)}
 	case EnableXRCS:
-		body = object{"code": 1003, "message": failed, "description": c.words(why)}
+		body = object{"code": 1003, "message": message, "description": c.description(detail)}
 	case EnableXSMS:
-		body = object{"result": "1", "details": failed, "desc": c.words(failed)}
+		body = object{"result": "1", "details": message, "desc": c.description(message)}
 	}
 	return c.failure(http.StatusOK, body)
 }

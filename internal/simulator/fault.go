@@ -5,69 +5,72 @@ package simulator
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 )
 
-// Fault is something that goes wrong with the requests it matches. At most one fault befalls a request.
+// Fault is something that goes wrong with the requests that it matches. A request gets at most one
+// fault. Help prints the comments of the fields and of the kinds.
 type Fault struct {
-	// Kind is what goes wrong, one of the Fault constants.
+	// Kind is what goes wrong, one of the kinds of fault.
 	Kind string `json:"kind"`
-	// Count is how many matching requests it befalls; 0 means all, until it is cleared.
+	// Count is how many matching requests the fault applies to; 0 means all.
 	Count int `json:"count,omitempty"`
-	// On limits it to one operation: "password", "refresh_token", "client_credentials", "app_key", "revoke" or
-	// "logout". Empty means every request for a token.
+	// On limits the fault to one operation: "password", "refresh_token", "client_credentials",
+	// "app_key", "revoke" or "logout". Empty means every request for a token, unless the kind says
+	// otherwise.
 	On string `json:"on,omitempty"`
-	// Account limits it to one account; empty means all.
+	// Account limits the fault to one account; empty means all.
 	Account string `json:"account,omitempty"`
 
-	// Status is the HTTP status of FaultStatus (default 503) and FaultRedirect (default 302).
+	// Status is the HTTP status of the kinds "status" (default 503) and "redirect" (default 302).
 	Status int `json:"status,omitempty"`
-	// RetryAfter is FaultStatus's Retry-After header, as it stands; empty means none.
+	// RetryAfter is the Retry-After header of the kind "status"; empty means none.
 	RetryAfter string `json:"retry_after,omitempty"`
-	// Location is where FaultRedirect points; default https://elsewhere.invalid/token.
+	// Location is the Location header of the kind "redirect"; default https://elsewhere.invalid/token.
 	Location string `json:"location,omitempty"`
-	// Size is how many bytes FaultOversized adds; default 1 MiB.
+	// Size is how many bytes the kind "oversized" adds; default 1 MiB.
 	Size int `json:"size,omitempty"`
-	// Description replaces the provider's words in a refusal.
+	// Description replaces the error description of a refusal.
 	Description string `json:"description,omitempty"`
 }
 
 // The kinds of fault.
 const (
-	// Something in front of the provider answers: it never sees the request, which counts as no login.
+	// A proxy in front of the provider responds. The provider gets no request and counts no login.
 	FaultStatus      = "status"       // an HTTP status with a proxy's HTML page
 	FaultRedirect    = "redirect"     // a redirect to another host
-	FaultCloseBefore = "close-before" // the connection is closed before any answer
+	FaultCloseBefore = "close-before" // the connection is closed before any response
 
-	// The provider refuses.
-	FaultRefuse             = "refuse"               // as if the secret were wrong; logins only, unless On says otherwise
+	// The provider refuses the request.
+	FaultRefuse             = "refuse"               // as if the secret were wrong; logins only, unless "on" is set
 	FaultAccountDisabled    = "account-disabled"     // "Account disabled"
-	FaultAccountNotSetUp    = "account-not-set-up"   // "Account is not fully set up"; as FaultRefuse
-	FaultInvalidClient      = "invalid-client"       // invalid_client
-	FaultUnauthorizedClient = "unauthorized-client"  // unauthorized_client
-	FaultDeadRefreshToken   = "dead-refresh-token"   // "Token is not active"; matches refreshes only
-	FaultDeadSession        = "dead-refresh-session" // "Session not active"; matches refreshes only
+	FaultAccountNotSetUp    = "account-not-set-up"   // "Account is not fully set up"; logins only, unless "on" is set
+	FaultInvalidClient      = "invalid-client"       // the error invalid_client
+	FaultUnauthorizedClient = "unauthorized-client"  // the error unauthorized_client
+	FaultDeadRefreshToken   = "dead-refresh-token"   // "Token is not active"; refreshes only
+	FaultDeadSession        = "dead-refresh-session" // "Session not active"; refreshes only
 
-	// The provider does as it is asked, and its answer is spoiled.
+	// The provider does what the request asks, and its response is corrupted.
 	FaultCloseMidBody   = "close-mid-body"    // the connection is closed in the middle of the body
 	FaultNotJSON        = "not-json"          // plain text
-	FaultTruncated      = "truncated"         // half of the JSON, of matching Content-Length
+	FaultTruncated      = "truncated"         // half of the JSON, with a matching Content-Length
 	FaultEmpty          = "empty"             // no body
-	FaultOversized      = "oversized"         // well-formed JSON of over 1 MiB
+	FaultOversized      = "oversized"         // valid JSON of more than 1 MiB
 	FaultNoToken        = "no-token"          // JSON without a token
 	FaultTokenEmpty     = "token-empty"       // the token is ""
 	FaultTokenType      = "token-wrong-type"  // the token is a number
-	FaultTokenControl   = "token-control"     // the token has CR and LF in it
+	FaultTokenControl   = "token-control"     // the token contains CR and LF
 	FaultExpiryNegative = "expiry-negative"   // expires_in or expiry is -5
-	FaultExpiryPast     = "expiry-past"       // expires_in is 0, expiry a minute ago
-	FaultExpiryHuge     = "expiry-huge"       // 2^63-1
-	FaultExpiryType     = "expiry-wrong-type" // "soon"
+	FaultExpiryPast     = "expiry-past"       // expires_in is 0, or expiry is a minute ago
+	FaultExpiryHuge     = "expiry-huge"       // expires_in or expiry is 2^63-1
+	FaultExpiryType     = "expiry-wrong-type" // expires_in or expiry is "soon"
 )
 
-// FaultKinds returns all kinds of fault.
+// FaultKinds returns every kind of fault.
 func FaultKinds() []string {
 	return []string{
 		FaultStatus, FaultRedirect, FaultCloseBefore,
@@ -80,21 +83,20 @@ func FaultKinds() []string {
 
 func (f Fault) validate() error {
 	if !slices.Contains(FaultKinds(), f.Kind) {
-		return fmt.Errorf("unknown kind %q", f.Kind)
+		return fmt.Errorf("unknown kind %q, must be one of %q", f.Kind, FaultKinds())
 	}
-	switch f.On {
-	case "", opPassword, opRefresh, opClientCredentials, opAppKey, opRevoke, opLogout:
-	default:
-		return fmt.Errorf("unknown operation %q in \"on\"", f.On)
+	operations := []string{opPassword, opRefresh, opClientCredentials, opAppKey, opRevoke, opLogout}
+	if f.On != "" && !slices.Contains(operations, f.On) {
+		return fmt.Errorf("unknown operation %q in on, must be one of %q", f.On, operations)
 	}
 	if f.Count < 0 || f.Size < 0 {
-		return fmt.Errorf("count and size must not be negative")
+		return errors.New("count and size must not be negative")
 	}
 	if f.Status != 0 && (f.Status < 200 || f.Status > 599) {
 		return fmt.Errorf("status must be from 200 to 599, not %d", f.Status)
 	}
 	if strings.ContainsAny(f.RetryAfter+f.Location, "\r\n") {
-		return fmt.Errorf("retry_after and location go into a header: no line breaks")
+		return errors.New("retry_after and location must not contain line breaks")
 	}
 	return nil
 }
@@ -116,9 +118,9 @@ func (f Fault) matches(c *call) bool {
 
 // takeFault returns the first fault that matches the call, or nil, and counts it down.
 func (s *Settings) takeFault(c *call) *Fault {
-	if own, ok := s.Providers[c.ep.provider]; ok {
-		if f := take(&own.Faults, c); f != nil {
-			s.Providers[c.ep.provider] = own
+	if single, ok := s.Providers[c.provider]; ok {
+		if f := take(&single.Faults, c); f != nil {
+			s.Providers[c.provider] = single
 			return f
 		}
 	}
@@ -141,30 +143,31 @@ func take(faults *[]Fault, c *call) *Fault {
 	return &f
 }
 
-// inFront returns the answer of a fault that keeps the request from the provider.
-func (f *Fault) inFront(c *call) (answer, bool) {
+// intercept returns the response of a fault in front of the provider. It reports false for other
+// faults, and for nil.
+func (f *Fault) intercept(c *call) (response, bool) {
 	if f == nil {
-		return answer{}, false
+		return response{}, false
 	}
 	switch f.Kind {
 	case FaultStatus:
-		a := proxyPage(cmp.Or(f.Status, http.StatusServiceUnavailable), c.echo())
-		a.header = map[string]string{}
+		resp := proxyPage(cmp.Or(f.Status, http.StatusServiceUnavailable), c.echo())
 		if f.RetryAfter != "" {
-			a.header["Retry-After"] = f.RetryAfter
+			resp.header["Retry-After"] = f.RetryAfter
 		}
-		return a, true
+		return resp, true
 	case FaultRedirect:
-		a := proxyPage(cmp.Or(f.Status, http.StatusFound), c.echo())
-		a.header = map[string]string{"Location": cmp.Or(f.Location, "https://elsewhere.invalid/token")}
-		return a, true
+		resp := proxyPage(cmp.Or(f.Status, http.StatusFound), c.echo())
+		resp.header["Location"] = cmp.Or(f.Location, "https://elsewhere.invalid/token")
+		return resp, true
 	case FaultCloseBefore:
-		return answer{cut: cutBefore}, true
+		return response{disconnect: disconnectBefore}, true
 	}
-	return answer{}, false
+	return response{}, false
 }
 
-// reason returns the fault's refusal, or accepted if it is not a fault of that sort.
+// reason returns why the fault refuses a request. It returns accepted for a fault that does not refuse,
+// and for nil.
 func (f *Fault) reason() reason {
 	if f == nil {
 		return accepted
@@ -177,53 +180,54 @@ func (f *Fault) reason() reason {
 	return accepted
 }
 
-// spoil makes an answer wrong in the fault's way. What concerns a token leaves an answer without one alone.
-func (f *Fault) spoil(c *call, a answer) answer {
+// corrupt returns the response with the fault applied. A fault of the token or the expiry does not
+// change a response without a token. A nil fault changes nothing.
+func (f *Fault) corrupt(c *call, resp response) response {
 	if f == nil {
-		return a
+		return resp
 	}
 	switch f.Kind {
 	case FaultCloseMidBody:
-		a.cut = cutInBody
+		resp.disconnect = disconnectMidBody
 	case FaultNotJSON:
-		a.raw, a.contentType = []byte("OK: your token is on its way"), "text/plain"
+		resp.raw, resp.contentType = []byte("OK: your token is on its way"), "text/plain"
 	case FaultTruncated:
-		if data, err := json.Marshal(a.body); err == nil {
-			a.raw = data[:len(data)/2]
+		if data, err := json.Marshal(resp.body); err == nil {
+			resp.raw = data[:len(data)/2]
 		}
 	case FaultEmpty:
-		a.raw = []byte{}
+		resp.raw = []byte{}
 	case FaultOversized:
-		if a.body != nil {
-			a.body["zz_padding"] = strings.Repeat("x", cmp.Or(f.Size, 1<<20))
+		if resp.body != nil {
+			resp.body["zz_padding"] = strings.Repeat("x", cmp.Or(f.Size, 1<<20))
 		}
 	}
-	if a.tokenField != "" {
-		f.spoilToken(c, a)
+	if resp.tokenField != "" {
+		f.corruptToken(c, resp)
 	}
-	return a
+	return resp
 }
 
-func (f *Fault) spoilToken(c *call, a answer) {
+func (f *Fault) corruptToken(c *call, resp response) {
 	switch f.Kind {
 	case FaultNoToken:
-		delete(a.body, a.tokenField)
+		delete(resp.body, resp.tokenField)
 	case FaultTokenEmpty:
-		a.body[a.tokenField] = ""
+		resp.body[resp.tokenField] = ""
 	case FaultTokenType:
-		a.body[a.tokenField] = 12345
+		resp.body[resp.tokenField] = 12345
 	case FaultTokenControl:
-		a.body[a.tokenField] = "abc\r\nX-Injected: yes"
+		resp.body[resp.tokenField] = "abc\r\nX-Injected: yes"
 	case FaultExpiryNegative:
-		a.body[a.expiryField] = -5
+		resp.body[resp.expiryField] = -5
 	case FaultExpiryPast:
-		a.body[a.expiryField] = 0
+		resp.body[resp.expiryField] = 0
 		if c.op == opAppKey {
-			a.body[a.expiryField] = c.providerNow().Unix() - 60
+			resp.body[resp.expiryField] = c.providerNow().Unix() - 60
 		}
 	case FaultExpiryHuge:
-		a.body[a.expiryField] = json.Number("9223372036854775807")
+		resp.body[resp.expiryField] = json.Number("9223372036854775807")
 	case FaultExpiryType:
-		a.body[a.expiryField] = "soon"
+		resp.body[resp.expiryField] = "soon"
 	}
 }

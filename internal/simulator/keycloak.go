@@ -4,23 +4,23 @@ package simulator
 
 import (
 	"net/http"
-	"strings"
 	"time"
 )
 
 // keycloakClient is the public client that Sinch India documents.
 const keycloakClient = "ipmessaging-client"
 
-// keycloakToken serves POST …/openid-connect/token: the password grant and the refresh grant. It looks at the grant type
-// before it looks at the client, and to it a request that is no form has no parameters.
-func (s *Simulator) keycloakToken(c *call) answer {
+// keycloakToken serves POST …/openid-connect/token with the password grant and the refresh grant. Like
+// Keycloak, it checks the grant type before the client, and finds no parameters in a body that is not a
+// form.
+func (s *Simulator) keycloakToken(c *call) response {
 	if c.r.Header.Get("Cache-Control") != "no-cache" {
-		c.violate("the header cache-control: no-cache is documented and missing")
+		c.violate("the documented header cache-control: no-cache is missing")
 	}
-	if a, bad := c.isPost(); bad {
-		return a
+	if resp, refused := c.checkMethod(); refused {
+		return resp
 	}
-	isForm := c.isType(formType)
+	isForm := c.checkContentType(formType)
 	switch grant := c.form.Get("grant_type"); {
 	case !c.form.Has("grant_type"):
 		if isForm {
@@ -31,8 +31,8 @@ func (s *Simulator) keycloakToken(c *call) answer {
 		c.violate("grant_type %q is not documented", grant)
 		return c.oauthError(http.StatusBadRequest, "unsupported_grant_type", "Unsupported grant_type")
 	}
-	if a, bad := c.keycloakRequest("grant_type", "client_id", "username", "password", "refresh_token"); bad {
-		return a
+	if resp, refused := c.checkKeycloakClient("grant_type", "client_id", "username", "password", "refresh_token"); refused {
+		return resp
 	}
 	if c.op == opPassword {
 		return c.passwordGrant()
@@ -40,14 +40,14 @@ func (s *Simulator) keycloakToken(c *call) answer {
 	return c.refreshGrant()
 }
 
-func (c *call) passwordGrant() answer {
+func (c *call) passwordGrant() response {
 	if !c.form.Has("username") || !c.form.Has("password") {
 		c.violate("the password grant needs username and password")
 	}
 	if !c.form.Has("username") {
 		return c.oauthError(http.StatusUnauthorized, "invalid_request", "Missing parameter: username")
 	}
-	if !c.beginLogin(c.account) {
+	if !c.beginLogin() {
 		return c.oauthRefusal(wrongSecret)
 	}
 	if r := c.authenticate(c.account, c.form.Get("password")); r != accepted {
@@ -56,7 +56,7 @@ func (c *call) passwordGrant() answer {
 	return c.keycloakSuccess(c.login(c.account, keycloakClient))
 }
 
-func (c *call) refreshGrant() answer {
+func (c *call) refreshGrant() response {
 	if !c.form.Has("refresh_token") {
 		c.violate("the refresh grant needs refresh_token")
 		return c.oauthError(http.StatusBadRequest, "invalid_request", "No refresh token")
@@ -68,29 +68,21 @@ func (c *call) refreshGrant() answer {
 	return c.keycloakSuccess(got)
 }
 
-func (c *call) keycloakSuccess(got issued) answer {
-	body := object{
-		"access_token":       got.access,
+func (c *call) keycloakSuccess(got issued) response {
+	return c.oauthSuccess(got, object{
 		"refresh_expires_in": int64(got.refreshTTL / time.Second),
 		"token_type":         "Bearer",
 		"not-before-policy":  0,
 		"session_state":      got.session.id,
 		"scope":              "email profile",
-	}
-	if got.refresh != "" {
-		body["refresh_token"] = got.refresh
-	}
-	return c.oauthSuccess(got, body)
+	})
 }
 
-// keycloakRevoke serves POST …/openid-connect/revoke (RFC 7009). A token that it does not know, or of a session that has
-// ended, is an error there, with the status of a success.
-func (s *Simulator) keycloakRevoke(c *call) answer {
-	if a, bad := c.keycloakForm("client_id", "token", "token_type_hint"); bad {
-		return a
-	}
-	if r := c.fault.reason(); r != accepted {
-		return c.oauthRefusal(r)
+// keycloakRevoke serves POST …/openid-connect/revoke (RFC 7009). For a token that is unknown, or whose
+// session has ended, Keycloak sends an error with status 200.
+func (s *Simulator) keycloakRevoke(c *call) response {
+	if resp, refused := c.checkKeycloakForm("client_id", "token", "token_type_hint"); refused {
+		return resp
 	}
 	if !c.form.Has("token") {
 		c.violate("the parameter token is missing")
@@ -104,17 +96,14 @@ func (s *Simulator) keycloakRevoke(c *call) answer {
 		return c.oauthError(http.StatusOK, "invalid_token", "Invalid token")
 	}
 	t.revoke(now)
-	return answer{status: http.StatusOK, ok: true}
+	return response{status: http.StatusOK, ok: true}
 }
 
-// keycloakLogout serves POST …/openid-connect/logout, which ends the refresh token's session. That it has ended, or the
-// token has expired, is no error.
-func (s *Simulator) keycloakLogout(c *call) answer {
-	if a, bad := c.keycloakForm("client_id", "refresh_token"); bad {
-		return a
-	}
-	if r := c.fault.reason(); r != accepted {
-		return c.oauthRefusal(r)
+// keycloakLogout serves POST …/openid-connect/logout, which ends the refresh token's session. A session
+// that has ended, or a token that has expired, is no error.
+func (s *Simulator) keycloakLogout(c *call) response {
+	if resp, refused := c.checkKeycloakForm("client_id", "refresh_token"); refused {
+		return resp
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,77 +112,38 @@ func (s *Simulator) keycloakLogout(c *call) answer {
 		return c.oauthRefusal(invalidRefreshToken)
 	}
 	t.revoke(s.now())
-	return answer{status: http.StatusNoContent, ok: true}
+	return response{status: http.StatusNoContent, ok: true}
 }
 
-// keycloakForm checks what holds for requests other than those for a token: these must be a form.
-func (c *call) keycloakForm(params ...string) (answer, bool) {
-	if a, bad := c.posted(formType); bad {
-		return a, true
+// checkKeycloakForm checks a revocation or a logout, and lets the call's fault refuse it.
+func (c *call) checkKeycloakForm(params ...string) (response, bool) {
+	if resp, refused := c.checkPost(formType); refused {
+		return resp, true
 	}
-	return c.keycloakRequest(params...)
+	if resp, refused := c.checkKeycloakClient(params...); refused {
+		return resp, true
+	}
+	r := c.fault.reason()
+	return c.oauthRefusal(r), r != accepted
 }
 
-// keycloakRequest checks the client, and that each parameter is documented and there once. A Basic header is not what
-// Sinch documents, but the realm takes it from its public client, with any secret or none; it names the client then,
-// whatever the form says.
-func (c *call) keycloakRequest(params ...string) (answer, bool) {
-	once := c.oneEach(params...)
+// checkKeycloakClient checks the parameters and the client. Sinch documents no Authorization header.
+// Keycloak accepts a Basic header from the public client with any secret. The client in the header
+// then takes precedence over the client_id in the form.
+func (c *call) checkKeycloakClient(params ...string) (response, bool) {
+	resp, refused := c.checkParams(params...)
 	client := c.form.Get("client_id")
 	if c.basic != nil {
 		client = unescape(c.basic.user)
 	}
 	switch {
 	case c.r.Header.Get("Authorization") != "":
-		c.violate("the client id goes into the form, never into an Authorization header")
+		c.violate("an Authorization header: client_id goes into the form")
 	case client != keycloakClient:
-		c.violate("client_id must be %s", keycloakClient)
+		c.violate("client_id is not %s", keycloakClient)
 	}
-	switch {
-	case client != keycloakClient:
+	if client != keycloakClient {
 		return c.oauthRefusal(invalidClient), true
-	case !once:
-		return c.oauthError(http.StatusBadRequest, "invalid_request", "duplicated parameter"), true
 	}
-	return answer{}, false
-}
-
-// posted checks method and content type, and that nothing is in the query, where logs would keep it.
-func (c *call) posted(mediaType string) (answer, bool) {
-	if a, bad := c.isPost(); bad {
-		return a, true
-	}
-	if !c.isType(mediaType) {
-		return answer{
-			status: http.StatusUnsupportedMediaType,
-			body:   object{"error": "HTTP 415 Unsupported Media Type"},
-		}, true
-	}
-	return answer{}, false
-}
-
-// isPost checks the method, and that nothing is in the query.
-func (c *call) isPost() (answer, bool) {
-	if c.r.URL.RawQuery != "" {
-		c.violate("parameters in the URL")
-	}
-	if c.r.Method != http.MethodPost {
-		c.violate("method %s instead of POST", c.r.Method)
-		a := answer{status: http.StatusMethodNotAllowed, body: object{"error": "HTTP 405 Method Not Allowed"}}
-		a.header = map[string]string{"Allow": http.MethodPost}
-		return a, true
-	}
-	return answer{}, false
-}
-
-// isType checks the content type, and that the content is not encoded.
-func (c *call) isType(mediaType string) bool {
-	if c.mediaType != mediaType {
-		c.violate("content type %q instead of %s", c.mediaType, mediaType)
-		return false
-	}
-	if enc := c.r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		c.violate("content encoding %q", enc)
-	}
-	return true
+	return resp, refused
 }

@@ -4,43 +4,41 @@ package simulator
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// conversationToken serves POST /oauth2/token: client credentials by HTTP Basic, nothing else.
-func (s *Simulator) conversationToken(c *call) answer {
-	if a, bad := c.posted(formType); bad {
-		return a
+// conversationToken serves POST /oauth2/token. Sinch Conversation documents only client credentials in
+// a Basic header.
+func (s *Simulator) conversationToken(c *call) response {
+	if resp, refused := c.checkPost(formType); refused {
+		return resp
 	}
-	if !c.oneEach("grant_type", "scope") {
-		return c.oauthError(http.StatusBadRequest, "invalid_request", "duplicated parameter")
+	if resp, refused := c.checkParams("grant_type", "scope"); refused {
+		return resp
 	}
 	if c.op != opClientCredentials {
 		c.violate("grant_type %q is not documented", c.form.Get("grant_type"))
 		return c.oauthError(http.StatusBadRequest, "unsupported_grant_type", "")
 	}
 	if c.basic == nil {
-		c.violate("the access key goes into a Basic header")
+		c.violate("the access key is not in a Basic header")
 		return c.oauthRefusal(invalidClient)
 	}
 	if r := c.authenticate(c.account, unescape(c.basic.password)); r != accepted {
 		return c.oauthRefusal(r)
 	}
-	got := c.login(c.account, "")
-	return c.oauthSuccess(got, object{
-		"access_token": got.access,
-		"token_type":   "bearer", // RFC 6749 §5.1: case-insensitive
-		"scope":        c.form.Get("scope"),
+	return c.oauthSuccess(c.login(c.account, ""), object{
+		"token_type": "bearer", // RFC 6749 §5.1: case-insensitive
+		"scope":      c.form.Get("scope"),
 	})
 }
 
-// genericToken serves POST /generic/token as RFC 6749 says. Parameters it does not know are let be (§3.2).
-func (s *Simulator) genericToken(c *call) answer {
-	client, a, bad := c.genericClient()
-	if bad {
-		return a
+// genericToken serves POST /generic/token as RFC 6749 defines it. It ignores unknown parameters (§3.2).
+func (s *Simulator) genericToken(c *call) response {
+	client, resp, refused := c.genericClient()
+	if refused {
+		return resp
 	}
 	var got issued
 	var r reason
@@ -62,26 +60,19 @@ func (s *Simulator) genericToken(c *call) answer {
 	if r != accepted {
 		return c.oauthRefusal(r)
 	}
-	return c.genericSuccess(got)
-}
-
-func (c *call) genericSuccess(got issued) answer {
-	body := object{"access_token": got.access, "token_type": "Bearer"}
-	if got.refresh != "" {
-		body["refresh_token"] = got.refresh
-	}
+	body := object{"token_type": "Bearer"}
 	if scope := c.form.Get("scope"); scope != "" {
 		body["scope"] = scope
 	}
 	return c.oauthSuccess(got, body)
 }
 
-// genericRevoke serves POST /generic/revoke (RFC 7009). A token that is dead or unknown is no error (§2.2); one of
-// another client is.
-func (s *Simulator) genericRevoke(c *call) answer {
-	client, a, bad := c.genericClient()
-	if bad {
-		return a
+// genericRevoke serves POST /generic/revoke (RFC 7009). It refuses a token of another client. A token
+// that is unknown or has ended is no error (§2.2).
+func (s *Simulator) genericRevoke(c *call) response {
+	client, resp, refused := c.genericClient()
+	if refused {
+		return resp
 	}
 	if r := c.fault.reason(); r != accepted {
 		return c.oauthRefusal(r)
@@ -98,40 +89,43 @@ func (s *Simulator) genericRevoke(c *call) answer {
 		}
 		t.revoke(s.now())
 	}
-	return answer{status: http.StatusOK, ok: true}
+	return response{status: http.StatusOK, ok: true}
 }
 
-// genericClient authenticates the client (RFC 6749 §2.3.1): a secret by HTTP Basic, form-encoded, or in the form; a
-// client without a secret sends its client_id only.
-func (c *call) genericClient() (string, answer, bool) {
-	if a, bad := c.posted(formType); bad {
-		return "", a, true
+// genericClient authenticates the client (RFC 6749 §2.3.1). The client sends its secret in a Basic
+// header or in the form. A public client sends only its client_id. genericClient returns the client's
+// id, or the refusal and true.
+func (c *call) genericClient() (string, response, bool) {
+	if resp, refused := c.checkPost(formType); refused {
+		return "", resp, true
 	}
-	if !c.oneEach() {
-		return "", c.oauthError(http.StatusBadRequest, "invalid_request", "duplicated parameter"), true
+	if resp, refused := c.checkParams(); refused {
+		return "", resp, true
 	}
 	id, secret := c.form.Get("client_id"), c.form.Get("client_secret")
-	switch clientAuth(c.basic, c.form) {
+	switch c.clientAuth() {
 	case "both":
 		c.violate("more than one way of client authentication")
 		return "", c.oauthError(http.StatusBadRequest, "invalid_request", "more than one client authentication"), true
 	case "header":
 		id, secret = unescape(c.basic.user), unescape(c.basic.password)
 	case "public":
-		if c.isPublic(id) && c.op != opClientCredentials {
-			return id, answer{}, false
+		if c.op != opClientCredentials && c.isPublic(id) {
+			return id, response{}, false
 		}
-		c.violate("this client, or this grant, needs a client secret")
+		c.violate("this client or this grant needs a client secret")
 	case "":
 		c.violate("no client authentication")
 	}
-	if c.check(id, secret) != accepted {
+	c.sim.mu.Lock()
+	defer c.sim.mu.Unlock()
+	if c.checkSecret(id, secret) != accepted {
 		return "", c.oauthRefusal(invalidClient), true
 	}
-	return id, answer{}, false
+	return id, response{}, false
 }
 
-// isPublic says whether a client is known and has no secret.
+// isPublic reports whether the client is known and has no secret.
 func (c *call) isPublic(client string) bool {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()
@@ -139,66 +133,65 @@ func (c *call) isPublic(client string) bool {
 	return known && account.Secret == "" && !account.Disabled
 }
 
-// oauthSuccess returns a token answer (RFC 6749 §5.1), with the lifetime in the form that the knob says.
-func (c *call) oauthSuccess(got issued, body object) answer {
-	seconds := int64(got.accessTTL / time.Second)
-	switch c.rules.expiryFormat {
-	case expiryNumber:
-		body["expires_in"] = seconds
-	case expiryString:
-		body["expires_in"] = strconv.FormatInt(seconds, 10)
+// clientAuth returns how the client identifies itself (see LastRequest.ClientAuth).
+func (c *call) clientAuth() string {
+	switch {
+	case c.basic != nil && c.form.Has("client_secret"):
+		return "both"
+	case c.basic != nil:
+		return "header"
+	case c.form.Has("client_secret"):
+		return "body"
+	case c.form.Has("client_id"):
+		return "public"
 	}
-	return answer{status: http.StatusOK, body: body, ok: true, tokenField: "access_token", expiryField: "expires_in"}
+	return ""
 }
 
-// oauthRefusal returns a refusal in Keycloak's words, which do for the others too.
-func (c *call) oauthRefusal(r reason) answer {
-	const bad, unauthorized = http.StatusBadRequest, http.StatusUnauthorized
-	switch r {
-	case accountDisabled:
-		if c.op == opRefresh {
-			return c.oauthError(bad, "invalid_grant", "User disabled")
+// oauthSuccess adds the tokens and their lifetime to the body of a token response (RFC 6749 §5.1).
+func (c *call) oauthSuccess(got issued, body object) response {
+	body["access_token"] = got.access
+	if got.refresh != "" {
+		body["refresh_token"] = got.refresh
+	}
+	return c.tokenResponse(body, "access_token", "expires_in", int64(got.accessTTL/time.Second))
+}
+
+// oauthRefusal returns a refusal with Keycloak's description, which the other OAuth 2.0 endpoints use
+// too.
+func (c *call) oauthRefusal(r reason) response {
+	descriptions := map[reason]string{
+		accountDisabled:     "Account disabled",
+		accountNotSetUp:     "Account is not fully set up",
+		deadRefreshToken:    "Token is not active",
+		deadSession:         "Session not active",
+		deadOfflineSession:  "Offline user session not found",
+		invalidRefreshToken: "Invalid refresh token",
+		reusedRefreshToken:  "Maximum allowed refresh token reuse exceeded",
+		detachedSession:     "Session doesn't have required client",
+	}
+	switch {
+	case r == accountDisabled && c.op == opRefresh:
+		return c.oauthError(http.StatusBadRequest, "invalid_grant", "User disabled")
+	case descriptions[r] != "":
+		return c.oauthError(http.StatusBadRequest, "invalid_grant", descriptions[r])
+	case r == unauthorizedClient:
+		return c.oauthError(http.StatusBadRequest, "unauthorized_client", "Client not allowed for this grant")
+	case r == invalidClient || c.op == opClientCredentials:
+		resp := c.oauthError(http.StatusUnauthorized, "invalid_client", "Invalid client or Invalid client credentials")
+		if scheme, _, _ := strings.Cut(c.r.Header.Get("Authorization"), " "); scheme != "" { // RFC 6749 §5.2
+			resp.header = map[string]string{"WWW-Authenticate": `Basic realm="simulator"`}
 		}
-		return c.oauthError(bad, "invalid_grant", "Account disabled")
-	case accountNotSetUp:
-		return c.oauthError(bad, "invalid_grant", "Account is not fully set up")
-	case deadRefreshToken:
-		return c.oauthError(bad, "invalid_grant", "Token is not active")
-	case deadSession:
-		return c.oauthError(bad, "invalid_grant", "Session not active")
-	case deadOfflineSession:
-		return c.oauthError(bad, "invalid_grant", "Offline user session not found")
-	case invalidRefreshToken:
-		return c.oauthError(bad, "invalid_grant", "Invalid refresh token")
-	case reusedRefreshToken:
-		return c.oauthError(bad, "invalid_grant", "Maximum allowed refresh token reuse exceeded")
-	case detachedSession:
-		return c.oauthError(bad, "invalid_grant", "Session doesn't have required client")
-	case unauthorizedClient:
-		return c.oauthError(bad, "unauthorized_client", "Client not allowed for this grant")
-	case invalidClient:
-		return c.invalidClient()
+		return resp
 	}
-	if c.op == opClientCredentials {
-		return c.invalidClient()
-	}
-	return c.oauthError(unauthorized, "invalid_grant", "Invalid user credentials")
+	return c.oauthError(http.StatusUnauthorized, "invalid_grant", "Invalid user credentials")
 }
 
-// invalidClient answers with the scheme that the client tried, as RFC 6749 §5.2 wants.
-func (c *call) invalidClient() answer {
-	a := c.oauthError(http.StatusUnauthorized, "invalid_client", "Invalid client or Invalid client credentials")
-	if scheme, _, _ := strings.Cut(c.r.Header.Get("Authorization"), " "); scheme != "" {
-		a.header = map[string]string{"WWW-Authenticate": `Basic realm="simulator"`}
-	}
-	return a
-}
-
-// oauthError returns a failure as of RFC 6749 §5.2.
-func (c *call) oauthError(status int, code, description string) answer {
+// oauthError returns an error response (RFC 6749 §5.2).
+func (c *call) oauthError(status int, code, description string) response {
 	body := object{"error": code}
-	if words := c.words(description); words != (wireText{}) {
-		body["error_description"] = words
+	if d := c.description(description); d != (escapedText{}) {
+		body["error_description"] = d
 	}
 	return c.failure(status, body)
 }

@@ -3,227 +3,184 @@
 package simulator
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
+	"math"
+	"reflect"
+	"strconv"
+	"time"
 )
 
-// Settings are the knobs of all providers and, on top of those, of single ones. In JSON the knobs of all providers
-// stand at the top level: {"access_ttl": 60, "providers": {"enablex-rcs": {"clock_offset": "24h"}}}.
+// Settings change how the providers behave. In JSON, the settings of all providers are at the top
+// level: {"access_ttl": 60, "providers": {"enablex-rcs": {"clock_offset": "24h"}}}.
 type Settings struct {
-	Knobs
-	Providers map[string]Knobs `json:"providers,omitempty"`
+	ProviderSettings
+	// Providers are the settings of single providers. They take precedence over those of all providers.
+	Providers map[string]ProviderSettings `json:"providers,omitempty"`
 }
 
-// Knobs are what can be turned. A nil field is not turned: the knob of all providers counts, else the default.
-// Durations are in seconds, or text such as "1h30m".
-type Knobs struct {
-	// AccessTTL is an access token's lifetime in whole seconds, at least 1; default 3600.
+// ProviderSettings change how a provider behaves. A nil field of a single provider means the setting of
+// all providers. A nil field of all providers means the default. Help prints the comments of the
+// fields.
+type ProviderSettings struct {
+	// AccessTTL is the lifetime of an access token in whole seconds, at least 1; default 3600.
 	AccessTTL *Duration `json:"access_ttl,omitempty"`
-	// RefreshTTL is a refresh token's lifetime in whole seconds; 0 is an offline token, which does not expire;
-	// default 1800.
+	// RefreshTTL is the lifetime of a refresh token in whole seconds; default 1800. With 0, a login
+	// returns an offline token, which never expires.
 	RefreshTTL *Duration `json:"refresh_ttl,omitempty"`
-	// RefreshTokens says whether a login also gets a refresh token; default true for sinch-india, else false.
-	// EnableX and Sinch Conversation have none.
+	// RefreshTokens makes a login return a refresh token too; default true for sinch-india, else
+	// false. EnableX and Sinch Conversation have no refresh tokens.
 	RefreshTokens *bool `json:"refresh_tokens,omitempty"`
-	// RotateRefresh says whether a refresh answers with a new refresh token; default true. The old one lives on to its
-	// own expiry, unless RevokeRefreshToken says otherwise.
+	// RotateRefresh makes a refresh return a new refresh token; default true. The old refresh token
+	// stays valid until its expiry, unless RevokeRefreshToken is true.
 	RotateRefresh *bool `json:"rotate_refresh,omitempty"`
-	// RevokeRefreshToken says whether a refresh that answers with a new refresh token ends the old one, whose use after
-	// that ends the session and all its tokens; default false, as in Keycloak.
+	// RevokeRefreshToken makes a refresh end the old refresh token if it returns a new one; default
+	// false, as in Keycloak. A second use of the old token ends the session and all its tokens.
 	RevokeRefreshToken *bool `json:"revoke_refresh_token,omitempty"`
-	// SessionMax is how long a session lasts from its login, in whole seconds, however often it is refreshed: no token
-	// of it outlives it. 0, the default, means for ever; sessions of offline tokens (RefreshTTL 0) last for ever too.
-	// EnableX and Sinch Conversation have no sessions.
+	// SessionMax is the maximum age of a session in whole seconds, however often it is refreshed. No
+	// token outlives its session. The default, 0, means no maximum. Sessions of offline tokens have
+	// none either. EnableX and Sinch Conversation have no sessions.
 	SessionMax *Duration `json:"session_max,omitempty"`
-	// SingleToken says whether a new access token ends the account's previous one; default false.
+	// SingleToken makes a new access token end the account's previous one; default false.
 	SingleToken *bool `json:"single_token,omitempty"`
 
 	// Accounts adds accounts or changes them, by name.
 	Accounts map[string]Account `json:"accounts,omitempty"`
-	// AnyAccount lets in any name whose secret is "<name>-secret"; default false.
+	// AnyAccount makes every other name an account with the secret "<name>-secret"; default false.
 	AnyAccount *bool `json:"any_account,omitempty"`
-	// LockoutAfter is how many failed logins in a row lock an account; 0, the default, means never. A locked account
-	// answers even the right secret as if it were wrong.
+	// LockoutAfter is how many failed logins in a row lock an account; the default, 0, means never. A
+	// locked account refuses even the right secret as wrong.
 	LockoutAfter *int `json:"lockout_after,omitempty"`
 	// LockoutFor is how long an account stays locked; default 60.
 	LockoutFor *Duration `json:"lockout_for,omitempty"`
-	// QuickLoginLockout says whether two failed logins within a second lock an account for a minute, whatever
-	// LockoutAfter and LockoutFor say; default false. A Keycloak realm with brute-force detection does so by default.
+	// QuickLoginLockout makes two failed logins within a second lock an account for a minute, whatever
+	// LockoutAfter and LockoutFor are; default false. It is the default of a Keycloak realm with
+	// brute-force detection.
 	QuickLoginLockout *bool `json:"quick_login_lockout,omitempty"`
-	// OneLoginAtATime says whether a password grant is refused, as if the password were wrong, while another one of the
-	// same user is under way: from its arrival until its answer is sent (latency included) or its client has gone. It
-	// does not count towards the lockout. Default true for sinch-india, as a Keycloak realm with brute-force detection
-	// does it, else false. Refreshes are not concerned.
+	// OneLoginAtATime makes a password grant fail, as if the password were wrong, while another one of
+	// the same user is in progress. A login is in progress until its response is sent, which includes
+	// the latency, or until its client is gone. Such a failure does not count towards the lockout.
+	// Default true for sinch-india, because a Keycloak realm with brute-force detection does this, else
+	// false. Refreshes are not affected.
 	OneLoginAtATime *bool `json:"one_login_at_a_time,omitempty"`
 
-	// Latency is waited before every answer, after the provider has acted; at most 10 minutes; default 0.
+	// Latency is the time between the action of the provider and its response; at most 10 minutes;
+	// default 0.
 	Latency *Duration `json:"latency,omitempty"`
-	// ClockOffset is how far the provider's clock is ahead (or, negative, behind): it shifts EnableX's expiry, the Date
-	// header and the claims in a token. How long a token really lives is not affected.
+	// ClockOffset is how far the provider's clock is ahead, or behind if negative; default 0. It shifts
+	// EnableX's expiry, the Date header and the claims in a token. The lifetime of a token stays the
+	// same.
 	ClockOffset *Duration `json:"clock_offset,omitempty"`
-	// DateHeader is "normal", "none" or "garbage".
+	// DateHeader is "normal" (the default), "none" or "garbage".
 	DateHeader *string `json:"date_header,omitempty"`
-	// ExpiryFormat is how expires_in or expiry is sent: "number", "string" (of digits) or "absent".
+	// ExpiryFormat is how a response states expires_in or expiry: "number" (the default), "string" (of
+	// digits) or "absent".
 	ExpiryFormat *string `json:"expiry_format,omitempty"`
-	// SuccessStatus is the HTTP status of a token answer; 0, the default, means 200.
+	// SuccessStatus is the HTTP status of a response with a token; the default, 0, means 200.
 	SuccessStatus *int `json:"success_status,omitempty"`
-	// FailureStatus is the HTTP status of a refusal; 0, the default, means the documented one (EnableX: 200). Sinch
-	// India documents 400 and 401: Keycloak answers a refused login ("Invalid user credentials") with 400 from 26.6 on,
-	// and before with 401. Which one Sinch runs is not known, so the default is 401, the older; 400 here is the newer.
+	// FailureStatus is the HTTP status of a refusal; the default, 0, means the documented one (EnableX:
+	// 200). Sinch India documents 400 and 401. Keycloak before 26.6 answers a failed login with 401,
+	// and later versions with 400. Which version Sinch runs is unknown, so the default is 401.
 	FailureStatus *int `json:"failure_status,omitempty"`
-	// EchoSecrets puts the secrets of a request into every failure's text: "raw", "url", "base64", "json" (each
-	// character as \u00XX on the wire) or "json-twice" (the same, and still so once the JSON is decoded).
+	// EchoSecrets lists the forms in which the text of every failure repeats the secrets of the
+	// request: "raw", "url", "base64", "json" (each character as \uXXXX in the JSON) or "json-twice"
+	// (each character as \uXXXX after the JSON is decoded).
 	EchoSecrets []string `json:"echo_secrets,omitzero"`
 
-	// Faults go wrong in this order; those of the single provider come before those of all.
+	// Faults are what goes wrong. A request takes the first fault that matches it. The faults of a
+	// single provider come before those of all providers.
 	Faults []Fault `json:"faults,omitzero"`
 }
 
 // Account is an account of a provider.
 type Account struct {
-	// Secret is the password, app key or client secret. Empty means that it stays what it is; an account that never had
-	// one is a public client (oauth2 only).
+	// Secret is the password, the app key or the client secret. An empty secret changes nothing: the
+	// account keeps its secret, or has none and is a public client (oauth2 only).
 	Secret string `json:"secret,omitempty"`
-	// Disabled makes every login fail, with "Account disabled" where the provider says such things.
+	// Disabled makes every login fail with "Account disabled", if the provider has such a message.
 	Disabled bool `json:"disabled,omitempty"`
 	// NotSetUp makes a login with the right secret fail with "Account is not fully set up".
 	NotSetUp bool `json:"not_set_up,omitempty"`
 }
 
-// ParseSettings reads settings from JSON. An error names the unknown knob or the bad value's.
-func ParseSettings(data []byte) (Settings, error) {
-	return Settings{}.merge(data)
+// Values of the settings date_header, expiry_format and echo_secrets.
+const (
+	dateNormal, dateNone, dateGarbage                     = "normal", "none", "garbage"
+	expiryNumber, expiryString, expiryAbsent              = "number", "string", "absent"
+	echoRaw, echoURL, echoBase64, echoJSON, echoJSONTwice = "raw", "url", "base64", "json", "json-twice"
+)
+
+// EchoForms returns all values of the setting echo_secrets.
+func EchoForms() []string { return []string{echoRaw, echoURL, echoBase64, echoJSON, echoJSONTwice} }
+
+// providerNames returns the names of all providers.
+func providerNames() []string {
+	return []string{SinchIndia, EnableXWhatsApp, EnableXRCS, EnableXSMS, SinchConversation, OAuth2}
 }
 
-// Validate says what is wrong with the settings, naming the knob.
-func (s Settings) Validate() error {
-	if err := s.Knobs.validate(); err != nil {
+// resolve returns the settings that apply to a provider. Every field but Accounts and Faults is set.
+func (s Settings) resolve(provider string) ProviderSettings {
+	resolved := ProviderSettings{
+		AccessTTL:          Ptr(Duration(time.Hour)),
+		RefreshTTL:         Ptr(Duration(30 * time.Minute)),
+		RefreshTokens:      Ptr(provider == SinchIndia),
+		RotateRefresh:      Ptr(true),
+		RevokeRefreshToken: Ptr(false),
+		SessionMax:         Ptr(Duration(0)),
+		SingleToken:        Ptr(false),
+		AnyAccount:         Ptr(false),
+		LockoutAfter:       Ptr(0),
+		LockoutFor:         Ptr(Duration(time.Minute)),
+		QuickLoginLockout:  Ptr(false),
+		OneLoginAtATime:    Ptr(provider == SinchIndia),
+		Latency:            Ptr(Duration(0)),
+		ClockOffset:        Ptr(Duration(0)),
+		DateHeader:         Ptr(dateNormal),
+		ExpiryFormat:       Ptr(expiryNumber),
+		SuccessStatus:      Ptr(0),
+		FailureStatus:      Ptr(0),
+	}
+	dst := reflect.ValueOf(&resolved).Elem()
+	for _, level := range []ProviderSettings{s.ProviderSettings, s.Providers[provider]} {
+		src := reflect.ValueOf(level)
+		for i := range src.NumField() {
+			if !src.Field(i).IsNil() {
+				dst.Field(i).Set(src.Field(i))
+			}
+		}
+	}
+	return resolved
+}
+
+// Duration is a time.Duration. JSON has it in seconds, or as text such as "1h30m".
+type Duration time.Duration
+
+func (d *Duration) value() time.Duration { return time.Duration(*d) }
+
+// Ptr returns a pointer to v, for a field of ProviderSettings.
+func Ptr[T any](v T) *T { return &v }
+
+// MarshalJSON writes seconds.
+func (d Duration) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, time.Duration(d).Seconds(), 'f', -1, 64), nil
+}
+
+// UnmarshalJSON reads seconds, or text as time.ParseDuration reads it.
+func (d *Duration) UnmarshalJSON(data []byte) error {
+	var text string
+	if err := json.Unmarshal(data, &text); err == nil {
+		v, err := time.ParseDuration(text)
+		*d = Duration(v)
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Providers)) {
-		if !isProvider(name) {
-			return fmt.Errorf("unknown provider %q", name)
-		}
-		if err := s.Providers[name].validate(); err != nil {
-			return fmt.Errorf("providers.%s: %w", name, err)
-		}
+	var seconds float64
+	if err := json.Unmarshal(data, &seconds); err != nil {
+		return fmt.Errorf(`must be seconds or a duration such as "1h30m", not %s`, data)
 	}
+	const century = 100 * 365 * 24 * 3600
+	if math.Abs(seconds) > century {
+		return fmt.Errorf("must be at most %d seconds, not %s", century, data)
+	}
+	*d = Duration(math.Round(seconds * float64(time.Second)))
 	return nil
-}
-
-// merge returns the settings with the patch applied (RFC 7396), valid or an error.
-func (s Settings) merge(patch []byte) (Settings, error) {
-	if err := checkPatch(patch); err != nil {
-		return Settings{}, err
-	}
-	var doc, p any
-	if err := errors.Join(json.Unmarshal(s.encode(), &doc), json.Unmarshal(patch, &p)); err != nil {
-		return Settings{}, err
-	}
-	data, err := json.Marshal(mergePatch(doc, p))
-	if err != nil {
-		return Settings{}, err
-	}
-	var merged Settings
-	if err := json.Unmarshal(data, &merged); err != nil {
-		return Settings{}, err
-	}
-	return merged, merged.Validate()
-}
-
-// mergePatch is the function of RFC 7396 §2.
-func mergePatch(target, patch any) any {
-	p, ok := patch.(map[string]any)
-	if !ok {
-		return patch
-	}
-	t, ok := target.(map[string]any)
-	if !ok {
-		t = map[string]any{}
-	}
-	for name, value := range p {
-		if value == nil {
-			delete(t, name)
-		} else {
-			t[name] = mergePatch(t[name], value)
-		}
-	}
-	return t
-}
-
-// checkPatch decodes a patch knob by knob, so that an error can name the knob.
-func checkPatch(patch []byte) error {
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(patch, &top); err != nil || top == nil {
-		return errors.New("settings must be a JSON object")
-	}
-	var providers map[string]map[string]json.RawMessage
-	if raw, ok := top["providers"]; ok {
-		if err := json.Unmarshal(raw, &providers); err != nil {
-			return errors.New("providers must be an object of provider name to knobs")
-		}
-		delete(top, "providers")
-	}
-	if err := checkKnobs(top); err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(providers)) {
-		if !isProvider(name) {
-			return fmt.Errorf("unknown provider %q", name)
-		}
-		if err := checkKnobs(providers[name]); err != nil {
-			return fmt.Errorf("providers.%s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func checkKnobs(raw map[string]json.RawMessage) error {
-	for _, name := range slices.Sorted(maps.Keys(raw)) {
-		one, err := json.Marshal(map[string]json.RawMessage{name: raw[name]})
-		if err != nil {
-			return err
-		}
-		dec := json.NewDecoder(bytes.NewReader(one))
-		dec.DisallowUnknownFields()
-		err = dec.Decode(&Knobs{})
-		unknown := err != nil && strings.HasSuffix(err.Error(), fmt.Sprintf("unknown field %q", name))
-		if unknown || name != strings.ToLower(name) { // in capitals, encoding/json takes it for the knob
-			return fmt.Errorf("unknown knob %q", name)
-		}
-		if err != nil {
-			return fmt.Errorf("knob %q: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// clone returns a copy that shares nothing.
-func (s Settings) clone() Settings {
-	var c Settings
-	if err := json.Unmarshal(s.encode(), &c); err != nil {
-		panic(err) // what we encoded we can decode
-	}
-	return c
-}
-
-func (s Settings) encode() []byte {
-	data, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // plain data always encodes
-	}
-	return data
-}
-
-func isProvider(name string) bool {
-	switch name {
-	case SinchIndia, EnableXWhatsApp, EnableXRCS, EnableXSMS, SinchConversation, OAuth2:
-		return true
-	}
-	return false
 }

@@ -86,9 +86,9 @@ func TestSetLeavesTheRest(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.patch(`{"access_ttl": 60, "accounts": {"a": {"secret": "x"}}}`)
 	err := r.client.Set(t.Context(), simulator.Settings{
-		Knobs: simulator.Knobs{
-			RefreshTTL: simulator.For(0),
-			AnyAccount: simulator.To(true),
+		ProviderSettings: simulator.ProviderSettings{
+			RefreshTTL: simulator.Ptr(simulator.Duration(0)),
+			AnyAccount: simulator.Ptr(true),
 			Accounts:   map[string]simulator.Account{"b": {Secret: "y"}},
 		},
 	})
@@ -102,8 +102,8 @@ func TestSetLeavesTheRest(t *testing.T) {
 }
 
 func TestResetGoesBackToTheStart(t *testing.T) {
-	start := simulator.Settings{Knobs: simulator.Knobs{
-		AccessTTL: simulator.For(time.Minute),
+	start := simulator.Settings{ProviderSettings: simulator.ProviderSettings{
+		AccessTTL: simulator.Ptr(simulator.Duration(time.Minute)),
 		Faults:    []simulator.Fault{{Kind: simulator.FaultStatus, Count: 1}},
 	}}
 	r := newRig(t, simulator.Options{Settings: start})

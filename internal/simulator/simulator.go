@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The providers, by the names that settings and counts use.
+// The names of the providers in settings and counts.
 const (
 	SinchIndia        = "sinch-india"
 	EnableXWhatsApp   = "enablex-whatsapp"
@@ -21,48 +21,50 @@ const (
 	OAuth2            = "oauth2"
 )
 
-// Options say how a simulator starts. The zero value is a well-behaved one.
+// Options configure a new simulator. The zero value is valid.
 type Options struct {
-	// Settings at the start, and after a reset. They must be valid (see Settings.Validate), else New panics.
+	// Settings apply at the start and after a reset. New panics if they are not valid (see
+	// Settings.Validate).
 	Settings Settings
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Sleep waits for d or until ctx ends; it makes the latency knob. Nil means really waiting.
+	// Sleep waits for d or until ctx ends. The setting latency uses it. Nil means a real timer.
 	Sleep func(ctx context.Context, d time.Duration)
-	// Log gets one record a provider request, never a secret; nil means no log.
+	// Log gets one record for each provider request, without secrets; nil means no log.
 	Log *slog.Logger
 	// RememberFor is how long a token is remembered after its end; 0 means 15 minutes.
 	RememberFor time.Duration
-	// MaxTokens bounds how many tokens are remembered, oldest forgotten first; 0 means 200,000.
+	// MaxTokens is how many tokens are remembered. Beyond it, the oldest token is forgotten first.
+	// 0 means 200,000.
 	MaxTokens int
 }
 
-// Simulator is an http.Handler that plays all providers and serves its control API. Safe for concurrent use.
+// Simulator is an http.Handler that serves all providers and the control API. It is safe for
+// concurrent use.
 type Simulator struct {
 	now       func() time.Time
 	sleep     func(context.Context, time.Duration)
 	log       *slog.Logger
-	start     Settings // what a reset goes back to
+	initial   Settings // Reset restores them
 	endpoints map[string]endpoint
 	control   http.Handler
 
-	mu       sync.Mutex
-	settings Settings
-	counts   *counter
-	lockouts map[accountKey]*lockout
-	underWay map[accountKey]bool // logins, of which an account may make one at a time
-	tokens   *ledger
+	mu           sync.Mutex
+	settings     Settings
+	counts       *counter
+	lockouts     map[accountKey]*lockout
+	activeLogins map[accountKey]bool // logins in progress (see ProviderSettings.OneLoginAtATime)
+	tokens       *tokenStore
 }
 
-// endpoint is what answers at one path.
+// endpoint serves one path of a provider.
 type endpoint struct {
 	provider string
-	// op is what a request here does, or "" where the form's grant_type says.
-	op     string
-	handle func(*call) answer
+	op       string // what a request does, or "" if the form parameter grant_type decides
+	handle   func(*call) response
 }
 
-// accountKey names one account of one provider.
+// accountKey identifies an account of a provider.
 type accountKey struct{ provider, account string }
 
 // New returns a simulator. It panics if opts.Settings are not valid.
@@ -71,10 +73,13 @@ func New(opts Options) *Simulator {
 		panic(fmt.Sprintf("simulator: %v", err))
 	}
 	s := &Simulator{
-		now:   opts.Now,
-		sleep: opts.Sleep,
-		log:   opts.Log,
-		start: opts.Settings.clone(),
+		now:          opts.Now,
+		sleep:        opts.Sleep,
+		log:          opts.Log,
+		initial:      opts.Settings.clone(),
+		counts:       newCounter(),
+		activeLogins: map[accountKey]bool{},
+		tokens:       newTokenStore(opts.RememberFor, opts.MaxTokens),
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -85,11 +90,8 @@ func New(opts Options) *Simulator {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.counts = newCounter()
-	s.underWay = map[accountKey]bool{}
-	s.tokens = newLedger(opts.RememberFor, opts.MaxTokens)
-	s.endpoints = s.routes()
-	s.control = s.controlAPI()
+	s.endpoints = s.providerEndpoints()
+	s.control = s.controlHandler()
 	s.Reset()
 	return s
 }
@@ -103,8 +105,8 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// routes lists every provider path.
-func (s *Simulator) routes() map[string]endpoint {
+// providerEndpoints returns every provider endpoint by its path.
+func (s *Simulator) providerEndpoints() map[string]endpoint {
 	m := map[string]endpoint{
 		"/whatsapp/v1/token": {EnableXWhatsApp, opAppKey, s.enablexToken},
 		"/rcs/v1/token":      {EnableXRCS, opAppKey, s.enablexToken},
@@ -113,7 +115,7 @@ func (s *Simulator) routes() map[string]endpoint {
 		"/generic/token":     {OAuth2, "", s.genericToken},
 		"/generic/revoke":    {OAuth2, opRevoke, s.genericRevoke},
 	}
-	for _, root := range []string{"", "/auth"} {
+	for _, root := range []string{"", "/auth"} { // production and UAT
 		realm := root + "/realms/ipmessaging/protocol/openid-connect/"
 		m[realm+"token"] = endpoint{SinchIndia, "", s.keycloakToken}
 		m[realm+"revoke"] = endpoint{SinchIndia, opRevoke, s.keycloakRevoke}
@@ -122,52 +124,55 @@ func (s *Simulator) routes() map[string]endpoint {
 	return m
 }
 
-// ServeHTTP serves the providers' paths, and the control API under /sim/. A fault that closes the connection panics
-// with http.ErrAbortHandler, which a server takes for just that.
+// ServeHTTP serves the paths of the providers, and the control API under /sim/. For a fault that
+// closes the connection, it panics with http.ErrAbortHandler.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ep, ok := s.endpoints[r.URL.Path]
 	if !ok {
 		s.control.ServeHTTP(w, r)
 		return
 	}
-	c := s.open(r, ep)
-	defer s.close(c)
-	a := s.answer(c)
-	s.note(c, a)
-	if c.rules.latency > 0 {
-		// Only now: to the provider the token's life has begun, which is the worst case for who asked.
-		s.sleep(r.Context(), c.rules.latency)
+	c := s.newCall(r, ep)
+	defer s.finish(c)
+	resp := c.respond()
+	s.record(c, resp)
+	if latency := c.settings.Latency.value(); latency > 0 {
+		// The latency follows the issue of the token, because that is the worst case for the client:
+		// the token's lifetime already runs.
+		s.sleep(r.Context(), latency)
 		if r.Context().Err() != nil {
 			return
 		}
 	}
-	s.endLogin(c) // before the answer is out, so that who has it can log in again at once
-	s.write(w, c, a)
+	c.endLogin() // before the response is sent, so that the client can log in again at once
+	c.write(w, resp)
 }
 
-// answer lets the fault that is due answer in the provider's stead, or the provider, and then spoils that if it is due.
-func (s *Simulator) answer(c *call) answer {
-	if a, ok := c.fault.inFront(c); ok {
-		return a
+// respond returns the response of the provider, or of the call's fault.
+func (c *call) respond() response {
+	if resp, ok := c.fault.intercept(c); ok {
+		c.intercepted = true
+		return resp
 	}
-	a := c.ep.handle(c)
-	if status := c.rules.successStatus; a.tokenField != "" && status != 0 {
-		a.status = status
+	resp := c.handle(c)
+	if status := *c.settings.SuccessStatus; resp.tokenField != "" && status != 0 {
+		resp.status = status
 	}
-	return c.fault.spoil(c, a)
+	return c.fault.corrupt(c, resp)
 }
 
-// Reset puts counts, faults and settings back to the start, and ends lockouts. Tokens already issued live on.
+// Reset restores the initial settings and faults, clears the counts and ends lockouts. Tokens stay
+// valid.
 func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settings = s.start.clone()
+	s.settings = s.initial.clone()
 	s.counts.reset()
 	s.lockouts = map[accountKey]*lockout{}
 }
 
-// Patch merges a JSON document into the settings (RFC 7396: null puts a knob back to its default, a list is replaced).
-// On an error, which names the knob, nothing has changed.
+// Patch merges a JSON document into the settings (RFC 7396): null restores a setting's default, and a
+// list replaces the old list. An error names the setting, and then nothing has changed.
 func (s *Simulator) Patch(patch []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,7 +184,7 @@ func (s *Simulator) Patch(patch []byte) error {
 	return nil
 }
 
-// State returns the settings as they are (with what is left of each fault's count) and the counts so far.
+// State returns the current settings and counts. The count of a fault is what is left of it.
 func (s *Simulator) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,15 +193,16 @@ func (s *Simulator) State() State {
 	return st
 }
 
-// Introspect says all that is known about a token.
+// Introspect returns what the simulator knows about a token.
 func (s *Simulator) Introspect(token string) Introspection {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tokens.introspect(token, s.now())
 }
 
-// RevokeSessions ends every session that has a live refresh token, or only those of one provider or account where these
-// are not empty. Their access tokens live on, as for who only checks signature and expiry. It returns how many it ended.
+// RevokeSessions ends the refresh tokens of every session that has a live one, and returns how many
+// sessions it closed. A provider or account other than "" limits it to the sessions of that provider or
+// account. Access tokens stay valid, as they do for an API that checks only signature and expiry.
 func (s *Simulator) RevokeSessions(provider, account string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -176,7 +176,7 @@ func (r *rig) noViolations() {
 func TestLatencyComesAfterTheTokenIsIssued(t *testing.T) {
 	slept := make(chan time.Duration, 1)
 	r := newRig(t, simulator.Options{
-		Settings: simulator.Settings{Knobs: simulator.Knobs{Latency: simulator.For(250 * time.Millisecond)}},
+		Settings: simulator.Settings{ProviderSettings: simulator.ProviderSettings{Latency: simulator.Ptr(simulator.Duration(250 * time.Millisecond))}},
 		Sleep:    func(_ context.Context, d time.Duration) { slept <- d },
 	})
 	r.want(r.login("acme", "correct-horse"), 200, nil)
@@ -187,7 +187,7 @@ func TestLatencyComesAfterTheTokenIsIssued(t *testing.T) {
 
 func TestLatencyEndsWithTheRequest(t *testing.T) {
 	sim := simulator.New(simulator.Options{
-		Settings: simulator.Settings{Knobs: simulator.Knobs{Latency: simulator.For(10 * time.Minute)}},
+		Settings: simulator.Settings{ProviderSettings: simulator.ProviderSettings{Latency: simulator.Ptr(simulator.Duration(10 * time.Minute))}},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -215,5 +215,5 @@ func TestNewPanicsOnBadSettings(t *testing.T) {
 			t.Error("no panic")
 		}
 	}()
-	simulator.New(simulator.Options{Settings: simulator.Settings{Providers: map[string]simulator.Knobs{"sinch": {}}}})
+	simulator.New(simulator.Options{Settings: simulator.Settings{Providers: map[string]simulator.ProviderSettings{"sinch": {}}}})
 }

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ParseSettings reads settings from JSON. An error names the setting that is unknown or has a bad value.
+func ParseSettings(data []byte) (Settings, error) {
+	return Settings{}.merge(data)
+}
+
+// merge returns valid settings with the patch applied (RFC 7396), or an error.
+func (s Settings) merge(patch []byte) (Settings, error) {
+	if err := checkPatch(patch); err != nil {
+		return Settings{}, err
+	}
+	var doc, p any
+	if err := errors.Join(json.Unmarshal(s.encode(), &doc), json.Unmarshal(patch, &p)); err != nil {
+		return Settings{}, err
+	}
+	data, err := json.Marshal(mergePatch(doc, p))
+	if err != nil {
+		return Settings{}, err
+	}
+	var merged Settings
+	if err := json.Unmarshal(data, &merged); err != nil {
+		return Settings{}, err
+	}
+	return merged, merged.Validate()
+}
+
+// mergePatch implements RFC 7396 §2.
+func mergePatch(target, patch any) any {
+	p, ok := patch.(map[string]any)
+	if !ok {
+		return patch
+	}
+	t, ok := target.(map[string]any)
+	if !ok {
+		t = map[string]any{}
+	}
+	for name, value := range p {
+		if value == nil {
+			delete(t, name)
+		} else {
+			t[name] = mergePatch(t[name], value)
+		}
+	}
+	return t
+}
+
+// checkPatch decodes a patch setting by setting, so that an error can name the setting.
+func checkPatch(patch []byte) error {
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(patch, &top); err != nil || top == nil {
+		return errors.New("settings must be a JSON object")
+	}
+	var providers map[string]map[string]json.RawMessage
+	if raw, ok := top["providers"]; ok {
+		if err := json.Unmarshal(raw, &providers); err != nil {
+			return errors.New("providers must be a JSON object of provider names and their settings")
+		}
+		delete(top, "providers")
+	}
+	return checkLevels(top, providers, checkFields)
+}
+
+func checkFields(raw map[string]json.RawMessage) error {
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		one, err := json.Marshal(map[string]json.RawMessage{name: raw[name]})
+		if err != nil {
+			return err
+		}
+		dec := json.NewDecoder(bytes.NewReader(one))
+		dec.DisallowUnknownFields()
+		err = dec.Decode(&ProviderSettings{})
+		unknown := err != nil && strings.HasSuffix(err.Error(), fmt.Sprintf("unknown field %q", name))
+		if unknown || name != strings.ToLower(name) { // encoding/json ignores case, but settings do not
+			return fmt.Errorf("unknown setting %q", name)
+		}
+		if err != nil {
+			return fmt.Errorf("setting %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// checkLevels checks the settings of all providers, then those of each provider.
+func checkLevels[T any](top T, providers map[string]T, check func(T) error) error {
+	if err := check(top); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(providers)) {
+		if !slices.Contains(providerNames(), name) {
+			return fmt.Errorf("unknown provider %q, must be one of %q", name, providerNames())
+		}
+		if err := check(providers[name]); err != nil {
+			return fmt.Errorf("providers.%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Validate returns an error that names every setting with a bad value.
+func (s Settings) Validate() error {
+	return checkLevels(s.ProviderSettings, s.Providers, ProviderSettings.validate)
+}
+
+func (p ProviderSettings) validate() error {
+	const forever = math.MaxInt64
+	errs := []error{
+		checkDuration("access_ttl", p.AccessTTL, time.Second, time.Second, forever),
+		checkDuration("refresh_ttl", p.RefreshTTL, time.Second, 0, forever),
+		checkDuration("session_max", p.SessionMax, time.Second, 0, forever),
+		checkDuration("lockout_for", p.LockoutFor, 1, 0, forever),
+		checkDuration("latency", p.Latency, 1, 0, 10*time.Minute),
+		checkOneOf("date_header", p.DateHeader, dateNormal, dateNone, dateGarbage),
+		checkOneOf("expiry_format", p.ExpiryFormat, expiryNumber, expiryString, expiryAbsent),
+		checkStatus("success_status", p.SuccessStatus, 200, 299),
+		checkStatus("failure_status", p.FailureStatus, 200, 599),
+	}
+	if p.LockoutAfter != nil && *p.LockoutAfter < 0 {
+		errs = append(errs, errors.New(`setting "lockout_after": must not be negative`))
+	}
+	for _, form := range p.EchoSecrets {
+		errs = append(errs, checkOneOf("echo_secrets", &form, EchoForms()...))
+	}
+	for i, f := range p.Faults {
+		if err := f.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("setting \"faults\": fault %d: %w", i+1, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkDuration(name string, value *Duration, unit, low, high time.Duration) error {
+	switch {
+	case value == nil:
+		return nil
+	case value.value() < low:
+		return fmt.Errorf("setting %q: must be at least %v, not %v", name, low, value.value())
+	case value.value() > high:
+		return fmt.Errorf("setting %q: must be at most %v, not %v", name, high, value.value())
+	case value.value()%unit != 0:
+		return fmt.Errorf("setting %q: must be whole seconds, not %v", name, value.value())
+	}
+	return nil
+}
+
+func checkOneOf(name string, value *string, allowed ...string) error {
+	if value != nil && !slices.Contains(allowed, *value) {
+		return fmt.Errorf("setting %q: must be one of %q, not %q", name, allowed, *value)
+	}
+	return nil
+}
+
+func checkStatus(name string, value *int, low, high int) error {
+	if value != nil && *value != 0 && (*value < low || *value > high) {
+		return fmt.Errorf("setting %q: must be an HTTP status from %d to %d, not %d", name, low, high, *value)
+	}
+	return nil
+}
+
+// clone returns a deep copy.
+func (s Settings) clone() Settings {
+	var c Settings
+	if err := json.Unmarshal(s.encode(), &c); err != nil {
+		panic(err) // encode returns valid JSON
+	}
+	return c
+}
+
+func (s Settings) encode() []byte {
+	data, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // plain data always encodes
+	}
+	return data
+}

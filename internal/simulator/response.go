@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package simulator
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+)
+
+// object is a JSON object.
+type object map[string]any
+
+// response is the response to one request.
+type response struct {
+	status      int
+	header      map[string]string
+	body        object // sent as JSON unless raw is set
+	raw         []byte
+	contentType string // of raw; "" means JSON
+
+	ok                      bool   // the provider did what the request asked
+	tokenField, expiryField string // names in body; "" in a response without a token
+	disconnect              disconnect
+}
+
+// disconnect says when the connection is closed.
+type disconnect int
+
+const (
+	disconnectNever disconnect = iota
+	disconnectBefore
+	disconnectMidBody
+)
+
+func (c *call) write(w http.ResponseWriter, resp response) {
+	if resp.disconnect == disconnectBefore {
+		panic(http.ErrAbortHandler) // net/http closes the connection
+	}
+	body := resp.raw
+	if body == nil && resp.body != nil {
+		body, _ = json.Marshal(resp.body) // strings and numbers always encode
+	}
+	h := w.Header()
+	if resp.contentType == "" && len(body) > 0 {
+		resp.contentType = jsonType
+	}
+	if resp.contentType != "" {
+		h.Set("Content-Type", resp.contentType)
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	switch *c.settings.DateHeader {
+	case dateNormal:
+		h.Set("Date", c.providerNow().UTC().Format(http.TimeFormat))
+	case dateGarbage:
+		h.Set("Date", "the day after tomorrow")
+	case dateNone:
+		h["Date"] = nil
+	}
+	for name, value := range resp.header {
+		h.Set(name, value)
+	}
+	if resp.status == http.StatusNoContent {
+		h.Del("Content-Length")
+	}
+	w.WriteHeader(resp.status)
+	if resp.disconnect == disconnectMidBody {
+		_, _ = w.Write(body[:len(body)/2])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = w.Write(body) // fails only if the client is gone
+}
+
+// proxyPage returns an HTML page as a proxy in front of a provider sends it.
+func proxyPage(status int, echo escapedText) response {
+	title := fmt.Sprintf("%d %s", status, http.StatusText(status))
+	page := fmt.Sprintf("<html>\r\n<head><title>%s</title></head>\r\n<body>\r\n<center><h1>%s</h1></center>\r\n"+
+		"<hr><center>nginx</center>\r\n<!-- %s -->\r\n</body>\r\n</html>\r\n", title, title, html.EscapeString(echo.plain))
+	return response{status: status, raw: []byte(page), contentType: "text/html", header: map[string]string{}}
+}
+
+// escapedText encodes to a JSON string: the plain part first, then the escaped part with each
+// character as \uXXXX.
+type escapedText struct{ plain, escaped string }
+
+// MarshalJSON implements json.Marshaler.
+func (t escapedText) MarshalJSON() ([]byte, error) {
+	quoted, err := json.Marshal(t.plain)
+	if err != nil {
+		return nil, err
+	}
+	quoted = append(quoted[:len(quoted)-1], escapeAll(t.escaped)...)
+	return append(quoted, '"'), nil
+}
+
+// escapeAll returns every UTF-16 code unit of s as \uXXXX.
+func escapeAll(s string) string {
+	var b strings.Builder
+	for _, unit := range utf16.Encode([]rune(s)) {
+		fmt.Fprintf(&b, `\u%04x`, unit)
+	}
+	return b.String()
+}
+
+// description returns the text of a failure: the fault's description, else text, then the secrets that
+// the setting echo_secrets asks for.
+func (c *call) description(text string) escapedText {
+	if c.fault != nil && c.fault.Description != "" {
+		text = c.fault.Description
+	}
+	echo := c.echo()
+	echo.plain = text + echo.plain
+	return echo
+}
+
+// echo returns the secrets of the request in the forms that the setting echo_secrets names.
+func (c *call) echo() escapedText {
+	var t escapedText
+	for _, secret := range c.secrets() {
+		for _, form := range c.settings.EchoSecrets {
+			switch form {
+			case echoRaw:
+				t.plain += " " + secret
+			case echoURL:
+				t.plain += " " + url.QueryEscape(secret)
+			case echoBase64:
+				t.plain += " " + base64.StdEncoding.EncodeToString([]byte(secret))
+			case echoJSONTwice:
+				t.plain += " " + escapeAll(secret)
+			case echoJSON:
+				t.escaped += " " + secret
+			}
+		}
+	}
+	return t
+}
+
+// tokenResponse returns a success. It adds the expiry to the body as the setting expiry_format says.
+func (c *call) tokenResponse(body object, tokenField, expiryField string, expiry int64) response {
+	switch *c.settings.ExpiryFormat {
+	case expiryNumber:
+		body[expiryField] = expiry
+	case expiryString:
+		body[expiryField] = strconv.FormatInt(expiry, 10)
+	}
+	return response{status: http.StatusOK, body: body, ok: true, tokenField: tokenField, expiryField: expiryField}
+}
+
+// failure returns a failure with the documented HTTP status, or the one in the setting failure_status.
+func (c *call) failure(documented int, body object) response {
+	return response{status: cmp.Or(*c.settings.FailureStatus, documented), body: body}
+}
