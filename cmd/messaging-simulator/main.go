@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command messaging-simulator plays the token endpoints of the messaging providers on a loopback address, for tests and
-// for trying things out. See package simulator for its endpoints, accounts, knobs and counts.
+// Command messaging-simulator simulates the token endpoints of the messaging providers on a loopback
+// address, for tests and demonstrations. Run it with -help to list its paths, accounts, settings and
+// faults.
 package main
 
 import (
@@ -21,33 +22,29 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run serves until ctx ends and returns the exit code: 0 after a clean end, 1 if it cannot serve, 2 if the command line
-// is wrong.
+// run serves until ctx ends. It returns the exit code: 0 for success, 1 if it cannot serve, 2 if the
+// command line is wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cfg, err := parse(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		complain(stderr, err)
-		return 2
+		return fail(stderr, err, 2)
 	}
 	srv, err := open(cfg)
 	if err != nil {
-		complain(stderr, err)
-		return 1
+		return fail(stderr, err, 1)
 	}
-	// The one line on stdout; its last word is the URL.
-	if _, err := fmt.Fprintln(stdout, "messaging-simulator is ready at", srv.url); err != nil {
-		complain(stderr, err)
-	}
+	// Callers read the URL from this line, the only one on stdout.
+	_, _ = fmt.Fprintln(stdout, "messaging-simulator is ready at", srv.url)
 	if err := srv.serve(ctx); err != nil {
-		complain(stderr, err)
-		return 1
+		return fail(stderr, err, 1)
 	}
 	return 0
 }
 
-func complain(stderr io.Writer, err error) {
-	_, _ = fmt.Fprintln(stderr, "messaging-simulator:", err) // nowhere else to say it
+func fail(stderr io.Writer, err error, code int) int {
+	_, _ = fmt.Fprintln(stderr, "messaging-simulator:", err)
+	return code
 }

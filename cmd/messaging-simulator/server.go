@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// server is a simulator that listens.
+// server is a listening simulator.
 type server struct {
 	url      string
 	listener net.Listener
@@ -26,7 +26,7 @@ type server struct {
 	log      *os.File // nil without an access log
 }
 
-// open makes everything ready: settings, log, port, certificate. Who reaches the port from then on will be served.
+// open returns a server that accepts connections. Its serve method answers them.
 func open(cfg config) (_ *server, err error) {
 	srv := &server{}
 	defer func() {
@@ -59,8 +59,7 @@ func open(cfg config) (_ *server, err error) {
 	}
 	srv.listener, err = net.Listen("tcp", cfg.listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is taken: end what listens there, or choose another with -listen (port 0 picks a "+
-			"free one)", cfg.listen)
+		return nil, fmt.Errorf("address %s is in use, choose another one with -listen (port 0 picks a free port)", cfg.listen)
 	} else if err != nil {
 		return nil, err
 	}
@@ -71,21 +70,21 @@ func open(cfg config) (_ *server, err error) {
 	return srv, nil
 }
 
-// secure makes it serve https, and writes the CA for clients to trust.
+// secure switches the server to https, and writes the certificate of the CA to a file.
 func (s *server) secure(caOut string) error {
 	ca, cert, err := simulator.NewCertificate(time.Now())
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(caOut, ca, 0o644); err != nil {
-		return fmt.Errorf("writing the CA: %w", err)
+		return fmt.Errorf("writing the certificate of the CA: %w", err)
 	}
 	s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	s.url = "https://" + s.listener.Addr().String()
 	return nil
 }
 
-// serve serves until ctx ends; requests under way then have a second to end.
+// serve serves until ctx ends, then gives open requests a second to finish.
 func (s *server) serve(ctx context.Context) error {
 	defer s.close()
 	failed := make(chan error, 1)
@@ -104,7 +103,7 @@ func (s *server) serve(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if s.http.Shutdown(grace) != nil {
-		_ = s.http.Close() // who is still waiting is cut off
+		_ = s.http.Close() // ends the remaining requests
 	}
 	<-failed // http.ErrServerClosed
 	return nil

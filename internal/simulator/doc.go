@@ -1,34 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package simulator plays the token endpoints of the messaging providers: Sinch India's Keycloak realm, EnableX, Sinch
-// Conversation and a generic RFC 6749 server. It is strict about what a documented request looks like, answers the way
-// the providers are documented to, fails on demand, counts what it is asked, and remembers every token it issued, so
-// that a test can prove which requests were made and that no dead token was ever served. It shares no code with the
-// clients it tests.
+// Package simulator simulates the token endpoints of the messaging providers: Sinch India's Keycloak
+// realm, EnableX, Sinch Conversation and a generic OAuth 2.0 server (RFC 6749).
 //
-// Start with [New], serve the result with net/http or httptest, and turn it while it runs with [Client] or with curl
-// under /sim/ (see [Settings] for the knobs and [State] for the counts).
+// The simulator compares each request with the provider's documentation and records every difference
+// as a violation. It responds as the provider is documented to respond, or fails on demand. It counts
+// requests and remembers the tokens that it issued, so a test can prove which requests a client made
+// and that the client never served a dead token. It shares no code with the clients that it tests.
 //
-// The realm answers as Keycloak 26.7 was measured to, but for the status of a refused login (see Knobs.FailureStatus).
-// A request that Sinch does not document, but Keycloak takes, is answered, and counted as a violation. Tokens long dead
-// are forgotten (see Options.RememberFor): they are then to the realm as if it had never issued them.
+// Create a simulator with [New] and serve it with net/http or httptest. Control it while it runs with
+// a [Client], or with curl under /sim/. [Settings] change how the providers behave, and [State] has
+// the counts. [Help] lists the paths, the accounts, the faults and the settings.
 //
-// Endpoints:
-//
-//	POST /realms/ipmessaging/protocol/openid-connect/{token,revoke,logout}       sinch-india, production
-//	POST /auth/realms/ipmessaging/protocol/openid-connect/{token,revoke,logout}  sinch-india, UAT
-//	POST /whatsapp/v1/token  /rcs/v1/token  /sms/v1/token                        enablex-whatsapp, -rcs, -sms
-//	POST /oauth2/token                                                           sinch-conversation
-//	POST /generic/token  /generic/revoke                                         oauth2
-//
-// Accounts that are there from the start:
-//
-//	sinch-india         acme                      correct-horse
-//	enablex-*           5f0c0ffee0ddba11acce55ed  battery-staple-app-key
-//	sinch-conversation  conversation-key          conversation-secret
-//	oauth2              generic-client            generic-secret   (a client)
-//	oauth2              public-client             (no secret: a public client)
-//	oauth2              alice                     wonderland       (a user, for the password grant)
-//
-// The knob any_account lets any name in whose secret is "<name>-secret".
+// The realm behaves like Keycloak 26.7, except for the HTTP status of a failed login (see
+// ProviderSettings.FailureStatus). If Keycloak accepts a request that Sinch does not document, the
+// realm accepts the request too, and records a violation. The simulator forgets a token some time
+// after the token's end (see Options.RememberFor). From then on the token counts as never issued.
 package simulator
