@@ -25,23 +25,20 @@ func TestNewCertificate(t *testing.T) {
 	t.Cleanup(srv.Close)
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(ca) {
-		t.Fatal("the CA is not PEM")
+		t.Fatalf("got a CA %q, want PEM", ca)
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	client := simulator.Client{URL: srv.URL, HTTP: &http.Client{Transport: transport}}
-	if _, err := client.State(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	err = client.SetFaults(t.Context(), simulator.EnableXRCS, simulator.Fault{Kind: simulator.FaultCloseBefore})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp, err := client.HTTP.Post(srv.URL+"/rcs/v1/token", "application/json", nil); err == nil {
+	if resp, err := client.HTTP.Post(srv.URL+"/rcs/v1/token", jsonType, nil); err == nil {
 		_ = resp.Body.Close()
-		t.Error("an answer over HTTP/2 from a connection that is to be closed before any")
+		t.Errorf("got status %d over HTTP/2, want a closed connection", resp.StatusCode)
 	}
 	if _, err := (simulator.Client{URL: srv.URL}).State(t.Context()); err == nil {
-		t.Error("trusted without the CA")
+		t.Error("got a response without trusting the CA, want an error")
 	}
 }

@@ -5,10 +5,12 @@ package simulator_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -20,11 +22,12 @@ import (
 const (
 	realm    = "/realms/ipmessaging/protocol/openid-connect/"
 	formType = "application/x-www-form-urlencoded"
+	jsonType = "application/json"
 	appID    = "5f0c0ffee0ddba11acce55ed"
 	appKey   = "battery-staple-app-key"
 )
 
-// rig is a simulator on a real server, with a clock that stands still until it is moved.
+// rig is a simulator on an HTTP server, with a clock that only advance moves.
 type rig struct {
 	*testing.T
 	sim    *simulator.Simulator
@@ -58,39 +61,41 @@ func (r *rig) advance(d time.Duration) {
 	r.now = r.now.Add(d)
 }
 
-// result is an answer, read.
+// result is a response with its body.
 type result struct {
-	status int
-	header http.Header
-	text   string
-	json   map[string]any // nil if it is not a JSON object
-	err    error          // of the connection
+	request string
+	status  int
+	header  http.Header
+	text    string
+	json    map[string]any // nil if the body is not a JSON object
+	err     error          // of the connection
 }
 
+// send sends a request. The header is a list of names and values.
 func (r *rig) send(method, path, contentType, body string, header ...string) result {
 	r.Helper()
 	req, err := http.NewRequestWithContext(r.Context(), method, r.url+path, strings.NewReader(body))
-	if err != nil {
-		r.Fatal(err)
-	}
+	r.ok(err)
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req) // which follows no redirect
+	got := result{request: fmt.Sprintf("%s %s %q %q", method, path, body, header)}
+	resp, err := http.DefaultTransport.RoundTrip(req) // follows no redirects
 	if err != nil {
-		return result{err: err}
+		got.err = err
+		return got
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
-	got := result{status: resp.StatusCode, header: resp.Header, text: string(data), err: err}
+	got.status, got.header, got.text, got.err = resp.StatusCode, resp.Header, string(data), err
 	_ = json.Unmarshal(data, &got.json)
 	return got
 }
 
-// post sends a form made of name, value, name, value…, as documented for the realm.
+// post sends a form as Sinch India documents it. The params are a list of names and values.
 func (r *rig) post(path string, params ...string) result {
 	r.Helper()
 	return r.send("POST", path, formType, form(params...), "Cache-Control", "no-cache")
@@ -104,11 +109,22 @@ func form(params ...string) string {
 	return v.Encode()
 }
 
-// login makes the documented password grant of Sinch India.
+func passwordGrant(user, password string) []string {
+	return []string{"grant_type", "password", "client_id", "ipmessaging-client", "username", user, "password", password}
+}
+
+// login sends the password grant of Sinch India.
 func (r *rig) login(user, password string) result {
 	r.Helper()
-	return r.post(realm+"token", "grant_type", "password", "client_id", "ipmessaging-client",
-		"username", user, "password", password)
+	return r.post(realm+"token", passwordGrant(user, password)...)
+}
+
+// loginRequest returns a login that a test passes to ServeHTTP.
+func loginRequest(ctx context.Context) *http.Request {
+	body := strings.NewReader(form(passwordGrant("acme", "correct-horse")...))
+	req := httptest.NewRequestWithContext(ctx, "POST", realm+"token", body)
+	req.Header.Set("Content-Type", formType)
+	return req
 }
 
 func (r *rig) refresh(token string) result {
@@ -119,32 +135,27 @@ func (r *rig) refresh(token string) result {
 
 func (r *rig) enablex(api, id, key string) result {
 	r.Helper()
-	body, _ := json.Marshal(map[string]string{"app_id": id, "app_key": key})
-	return r.send("POST", "/"+api+"/v1/token", "application/json", string(body))
+	body, err := json.Marshal(map[string]string{"app_id": id, "app_key": key})
+	r.ok(err)
+	return r.send("POST", "/"+api+"/v1/token", jsonType, string(body))
 }
 
-func (r *rig) patch(doc string) {
+func (r *rig) patch(settings string) {
 	r.Helper()
-	if err := r.client.Patch(r.Context(), doc); err != nil {
-		r.Fatal(err)
-	}
+	r.ok(r.client.Patch(r.Context(), settings))
 }
 
 func (r *rig) state() simulator.State {
 	r.Helper()
 	st, err := r.client.State(r.Context())
-	if err != nil {
-		r.Fatal(err)
-	}
+	r.ok(err)
 	return st
 }
 
 func (r *rig) introspect(token string) simulator.Introspection {
 	r.Helper()
 	in, err := r.client.Introspect(r.Context(), token)
-	if err != nil {
-		r.Fatal(err)
-	}
+	r.ok(err)
 	return in
 }
 
@@ -153,67 +164,125 @@ func (got result) str(name string) string {
 	return s
 }
 
-// want fails the test unless the status is this and the body has all these fields with these values.
+func (r *rig) ok(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// want fails the test unless the response has the status, and its body the fields.
 func (r *rig) want(got result, status int, fields map[string]any) {
 	r.Helper()
 	if got.err != nil || got.status != status {
-		r.Fatalf("got status %d, error %v, want %d: %.200s", got.status, got.err, status, got.text)
+		r.Fatalf("%s: got status %d, error %v, want status %d: %.200s", got.request, got.status, got.err, status, got.text)
 	}
 	for name, value := range fields {
-		if got.json[name] != value {
-			r.Errorf("%s is %#v, want %#v: %.200s", name, got.json[name], value, got.text)
-		}
+		r.equal(got.request+": "+name, got.json[name], value)
+	}
+}
+
+func (r *rig) equal(what string, got, want any) {
+	r.Helper()
+	if !reflect.DeepEqual(got, want) {
+		r.Errorf("%s: got %#v, want %#v", what, got, want)
+	}
+}
+
+// wantCounts compares the counts of logins, refreshes and revocations.
+func (r *rig) wantCounts(got, want simulator.Counts) {
+	r.Helper()
+	want.Requests, want.Faults, want.Violations, want.MaxConcurrent =
+		got.Requests, got.Faults, got.Violations, got.MaxConcurrent
+	r.equal("counts", got, want)
+}
+
+func (r *rig) wantActive(what, token string, want bool) {
+	r.Helper()
+	if in := r.introspect(token); in.Active != want {
+		r.Errorf("%s: got %+v, want active %v", what, in, want)
 	}
 }
 
 func (r *rig) noViolations() {
 	r.Helper()
-	if v := r.state().Violations; len(v) > 0 {
-		r.Errorf("violations: %+v", v)
-	}
+	r.equal("violations", r.state().Violations, []simulator.Violation{})
 }
 
-func TestLatencyComesAfterTheTokenIsIssued(t *testing.T) {
+func TestLatencyFollowsTheAction(t *testing.T) {
+	settings := simulator.Settings{ProviderSettings: simulator.ProviderSettings{
+		Latency: simulator.Ptr(simulator.Duration(10 * time.Minute)),
+	}}
 	slept := make(chan time.Duration, 1)
 	r := newRig(t, simulator.Options{
-		Settings: simulator.Settings{ProviderSettings: simulator.ProviderSettings{Latency: simulator.Ptr(simulator.Duration(250 * time.Millisecond))}},
+		Settings: settings,
 		Sleep:    func(_ context.Context, d time.Duration) { slept <- d },
 	})
 	r.want(r.login("acme", "correct-horse"), 200, nil)
-	if d := <-slept; d != 250*time.Millisecond {
-		t.Errorf("slept %v", d)
-	}
-}
+	r.equal("latency", <-slept, 10*time.Minute)
 
-func TestLatencyEndsWithTheRequest(t *testing.T) {
-	sim := simulator.New(simulator.Options{
-		Settings: simulator.Settings{ProviderSettings: simulator.ProviderSettings{Latency: simulator.Ptr(simulator.Duration(10 * time.Minute))}},
-	})
+	// Without a Sleep option, the latency ends with the request.
+	r = newRig(t, simulator.Options{Settings: settings})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	body := strings.NewReader(form("grant_type", "password", "client_id", "ipmessaging-client",
-		"username", "acme", "password", "correct-horse"))
-	req := httptest.NewRequestWithContext(ctx, "POST", realm+"token", body)
-	req.Header.Set("Content-Type", formType)
-	sim.ServeHTTP(httptest.NewRecorder(), req)
-	if n := sim.State().Total.LoginsSucceeded; n != 1 {
-		t.Errorf("%d logins, want 1: the provider acted, though nobody waited for its answer", n)
-	}
+	r.sim.ServeHTTP(httptest.NewRecorder(), loginRequest(ctx))
+	r.equal("logins of a client that is gone", r.state().Total.LoginsSucceeded, 1)
 }
 
-func TestUnknownPathIsAViolation(t *testing.T) {
-	r := newRig(t, simulator.Options{})
-	r.want(r.post("/oauth/token"), 404, nil)
-	if v := r.state().Violations; len(v) != 1 || v[0].Path != "/oauth/token" {
-		t.Errorf("violations: %+v", v)
+func TestResetRestoresTheInitialSettings(t *testing.T) {
+	initial := simulator.Settings{ProviderSettings: simulator.ProviderSettings{
+		AccessTTL: simulator.Ptr(simulator.Duration(time.Minute)),
+		Faults:    []simulator.Fault{{Kind: simulator.FaultStatus, Count: 1}},
+	}}
+	r := newRig(t, simulator.Options{Settings: initial})
+	for range 2 {
+		r.want(r.login("acme", "correct-horse"), 503, nil)
+		got := r.login("acme", "correct-horse")
+		r.want(got, 200, map[string]any{"expires_in": 60.0})
+		r.patch(`{"access_ttl": 5}`)
+		r.ok(r.client.Reset(t.Context()))
+		st := r.state()
+		r.equal("settings", st.Settings, initial)
+		r.equal("total", st.Total, simulator.Counts{})
+		r.equal("providers", st.Providers, map[string]simulator.ProviderCounts{})
+		r.wantActive("token after the reset", got.str("access_token"), true)
 	}
 }
 
 func TestNewPanicsOnBadSettings(t *testing.T) {
 	defer func() {
 		if recover() == nil {
-			t.Error("no panic")
+			t.Error("got no panic for an unknown provider, want one")
 		}
 	}()
-	simulator.New(simulator.Options{Settings: simulator.Settings{Providers: map[string]simulator.ProviderSettings{"sinch": {}}}})
+	settings := simulator.Settings{Providers: map[string]simulator.ProviderSettings{"sinch": {}}}
+	simulator.New(simulator.Options{Settings: settings})
+}
+
+// The race detector checks logins, refreshes, settings and counts at the same time.
+func TestConcurrentAccounts(t *testing.T) {
+	const workers, each = 4, 12
+	r := newRig(t, simulator.Options{})
+	r.patch(`{"any_account": true}`)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := range each {
+				user := fmt.Sprintf("u%d-%d", w, i)
+				got := r.refresh(r.login(user, user+"-secret").str("refresh_token"))
+				r.equal("status of the refresh of "+user, got.status, 200)
+			}
+		})
+	}
+	wg.Go(func() {
+		for i := range each {
+			r.patch(fmt.Sprintf(`{"access_ttl": %d}`, i+1))
+			r.state()
+		}
+	})
+	wg.Wait()
+	st := r.state()
+	const n = workers * each
+	r.wantCounts(st.Total, simulator.Counts{LoginsSucceeded: n, RefreshesSucceeded: n})
+	r.equal("accounts", len(st.Providers[simulator.SinchIndia].Accounts), n)
 }
