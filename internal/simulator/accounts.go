@@ -33,12 +33,6 @@ type lockout struct {
 	until      time.Time // zero unless locked
 }
 
-// The setting quick_login_lockout follows the defaults of Keycloak.
-const (
-	quickLogin    = time.Second
-	quickLoginFor = time.Minute
-)
-
 // defaultAccounts returns the accounts that exist without settings.
 func defaultAccounts(provider string) map[string]Account {
 	switch provider {
@@ -153,13 +147,13 @@ func (c *call) loginFailed(name string) {
 	if now.Before(lock.until) {
 		return
 	}
-	quick := lock.failed > 0 && now.Sub(lock.lastFailed) < quickLogin
+	quick := lock.failed > 0 && now.Sub(lock.lastFailed) < time.Second
 	lock.failed++
 	lock.lastFailed = now
 	switch {
 	case lock.failed == lockoutAfter:
 		lock.until = now.Add(c.settings.LockoutFor.value())
 	case quick && quickLockout:
-		lock.until = now.Add(quickLoginFor)
+		lock.until = now.Add(time.Minute) // as Keycloak does by default
 	}
 }

@@ -75,7 +75,9 @@ func (s *Simulator) finish(c *call) {
 	c.endLogin()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counts.end(c.tallies)
+	for _, t := range c.tallies {
+		t.inProgress--
+	}
 }
 
 func (c *call) decode() {

@@ -101,12 +101,6 @@ type counter struct {
 	connUsed    map[string]bool // whether an open connection, by remote address, reached a provider
 }
 
-func newCounter() *counter {
-	n := &counter{connUsed: map[string]bool{}}
-	n.reset()
-	return n
-}
-
 // reset clears the counts. Open connections stay open, but count as neither accepted nor used.
 func (n *counter) reset() {
 	used := n.connUsed
@@ -150,12 +144,6 @@ func entry[K comparable](m map[K]*tally, key K) *tally {
 		m[key] = &tally{}
 	}
 	return m[key]
-}
-
-func (n *counter) end(tallies []*tally) {
-	for _, t := range tallies {
-		t.inProgress--
-	}
 }
 
 // record logs a request. It counts the outcome if the request reached the provider.

@@ -161,7 +161,7 @@ func (f *Fault) intercept(c *call) (response, bool) {
 		resp.header["Location"] = cmp.Or(f.Location, "https://elsewhere.invalid/token")
 		return resp, true
 	case FaultCloseBefore:
-		return response{disconnect: disconnectBefore}, true
+		return response{closeBefore: true}, true
 	}
 	return response{}, false
 }
@@ -188,7 +188,7 @@ func (f *Fault) corrupt(c *call, resp response) response {
 	}
 	switch f.Kind {
 	case FaultCloseMidBody:
-		resp.disconnect = disconnectMidBody
+		resp.closeMid = true
 	case FaultNotJSON:
 		resp.raw, resp.contentType = []byte("OK: your token is on its way"), "text/plain"
 	case FaultTruncated:

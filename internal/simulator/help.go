@@ -4,20 +4,24 @@ package simulator
 
 import (
 	"cmp"
-	"embed"
+	_ "embed"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	gotoken "go/token"
 	"maps"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-//go:embed fault.go settings.go
-var documented embed.FS
+// Help prints the comments of these files, so the settings and faults are described in one place.
+var (
+	//go:embed settings.go
+	settingsSource string
+	//go:embed fault.go
+	faultSource string
+
+	fieldLine = regexp.MustCompile(`\t// \w+((?: .*\n)(?:\t// .*\n)*)\t\w+ +\S+ .json:"(\w+)`)
+	kindLine  = regexp.MustCompile(`(?:\t// (.*)\n)?\tFault\w+ += "(\S+)" +// (.*)`)
+)
 
 // Help describes the paths, the accounts, the settings and the faults of the simulator.
 func Help() string {
@@ -38,78 +42,27 @@ func Help() string {
 			fmt.Fprintf(&b, "  %-18s %-25s %s\n", provider, name, cmp.Or(accounts[name].Secret, "(none)"))
 		}
 	}
-	d := newDocs("fault.go", "settings.go")
-	b.WriteString("\nSettings, as JSON. Durations are seconds, or text such as \"1h30m\":\n\n" + d.fields("ProviderSettings"))
-	b.WriteString("\nFields of an account:\n\n" + d.fields("Account"))
-	b.WriteString("\nFields of a fault:\n\n" + d.fields("Fault"))
-	b.WriteString("\nKinds of fault:\n" + d.kinds.String())
+	b.WriteString("\nSettings, as JSON. Durations are seconds, or text such as \"1h30m\":\n\n")
+	b.WriteString(fieldHelp(settingsSource, "ProviderSettings"))
+	b.WriteString("\nFields of an account:\n\n" + fieldHelp(settingsSource, "Account"))
+	b.WriteString("\nFields of a fault:\n\n" + fieldHelp(faultSource, "Fault"))
+	b.WriteString("\nKinds of fault:\n")
+	for _, kind := range kindLine.FindAllStringSubmatch(faultSource, -1) {
+		if group := kind[1]; group != "" {
+			fmt.Fprintf(&b, "\n  %s\n", group)
+		}
+		fmt.Fprintf(&b, "    %-20s %s\n", kind[2], kind[3])
+	}
 	return b.String()
 }
 
-// docs are the comments of the source files that declare settings and faults.
-type docs struct {
-	structs   map[string]*ast.StructType
-	jsonNames map[string]string // by the name of the field in Go
-	kinds     strings.Builder   // the kinds of fault
-}
-
-func newDocs(files ...string) *docs {
-	d := &docs{structs: map[string]*ast.StructType{}, jsonNames: map[string]string{}}
-	for _, name := range files {
-		source, err := documented.ReadFile(name)
-		if err != nil {
-			panic(err) // the file is embedded
-		}
-		file, err := parser.ParseFile(gotoken.NewFileSet(), name, source, parser.ParseComments)
-		if err != nil {
-			panic(err) // the file compiles
-		}
-		ast.Inspect(file, d.collect)
-	}
-	return d
-}
-
-// collect collects structs, the JSON names of fields, and constants with a comment on their line.
-func (d *docs) collect(n ast.Node) bool {
-	switch n := n.(type) {
-	case *ast.TypeSpec:
-		if s, ok := n.Type.(*ast.StructType); ok {
-			d.structs[n.Name.Name] = s
-		}
-	case *ast.Field:
-		if n.Tag != nil && len(n.Names) == 1 {
-			tag := reflect.StructTag(strings.Trim(n.Tag.Value, "`")).Get("json")
-			d.jsonNames[n.Names[0].Name], _, _ = strings.Cut(tag, ",")
-		}
-	case *ast.ValueSpec:
-		if n.Comment == nil {
-			break
-		}
-		if n.Doc != nil {
-			fmt.Fprintf(&d.kinds, "\n  %s\n", d.text(n.Doc))
-		}
-		kind := strings.Trim(n.Values[0].(*ast.BasicLit).Value, `"`)
-		fmt.Fprintf(&d.kinds, "    %-20s %s\n", kind, d.text(n.Comment))
-	}
-	return true
-}
-
-// fields returns the comments of a struct's fields.
-func (d *docs) fields(name string) string {
+// fieldHelp returns the comments of a struct's fields, with the JSON name of the field as the first word.
+func fieldHelp(source, structName string) string {
+	_, fields, _ := strings.Cut(source, "\ntype "+structName+" struct {\n")
+	fields, _, _ = strings.Cut(fields, "\n}\n")
 	var b strings.Builder
-	for _, f := range d.structs[name].Fields.List {
-		_, comment, _ := strings.Cut(d.text(f.Doc), " ")
-		fmt.Fprintf(&b, "  %s %s\n", d.jsonNames[f.Names[0].Name], comment)
+	for _, f := range fieldLine.FindAllStringSubmatch(fields, -1) {
+		b.WriteString("  " + f[2] + strings.ReplaceAll(f[1], "\t// ", "      "))
 	}
 	return b.String()
-}
-
-var camelCase = regexp.MustCompile(`\b[A-Z]\w*[A-Z]\w*\b`)
-
-// text returns an indented comment with fields under their JSON names.
-func (d *docs) text(c *ast.CommentGroup) string {
-	text := camelCase.ReplaceAllStringFunc(strings.TrimSpace(c.Text()), func(word string) string {
-		return cmp.Or(d.jsonNames[word], word)
-	})
-	return strings.ReplaceAll(text, "\n", "\n      ")
 }

@@ -28,20 +28,11 @@ type response struct {
 
 	ok                      bool   // the provider did what the request asked
 	tokenField, expiryField string // names in body; "" in a response without a token
-	disconnect              disconnect
+	closeBefore, closeMid   bool   // close the connection before the response, or in the middle of its body
 }
 
-// disconnect says when the connection is closed.
-type disconnect int
-
-const (
-	disconnectNever disconnect = iota
-	disconnectBefore
-	disconnectMidBody
-)
-
 func (c *call) write(w http.ResponseWriter, resp response) {
-	if resp.disconnect == disconnectBefore {
+	if resp.closeBefore {
 		panic(http.ErrAbortHandler) // net/http closes the connection
 	}
 	body := resp.raw
@@ -72,7 +63,7 @@ func (c *call) write(w http.ResponseWriter, resp response) {
 		h.Del("Content-Length")
 	}
 	w.WriteHeader(resp.status)
-	if resp.disconnect == disconnectMidBody {
+	if resp.closeMid {
 		_, _ = w.Write(body[:len(body)/2])
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)

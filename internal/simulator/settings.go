@@ -32,7 +32,7 @@ type ProviderSettings struct {
 	// false. EnableX and Sinch Conversation have no refresh tokens.
 	RefreshTokens *bool `json:"refresh_tokens,omitempty"`
 	// RotateRefresh makes a refresh return a new refresh token; default true. The old refresh token
-	// stays valid until its expiry, unless RevokeRefreshToken is true.
+	// stays valid until its expiry, unless revoke_refresh_token is true.
 	RotateRefresh *bool `json:"rotate_refresh,omitempty"`
 	// RevokeRefreshToken makes a refresh end the old refresh token if it returns a new one; default
 	// false, as in Keycloak. A second use of the old token ends the session and all its tokens.
@@ -54,8 +54,8 @@ type ProviderSettings struct {
 	// LockoutFor is how long an account stays locked; default 60.
 	LockoutFor *Duration `json:"lockout_for,omitempty"`
 	// QuickLoginLockout makes two failed logins within a second lock an account for a minute, whatever
-	// LockoutAfter and LockoutFor are; default false. It is the default of a Keycloak realm with
-	// brute-force detection.
+	// lockout_after and lockout_for are; default false. A Keycloak realm with brute-force detection
+	// does this by default.
 	QuickLoginLockout *bool `json:"quick_login_lockout,omitempty"`
 	// OneLoginAtATime makes a password grant fail, as if the password were wrong, while another one of
 	// the same user is in progress. A login is in progress until its response is sent, which includes
@@ -118,35 +118,29 @@ func providerNames() []string {
 	return []string{SinchIndia, EnableXWhatsApp, EnableXRCS, EnableXSMS, SinchConversation, OAuth2}
 }
 
-// resolve returns the settings that apply to a provider. Every field but Accounts and Faults is set.
+// resolve returns the settings that apply to a provider. No pointer in them is nil.
 func (s Settings) resolve(provider string) ProviderSettings {
 	resolved := ProviderSettings{
-		AccessTTL:          Ptr(Duration(time.Hour)),
-		RefreshTTL:         Ptr(Duration(30 * time.Minute)),
-		RefreshTokens:      Ptr(provider == SinchIndia),
-		RotateRefresh:      Ptr(true),
-		RevokeRefreshToken: Ptr(false),
-		SessionMax:         Ptr(Duration(0)),
-		SingleToken:        Ptr(false),
-		AnyAccount:         Ptr(false),
-		LockoutAfter:       Ptr(0),
-		LockoutFor:         Ptr(Duration(time.Minute)),
-		QuickLoginLockout:  Ptr(false),
-		OneLoginAtATime:    Ptr(provider == SinchIndia),
-		Latency:            Ptr(Duration(0)),
-		ClockOffset:        Ptr(Duration(0)),
-		DateHeader:         Ptr(dateNormal),
-		ExpiryFormat:       Ptr(expiryNumber),
-		SuccessStatus:      Ptr(0),
-		FailureStatus:      Ptr(0),
+		AccessTTL:       Ptr(Duration(time.Hour)),
+		RefreshTTL:      Ptr(Duration(30 * time.Minute)),
+		RefreshTokens:   Ptr(provider == SinchIndia),
+		RotateRefresh:   Ptr(true),
+		LockoutFor:      Ptr(Duration(time.Minute)),
+		OneLoginAtATime: Ptr(provider == SinchIndia),
+		DateHeader:      Ptr(dateNormal),
+		ExpiryFormat:    Ptr(expiryNumber),
 	}
+	all, single := reflect.ValueOf(s.ProviderSettings), reflect.ValueOf(s.Providers[provider])
 	dst := reflect.ValueOf(&resolved).Elem()
-	for _, level := range []ProviderSettings{s.ProviderSettings, s.Providers[provider]} {
-		src := reflect.ValueOf(level)
-		for i := range src.NumField() {
-			if !src.Field(i).IsNil() {
-				dst.Field(i).Set(src.Field(i))
-			}
+	for i := range dst.NumField() {
+		field := dst.Field(i)
+		switch {
+		case !single.Field(i).IsNil():
+			field.Set(single.Field(i))
+		case !all.Field(i).IsNil():
+			field.Set(all.Field(i))
+		case field.Kind() == reflect.Pointer && field.IsNil():
+			field.Set(reflect.New(field.Type().Elem())) // the default is the zero value
 		}
 	}
 	return resolved

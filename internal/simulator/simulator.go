@@ -3,6 +3,7 @@
 package simulator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -75,9 +76,9 @@ func New(opts Options) *Simulator {
 	s := &Simulator{
 		now:          opts.Now,
 		sleep:        opts.Sleep,
-		log:          opts.Log,
+		log:          cmp.Or(opts.Log, slog.New(slog.DiscardHandler)),
 		initial:      opts.Settings.clone(),
-		counts:       newCounter(),
+		counts:       &counter{connUsed: map[string]bool{}},
 		activeLogins: map[accountKey]bool{},
 		tokens:       newTokenStore(opts.RememberFor, opts.MaxTokens),
 	}
@@ -87,9 +88,6 @@ func New(opts Options) *Simulator {
 	if s.sleep == nil {
 		s.sleep = sleep
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
 	s.endpoints = s.providerEndpoints()
 	s.control = s.controlHandler()
 	s.Reset()
@@ -97,10 +95,8 @@ func New(opts Options) *Simulator {
 }
 
 func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }
