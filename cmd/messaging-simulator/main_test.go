@@ -17,11 +17,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// The test binary is the command when this is set.
+// asCommand is the environment variable that makes the test binary run main.
 const asCommand = "MESSAGING_SIMULATOR_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -31,7 +32,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// start runs the command in this process on a free port until the test ends, and returns its URL.
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start runs the command in this process until the test ends, and returns its URL.
 func start(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -45,44 +53,36 @@ func start(t *testing.T, args ...string) string {
 	t.Cleanup(func() {
 		cancel()
 		if c := <-code; c != 0 {
-			t.Errorf("exit code %d: %s", c, stderr.String())
+			t.Errorf("%q: got exit code %d, want 0: %s", args, c, stderr.String())
 		}
 	})
 	return readURL(t, r)
 }
 
-// readURL returns the last word of the line that says that the command is ready.
+// readURL returns the URL at the end of the first line.
 func readURL(t *testing.T, r io.Reader) string {
 	t.Helper()
 	line, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	words := strings.Fields(line)
-	return words[len(words)-1]
+	ok(t, err)
+	_, url, _ := strings.Cut(strings.TrimSpace(line), " is ready at ")
+	return url
 }
 
 func TestServesWithSettingsAndLog(t *testing.T) {
 	dir := t.TempDir()
 	settings, log := filepath.Join(dir, "settings.json"), filepath.Join(dir, "access.log")
-	if err := os.WriteFile(settings, []byte(`{"access_ttl": 7}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, os.WriteFile(settings, []byte(`{"access_ttl": 7}`), 0o600))
 	url := start(t, "-settings", settings, "-access-log", log)
 	resp, err := http.Post(url+"/rcs/v1/token", "application/json", strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, err)
 	_ = resp.Body.Close()
 	st, err := simulator.Client{URL: url}.State(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if st.Settings.AccessTTL == nil || st.Connections.Used != 1 {
-		t.Errorf("state: %+v", st)
+	ok(t, err)
+	if st.Settings.AccessTTL == nil || *st.Settings.AccessTTL != simulator.Duration(7*time.Second) || st.Connections.Used != 1 {
+		t.Errorf("got settings %+v and connections %+v, want access_ttl 7 and one used connection", st.Settings, st.Connections)
 	}
 	if data, err := os.ReadFile(log); err != nil || bytes.Count(data, []byte("\n")) != 1 {
-		t.Errorf("access log: %s, %v", data, err)
+		t.Errorf("got access log %q, error %v, want one line", data, err)
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
@@ -91,57 +91,45 @@ func TestServesTLS(t *testing.T) {
 	caFile := filepath.Join(t.TempDir(), "ca.pem")
 	url := start(t, "-tls", "-ca-out", caFile)
 	ca, err := os.ReadFile(caFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, err)
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
 	defer transport.CloseIdleConnections()
 	client := simulator.Client{URL: url, HTTP: &http.Client{Transport: transport}}
 	if _, err := client.State(t.Context()); err != nil || !strings.HasPrefix(url, "https://") {
-		t.Errorf("%s: %v", url, err)
+		t.Errorf("got URL %s, error %v, want https and no error", url, err)
 	}
 }
 
-func TestEndsOnASignal(t *testing.T) {
+func TestStopsOnASignal(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		cmd := exec.Command(os.Args[0], "-listen", "127.0.0.1:0")
 		cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0")
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		ok(t, err)
+		ok(t, cmd.Start())
 		readURL(t, stdout)
-		if err := cmd.Process.Signal(sig); err != nil {
-			t.Error(err)
-		}
+		ok(t, cmd.Process.Signal(sig))
 		if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
-			t.Errorf("after %v: %v %s", sig, err, stderr.String())
+			t.Errorf("%v: got error %v, stderr %q, want neither", sig, err, stderr.String())
 		}
 	}
 }
 
-func TestRefuses(t *testing.T) {
+func TestErrors(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ok(t, err)
 	defer func() { _ = taken.Close() }()
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.json")
-	if err := os.WriteFile(bad, []byte(`{"acess_ttl": 7}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	ok(t, os.WriteFile(bad, []byte(`{"acess_ttl": 7}`), 0o600))
 	for _, tt := range []struct {
-		args string
-		code int
-		says string
+		args   string
+		code   int
+		stderr string
 	}{
 		{"-listen 0.0.0.0:8299", 2, "not a loopback address"},
 		{"-listen :8299", 2, "not a loopback address"},
@@ -160,8 +148,9 @@ func TestRefuses(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), strings.Fields(tt.args), &stdout, &stderr)
-		if code != tt.code || !strings.Contains(stderr.String(), tt.says) || stdout.Len() > 0 {
-			t.Errorf("%s: code %d, stderr %q, stdout %q", tt.args, code, stderr.String(), stdout.String())
+		if code != tt.code || !strings.Contains(stderr.String(), tt.stderr) || stdout.Len() > 0 {
+			t.Errorf("%s: got exit code %d, stderr %q, stdout %q, want %d, %q and no stdout",
+				tt.args, code, stderr.String(), stdout.String(), tt.code, tt.stderr)
 		}
 	}
 }
@@ -169,11 +158,11 @@ func TestRefuses(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"-h"}, &stdout, &stderr); code != 0 {
-		t.Errorf("code %d", code)
+		t.Errorf("got exit code %d, want 0", code)
 	}
-	for _, want := range []string{"-listen", "curl -X PATCH", "/sim/settings", "correct-horse"} {
+	for _, want := range []string{"-listen address", "curl -X PATCH", "PATCH /sim/settings", "one_login_at_a_time"} {
 		if !strings.Contains(stderr.String(), want) {
-			t.Errorf("the usage does not mention %s", want)
+			t.Errorf("got %s, want %q in it", stderr.String(), want)
 		}
 	}
 }

@@ -25,7 +25,8 @@ func TestControlErrors(t *testing.T) {
 	} {
 		r.want(r.send(tt.method, tt.path, "", ""), tt.status, map[string]any{"error": tt.error})
 	}
-	r.equal("violations", r.state().Violations, []simulator.Violation{{Path: "/oauth/token", Text: "no provider has this path"}})
+	r.equal("violations", r.state().Violations,
+		[]simulator.Violation{{Path: "/oauth/token", Text: "no provider has this path"}})
 	if _, err := (simulator.Client{URL: "http://127.0.0.1:1"}).State(t.Context()); err == nil {
 		t.Error("got no error from a port without a server, want one")
 	}

@@ -31,7 +31,8 @@ func TestConversation(t *testing.T) {
 	got := r.oauth("/oauth2/token", auth, "grant_type", "client_credentials")
 	r.want(got, 200, map[string]any{"expires_in": 3600.0, "token_type": "bearer", "scope": ""})
 	in := r.introspect(got.str("access_token"))
-	r.equal("provider, account", []string{in.Provider, in.Account}, []string{simulator.SinchConversation, "conversation-key"})
+	r.equal("provider", in.Provider, simulator.SinchConversation)
+	r.equal("account", in.Account, "conversation-key")
 	r.patch(`{"refresh_tokens": true}`) // does not apply
 	r.want(r.oauth("/oauth2/token", auth, "grant_type", "client_credentials"), 200, map[string]any{"refresh_token": nil})
 	refused := map[string]any{"error": "invalid_client"}

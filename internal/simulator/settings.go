@@ -57,11 +57,11 @@ type ProviderSettings struct {
 	// lockout_after and lockout_for are; default false. A Keycloak realm with brute-force detection
 	// does this by default.
 	QuickLoginLockout *bool `json:"quick_login_lockout,omitempty"`
-	// OneLoginAtATime makes a password grant fail, as if the password were wrong, while another one of
-	// the same user is in progress. A login is in progress until its response is sent, which includes
-	// the latency, or until its client is gone. Such a failure does not count towards the lockout.
-	// Default true for sinch-india, because a Keycloak realm with brute-force detection does this, else
-	// false. Refreshes are not affected.
+	// OneLoginAtATime makes a password grant fail, as if the password were wrong, while another
+	// password grant of the same user is in progress. A grant is in progress until its response is
+	// sent, after the latency, or until its client is gone. Such a failure does not count towards the
+	// lockout. Refreshes are not affected. Default true for sinch-india, because a Keycloak realm with
+	// brute-force detection does this; else false.
 	OneLoginAtATime *bool `json:"one_login_at_a_time,omitempty"`
 
 	// Latency is the time between the action of the provider and its response; at most 10 minutes;
@@ -87,7 +87,7 @@ type ProviderSettings struct {
 	// (each character as \uXXXX after the JSON is decoded).
 	EchoSecrets []string `json:"echo_secrets,omitzero"`
 
-	// Faults are what goes wrong. A request takes the first fault that matches it. The faults of a
+	// Faults are what goes wrong. A request gets the first fault that matches it. The faults of a
 	// single provider come before those of all providers.
 	Faults []Fault `json:"faults,omitzero"`
 }

@@ -185,7 +185,9 @@ func (r *rig) want(got result, status int, fields map[string]any) {
 func (r *rig) equal(what string, got, want any) {
 	r.Helper()
 	if !reflect.DeepEqual(got, want) {
-		r.Errorf("%s: got %#v, want %#v", what, got, want)
+		gotJSON, _ := json.Marshal(got)
+		wantJSON, _ := json.Marshal(want)
+		r.Errorf("%s: got %s, want %s", what, gotJSON, wantJSON)
 	}
 }
 
