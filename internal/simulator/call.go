@@ -71,10 +71,10 @@ func (s *Simulator) newCall(r *http.Request, ep endpoint) *call {
 	return c
 }
 
-func (s *Simulator) finish(c *call) {
+func (c *call) finish() {
 	c.endLogin()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	c.sim.mu.Lock()
+	defer c.sim.mu.Unlock()
 	for _, t := range c.tallies {
 		t.inProgress--
 	}

@@ -20,8 +20,8 @@ type State struct {
 }
 
 // Counts are counts of requests. A login is a request that sends a long-lived secret: a password grant,
-// client credentials or an app key. A request that a fault in front of the provider responds to counts
-// as a request and a fault, but not as a login.
+// client credentials or an app key. If a fault in front of the provider responds, the request counts as
+// a request and a fault, but not as a login.
 type Counts struct {
 	Requests        int `json:"requests"`
 	LoginsSucceeded int `json:"logins_succeeded"`
@@ -63,8 +63,8 @@ type LastRequest struct {
 	Params map[string]string `json:"params,omitempty"`
 }
 
-// Connections are counts of the server's connections. To see whether a client reuses connections,
-// compare Used, which leaves out connections that reached only the control API.
+// Connections are counts of the server's connections. Used does not count connections that reached only
+// the control API, so it shows whether a client reuses connections.
 type Connections struct {
 	Accepted int `json:"accepted"`
 	Open     int `json:"open"`

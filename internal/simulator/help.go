@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Help prints the comments of these files, so the settings and faults are described in one place.
+// Help takes its descriptions of settings and faults from the comments in these files.
 var (
 	//go:embed settings.go
 	settingsSource string

@@ -129,7 +129,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := s.newCall(r, ep)
-	defer s.finish(c)
+	defer c.finish()
 	resp := c.respond()
 	s.record(c, resp)
 	if latency := c.settings.Latency.value(); latency > 0 {
