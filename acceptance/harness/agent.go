@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// StartAgent starts a Vault Agent that logs in by AppRole with this policy and
-// renders templates. It returns the files that they are rendered to.
+// StartAgent starts a Vault Agent that logs in by AppRole with this policy. The agent renders
+// each template to a file. StartAgent returns the names of these files.
 func (s *Server) StartAgent(t testing.TB, policy string, templates ...string) (rendered []string) {
 	t.Helper()
 	dir := t.TempDir()
 	roleID, secretID := s.appRole(t, policy)
-	put := func(name, content string) string {
+	write := func(name, content string) string {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -36,20 +36,20 @@ auto_auth {
     }
   }
 }
-`, s.Addr, put("role-id", roleID), put("secret-id", secretID))
+`, s.Addr, write("role-id", roleID), write("secret-id", secretID))
 	for i, template := range templates {
-		to := filepath.Join(dir, fmt.Sprintf("rendered-%d", i))
-		config += fmt.Sprintf("template {\n  contents = %q\n  destination = %q\n}\n", template, to)
-		rendered = append(rendered, to)
+		file := filepath.Join(dir, fmt.Sprintf("rendered-%d", i))
+		config += fmt.Sprintf("template {\n  contents = %q\n  destination = %q\n}\n", template, file)
+		rendered = append(rendered, file)
 	}
-	cmd := exec.Command(programs.vault, "agent", "-config="+put("agent.hcl", config))
-	cmd.Env = s.As("").Env(t) // it has a token of its own to get
+	cmd := exec.Command(programs.vault, "agent", "-config="+write("agent.hcl", config))
+	cmd.Env = s.As("").Env(t) // without the root token: the agent must log in
 	proc := start(t, "vault agent", filepath.Join(dir, "agent.log"), cmd)
-	endWith(t, &proc)
+	stopAfter(t, &proc)
 	return rendered
 }
 
-// appRole makes an AppRole with a policy, and a secret id for it.
+// appRole makes an AppRole with this policy, and a secret id for the AppRole.
 func (s *Server) appRole(t testing.TB, policy string) (roleID, secretID string) {
 	t.Helper()
 	s.Write(t, "sys/policies/acl/agent", Fields{"policy": policy}).OK(t)

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package harness drives the built plugin in a real Vault (or OpenBao) server:
-// it starts and ends servers, clusters of them and the provider simulator, finds
-// the plugin's processes, and speaks to a server as users do, by HTTP and by the
-// vault command.
+// Package harness runs the built plugin in a real Vault or OpenBao server. It starts and stops
+// servers, clusters and the provider simulator, and finds the plugin's processes. It calls a
+// server as users do, over HTTP and with the vault command.
 //
-// Whatever it starts listens on loopback only, keeps its files in a folder of
-// the test, and is ended, by its process id, when the test is over: also when
-// the test fails, panics, or is itself killed (see reaper.go).
+// Every process that it starts listens on loopback only and keeps its files in a folder of the
+// test. The process is killed by its id at the end of the test, also when the test fails, panics
+// or is killed.
 package harness
 
 import (
@@ -19,23 +18,21 @@ import (
 	"testing"
 )
 
-// The programs under test, named by the environment. "make acceptance" sets all
-// three.
+// These environment variables name the programs under test. "make acceptance" sets all of them.
 const (
 	vaultEnv     = "VAULT_BIN"
 	pluginEnv    = "PLUGIN_BIN"
 	simulatorEnv = "SIMULATOR_BIN"
 )
 
-// programs are the absolute paths of the programs under test, free of symbolic
-// links; "" in a run without them.
+// programs holds the absolute paths of the programs under test, without symbolic links. The
+// paths are empty if the environment names no program.
 var programs struct{ vault, plugin, simulator string }
 
-// vaultVersion is what "vault version" says, in one line.
+// vaultVersion is the output of "vault version".
 var vaultVersion string
 
-// Main is what TestMain is to call: it finds the programs under test, says what
-// they are, and runs the tests.
+// Main runs the tests of a package. TestMain calls it.
 func Main(m *testing.M) {
 	if os.Getenv(reaperEnv) != "" {
 		reap(os.Stdin)
@@ -51,20 +48,19 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Need skips the test, saying how to run it, in a run without the programs
-// under test.
+// Need skips the test if the environment names no programs under test.
 func Need(t testing.TB) {
 	t.Helper()
 	if programs.vault == "" {
-		t.Skipf("needs %s, %s and %s: run it with \"make acceptance\"", vaultEnv, pluginEnv, simulatorEnv)
+		t.Skipf("%s, %s and %s are not set: run this test with \"make acceptance\"", vaultEnv, pluginEnv, simulatorEnv)
 	}
 }
 
 // OpenBao reports whether the server is OpenBao, not Vault.
 func OpenBao() bool { return strings.HasPrefix(vaultVersion, "OpenBao") }
 
-// findBinaries fills in the programs' paths: all of them or, where the
-// environment names none, no one.
+// findBinaries sets programs and vaultVersion. It fails if the environment names only some of the
+// programs.
 func findBinaries() error {
 	given := 0
 	for env, path := range map[string]*string{
@@ -92,11 +88,11 @@ func findBinaries() error {
 		return nil
 	}
 	if given < 3 {
-		return fmt.Errorf("%s, %s and %s go together; run them with \"make acceptance\"", vaultEnv, pluginEnv, simulatorEnv)
+		return fmt.Errorf("set all of %s, %s and %s or none: \"make acceptance\" sets all", vaultEnv, pluginEnv, simulatorEnv)
 	}
 	out, err := exec.Command(programs.vault, "version").Output()
 	if err != nil {
-		return fmt.Errorf("%s version: %w", programs.vault, err)
+		return fmt.Errorf("running \"%s version\": %w", programs.vault, err)
 	}
 	vaultVersion = strings.TrimSpace(string(out))
 	return nil

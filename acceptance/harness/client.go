@@ -4,23 +4,27 @@ package harness
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// Client speaks to one server with one Vault token. Its methods may be called
-// from any number of goroutines.
+// Client calls one server with one Vault token. Its methods are safe for concurrent use.
 type Client struct {
-	Addr  string // "http://127.0.0.1:8200"
+	Addr  string // such as "http://127.0.0.1:8200"
 	Token string
 	http  *http.Client
-	home  string // what the vault command is to think the user's home is
+	home  string // the user's home folder for the vault command
 }
 
 // As returns a client of the same server with another token.
@@ -30,7 +34,7 @@ func (c *Client) As(token string) *Client {
 	return &as
 }
 
-// Response is what a server answered.
+// Response is a server's response.
 type Response struct {
 	Status int         `json:"-"`
 	Raw    string      `json:"-"` // the body
@@ -48,10 +52,12 @@ type Response struct {
 	WrapInfo struct {
 		Token string `json:"token"`
 	} `json:"wrap_info"`
+
+	request string // method and path, for failure messages
 }
 
-// Do makes one request to /v1/<path>, body as JSON unless it is nil. The header
-// lines are pairs of name and value. An answer of any status is no error.
+// Do sends a request to /v1/<path>, with the body as JSON. A nil body sends no body. The header
+// is a list of names, each followed by its value. Do returns an error only if no response comes.
 func (c *Client) Do(method, path string, body any, header ...string) (Response, error) {
 	var content io.Reader
 	if body != nil {
@@ -82,8 +88,8 @@ func (c *Client) Do(method, path string, body any, header ...string) (Response, 
 	if err != nil {
 		return Response{}, err
 	}
-	r := Response{Status: res.StatusCode, Header: res.Header, Raw: string(raw)}
-	_ = json.Unmarshal(raw, &r) // where it is not JSON, Raw is all there is
+	r := Response{Status: res.StatusCode, Header: res.Header, Raw: string(raw), request: method + " " + path}
+	_ = json.Unmarshal(raw, &r) // a body that is not JSON is in Raw
 	return r, nil
 }
 
@@ -91,7 +97,7 @@ func (c *Client) must(t testing.TB, method, path string, body any, header ...str
 	t.Helper()
 	r, err := c.Do(method, path, body, header...)
 	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
+		t.Fatalf("%s %s: got no response: %v", method, path, err)
 	}
 	return r
 }
@@ -99,8 +105,8 @@ func (c *Client) must(t testing.TB, method, path string, body any, header ...str
 // Fields is the body of a write.
 type Fields = map[string]any
 
-// Read, List, Write, Patch and Delete make one request and return the answer,
-// whatever its status; no answer at all fails the test.
+// Read, List, Write, Patch and Delete send one request and return the response, whatever its
+// status. They fail the test if no response comes.
 func (c *Client) Read(t testing.TB, path string, header ...string) Response {
 	t.Helper()
 	return c.must(t, http.MethodGet, path, nil, header...)
@@ -126,32 +132,31 @@ func (c *Client) Delete(t testing.TB, path string) Response {
 	return c.must(t, http.MethodDelete, path, nil)
 }
 
-// OK fails the test unless the server answered with success, and returns the
-// answer.
+// OK fails the test unless the status is 2xx, and returns the response.
 func (r Response) OK(t testing.TB) Response {
 	t.Helper()
 	if r.Status < 200 || r.Status > 299 {
-		t.Fatalf("status %d: %s", r.Status, r.Raw)
+		t.Fatalf("%s: got status %d, want 2xx: %s", r.request, r.Status, r.Raw)
 	}
 	return r
 }
 
-// Refused fails the test unless the server answered with this status and with
-// errors that hold all these words.
+// Refused fails the test unless the response has this status and its errors contain all these
+// words.
 func (r Response) Refused(t testing.TB, status int, words ...string) {
 	t.Helper()
-	text := strings.Join(r.Errors, "\n")
 	if r.Status != status {
-		t.Errorf("status %d, want %d: %s", r.Status, status, r.Raw)
+		t.Errorf("%s: got status %d, want %d: %s", r.request, r.Status, status, r.Raw)
 	}
+	text := strings.Join(r.Errors, "\n")
 	for _, w := range words {
 		if !strings.Contains(text, w) {
-			t.Errorf("the error does not say %q: %s", w, r.Raw)
+			t.Errorf("%s: got errors %q, want %q in them", r.request, r.Errors, w)
 		}
 	}
 }
 
-// Text returns a field of the answer's data as text, "" if it is not there.
+// Text returns a field of the response's data as a string, or "" if the field is missing.
 func (r Response) Text(field string) string {
 	if v, ok := r.Data[field]; ok && v != nil {
 		return fmt.Sprint(v)
@@ -159,7 +164,7 @@ func (r Response) Text(field string) string {
 	return ""
 }
 
-// Keys returns the keys of a list.
+// Keys returns the keys in the response to a list request.
 func (r Response) Keys() []string {
 	var keys []string
 	list, _ := r.Data["keys"].([]any)
@@ -173,5 +178,73 @@ func newHTTPClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64},
 		Timeout:   2 * time.Minute,
+	}
+}
+
+// Result is the result of a command.
+type Result struct {
+	Stdout, Stderr string
+	Code           int
+
+	command string // for failure messages
+}
+
+// OK fails the test unless the exit code is 0, and returns the result.
+func (r Result) OK(t testing.TB) Result {
+	t.Helper()
+	if r.Code != 0 {
+		t.Fatalf("%s: got exit code %d, want 0\n%s%s", r.command, r.Code, r.Stdout, r.Stderr)
+	}
+	return r
+}
+
+// CLI runs the vault command.
+func (c *Client) CLI(t testing.TB, args ...string) Result {
+	t.Helper()
+	return c.run(t, c.home, programs.vault, args...)
+}
+
+// Shell runs a shell script in the folder dir. The script can call the server's binary as vault,
+// whatever the binary's name is.
+func (c *Client) Shell(t testing.TB, dir, script string) Result {
+	t.Helper()
+	return c.run(t, dir, "sh", "-euc", script)
+}
+
+func (c *Client) run(t testing.TB, dir, program string, args ...string) Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
+	cmd.Env = c.Env(t)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	command := fmt.Sprintf("%s %q", filepath.Base(program), args)
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || ctx.Err() != nil) {
+		t.Fatalf("%s: %v\n%s", command, err, stderr.String())
+	}
+	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), command}
+}
+
+// Env returns the environment of a user of this server. It holds none of the developer's own
+// settings except PATH.
+func (c *Client) Env(t testing.TB) []string {
+	t.Helper()
+	bin := filepath.Join(c.home, "bin")
+	if err := os.MkdirAll(bin, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(programs.vault, filepath.Join(bin, "vault")); err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+	return []string{
+		"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"),
+		"HOME=" + c.home,
+		"NO_COLOR=1",
+		"VAULT_ADDR=" + c.Addr, "VAULT_TOKEN=" + c.Token,
+		"BAO_ADDR=" + c.Addr, "BAO_TOKEN=" + c.Token,
 	}
 }

@@ -22,17 +22,17 @@ import (
 	"time"
 )
 
-// AsInternet returns an environment in which the providers' own endpoints, by
-// https and under their own names, lead to the simulator: a proxy that leads
-// there, and a certificate to trust.
+// AsInternet returns environment variables with which the providers' real URLs lead to the
+// simulator. They name a proxy that connects every host to the simulator, and a file with the
+// certificate that the simulator then shows.
 func (s *Simulator) AsInternet(t testing.TB) (env []string) {
 	t.Helper()
-	to, err := url.Parse(s.URL)
+	target, err := url.Parse(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cert, pemFile := selfSigned(t, "auth.aclwhatsapp.com", "apiuat.aclwhatsapp.com", "api.enablex.io", "auth.sinch.com")
-	providers := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(to))
+	providers := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(target))
 	providers.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	providers.StartTLS()
 	t.Cleanup(providers.Close)
@@ -42,11 +42,11 @@ func (s *Simulator) AsInternet(t testing.TB) (env []string) {
 	return []string{"HTTPS_PROXY=" + proxy.URL, "SSL_CERT_FILE=" + pemFile}
 }
 
-// tunnelTo is a proxy all of whose tunnels, wherever they are to lead, end at addr.
+// tunnelTo returns a proxy that connects every tunnel to addr, whatever host the client names.
 func tunnelTo(addr string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect {
-			http.Error(w, "only CONNECT", http.StatusMethodNotAllowed)
+			http.Error(w, "this proxy supports only CONNECT", http.StatusMethodNotAllowed)
 			return
 		}
 		far, err := net.Dial("tcp", addr)
@@ -69,8 +69,8 @@ func tunnelTo(addr string) http.HandlerFunc {
 	}
 }
 
-// selfSigned makes a certificate for some hosts, and a file with it in PEM.
-func selfSigned(t testing.TB, hosts ...string) (tls.Certificate, string) {
+// selfSigned makes a certificate for these hosts, and writes the certificate to a PEM file.
+func selfSigned(t testing.TB, hosts ...string) (cert tls.Certificate, pemFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -88,9 +88,9 @@ func selfSigned(t testing.TB, hosts ...string) (tls.Certificate, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	pemFile = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(pemFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pemFile
 }

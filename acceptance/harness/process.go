@@ -3,36 +3,41 @@
 package harness
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"os/signal"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// patience is how long a process may take to begin to answer, or to end when
-// asked to, on a machine with other things to do.
-const patience = 60 * time.Second
+// Timeout is how long a process may take to start, or to end after a signal, on a busy machine.
+const Timeout = 60 * time.Second
 
 // process is a child process of the test.
 type process struct {
 	name string
 	cmd  *exec.Cmd
-	log  string        // the file with its stdout and stderr
-	done chan struct{} // closed when it has ended
+	log  string        // the file that receives stdout and stderr
+	done chan struct{} // closed when the process has ended
 }
 
-// start starts a program whose output is appended to the file log. Its caller has
-// called endWith, or does.
+// start starts a program and appends its output to the file log. The caller must also call
+// stopAfter.
 func start(t testing.TB, name, log string, cmd *exec.Cmd) *process {
 	t.Helper()
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatalf("starting %s: %v", name, err)
 	}
-	defer out.Close() // the child has its own
+	defer out.Close()
 
 	p := &process{name: name, cmd: cmd, log: log, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = out, out
@@ -48,10 +53,9 @@ func start(t testing.TB, name, log string, cmd *exec.Cmd) *process {
 	return p
 }
 
-// endWith ends a process when the test t is over, and if t failed shows the end
-// of its log. The process is the one that p then points to: it may have been
-// started anew meanwhile, by a subtest perhaps.
-func endWith(t testing.TB, p **process) {
+// stopAfter stops a process at the end of the test t. If t failed, stopAfter also shows the end
+// of the process's log. It reads *p only then, because the test may restart the process.
+func stopAfter(t testing.TB, p **process) {
 	t.Cleanup(func() {
 		if *p == nil {
 			return
@@ -65,7 +69,6 @@ func endWith(t testing.TB, p **process) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// running reports whether the process has not ended yet.
 func (p *process) running() bool {
 	select {
 	case <-p.done:
@@ -75,8 +78,8 @@ func (p *process) running() bool {
 	}
 }
 
-// stop asks the process to end, makes it if it does not, and ends the children
-// that it leaves behind. It returns when all are gone.
+// stop sends SIGTERM, and SIGKILL after half of Timeout. It also kills the descendants that the
+// process leaves behind, and returns when all of them are gone.
 func (p *process) stop() {
 	if !p.running() {
 		return
@@ -85,20 +88,19 @@ func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(patience / 2):
+	case <-time.After(Timeout / 2):
 	}
 	p.end(left)
 }
 
-// kill ends the process as kill -9 does, and the children that it leaves
-// behind. It returns when all are gone.
+// kill sends SIGKILL to the process and its descendants, and returns when all of them are gone.
 func (p *process) kill() {
 	if p.running() {
 		p.end(descendants(p.pid()))
 	}
 }
 
-// end kills the process, if it still runs, and those that were its children.
+// end kills the process and the processes in left, and waits for them.
 func (p *process) end(left []int) {
 	_ = p.cmd.Process.Kill()
 	<-p.done
@@ -110,10 +112,9 @@ func (p *process) end(left []int) {
 	}
 }
 
-// WaitGone waits until there is no process pid, and reports whether that came
-// to pass.
+// WaitGone waits up to Timeout for a process to end, and reports whether the process ended.
 func WaitGone(pid int) bool {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(Timeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if !alive(pid) {
 			return true
 		}
@@ -136,4 +137,73 @@ func tail(file string, lines int) []byte {
 		}
 	}
 	return b
+}
+
+// Go runs no cleanup functions when a test binary is killed, interrupted or past its -timeout.
+// So the test binary starts itself a second time, as the reaper, and writes the ids of its child
+// processes to a pipe. When the pipe closes, the reaper kills the children that still run.
+
+// reaperEnv, when set, makes the test binary the reaper.
+const reaperEnv = "MESSAGING_ACCEPTANCE_REAPER"
+
+var reaper struct {
+	once sync.Once
+	mu   sync.Mutex
+	pipe io.Writer
+}
+
+// watch tells the reaper that a process has started.
+func watch(pid int) {
+	reaper.once.Do(func() {
+		pipe, err := startReaper()
+		if err != nil {
+			panic(fmt.Sprintf("starting the reaper: %v", err))
+		}
+		reaper.pipe = pipe
+	})
+	tell("+", pid)
+}
+
+// unwatch tells the reaper that a process has ended.
+func unwatch(pid int) { tell("-", pid) }
+
+func tell(sign string, pid int) {
+	reaper.mu.Lock()
+	defer reaper.mu.Unlock()
+	fmt.Fprintf(reaper.pipe, "%s%d\n", sign, pid)
+}
+
+func startReaper() (io.Writer, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), reaperEnv+"=1")
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	return pipe, cmd.Start()
+}
+
+// reap is the main function of the reaper.
+func reap(in io.Reader) {
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	running := map[int]bool{}
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		switch pid, err := strconv.Atoi(lines.Text()); {
+		case err != nil || pid == 0:
+		case pid > 0:
+			running[pid] = true
+		default:
+			delete(running, -pid)
+		}
+	}
+	for pid := range running {
+		left := descendants(pid)
+		for _, p := range append(left, pid) {
+			_ = syscall.Kill(p, syscall.SIGKILL)
+		}
+	}
 }

@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// entry is one line of the table of processes.
+// entry describes one process.
 type entry struct {
 	pid, parent int
-	state       string // "Z…" is a process that has ended and waits to be collected
+	state       string // "Z…" for a zombie: the process has ended, its parent has not waited for it
 }
 
-// children returns the process ids of the living children of a process.
+// children returns the ids of a process's running children.
 func children(parent int) []int {
 	var pids []int
 	for _, e := range processTable() {
@@ -27,11 +27,11 @@ func children(parent int) []int {
 	return pids
 }
 
-// descendants returns the process ids of a process's children, theirs, and so on.
-func descendants(of int) []int {
-	pids := children(of)
-	for _, pid := range pids {
-		pids = append(pids, descendants(pid)...)
+// descendants returns the ids of a process's running children, of their children, and so on.
+func descendants(pid int) []int {
+	pids := children(pid)
+	for _, child := range pids {
+		pids = append(pids, descendants(child)...)
 	}
 	return pids
 }
@@ -45,8 +45,8 @@ func alive(pid int) bool {
 	return false
 }
 
-// processTable lists the living processes: from /proc where there is one (small
-// Linux images have no ps), else as ps tells.
+// processTable lists the running processes. It reads /proc, because small Linux images have no
+// ps. Systems without /proc have ps.
 func processTable() []entry {
 	var table []entry
 	add := func(e entry, n int) {
@@ -58,9 +58,9 @@ func processTable() []entry {
 	for _, file := range stats {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			continue // it has ended meanwhile
+			continue // the process has ended since the Glob
 		}
-		// "pid (command) state parent …", and a command may hold anything
+		// The line is "pid (command) state parent …". A command may contain spaces and brackets.
 		pid, rest, _ := strings.Cut(string(b), " ")
 		rest = rest[strings.LastIndexByte(rest, ')')+1:]
 		var e entry

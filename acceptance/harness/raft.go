@@ -9,11 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
-// StartRaft starts a server that keeps its data on disk, initialised, unsealed
-// and active. Stop or Kill it, and Start it again, as often as need be.
+// StartRaft starts a server that keeps its data on disk. The server is initialised, unsealed and
+// active. You may Stop or Kill the server and Start it again.
 func StartRaft(t testing.TB) *Server {
 	t.Helper()
 	s := newRaftNode(t, 1, "")
@@ -22,17 +21,16 @@ func StartRaft(t testing.TB) *Server {
 	return s
 }
 
-// newRaftNode returns a raft server, not yet started; leader is the address of
-// the server whose cluster it is to join, or "".
+// newRaftNode returns a raft server that is not started yet. The server will join the cluster of
+// the server at the address leader, unless leader is "".
 func newRaftNode(t testing.TB, number int, leader string) *Server {
 	t.Helper()
 	s := newServer(t, fmt.Sprintf("vault-%d", number))
 	s.env = s.Env(t)
-	data := filepath.Join(s.dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
+	if err := os.Mkdir(s.Data(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	join, cluster := "", freeAddress(t)
+	join, cluster := "", FreeAddress(t)
 	if leader != "" {
 		join = fmt.Sprintf("retry_join { leader_api_addr = %q }", leader)
 	}
@@ -50,40 +48,40 @@ listener "tcp" {
   cluster_address = %q
   tls_disable     = true
 }
-`, s.Addr, "https://"+cluster, data, s.name, join, strings.TrimPrefix(s.Addr, "http://"), cluster))
+`, s.Addr, "https://"+cluster, s.Data(), s.name, join, strings.TrimPrefix(s.Addr, "http://"), cluster))
 	s.args = []string{"server", "-log-level=trace", "-config=" + config}
 	return s
 }
 
-// Data returns the folder of a raft server's data.
+// Data returns a raft server's data folder.
 func (s *Server) Data() string { return filepath.Join(s.dir, "data") }
 
-// initialise makes a new cluster of one node, with one unseal key.
+// initialise makes a cluster of one node, with one unseal key, and unseals the node.
 func (s *Server) initialise(t testing.TB) {
 	t.Helper()
-	var made struct {
+	var initialised struct {
 		Keys      []string `json:"keys_base64"`
 		RootToken string   `json:"root_token"`
 	}
 	r := s.Write(t, "sys/init", Fields{"secret_shares": 1, "secret_threshold": 1}).OK(t)
-	if err := json.Unmarshal([]byte(r.Raw), &made); err != nil || len(made.Keys) != 1 {
-		t.Fatalf("initialising %s: %v: %s", s.name, err, r.Raw)
+	if err := json.Unmarshal([]byte(r.Raw), &initialised); err != nil || len(initialised.Keys) != 1 {
+		t.Fatalf("initialising %s: got %s, want one unseal key (%v)", s.name, r.Raw, err)
 	}
-	s.unsealKey, s.Token = made.Keys[0], made.RootToken
+	s.unsealKey, s.Token = initialised.Keys[0], initialised.RootToken
 	s.Unseal(t)
 	s.WaitActive(t)
 }
 
-// Cluster is a raft cluster of servers that share their data.
+// Cluster is a raft cluster: servers that replicate their data to each other.
 type Cluster struct {
 	Nodes []*Server
 }
 
-// StartCluster starts a cluster of three nodes, all unsealed, and all voters.
+// StartCluster starts a cluster of three nodes. All nodes are unsealed and are voters.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	first := StartRaft(t)
-	// else a new node becomes a voter after 10 s, not 1 s
+	// a new node becomes a voter after 1 s instead of 10 s
 	first.Write(t, "sys/storage/raft/autopilot/configuration", Fields{"server_stabilization_time": "1s"}).OK(t)
 	c := &Cluster{Nodes: []*Server{first}}
 	for number := 2; number <= 3; number++ {
@@ -98,7 +96,7 @@ func StartCluster(t testing.TB) *Cluster {
 
 func (c *Cluster) waitVoters(t testing.TB) {
 	t.Helper()
-	Within(t, patience, "all nodes are voters", func() error {
+	Within(t, Timeout, "all nodes of the cluster are voters", func() error {
 		r, err := c.Nodes[0].Do("GET", "sys/storage/raft/configuration", nil)
 		if err == nil && strings.Count(r.Raw, `"voter":true`) != len(c.Nodes) {
 			err = fmt.Errorf("status %d: %s", r.Status, r.Raw)
@@ -106,18 +104,18 @@ func (c *Cluster) waitVoters(t testing.TB) {
 		return err
 	})
 	for _, node := range c.Nodes {
-		Within(t, patience, node.name+" knows its leader", func() error {
+		Within(t, Timeout, node.name+" knows its leader", func() error {
 			_, err := node.leader()
 			return err
 		})
 	}
 }
 
-// Active returns the running node that is active, when there is one.
+// Active waits until a running node is active, and returns that node.
 func (c *Cluster) Active(t testing.TB) *Server {
 	t.Helper()
 	var active *Server
-	Within(t, patience, "a node is active", func() error {
+	Within(t, Timeout, "a node is active", func() error {
 		for _, node := range c.Nodes {
 			if !node.Running() {
 				continue
@@ -127,7 +125,7 @@ func (c *Cluster) Active(t testing.TB) *Server {
 				return nil
 			}
 		}
-		return fmt.Errorf("none of %d is at %s", len(c.Nodes), time.Now().Format(time.TimeOnly))
+		return fmt.Errorf("none of the %d nodes is active", len(c.Nodes))
 	})
 	return active
 }
@@ -145,8 +143,8 @@ func (c *Cluster) Standbys(t testing.TB) []*Server {
 	return standbys
 }
 
-// leader reports whether the node is the active one; an error says that it
-// knows of none.
+// leader reports whether the node is the active node. It returns an error if the node knows no
+// active node.
 func (s *Server) leader() (self bool, err error) {
 	r, err := s.Do("GET", "sys/leader", nil)
 	if err != nil {
@@ -160,7 +158,7 @@ func (s *Server) leader() (self bool, err error) {
 		return false, fmt.Errorf("%w: %s", err, r.Raw)
 	}
 	if answer.Address == "" {
-		return false, fmt.Errorf("%s knows no leader: %s", s.name, r.Raw)
+		return false, fmt.Errorf("%s knows no active node: %s", s.name, r.Raw)
 	}
 	return answer.Self, nil
 }

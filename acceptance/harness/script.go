@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// Script is a script that runs until it is interrupted.
+// Script is a running script that ends when it is interrupted.
 type Script struct {
 	proc *process
 }
 
-// StartScript starts an executable file as a user would, with the server under
-// test for what it may start itself.
+// StartScript starts an executable file. If the file starts a Vault server itself, it uses the
+// server under test.
 func StartScript(t testing.TB, file string) *Script {
 	t.Helper()
 	cmd := exec.Command(file)
@@ -27,7 +27,7 @@ func StartScript(t testing.TB, file string) *Script {
 	return startScript(t, cmd)
 }
 
-// StartShell is Shell for a script that does not end by itself.
+// StartShell is Shell for a script that runs until it is interrupted.
 func (c *Client) StartShell(t testing.TB, dir, script string) *Script {
 	t.Helper()
 	cmd := exec.Command("sh", "-euc", script)
@@ -38,32 +38,31 @@ func (c *Client) StartShell(t testing.TB, dir, script string) *Script {
 func startScript(t testing.TB, cmd *exec.Cmd) *Script {
 	t.Helper()
 	s := &Script{proc: start(t, filepath.Base(cmd.Path), filepath.Join(t.TempDir(), "output"), cmd)}
-	endWith(t, &s.proc)
+	stopAfter(t, &s.proc)
 	return s
 }
 
-// WaitFor returns the output up to now, once it holds the text.
+// WaitFor waits until the output contains the text, and returns the output.
 func (s *Script) WaitFor(t testing.TB, text string) string {
 	t.Helper()
 	var out string
-	Within(t, 2*patience, s.proc.name+" says: "+text, func() error {
+	Within(t, 2*Timeout, s.proc.name+" prints "+text, func() error {
 		b, err := os.ReadFile(s.proc.log)
 		if out = string(b); err != nil || strings.Contains(out, text) {
 			return err
 		}
 		if !s.proc.running() {
-			t.Fatalf("%s has ended:\n%s", s.proc.name, out)
+			t.Fatalf("%s ended before it printed %q:\n%s", s.proc.name, text, out)
 		}
-		return fmt.Errorf("not yet")
+		return fmt.Errorf("got %q", out)
 	})
 	return out
 }
 
-// Descendants returns the process ids of all that the script has running.
+// Descendants returns the ids of the processes that the script and its children have started.
 func (s *Script) Descendants() []int { return descendants(s.proc.pid()) }
 
-// Interrupt does what Ctrl-C does, and fails the test unless the script then
-// ends with success.
+// Interrupt does what Ctrl-C does. It fails the test unless the script then ends with exit code 0.
 func (s *Script) Interrupt(t testing.TB) {
 	t.Helper()
 	if err := s.proc.cmd.Process.Signal(syscall.SIGINT); err != nil {
@@ -71,10 +70,10 @@ func (s *Script) Interrupt(t testing.TB) {
 	}
 	select {
 	case <-s.proc.done:
-	case <-time.After(patience):
-		t.Fatalf("%s does not end when interrupted", s.proc.name)
+	case <-time.After(Timeout):
+		t.Fatalf("%s still runs %s after SIGINT", s.proc.name, Timeout)
 	}
 	if code := s.proc.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("%s ended with exit code %d", s.proc.name, code)
+		t.Errorf("%s: got exit code %d after SIGINT, want 0", s.proc.name, code)
 	}
 }

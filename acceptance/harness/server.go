@@ -4,7 +4,6 @@ package harness
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,16 +13,16 @@ import (
 	"time"
 )
 
-// Server is a Vault server of the test. As a client it is root.
+// Server is a Vault server, and a client of the server with the root token.
 type Server struct {
 	Client
-	Log   string // file: what the server and its plugins log, at trace level
-	Audit string // file: the audit log, once EnableAudit was called
+	Log   string // the log file of the server and its plugins, at trace level
+	Audit string // the audit log file, which EnableAudit creates
 
-	dir       string // the server's files
+	dir       string // the folder of the server's files
 	name      string
-	args      []string // of the vault command
-	env       []string // the server's, and so its plugins'
+	args      []string // arguments of the vault command
+	env       []string // environment of the server and its plugins
 	unsealKey string   // "" for a dev server
 	proc      *process
 }
@@ -31,14 +30,14 @@ type Server struct {
 // rootToken is the root token of every dev server.
 const rootToken = "root"
 
-// Options are what a dev server may have that is not as usual.
+// Options configures a dev server.
 type Options struct {
-	PluginDir string   // where it looks for plugins; "" is where the plugin under test is
-	LogLevel  string   // "" is trace
-	Env       []string // more of its environment, and so of its plugins'
+	PluginDir string   // "" means the folder of the plugin under test
+	LogLevel  string   // "" means trace
+	Env       []string // additional environment of the server and its plugins
 }
 
-// StartDev starts a dev server: in memory, unsealed.
+// StartDev starts a dev server. It is unsealed and keeps its data in memory.
 func StartDev(t testing.TB) *Server {
 	t.Helper()
 	return StartDevWith(t, Options{})
@@ -60,7 +59,7 @@ func StartDevWith(t testing.TB, o Options) *Server {
 	return s
 }
 
-// newServer returns a server with an address and a folder, not yet started.
+// newServer returns a server that is not started yet.
 func newServer(t testing.TB, name string) *Server {
 	t.Helper()
 	Need(t)
@@ -70,22 +69,22 @@ func newServer(t testing.TB, name string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{
-		Client: Client{Addr: "http://" + freeAddress(t), http: newHTTPClient(), home: home},
+		Client: Client{Addr: "http://" + FreeAddress(t), http: newHTTPClient(), home: home},
 		Log:    filepath.Join(dir, "server.log"),
 		Audit:  filepath.Join(dir, "audit.log"),
 		dir:    dir,
 		name:   name,
 	}
-	endWith(t, &s.proc)
+	stopAfter(t, &s.proc)
 	return s
 }
 
-// pluginConfig is the part of a server's configuration that lets it run the
-// plugins in a folder: in that of the plugin under test if dir is "".
+// pluginConfig returns the settings that let a server run the plugins in the folder dir. If dir
+// is "", it is the folder of the plugin under test.
 func pluginConfig(dir string) string {
 	config := fmt.Sprintf("plugin_directory = %q\n", cmp.Or(dir, filepath.Dir(programs.plugin)))
 	if OpenBao() {
-		// without it audit devices can only be declared in the configuration
+		// allows EnableAudit
 		config += "unsafe_allow_api_audit_creation = true\n"
 	}
 	return config
@@ -100,18 +99,17 @@ func (s *Server) writeConfig(t testing.TB, config string) string {
 	return file
 }
 
-// Start starts the server, or starts it again after Stop or Kill, with the same
-// address and data, and returns when it answers and is unsealed: it may not be
-// active yet.
+// Start starts the server. After Stop or Kill it starts the server again, with the same address
+// and data. It returns when the server is unsealed. Call WaitActive to wait until it is active.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	s.http.CloseIdleConnections()
 	cmd := exec.Command(programs.vault, s.args...)
 	cmd.Env = s.env
 	s.proc = start(t, s.name, s.Log, cmd)
-	Within(t, patience, s.name+" answers", func() error {
+	Within(t, Timeout, s.name+" answers", func() error {
 		if !s.proc.running() {
-			t.Fatalf("%s ended at its start:\n%s", s.name, tail(s.Log, 20))
+			t.Fatalf("%s ended while it started:\n%s", s.name, tail(s.Log, 20))
 		}
 		_, err := s.Do("GET", "sys/seal-status", nil)
 		return err
@@ -119,66 +117,63 @@ func (s *Server) Start(t testing.TB) {
 	s.Unseal(t)
 }
 
-// Stop ends the server as its operator would, and returns when it is gone.
+// Stop shuts the server down and returns when its process has ended.
 func (s *Server) Stop() {
 	s.proc.stop()
 	s.http.CloseIdleConnections()
 }
 
-// Kill ends the server as kill -9 does, and the plugin processes that this
-// leaves behind.
+// Kill kills the server and its plugin processes.
 func (s *Server) Kill() {
 	s.proc.kill()
 	s.http.CloseIdleConnections()
 }
 
-// Running reports whether the server's process runs.
 func (s *Server) Running() bool { return s.proc != nil && s.proc.running() }
 
-// Seal seals the server.
 func (s *Server) Seal(t testing.TB) {
 	t.Helper()
 	s.Write(t, "sys/seal", nil).OK(t)
 }
 
-// Unseal unseals the server if it is initialised and sealed.
+// Unseal unseals the server if the server has an unseal key.
 func (s *Server) Unseal(t testing.TB) {
 	t.Helper()
 	if s.unsealKey == "" {
 		return
 	}
-	// a node that is joining a cluster refuses until it has heard from a leader
-	Within(t, patience, s.name+" is unsealed", func() error {
+	// a node that joins a cluster refuses the key until it has heard from the active node
+	Within(t, Timeout, s.name+" is unsealed", func() error {
 		r, err := s.Do("PUT", "sys/unseal", Fields{"key": s.unsealKey})
 		if err != nil {
 			return err
 		}
 		if !strings.Contains(r.Raw, `"sealed":false`) {
-			return errors.New(r.Raw)
+			return fmt.Errorf("got status %d: %s", r.Status, r.Raw)
 		}
 		return nil
 	})
 }
 
-// WaitActive returns when the server is unsealed and active.
+// WaitActive waits until the server is unsealed and active.
 func (s *Server) WaitActive(t testing.TB) {
 	t.Helper()
-	Within(t, patience, s.name+" is active", func() error {
+	Within(t, Timeout, s.name+" is active", func() error {
 		r, err := s.Do("GET", "sys/health", nil)
 		if err == nil && r.Status != 200 {
-			err = fmt.Errorf("status %d: %s", r.Status, r.Raw)
+			err = fmt.Errorf("got status %d, want 200: %s", r.Status, r.Raw)
 		}
 		return err
 	})
 }
 
-// EnableAudit has the server keep an audit log in the file s.Audit.
+// EnableAudit makes the server write an audit log to the file s.Audit.
 func (s *Server) EnableAudit(t testing.TB) {
 	t.Helper()
 	s.Write(t, "sys/audit/file", Fields{"type": "file", "options": Fields{"file_path": s.Audit}}).OK(t)
 }
 
-// AppToken makes a token with one policy, of this text.
+// AppToken makes a token with this policy only.
 func (s *Server) AppToken(t testing.TB, policy string) string {
 	t.Helper()
 	name := fmt.Sprintf("app-%d", time.Now().UnixNano())

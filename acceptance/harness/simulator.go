@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// Simulator is a process that plays the providers. It knows the accounts that
-// the simulator package's documentation lists.
+// Simulator is a process that simulates the providers. The simulator package's documentation
+// lists its accounts.
 type Simulator struct {
 	simulator.Client
 	addr string
@@ -19,36 +19,35 @@ type Simulator struct {
 	proc *process
 }
 
-// StartSimulator starts a simulator.
 func StartSimulator(t testing.TB) *Simulator {
 	t.Helper()
 	Need(t)
-	addr := freeAddress(t)
+	addr := FreeAddress(t)
 	s := &Simulator{
 		Client: simulator.Client{URL: "http://" + addr, HTTP: newHTTPClient()},
 		addr:   addr,
 		log:    filepath.Join(t.TempDir(), "simulator.log"),
 	}
-	endWith(t, &s.proc)
+	stopAfter(t, &s.proc)
 	s.Start(t)
 	return s
 }
 
-// Start starts the simulator again after Stop, at the same address. It has
-// forgotten its tokens, counts and settings.
+// Start starts the simulator again after Stop, at the same address. The new process knows none of
+// the tokens, counts and settings of the old process.
 func (s *Simulator) Start(t testing.TB) {
 	t.Helper()
 	s.proc = start(t, "the simulator", s.log, exec.Command(programs.simulator, "-listen", s.addr))
-	Within(t, patience, "the simulator answers", func() error {
+	Within(t, Timeout, "the simulator answers", func() error {
 		if !s.proc.running() {
-			t.Fatalf("the simulator ended at its start:\n%s", tail(s.log, 20))
+			t.Fatalf("the simulator ended while it started:\n%s", tail(s.log, 20))
 		}
 		_, err := s.Client.State(t.Context())
 		return err
 	})
 }
 
-// Stop ends the simulator: its address then refuses connections.
+// Stop ends the simulator. Its address then refuses connections.
 func (s *Simulator) Stop() {
 	s.proc.stop()
 	s.HTTP.CloseIdleConnections()
@@ -58,11 +57,11 @@ func (s *Simulator) Stop() {
 func (s *Simulator) Turn(t testing.TB, settings string) {
 	t.Helper()
 	if err := s.Client.Patch(t.Context(), settings); err != nil {
-		t.Fatalf("turning the simulator's knobs: %v", err)
+		t.Fatalf("changing the simulator's settings to %s: %v", settings, err)
 	}
 }
 
-// Logins returns how many logins a provider has seen, whatever came of them.
+// Logins returns how many logins a provider has received, including failed logins.
 func (s *Simulator) Logins(t testing.TB, provider string) int {
 	t.Helper()
 	return s.State(t).Providers[provider].Logins()
@@ -73,22 +72,22 @@ func (s *Simulator) State(t testing.TB) simulator.State {
 	t.Helper()
 	state, err := s.Client.State(t.Context())
 	if err != nil {
-		t.Fatalf("asking the simulator: %v", err)
+		t.Fatalf("reading the simulator's state: %v", err)
 	}
 	return state
 }
 
-// Token returns what the simulator knows about a token.
+// Token returns the simulator's record of a token.
 func (s *Simulator) Token(t testing.TB, token string) simulator.Introspection {
 	t.Helper()
 	known, err := s.Client.Introspect(t.Context(), token)
 	if err != nil {
-		t.Fatalf("asking the simulator: %v", err)
+		t.Fatalf("asking the simulator about a token: %v", err)
 	}
 	return known
 }
 
-// TokenURL returns the address of a provider's token endpoint.
+// TokenURL returns the URL of a provider's token endpoint.
 func (s *Simulator) TokenURL(provider string) string {
 	return s.URL + map[string]string{
 		simulator.SinchIndia:        "/realms/ipmessaging/protocol/openid-connect/token",

@@ -3,6 +3,7 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -11,8 +12,8 @@ import (
 	"time"
 )
 
-// Within polls ok until it returns nil, and fails the test with its last error
-// if it has not done so in time.
+// Within calls ok until ok returns nil. After the limit it fails the test with the last error.
+// what names the state that the test waits for, such as "the server answers".
 func Within(t testing.TB, limit time.Duration, what string, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -22,10 +23,21 @@ func Within(t testing.TB, limit time.Duration, what string, ok func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s: %v", what, limit, err)
+			t.Fatalf("waiting for %q: still not so after %s: %v", what, limit, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// Until is Within for a condition, with Timeout as the limit.
+func Until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	Within(t, Timeout, what, func() error {
+		if ok() {
+			return nil
+		}
+		return errors.New("the condition is false")
+	})
 }
 
 var ports struct {
@@ -33,11 +45,10 @@ var ports struct {
 	taken map[int]bool
 }
 
-// freeAddress returns a loopback address that nothing listens on, nor on the port
-// after it, which a dev server takes too. The port is below those that systems
-// hand out by themselves, so that it is still there for a server that comes back
-// after a restart.
-func freeAddress(t testing.TB) string {
+// FreeAddress returns a loopback address with a free port. The next port is free too, because a
+// dev server also takes it. The port lies below the range that systems assign by themselves, so
+// a server gets it again after a restart.
+func FreeAddress(t testing.TB) string {
 	t.Helper()
 	ports.Lock()
 	defer ports.Unlock()
@@ -51,7 +62,7 @@ func freeAddress(t testing.TB) string {
 			return loopback(port)
 		}
 	}
-	t.Fatal("found no free port")
+	t.Fatal("found no free port between 20000 and 30000 in 100 attempts")
 	return ""
 }
 
