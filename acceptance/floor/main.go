@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command floor is the least that a Vault secrets plugin can do: it answers reads
-// with a constant, through Callbacks, for which the framework asks Vault nothing.
-// What Vault and its plugin protocol cost is what a read of it costs; "make bench"
-// measures the engine against it.
+// Command floor is a minimal Vault secrets plugin, whose reads return constants. It uses Callbacks,
+// because for Callbacks the framework makes no call to Vault. So a read costs only what Vault and
+// its plugin protocol cost. "make bench" compares the engine with this plugin.
 package main
 
 import (
@@ -29,17 +28,16 @@ func main() {
 		})
 	}
 	if err != nil {
-		hclog.New(&hclog.LoggerOptions{JSONFormat: true}).Error("the floor ends", "error", err)
+		hclog.New(&hclog.LoggerOptions{JSONFormat: true}).Error("the floor plugin failed", "error", err)
 		os.Exit(1)
 	}
 }
 
-// token is as long as those of the simulator's Keycloak, which the engine serves
-// beside it.
+// token is as long as the tokens of the simulator, which the engine returns.
 var token = strings.Repeat("x", 390)
 
-// factory makes a backend of two paths: creds/<name> with a lease, plain/<name>
-// without. Their answers have the fields of the engine's.
+// factory makes a backend with two paths: creds/<name> with a lease, and plain/<name> without a
+// lease. Their responses have the same fields as the engine's responses.
 func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	b := &framework.Backend{BackendType: logical.TypeLogical}
 	b.Secrets = []*framework.Secret{{
@@ -76,14 +74,14 @@ func data() map[string]any {
 	}
 }
 
-func path(prefix string, answer func() *logical.Response) *framework.Path {
+func path(prefix string, respond func() *logical.Response) *framework.Path {
 	return &framework.Path{
 		Pattern: prefix + framework.GenericNameRegex("name"),
 		Fields:  map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
-		//lint:ignore SA1019 with Operations the framework asks Vault for the replication state on each request
+		//lint:ignore SA1019 for Operations the framework asks Vault for the replication state on each request
 		Callbacks: map[logical.Operation]framework.OperationFunc{
 			logical.ReadOperation: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-				return answer(), nil
+				return respond(), nil
 			},
 		},
 	}

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,16 +13,16 @@ import (
 	"time"
 )
 
-// readers is how many read at once.
+// readers is the number of concurrent readers.
 const readers = 8
 
-// load is what readers measured in one round.
+// load is the result of one round.
 type load struct {
 	perSecond float64
 	p50, p99  time.Duration
 }
 
-// client reads from one Vault server over connections that it keeps.
+// client reads from one Vault server over persistent connections.
 type client struct {
 	addr, token string
 	http        *http.Client
@@ -34,7 +35,7 @@ func newClient(addr, token string) *client {
 	}}
 }
 
-// read makes one read and throws the answer away.
+// read reads a path and discards the response.
 func (c *client) read(path string) error {
 	req, err := http.NewRequest(http.MethodGet, c.addr+"/v1/"+path, nil)
 	if err != nil {
@@ -48,24 +49,24 @@ func (c *client) read(path string) error {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(res.Body)
-		return fmt.Errorf("reading %s: status %d: %s", path, res.StatusCode, body)
+		return fmt.Errorf("reading %s: got status %d, want 200: %s", path, res.StatusCode, body)
 	}
 	_, err = io.Copy(io.Discard, res.Body)
 	return err
 }
 
-// measure has readers read for the given time, each the paths that next gives it.
-func (c *client) measure(t testing.TB, d time.Duration, next func(reader, i int) string) load {
-	t.Helper()
+// measure lets all readers read for the time d. Each read calls next for its path.
+func (c *client) measure(b *testing.B, d time.Duration, next func() string) load {
+	b.Helper()
 	took := make([][]time.Duration, readers)
 	errs := make([]error, readers)
 	start := time.Now()
 	var wg sync.WaitGroup
 	for r := range readers {
 		wg.Go(func() {
-			for i := 0; time.Since(start) < d; i++ {
+			for time.Since(start) < d {
 				began := time.Now()
-				if errs[r] = c.read(next(r, i)); errs[r] != nil {
+				if errs[r] = c.read(next()); errs[r] != nil {
 					return
 				}
 				took[r] = append(took[r], time.Since(began))
@@ -76,7 +77,7 @@ func (c *client) measure(t testing.TB, d time.Duration, next func(reader, i int)
 	elapsed := time.Since(start)
 	for _, err := range errs {
 		if err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
 	}
 	all := slices.Concat(took...)
@@ -88,8 +89,7 @@ func (c *client) measure(t testing.TB, d time.Duration, next func(reader, i int)
 	}
 }
 
-// quantile returns the q-quantile of sorted values; their zero value if there are
-// none.
+// quantile returns the q-quantile of sorted values, or the zero value if there are no values.
 func quantile[T any](sorted []T, q float64) (v T) {
 	if len(sorted) > 0 {
 		v = sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
@@ -97,8 +97,21 @@ func quantile[T any](sorted []T, q float64) (v T) {
 	return v
 }
 
-// median, least and most of some ratios.
-func spread(ratios []float64) (median, least, most float64) {
-	sorted := slices.Sorted(slices.Values(ratios))
-	return quantile(sorted, 0.5), sorted[0], sorted[len(sorted)-1]
+// medians returns the median of each figure.
+func medians(loads []load) load {
+	var perSecond []float64
+	var p50, p99 []time.Duration
+	for _, l := range loads {
+		perSecond = append(perSecond, l.perSecond)
+		p50 = append(p50, l.p50)
+		p99 = append(p99, l.p99)
+	}
+	return load{median(perSecond), median(p50), median(p99)}
+}
+
+func median[T cmp.Ordered](values []T) T { return quantile(slices.Sorted(slices.Values(values)), 0.5) }
+
+// spread formats the median, the lowest and the highest of some values.
+func spread(values []float64) string {
+	return fmt.Sprintf("%.3f (%.3f to %.3f)", median(values), slices.Min(values), slices.Max(values))
 }
