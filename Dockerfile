@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MPL-2.0
 
-# The plugin as an image, for a Vault that runs its plugins in containers
-# ("vault plugin register -oci_image="). It holds the binary of "make dist" and
-# the certificates that it checks the providers by:
+# An image of the plugin, for a Vault server that runs plugins in containers
+# ("vault plugin register -oci_image="). The image holds the binary from "make dist" and the CA
+# certificates for TLS connections to the providers:
 #
 #   make dist VERSION=v1.2.3
 #   docker build -f Dockerfile --build-arg VERSION=v1.2.3 \
 #     -t vault-plugin-secrets-messaging:1.2.3 dist
 #
-# The tag is the version without its v: that is how Vault looks the image up.
+# The tag is the version without the v, because Vault looks for that tag.
 # docs/upgrade.md shows how to register it.
 
 FROM alpine:3.22 AS certificates
