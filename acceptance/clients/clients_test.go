@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
+// Package clients tests the plugin with other people's Vault clients, and tests the programs in
+// docs/recipes that use these clients. Run it with "make test-clients".
 package clients
 
 import (
@@ -16,10 +18,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// did is what an operator's program did: it wrote a config and read it back,
-// listed the configs, read creds, looked their lease up and revoked it, and then
-// looked it up again and read the creds of a config that is not there.
-type did struct {
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// result is the output of an operator's program. The program writes a config, reads it back and
+// lists the configs. It reads creds, looks their lease up and revokes the lease. Then it looks the
+// lease up again, and reads the creds of a config that does not exist.
+type result struct {
 	Config map[string]any `json:"config"`
 	Names  []string       `json:"names"`
 	Creds  struct {
@@ -33,52 +37,53 @@ type did struct {
 		TTL       int    `json:"ttl"`
 		Renewable bool   `json:"renewable"`
 	} `json:"lease"`
-	Gone    string `json:"gone"`    // the error of the second look-up
-	Refused string `json:"refused"` // the error of the second read
+	Gone    string `json:"gone"`    // the error of the second lookup
+	Refused string `json:"refused"` // the error of the second read of creds
 }
 
-// Go's vault/api, Node.js's node-vault and Python's hvac do all that an operator
-// does.
 func TestClients(t *testing.T) {
 	server, sim := start(t)
-	check := func(t *testing.T, name string, d did) {
-		token, _ := d.Creds.Data["access_token"].(string)
-		if !sim.Token(t, token).Active { // after its lease was revoked, too
-			t.Errorf("it has read no token that lives: %q", token)
+	check := func(t *testing.T, name string, r result) {
+		token, _ := r.Creds.Data["access_token"].(string)
+		if !sim.Token(t, token).Active { // revoking the lease of a shared token does not end the token
+			t.Errorf("got token %q, want an active token", token)
 		}
-		if d.Config["username"] != "acme" || d.Config["password"] != nil || !slices.Contains(d.Names, name) {
-			t.Errorf("config %v, configs %q", d.Config, d.Names)
+		if r.Config["username"] != "acme" || r.Config["password"] != nil {
+			t.Errorf("got config %v, want username acme and no password", r.Config)
 		}
-		if d.Creds.LeaseID == "" || d.Creds.LeaseDuration < 3500 || d.Creds.Renewable {
-			t.Errorf("creds: %+v", d.Creds)
+		if !slices.Contains(r.Names, name) {
+			t.Errorf("got configs %q, want %q among them", r.Names, name)
 		}
-		if d.Lease.ID != d.Creds.LeaseID || d.Lease.TTL > d.Creds.LeaseDuration || d.Lease.TTL < d.Creds.LeaseDuration-60 || d.Lease.Renewable {
-			t.Errorf("the lease was looked up as %+v, the creds have %s", d.Lease, d.Creds.LeaseID)
+		if r.Creds.LeaseID == "" || r.Creds.LeaseDuration < 3500 || r.Creds.Renewable {
+			t.Errorf("got creds %+v, want a non-renewable lease of at least 3500 s", r.Creds)
 		}
-		if !strings.Contains(d.Gone, "invalid lease") {
-			t.Errorf("looking the revoked lease up: %q", d.Gone)
+		if r.Lease.ID != r.Creds.LeaseID || r.Lease.TTL > r.Creds.LeaseDuration || r.Lease.TTL < r.Creds.LeaseDuration-60 || r.Lease.Renewable {
+			t.Errorf("lookup of the lease: got %+v, want the id of %+v, non-renewable, and a ttl at most 60 s shorter", r.Lease, r.Creds)
 		}
-		if !strings.Contains(d.Refused, "no config") {
-			t.Errorf("reading what is not there: %q", d.Refused)
+		if want := "invalid lease"; !strings.Contains(r.Gone, want) {
+			t.Errorf("lookup of the revoked lease: got %q, want %q in the error", r.Gone, want)
+		}
+		if want := "no config"; !strings.Contains(r.Refused, want) {
+			t.Errorf("read of messaging/creds/none: got %q, want %q in the error", r.Refused, want)
 		}
 	}
-	for _, r := range runtimes {
-		if r.vault == "" {
+	for _, rt := range runtimes {
+		if rt.vault == "" {
 			continue
 		}
-		t.Run(r.vault, func(t *testing.T) {
-			_, program := r.ready(t)
+		t.Run(rt.vault, func(t *testing.T) {
+			_, program := rt.ready(t)
 			if program == nil {
-				check(t, r.config(), operateInGo(t, server, sinch(sim), r.config()))
+				check(t, rt.config(), operateInGo(t, server, sinch(sim), rt.config()))
 			} else {
-				check(t, r.config(), operate(t, server, program, sinch(sim), r.config()))
+				check(t, rt.config(), operate(t, server, program, sinch(sim), rt.config()))
 			}
 		})
 	}
 }
 
 // operate runs an operator's program.
-func operate(t *testing.T, server *harness.Server, program []string, config harness.Fields, name string) (d did) {
+func operate(t *testing.T, server *harness.Server, program []string, config harness.Fields, name string) (r result) {
 	t.Helper()
 	content, err := json.Marshal(config)
 	if err != nil {
@@ -90,16 +95,16 @@ func operate(t *testing.T, server *harness.Server, program []string, config harn
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, stderr.String())
+		t.Fatalf("%q: %v\n%s", program, err, stderr.String())
 	}
-	if err := json.Unmarshal(out, &d); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%q: got output %q, want JSON: %v", program, out, err)
 	}
-	return d
+	return r
 }
 
 // operateInGo is the operator's program in Go.
-func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, name string) (d did) {
+func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, name string) (r result) {
 	t.Helper()
 	vault := goClient(t, server)
 	must := func(s *api.Secret, err error) *api.Secret {
@@ -110,38 +115,37 @@ func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, na
 		return s
 	}
 	must(vault.Logical().Write("messaging/config/"+name, config))
-	d.Config = must(vault.Logical().Read("messaging/config/" + name)).Data
+	r.Config = must(vault.Logical().Read("messaging/config/" + name)).Data
 	for _, key := range must(vault.Logical().List("messaging/config")).Data["keys"].([]any) {
-		d.Names = append(d.Names, key.(string))
+		r.Names = append(r.Names, key.(string))
 	}
 	creds := must(vault.Logical().Read("messaging/creds/" + name))
-	d.Creds.LeaseID, d.Creds.LeaseDuration = creds.LeaseID, creds.LeaseDuration
-	d.Creds.Renewable, d.Creds.Data = creds.Renewable, creds.Data
+	r.Creds.LeaseID, r.Creds.LeaseDuration = creds.LeaseID, creds.LeaseDuration
+	r.Creds.Renewable, r.Creds.Data = creds.Renewable, creds.Data
 	lease := must(vault.Sys().Lookup(creds.LeaseID))
-	d.Lease.ID, _ = lease.Data["id"].(string)
+	r.Lease.ID, _ = lease.Data["id"].(string)
 	ttl, _ := lease.Data["ttl"].(json.Number).Int64()
-	d.Lease.TTL = int(ttl)
+	r.Lease.TTL = int(ttl)
 	if err := vault.Sys().Revoke(creds.LeaseID); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := vault.Sys().Lookup(creds.LeaseID); err != nil {
-		d.Gone = err.Error()
+		r.Gone = err.Error()
 	}
 	if _, err := vault.Logical().Read("messaging/creds/none"); err != nil {
-		d.Refused = err.Error()
+		r.Refused = err.Error()
 	}
-	return d
+	return r
 }
 
-// An app that reads again whenever vault/api's lifetime watcher is done has a
-// token that lives at all times.
+// An app that reads creds whenever vault/api's lifetime watcher is done always has an active token.
 func TestLifetimeWatcher(t *testing.T) {
 	server, sim := start(t)
 	sim.Turn(t, `{"access_ttl": 6}`)
 	server.Write(t, "messaging/config/watched", sinch(sim)).OK(t)
 	vault := goClient(t, server)
 	seen := map[string]bool{}
-	for begun := time.Now(); len(seen) < 3; {
+	for began := time.Now(); len(seen) < 3; {
 		creds, err := vault.Logical().Read("messaging/creds/watched")
 		if err != nil {
 			t.Fatal(err)
@@ -156,21 +160,21 @@ func TestLifetimeWatcher(t *testing.T) {
 		select {
 		case err := <-watcher.DoneCh():
 			if err != nil {
-				t.Errorf("the watcher ends with: %v", err)
+				t.Errorf("got error %v from the lifetime watcher, want none", err)
 			}
 		case r := <-watcher.RenewCh():
-			t.Errorf("the watcher has renewed what cannot be: %+v", r)
+			t.Errorf("got renewal %+v from the lifetime watcher, want none of a non-renewable lease", r)
 		}
 		watcher.Stop()
 		if known := sim.Token(t, token); !known.Active {
-			t.Errorf("the token ended before the watcher was done: %+v", known)
+			t.Errorf("when the lifetime watcher is done: got token %+v, want an active token", known)
 		}
-		if time.Since(begun) > time.Minute {
-			t.Fatalf("%d tokens in a minute", len(seen))
+		if time.Since(began) > time.Minute {
+			t.Fatalf("got %d tokens in a minute, want 3", len(seen))
 		}
 	}
 	if n := sim.Logins(t, simulator.SinchIndia); n > len(seen)+1 {
-		t.Errorf("%d logins for %d tokens", n, len(seen))
+		t.Errorf("got %d logins for %d tokens, want at most %d", n, len(seen), len(seen)+1)
 	}
 }
 

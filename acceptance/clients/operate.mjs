@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Does with node-vault what TestClients wants, and prints what came of it as JSON. Arguments: a config as JSON, its name.
+// The operator's program of TestClients, with node-vault. Arguments: a config as JSON, and the name of the config.
+// Prints the fields of the Go type result as JSON.
 
 import nodeVault from 'node-vault';
 
@@ -9,14 +10,14 @@ const vault = nodeVault();
 const failure = (error) => error.message;
 
 await vault.write(`messaging/config/${name}`, config);
-const did = {
+const result = {
   config: (await vault.read(`messaging/config/${name}`)).data,
   names: (await vault.list('messaging/config')).data.keys,
   creds: await vault.read(`messaging/creds/${name}`),
 };
-const lease = { lease_id: did.creds.lease_id };
-did.lease = (await vault.write('sys/leases/lookup', lease)).data;
+const lease = { lease_id: result.creds.lease_id };
+result.lease = (await vault.write('sys/leases/lookup', lease)).data;
 await vault.revoke(lease);
-did.gone = await vault.write('sys/leases/lookup', lease).catch(failure);
-did.refused = await vault.read('messaging/creds/none').catch(failure);
-console.log(JSON.stringify(did));
+result.gone = await vault.write('sys/leases/lookup', lease).catch(failure);
+result.refused = await vault.read('messaging/creds/none').catch(failure);
+console.log(JSON.stringify(result));

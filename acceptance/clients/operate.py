@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
 
-"""Does with hvac what TestClients wants, and prints what came of it as JSON. Arguments: a config as JSON, its name."""
+"""The operator's program of TestClients, with hvac. Arguments: a config as JSON, and the name of the config.
+
+Prints the fields of the Go type result as JSON.
+"""
 
 import json
 import sys
@@ -11,20 +14,20 @@ config, name = json.loads(sys.argv[1]), sys.argv[2]
 vault = hvac.Client()
 
 vault.write_data(f"messaging/config/{name}", data=config)
-did = {
+result = {
     "config": vault.read(f"messaging/config/{name}")["data"],
     "names": vault.list("messaging/config")["data"]["keys"],
     "creds": vault.read(f"messaging/creds/{name}"),
 }
-lease = did["creds"]["lease_id"]
-did["lease"] = vault.sys.read_lease(lease)["data"]
+lease = result["creds"]["lease_id"]
+result["lease"] = vault.sys.read_lease(lease)["data"]
 vault.sys.revoke_lease(lease)
 try:
     vault.sys.read_lease(lease)
 except hvac.exceptions.InvalidRequest as error:
-    did["gone"] = str(error)
+    result["gone"] = str(error)
 try:
     vault.read("messaging/creds/none")
 except hvac.exceptions.InvalidRequest as error:
-    did["refused"] = str(error)
-json.dump(did, sys.stdout)
+    result["refused"] = str(error)
+json.dump(result, sys.stdout)

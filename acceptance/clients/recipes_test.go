@@ -4,7 +4,6 @@ package clients
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,9 +20,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// The programs of docs/recipes read one token for many messages, another one in
-// time, and another one when the provider refuses theirs, with a policy that
-// allows nothing else; with leases and without.
+// Each program in docs/recipes reads one token for many messages. It reads the next token before
+// the old token ends, and also when the provider refuses the old token. Its policy allows only
+// these reads.
 func TestRecipes(t *testing.T) {
 	server, sim := start(t)
 	server.EnableAudit(t)
@@ -31,7 +30,7 @@ func TestRecipes(t *testing.T) {
 	for _, r := range runtimes {
 		t.Run(r.name, func(t *testing.T) {
 			recipe, _ := r.ready(t)
-			t.Parallel() // most of it is waiting for tokens to end
+			t.Parallel() // the test mostly waits for tokens to end
 			for _, lease := range []bool{true, false} {
 				t.Run(fmt.Sprintf("lease=%v", lease), func(t *testing.T) {
 					t.Parallel()
@@ -49,44 +48,39 @@ func TestRecipes(t *testing.T) {
 func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, recipe []string, name string) {
 	creds := "messaging/creds/" + name
 	app := server.As(server.AppToken(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", creds)))
-	provider := startMessages(t, sim)
-	say := pipeTo(t, app.Env(t), slices.Concat(recipe, []string{creds, provider.URL})...)
+	provider := startMessageAPI(t, sim)
+	send := pipeTo(t, app.Env(t), slices.Concat(recipe, []string{creds, provider.URL})...)
 
-	say("one")
+	send("one")
 	first := provider.accepted(t, "one")
-	say("two")
+	send("two")
 	if second := provider.accepted(t, "two"); second != first {
-		t.Error("the second message went with another token")
+		t.Errorf("second message: got token %q, want %q, the token of the first message", second, first)
 	}
 	if n := reads(t, server, creds); n != 1 {
-		t.Errorf("it has read %d tokens for two messages", n)
+		t.Errorf("after two messages: got %d reads of %s, want 1", n, creds)
 	}
 
-	harness.Within(t, time.Minute, "the first token ends", func() error {
-		if sim.Token(t, first).Active {
-			return errors.New("it lives")
-		}
-		return nil
-	})
-	say("three")
+	harness.Until(t, "the first token has ended", func() bool { return !sim.Token(t, first).Active })
+	send("three")
 	third := provider.accepted(t, "three")
 	if n := provider.refusals(); n != 0 {
-		t.Errorf("%d messages went with a token that had ended", n)
+		t.Errorf("after three messages: got %d refused requests, want none with an expired token", n)
 	}
 
-	provider.revoke(third)
+	provider.reject(third)
 	server.Write(t, "messaging/rotate/"+name, nil).OK(t)
-	say("four")
+	send("four")
 	provider.accepted(t, "four")
 	if n := provider.refusals(); n != 1 {
-		t.Errorf("%d messages were refused, want the one", n)
+		t.Errorf("after a message with a rejected token: got %d refused requests, want 1", n)
 	}
 	if n := reads(t, server, creds); n != 3 {
-		t.Errorf("it has read %d tokens, want 3", n)
+		t.Errorf("after four messages: got %d reads of %s, want 3", n, creds)
 	}
 }
 
-// reads returns how often a path was read, by the audit log.
+// reads counts the reads of a path in the audit log.
 func reads(t *testing.T, server *harness.Server, path string) (n int) {
 	t.Helper()
 	audit, err := os.ReadFile(server.Audit)
@@ -108,7 +102,7 @@ func start(t *testing.T) (*harness.Server, *harness.Simulator) {
 	return server, sim
 }
 
-// sinch is an account that the simulator knows.
+// sinch returns the config of an account at the simulator.
 func sinch(sim *harness.Simulator) harness.Fields {
 	return harness.Fields{
 		"provider": simulator.SinchIndia, "token_url": sim.TokenURL(simulator.SinchIndia),
@@ -116,9 +110,9 @@ func sinch(sim *harness.Simulator) harness.Fields {
 	}
 }
 
-// pipeTo starts a program and returns what gives it a line of input. When the
-// test is over the input ends, and the program must end too, with success.
-func pipeTo(t *testing.T, env []string, args ...string) (say func(line string)) {
+// pipeTo starts a program and returns a function that sends a line to its input. At the end of the
+// test pipeTo closes the input. The program must then end with exit code 0 and without output.
+func pipeTo(t *testing.T, env []string, args ...string) (send func(line string)) {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = env
@@ -138,7 +132,7 @@ func pipeTo(t *testing.T, env []string, args ...string) (say func(line string)) 
 		kill := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
 		if err := <-ended; err != nil || output.Len() > 0 {
-			t.Errorf("the program ended with %v and said: %s", err, output.String())
+			t.Errorf("%q: got error %v and output %q, want neither", args, err, output.String())
 		}
 	})
 	return func(line string) {
@@ -149,26 +143,26 @@ func pipeTo(t *testing.T, env []string, args ...string) (say func(line string)) 
 	}
 }
 
-// messages plays the API that messages are sent to. It takes the tokens that are
-// alive at the simulator.
-type messages struct {
+// messageAPI is a provider's API for messages. It accepts the tokens that are active at the
+// simulator, except one rejected token.
+type messageAPI struct {
 	*httptest.Server
 
-	mu      sync.Mutex
-	bearer  map[string]string // message → the token that it was accepted with
-	revoked string            // a token to refuse all the same
-	refused int
+	mu       sync.Mutex
+	bearer   map[string]string // from an accepted message to its token
+	rejected string
+	refused  int
 }
 
-func startMessages(t *testing.T, sim *harness.Simulator) *messages {
-	m := &messages{bearer: map[string]string{}}
+func startMessageAPI(t *testing.T, sim *harness.Simulator) *messageAPI {
+	m := &messageAPI{bearer: map[string]string{}}
 	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		known, err := sim.Introspect(r.Context(), token)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if err != nil || !isBearer || !known.Active || token == m.revoked || r.Header.Get("Content-Type") != "application/json" {
+		if err != nil || !isBearer || !known.Active || token == m.rejected || r.Header.Get("Content-Type") != "application/json" {
 			m.refused++
 			w.WriteHeader(http.StatusUnauthorized)
 			return
@@ -179,30 +173,29 @@ func startMessages(t *testing.T, sim *harness.Simulator) *messages {
 	return m
 }
 
-// accepted waits until a message has arrived, and returns the token that it came
-// with.
-func (m *messages) accepted(t *testing.T, message string) (token string) {
+// accepted waits until a message is accepted, and returns its token.
+func (m *messageAPI) accepted(t *testing.T, message string) (token string) {
 	t.Helper()
-	harness.Within(t, time.Minute, "message "+message+" arrives", func() error {
+	harness.Within(t, time.Minute, "message "+message+" is accepted", func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		token = m.bearer[message]
 		if token == "" {
-			return fmt.Errorf("not yet; %d were refused", m.refused)
+			return fmt.Errorf("the API has refused %d requests", m.refused)
 		}
 		return nil
 	})
 	return token
 }
 
-func (m *messages) refusals() int {
+func (m *messageAPI) refusals() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.refused
 }
 
-func (m *messages) revoke(token string) {
+func (m *messageAPI) reject(token string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.revoked = token
+	m.rejected = token
 }

@@ -11,16 +11,15 @@ import (
 	"testing"
 )
 
-// recipes is where the programs are that users copy.
 const recipes = "../../docs/recipes"
 
-// runtime is what it takes to run the recipe of a language.
+// runtime describes how to run the programs of one language.
 type runtime struct {
 	name  string
-	vault string   // the client of Vault that others wrote; "" for plain HTTP
+	vault string   // the Vault client; "" for plain HTTP
 	needs []string // programs on the PATH
-	// prepare installs the libraries that the recipe pins, and returns how to run
-	// the recipe and the operator's program: nil where there is none of these.
+	// prepare installs the libraries that the recipe pins. It returns the commands that run the
+	// recipe and the operator's program. A command is nil if there is no such program.
 	prepare func(t *testing.T) (recipe, operator []string)
 }
 
@@ -32,14 +31,14 @@ var runtimes = []runtime{
 	{"curl", "", []string{"bash", "curl", "jq"}, prepareCurl},
 }
 
-// ready prepares the runtime, or skips the test and says so, also where skipped
-// tests are not shown.
+// ready prepares the runtime. If a program is missing, it skips the test and prints "LEFT OUT",
+// because "go test" without -v does not show skipped tests.
 func (r runtime) ready(t *testing.T) (recipe, operator []string) {
 	t.Helper()
 	for _, program := range r.needs {
 		if _, err := exec.LookPath(program); err != nil {
-			fmt.Printf("LEFT OUT: %s, since there is no %s here\n", strings.TrimSpace(r.name+" "+r.vault), program)
-			t.Skipf("there is no %s here", program)
+			fmt.Printf("LEFT OUT: %s, because there is no %s on the PATH\n", strings.TrimSpace(r.name+" "+r.vault), program)
+			t.Skipf("there is no %s on the PATH", program)
 		}
 	}
 	return r.prepare(t)
@@ -52,7 +51,7 @@ func prepareGo(t *testing.T) (recipe, operator []string) {
 }
 
 func prepareNode(t *testing.T) (recipe, operator []string) {
-	// Node looks for libraries beside the program, so it is copied to where they are.
+	// Node looks for libraries beside the program, so copy the programs to the libraries.
 	dir := install(t, "node", recipes+"/node/package-lock.json", func(dir string) {
 		copyTo(t, dir, recipes+"/node/package.json", recipes+"/node/package-lock.json")
 		command(t, dir, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
@@ -79,11 +78,11 @@ func prepareCurl(t *testing.T) (recipe, operator []string) {
 	return []string{absolute(t, recipes+"/curl/send.sh")}, nil
 }
 
-// config is the name of its config here.
+// config returns the name of the runtime's config.
 func (r runtime) config() string { return strings.ToLower(strings.ReplaceAll(r.name, ".", "")) }
 
-// install returns the folder bin/clients/<name>. It is filled once for every
-// content of the file that pins what goes into it.
+// install returns the folder bin/clients/<name>. It calls fill to fill the folder when the file
+// pins has changed since the last call.
 func install(t *testing.T, name, pins string, fill func(dir string)) string {
 	t.Helper()
 	dir := absolute(t, "../../bin/clients/"+name)
@@ -121,7 +120,7 @@ func copyTo(t *testing.T, dir string, files ...string) {
 	}
 }
 
-// command runs a program with this test's own environment.
+// command runs a program in the folder dir.
 func command(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
