@@ -11,13 +11,12 @@ import (
 	"testing"
 )
 
-// What the realm is made of. Client and realm are called as at Sinch India.
+// The realm and its clients. Sinch India uses the same names for the realm and the first client.
 const (
 	realm  = "ipmessaging"
 	client = "ipmessaging-client"
 
-	// introspector is a client that may ask whether a token is active, which a
-	// public client may not.
+	// introspector is a client that may introspect tokens. A public client may not.
 	introspector       = "introspector"
 	introspectorSecret = "introspector-secret"
 
@@ -28,10 +27,10 @@ const (
 // object is a JSON object of Keycloak's admin API.
 type object = map[string]any
 
-// usual is how the realm is, unless a part of the test changes it: the lifetimes
-// are those that Sinch documents, the rest is Keycloak's default, but for a
-// lockout after three failures instead of thirty.
-var usual = object{
+// defaults holds the settings of the realm, unless a test changes them. Sinch documents these
+// lifetimes. Keycloak locks a user after 30 failures by default, but after 3 failures here. The
+// other settings are Keycloak's defaults.
+var defaults = object{
 	"enabled":               true,
 	"accessTokenLifespan":   300,
 	"ssoSessionIdleTimeout": 1800,
@@ -44,16 +43,16 @@ var usual = object{
 // makeRealm makes the realm with its clients.
 func (k *keycloak) makeRealm(t *testing.T) {
 	t.Helper()
-	made := object{
+	settings := object{
 		"realm":             realm,
-		"passwordPolicy":    "hashAlgorithm(pbkdf2-sha256) and hashIterations(1)", // be quick
+		"passwordPolicy":    "hashAlgorithm(pbkdf2-sha256) and hashIterations(1)", // makes logins faster
 		"eventsEnabled":     true,
 		"enabledEventTypes": []string{"LOGIN", "LOGIN_ERROR", "REFRESH_TOKEN", "REFRESH_TOKEN_ERROR", "LOGOUT", "REVOKE_GRANT"},
 		"clients": []object{
 			{
 				"clientId": client, "publicClient": true,
 				"directAccessGrantsEnabled": true, "standardFlowEnabled": false,
-				// Keycloak tells nothing about a token to a client that is not among its audience.
+				// Keycloak introspects a token only for the clients in the token's audience.
 				"protocolMappers": []object{{
 					"name": "audience", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
 					"config": object{"included.client.audience": introspector, "access.token.claim": "true"},
@@ -62,21 +61,21 @@ func (k *keycloak) makeRealm(t *testing.T) {
 			{"clientId": introspector, "secret": introspectorSecret, "standardFlowEnabled": false},
 		},
 	}
-	for name, value := range usual {
-		made[name] = value
+	for name, value := range defaults {
+		settings[name] = value
 	}
-	k.admin(t, "POST", "", made, nil)
+	k.admin(t, "POST", "", settings, nil)
 }
 
-// turn changes settings of the realm until the test is over.
-func (k *keycloak) turn(t *testing.T, settings object) {
+// configure changes settings of the realm until the end of the test.
+func (k *keycloak) configure(t *testing.T, settings object) {
 	t.Helper()
-	t.Cleanup(func() { k.admin(t, "PUT", "/"+realm, usual, nil) })
+	t.Cleanup(func() { k.admin(t, "PUT", "/"+realm, defaults, nil) })
 	k.admin(t, "PUT", "/"+realm, settings, nil)
 }
 
-// admin makes one request to /admin/realms<path> and decodes the answer into
-// result, unless that is nil.
+// admin sends a request to /admin/realms<path>. It decodes the response into result, unless result
+// is nil.
 func (k *keycloak) admin(t *testing.T, method, path string, body, result any) {
 	t.Helper()
 	content, err := json.Marshal(body)
@@ -96,19 +95,19 @@ func (k *keycloak) admin(t *testing.T, method, path string, body, result any) {
 		t.Fatal(err)
 	}
 	defer r.Body.Close()
-	answer, err := io.ReadAll(r.Body)
+	content, err = io.ReadAll(r.Body)
 	if err == nil && r.StatusCode > 299 {
-		err = fmt.Errorf("%s: %s", r.Status, answer)
+		err = fmt.Errorf("got status %s, want 2xx: %s", r.Status, content)
 	}
 	if err == nil && result != nil {
-		err = json.Unmarshal(answer, result)
+		err = json.Unmarshal(content, result)
 	}
 	if err != nil {
 		t.Fatalf("%s /admin/realms%s: %v", method, path, err)
 	}
 }
 
-// addUser makes a user who can log in, and returns its id.
+// addUser makes a user who can log in, and returns the user's id.
 func (k *keycloak) addUser(t *testing.T, name, password string) string {
 	t.Helper()
 	k.admin(t, "POST", "/"+realm+"/users", object{
@@ -119,31 +118,31 @@ func (k *keycloak) addUser(t *testing.T, name, password string) string {
 	var found []struct{ ID string }
 	k.admin(t, "GET", "/"+realm+"/users?exact=true&username="+name, nil, &found)
 	if len(found) != 1 {
-		t.Fatalf("%d users are called %s", len(found), name)
+		t.Fatalf("got %d users with the name %s, want 1", len(found), name)
 	}
 	return found[0].ID
 }
 
-// change changes the user.
+// change changes settings of the user.
 func (a *account) change(t *testing.T, settings object) {
 	t.Helper()
 	a.keycloak.admin(t, "PUT", "/"+realm+"/users/"+a.id, settings, nil)
 }
 
-// forgetEvents has Keycloak forget what has happened up to now.
-func (k *keycloak) forgetEvents(t *testing.T) {
+// deleteEvents deletes all events that Keycloak has recorded.
+func (k *keycloak) deleteEvents(t *testing.T) {
 	t.Helper()
 	k.admin(t, "DELETE", "/"+realm+"/events", nil, nil)
 }
 
-// events are how often what has happened to a user: "LOGIN", or of errors
-// "LOGIN_ERROR invalid_user_credentials". It leaves out the logins of a user who
-// was locked out, or not done with another one.
+// events counts the user's events by type, such as "LOGIN". The key of a failure is the type and
+// the error, such as "LOGIN_ERROR invalid_user_credentials". events ignores logins that Keycloak
+// refused because the user was locked or was in the middle of another login.
 func (a *account) events(t *testing.T) map[string]int {
 	t.Helper()
 	var list []struct{ Type, Error, UserID, SessionID string }
 	a.keycloak.admin(t, "GET", "/"+realm+"/events?max=1000", nil, &list)
-	// The event of a refused refresh names the session, but not the user.
+	// The event of a failed refresh names the session, but not the user.
 	sessions := map[string]bool{}
 	for _, e := range list {
 		if e.UserID == a.id && e.SessionID != "" {
@@ -163,11 +162,11 @@ func (a *account) events(t *testing.T) map[string]int {
 	return count
 }
 
-// wantEvents fails the test unless this is all that has happened to the user.
+// wantEvents fails the test unless these are all events of the user.
 func (a *account) wantEvents(t *testing.T, want map[string]int) {
 	t.Helper()
 	if got := a.events(t); fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("Keycloak has seen %v, want %v", got, want)
+		t.Errorf("got events %v of user %s, want %v", got, a.name, want)
 	}
 }
 
@@ -182,36 +181,36 @@ func (a *account) sessions(t *testing.T) (ids []string) {
 	return ids
 }
 
-// endSession ends a session as an administrator does.
+// endSession ends a session, as an administrator can.
 func (k *keycloak) endSession(t *testing.T, id string) {
 	t.Helper()
 	k.admin(t, "DELETE", "/"+realm+"/sessions/"+id, nil, nil)
 }
 
-// bruteForce is what the brute-force detection has against the user.
+// bruteForce returns the state of the brute-force detection for the user.
 func (a *account) bruteForce(t *testing.T) (status struct {
 	NumFailures int
-	Disabled    bool // locked, for a time
+	Disabled    bool // temporarily locked
 }) {
 	t.Helper()
 	a.keycloak.admin(t, "GET", "/"+realm+"/attack-detection/brute-force/users/"+a.id, nil, &status)
 	return status
 }
 
-// lock has somebody guess passwords until the user is locked out.
+// lock logs in with a wrong password until Keycloak locks the user.
 func (a *account) lock(t *testing.T) {
 	t.Helper()
 	for range 10 {
-		a.keycloak.try(t, a, "a guess").want(t, 400, "invalid_grant", "Invalid user credentials")
+		a.keycloak.try(t, a, "wrong").want(t, 400, "invalid_grant", "Invalid user credentials")
 		if a.bruteForce(t).Disabled {
 			return
 		}
 	}
-	t.Fatal("ten failed logins do not lock the user out")
+	t.Fatalf("got no lock of user %s after ten failed logins, want one", a.name)
 }
 
-// defaultScope makes a scope one that the client asks for with every login,
-// instead of one that it may ask for, until the test is over.
+// defaultScope makes an optional scope a default scope of the client until the end of the test.
+// Every login then requests the scope.
 func (k *keycloak) defaultScope(t *testing.T, scope string) {
 	t.Helper()
 	id := func(path, field, name string) string {
@@ -222,13 +221,13 @@ func (k *keycloak) defaultScope(t *testing.T, scope string) {
 				return fmt.Sprint(o["id"])
 			}
 		}
-		t.Fatalf("there is no %s", name)
+		t.Fatalf("got no %s with %s %q, want one", path, field, name)
 		return ""
 	}
-	of, scopeID := "/"+realm+"/clients/"+id("/clients", "clientId", client), id("/client-scopes", "name", scope)
+	clientPath, scopeID := "/"+realm+"/clients/"+id("/clients", "clientId", client), id("/client-scopes", "name", scope)
 	move := func(from, to string) {
-		k.admin(t, "DELETE", of+"/"+from+"/"+scopeID, nil, nil)
-		k.admin(t, "PUT", of+"/"+to+"/"+scopeID, nil, nil)
+		k.admin(t, "DELETE", clientPath+"/"+from+"/"+scopeID, nil, nil)
+		k.admin(t, "PUT", clientPath+"/"+to+"/"+scopeID, nil, nil)
 	}
 	t.Cleanup(func() { move("default-client-scopes", "optional-client-scopes") })
 	move("optional-client-scopes", "default-client-scopes")

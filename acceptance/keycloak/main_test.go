@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package keycloak tests the built plugin in a real Vault server against a real
-// Keycloak, the server that Sinch India runs, and tests what Keycloak itself does
-// where the plugin counts on it. Run it with "make test-keycloak".
+// Package keycloak tests the plugin in a real Vault server against a real Keycloak, because Sinch
+// India runs Keycloak. It also tests the behaviour of Keycloak that the plugin relies on. Run it
+// with "make test-keycloak".
 package keycloak
 
 import (
@@ -15,78 +15,77 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// TestKeycloak is one test with many parts since they share the two servers,
-// which take their time to start.
+// TestKeycloak runs all tests as subtests, which share the two servers, because the servers start
+// slowly.
 func TestKeycloak(t *testing.T) {
-	w := &world{keycloak: startKeycloak(t), vault: harness.StartDev(t)}
+	w := &servers{keycloak: startKeycloak(t), vault: harness.StartDev(t)}
 	w.vault.InstallPlugin(t)
 
-	for _, part := range []struct {
+	for _, test := range []struct {
 		name string
-		run  func(*testing.T, *world)
+		run  func(*testing.T, *servers)
 	}{
-		{"Answers", testAnswers},
-		{"AnswersAboutTheAccount", testAnswersAboutTheAccount},
-		{"AnswersAboutTheRealm", testAnswersAboutTheRealm},
+		{"TokenResponses", testTokenResponses},
+		{"AccountErrors", testAccountErrors},
+		{"RealmErrors", testRealmErrors},
 		{"Lifetimes", testLifetimes},
-		{"SessionNearItsMax", testSessionNearItsMax},
+		{"RefreshNearSessionMax", testRefreshNearSessionMax},
 		{"OneUseRefreshTokens", testOneUseRefreshTokens},
 		{"Lockout", testLockout},
-		{"LoginsAtOnce", testLoginsAtOnce},
+		{"ConcurrentLogins", testConcurrentLogins},
 		{"Logout", testLogout},
 		{"Revocation", testRevocation},
 		{"PasswordGrant", testPasswordGrant},
 		{"RefreshGrant", testRefreshGrant},
-		{"RefreshTokenDiesFirst", testRefreshTokenDiesFirst},
+		{"RefreshTokenEndsFirst", testRefreshTokenEndsFirst},
 		{"OfflineToken", testOfflineToken},
 		{"SessionEnded", testSessionEnded},
-		{"SessionsFollowEachOther", testSessionsFollowEachOther},
+		{"SessionReachesItsMax", testSessionReachesItsMax},
 		{"RotateLogsIn", testRotateLogsIn},
 		{"RotateRevokes", testRotateRevokes},
-		{"ReadsAtOnce", testReadsAtOnce},
+		{"ConcurrentReads", testConcurrentReads},
 		{"WrongPassword", testWrongPassword},
-		{"NoLockoutByUs", testNoLockoutByUs},
-		{"LockedByOthers", testLockedByOthers},
+		{"WrongPasswordCausesNoLockout", testWrongPasswordCausesNoLockout},
+		{"LockedUser", testLockedUser},
 		{"AccountDisabled", testAccountDisabled},
 		{"AccountNotSetUp", testAccountNotSetUp},
-		{"KeycloakStopsAndIsBack", testKeycloakStopsAndIsBack},
+		{"KeycloakRestarts", testKeycloakRestarts},
 	} {
-		t.Run(part.name, func(t *testing.T) {
-			w.keycloak.forgetEvents(t)
-			part.run(t, w)
+		t.Run(test.name, func(t *testing.T) {
+			w.keycloak.deleteEvents(t)
+			test.run(t, w)
 		})
 	}
 }
 
-// world is the two servers.
-type world struct {
+// servers holds the servers that the subtests share.
+type servers struct {
 	keycloak *keycloak
 	vault    *harness.Server
-	accounts int // made so far
+	accounts int // the number of users so far
 }
 
-// account is a user of the realm, and the config of the same name in Vault, once
-// it is written.
+// account is a user of the realm, and a config with the same name in Vault.
 type account struct {
-	*world
+	*servers
 	name, password string
-	id             string // Keycloak's
+	id             string // the user's id at Keycloak
 }
 
-// account makes a user.
-func (w *world) account(t *testing.T) *account {
+// account makes a user. The test writes the config itself.
+func (w *servers) account(t *testing.T) *account {
 	t.Helper()
 	w.accounts++
-	a := &account{world: w, name: fmt.Sprintf("acme-%d", w.accounts), password: "correct-horse-battery"}
+	a := &account{servers: w, name: fmt.Sprintf("acme-%d", w.accounts), password: "correct-horse-battery"}
 	a.id = w.keycloak.addUser(t, a.name, a.password)
-	t.Cleanup(func() { w.vault.Delete(t, a.config()) }) // else it is refreshed in the background
+	t.Cleanup(func() { w.vault.Delete(t, a.config()) }) // ends the background refreshes
 	return a
 }
 
 func (a *account) config() string { return "messaging/config/" + a.name }
 func (a *account) creds() string  { return "messaging/creds/" + a.name }
 
-// write writes the account's config, with these fields besides.
+// write writes the account's config with additional fields.
 func (a *account) write(t *testing.T, more harness.Fields) harness.Response {
 	t.Helper()
 	fields := harness.Fields{
@@ -99,29 +98,28 @@ func (a *account) write(t *testing.T, more harness.Fields) harness.Response {
 	return a.vault.Write(t, a.config(), fields)
 }
 
-// token reads creds, which must succeed.
+// token reads creds and returns the access token. It fails the test if the read fails.
 func (a *account) token(t *testing.T) string {
 	t.Helper()
 	return a.vault.Read(t, a.creds()).OK(t).Text("access_token")
 }
 
-// next reads creds until there is another token than old. Each read must succeed.
+// next reads creds until the token differs from old, and returns the new token. It fails the test
+// if a read fails.
 func (a *account) next(t *testing.T, old string) (token string) {
 	t.Helper()
-	harness.Within(t, patience, "the next token", func() error {
-		if token = a.token(t); token == old {
-			return fmt.Errorf("still the old one")
-		}
-		return nil
+	harness.Until(t, "creds return the next token", func() bool {
+		token = a.token(t)
+		return token != old
 	})
 	return token
 }
 
-// soon does what costs a login that comes soon after another one of the account,
-// and so may be refused for that alone (see testLoginsAtOnce): then it does it again.
-func (a *account) soon(t *testing.T, do func() harness.Response) {
+// retryLogin calls do, which causes a login, until the login succeeds. Keycloak may refuse a login
+// that comes shortly after another login of the user: see testConcurrentLogins.
+func (a *account) retryLogin(t *testing.T, do func() harness.Response) {
 	t.Helper()
-	until(t, "Keycloak takes another login", func() bool {
+	harness.Until(t, "Keycloak accepts another login", func() bool {
 		r := do()
 		if strings.Contains(r.Raw, "Invalid user credentials") {
 			return false
@@ -131,6 +129,6 @@ func (a *account) soon(t *testing.T, do func() harness.Response) {
 	})
 }
 
-// often has tokens refreshed behind their readers after a tenth of their life, so
-// that a test need not wait for their end, nor come too late for it.
-var often = harness.Fields{"refresh_window": "1h"}
+// refreshEarly makes the engine refresh tokens in the background after a tenth of their lifetime,
+// so that tests need not wait for the end of a token.
+var refreshEarly = harness.Fields{"refresh_window": "1h"}

@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,30 +19,26 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// patience is how long something may take that takes seconds on a machine with
-// nothing else to do.
-const patience = 60 * time.Second
-
-// keycloak is a Keycloak server of the test, and its realm ipmessaging.
+// keycloak is a Keycloak server with the realm ipmessaging.
 type keycloak struct {
 	url    string
-	t      *testing.T // of which the server is a part: it ends with it
+	t      *testing.T // the server stops at the end of this test
 	script *harness.Script
 	client http.Client
 }
 
-// startKeycloak starts a server of which nothing is kept, with the realm. It skips
-// the test where there is no Keycloak.
+// startKeycloak starts a Keycloak server and makes the realm. It skips the test if KEYCLOAK_HOME is
+// not set.
 func startKeycloak(t *testing.T) *keycloak {
 	t.Helper()
 	if os.Getenv("KEYCLOAK_HOME") == "" {
-		t.Skip(`needs KEYCLOAK_HOME: run it with "make test-keycloak"`)
+		t.Skip(`KEYCLOAK_HOME is not set: run this test with "make test-keycloak"`)
 	}
 	harness.Need(t)
-	port := freePort(t)
-	k := &keycloak{url: "http://127.0.0.1:" + port, t: t, client: http.Client{Timeout: patience}}
+	addr := harness.FreeAddress(t)
+	k := &keycloak{url: "http://" + addr, t: t, client: http.Client{Timeout: harness.Timeout}}
 	for name, value := range map[string]string{
-		"KC_HTTP_PORT":                     port,
+		"KC_HTTP_PORT":                     strings.TrimPrefix(addr, "127.0.0.1:"),
 		"KC_HOSTNAME":                      k.url,
 		"KC_DB_URL":                        "jdbc:h2:file:" + filepath.Join(t.TempDir(), "keycloak") + ";NON_KEYWORDS=VALUE",
 		"KC_BOOTSTRAP_ADMIN_CLIENT_ID":     adminClient,
@@ -57,7 +51,7 @@ func startKeycloak(t *testing.T) *keycloak {
 	return k
 }
 
-// start starts the server, or starts it again after stop, with the same data.
+// start starts the server. After stop it starts the server again with the same data.
 func (k *keycloak) start(t *testing.T) {
 	t.Helper()
 	began := time.Now()
@@ -66,9 +60,9 @@ func (k *keycloak) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.script = harness.StartScript(k.t, serve)
-	harness.Within(t, 5*patience, "Keycloak answers", func() error {
+	harness.Within(t, 5*harness.Timeout, "Keycloak answers", func() error {
 		if len(k.script.Descendants()) == 0 {
-			k.script.WaitFor(t, "Listening on: ") // which shows what it said instead
+			k.script.WaitFor(t, "Listening on: ") // fails, and shows the output
 		}
 		r, err := k.client.Get(k.url + "/realms/master")
 		if err != nil {
@@ -76,7 +70,7 @@ func (k *keycloak) start(t *testing.T) {
 		}
 		defer r.Body.Close()
 		if r.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %d", r.StatusCode)
+			return fmt.Errorf("got status %d, want 200", r.StatusCode)
 		}
 		return nil
 	})
@@ -89,28 +83,13 @@ func (k *keycloak) stop(t *testing.T) {
 	k.client.CloseIdleConnections()
 }
 
-// freePort returns a port that nothing listens on, below those that systems hand
-// out by themselves, so that it is still there after a restart.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		port := fmt.Sprint(15000 + rand.IntN(4000))
-		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("found no free port")
-	return ""
-}
-
-// endpoint is the address of one of the realm's endpoints: token, logout, revoke.
+// endpoint returns the URL of an endpoint of the realm, such as token, logout or revoke.
 func (k *keycloak) endpoint(name string) string {
 	return k.url + "/realms/" + realm + "/protocol/openid-connect/" + name
 }
 
-// answer is what an endpoint said.
-type answer struct {
+// response is an endpoint's response.
+type response struct {
 	Status int
 	Header http.Header
 	Body   string
@@ -124,95 +103,94 @@ type answer struct {
 	Active           bool   `json:"active"`
 }
 
-// post sends a form, given as pairs of name and value.
-func (k *keycloak) post(t *testing.T, address string, pairs ...string) answer {
+// post sends a form. The pairs are names, each followed by its value.
+func (k *keycloak) post(t *testing.T, address string, pairs ...string) response {
 	t.Helper()
-	a, err := k.send(address, pairs...)
+	r, err := k.send(address, pairs...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a
+	return r
 }
 
-func (k *keycloak) send(address string, pairs ...string) (a answer, err error) {
+func (k *keycloak) send(address string, pairs ...string) (r response, err error) {
 	var form []string
 	for pair := range slices.Chunk(pairs, 2) {
 		form = append(form, url.QueryEscape(pair[0])+"="+url.QueryEscape(pair[1]))
 	}
-	r, err := k.client.Post(address, "application/x-www-form-urlencoded", strings.NewReader(strings.Join(form, "&")))
+	res, err := k.client.Post(address, "application/x-www-form-urlencoded", strings.NewReader(strings.Join(form, "&")))
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	a = answer{Status: r.StatusCode, Header: r.Header, Body: string(body)}
-	_ = json.Unmarshal(body, &a) // where it is not JSON, Body is all there is
-	return a, nil
+	r = response{Status: res.StatusCode, Header: res.Header, Body: string(body)}
+	_ = json.Unmarshal(body, &r) // a body that is not JSON is in Body
+	return r, nil
 }
 
-// try, login, refresh, logout and revoke do what the plugin does, or may come to
-// do, as the client that Sinch documents. try is one login.
-func (k *keycloak) try(t *testing.T, a *account, password string) answer {
+// try, login, refresh, logout and revoke send requests as the client that Sinch documents. try logs
+// in once, and returns the response whatever its status.
+func (k *keycloak) try(t *testing.T, a *account, password string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("token"),
 		"grant_type", "password", "client_id", client, "username", a.name, "password", password)
 }
 
-// login logs in with the right password, which Keycloak calls wrong while it is
-// not done with another login of the user: see testLoginsAtOnce.
-func (k *keycloak) login(t *testing.T, a *account) (in answer) {
+// login logs in with the right password. It retries, because Keycloak refuses even the right
+// password during another login of the user: see testConcurrentLogins.
+func (k *keycloak) login(t *testing.T, a *account) (in response) {
 	t.Helper()
-	until(t, "Keycloak takes the password", func() bool {
+	harness.Until(t, "Keycloak accepts the password", func() bool {
 		in = k.try(t, a, a.password)
 		return in.Description != "Invalid user credentials"
 	})
 	return in
 }
 
-func (k *keycloak) refresh(t *testing.T, refreshToken string) answer {
+func (k *keycloak) refresh(t *testing.T, refreshToken string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("token"), "grant_type", "refresh_token", "client_id", client, "refresh_token", refreshToken)
 }
 
-func (k *keycloak) logout(t *testing.T, refreshToken string) answer {
+func (k *keycloak) logout(t *testing.T, refreshToken string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("logout"), "client_id", client, "refresh_token", refreshToken)
 }
 
-func (k *keycloak) revoke(t *testing.T, token string) answer {
+func (k *keycloak) revoke(t *testing.T, token string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("revoke"), "client_id", client, "token", token)
 }
 
-// introspect asks whether an access token is active, as a server does that is
-// shown one.
-func (k *keycloak) introspect(t *testing.T, token string) answer {
+// introspect asks Keycloak whether an access token is active.
+func (k *keycloak) introspect(t *testing.T, token string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("token/introspect"),
 		"client_id", introspector, "client_secret", introspectorSecret, "token", token).want(t, 200, "", "")
 }
 
-// wantActive fails the test unless introspection says this of an access token.
+// wantActive fails the test unless Keycloak reports that an access token is active or not, as wanted.
 func (k *keycloak) wantActive(t *testing.T, token string, want bool) {
 	t.Helper()
-	if a := k.introspect(t, token); a.Active != want {
-		t.Errorf("the access token is active: %t, want %t: %s", a.Active, want, a.Body)
+	if r := k.introspect(t, token); r.Active != want {
+		t.Errorf("introspection of the access token: got active=%t, want %t: %s", r.Active, want, r.Body)
 	}
 }
 
-// want fails the test unless the answer has this status, error and description.
-func (a answer) want(t *testing.T, status int, code, description string) answer {
+// want fails the test unless the response has this status, error and description.
+func (r response) want(t *testing.T, status int, code, description string) response {
 	t.Helper()
-	if a.Status != status || a.Error != code || a.Description != description {
-		t.Fatalf("the answer is %d %s, want %d %q %q", a.Status, a.Body, status, code, description)
+	if r.Status != status || r.Error != code || r.Description != description {
+		t.Fatalf("got status %d %s, want %d %q %q", r.Status, r.Body, status, code, description)
 	}
-	return a
+	return r
 }
 
-// claims are what an access token says of itself.
+// claims holds some claims of an access token.
 type claims struct {
 	Session  string `json:"sid"`
 	Issued   int    `json:"iat"`
@@ -220,18 +198,27 @@ type claims struct {
 	Username string `json:"preferred_username"`
 }
 
+// read decodes the claims of an access token.
 func read(t *testing.T, token string) (c claims) {
 	t.Helper()
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		t.Fatal("the access token is not a JWT")
+		t.Fatalf("got access token %q, want a JWT", token)
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err == nil {
 		err = json.Unmarshal(payload, &c)
 	}
 	if err != nil {
-		t.Fatalf("reading the access token: %v", err)
+		t.Fatalf("decoding access token %q: %v", token, err)
 	}
 	return c
+}
+
+// wantOtherSession fails the test if the second access token is of the session of the first.
+func wantOtherSession(t *testing.T, first, second string) {
+	t.Helper()
+	if session := read(t, first).Session; read(t, second).Session == session {
+		t.Errorf("got the second token of session %q of the first token, want another session", session)
+	}
 }
