@@ -35,7 +35,7 @@ func TestAgentKeepsALivingToken(t *testing.T) {
 		{leaseless, 4 * time.Second, 2 * time.Second, ""},
 	}
 	w := newWorld(t)
-	w.sim.Turn(t, `{"providers": {"oauth2": {"access_ttl": 6}, "sinch-india": {"access_ttl": 4}}}`)
+	w.sim.Configure(t, `{"providers": {"oauth2": {"access_ttl": 6}, "sinch-india": {"access_ttl": 4}}}`)
 	var templates []string
 	for _, m := range modes {
 		w.Write(t, m.path(), m.write(w.sim)).OK(t)

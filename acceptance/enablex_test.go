@@ -17,7 +17,7 @@ func TestEnableXAnswers(t *testing.T) {
 		t.Run(a.provider, func(t *testing.T) {
 			turn := func(knobs string) {
 				t.Helper()
-				w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: %s}}`, a.provider, knobs))
+				w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: %s}}`, a.provider, knobs))
 			}
 			for _, status := range []int{200, 401, 400} {
 				turn(fmt.Sprintf(`{"failure_status": %d}`, status))
@@ -48,7 +48,7 @@ func TestEnableXAnswers(t *testing.T) {
 func TestEnableXClockIsWrong(t *testing.T) {
 	w := newWorld(t)
 	for _, offset := range []string{"24h", "-24h"} {
-		w.sim.Turn(t, fmt.Sprintf(`{"clock_offset": %q}`, offset))
+		w.sim.Configure(t, fmt.Sprintf(`{"clock_offset": %q}`, offset))
 		for _, a := range []account{whatsapp, rcs} {
 			before := w.sim.Logins(t, a.provider)
 			w.Write(t, a.path(), a.write(w.sim)).OK(t)

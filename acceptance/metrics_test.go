@@ -25,7 +25,7 @@ func TestMetricsAreScraped(t *testing.T) {
 		w.Write(t, a.path(), a.write(w.sim)).OK(t)
 		secrets = append(secrets, w.Read(t, a.creds()).OK(t).Text("access_token"))
 	}
-	w.sim.Turn(t, `{"faults": [{"kind": "status", "status": 503}]}`)
+	w.sim.Configure(t, `{"faults": [{"kind": "status", "status": 503}]}`)
 	w.Write(t, "messaging/rotate/rcs", nil).Refused(t, 502)
 
 	policy := file(t, "../docs/prometheus/policy.hcl")

@@ -46,10 +46,10 @@ func TestMountsDoNotDisturbEachOther(t *testing.T) {
 			}
 		})
 	}
-	w.sim.Turn(t, `{"latency": 3}`) // a mint of the mount that goes is under way
+	w.sim.Configure(t, `{"latency": 3}`) // a mint of the mount that goes is under way
 	go func() { _, _ = w.Do("POST", "other/rotate/sinch", nil) }()
 	w.Delete(t, "sys/mounts/other").OK(t)
-	w.sim.Turn(t, `{"latency": 0}`)
+	w.sim.Configure(t, `{"latency": 0}`)
 	enable()
 	w.Delete(t, "sys/mounts/other").OK(t)
 	reading.Store(false)

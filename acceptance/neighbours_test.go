@@ -34,7 +34,7 @@ func TestNeighboursAreNotDisturbed(t *testing.T) {
 	hanging := func() {
 		t.Helper()
 		before := w.sim.State(t).Total.Requests
-		w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: {"latency": "10m"}}}`, generic.provider))
+		w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: {"latency": "10m"}}}`, generic.provider))
 		go func() { _, _ = w.Do("GET", "other/creds/generic", nil) }()
 		harness.Within(t, 10*time.Second, "a mint is under way", func() error {
 			if w.sim.State(t).Total.Requests == before {
@@ -42,7 +42,7 @@ func TestNeighboursAreNotDisturbed(t *testing.T) {
 			}
 			return nil
 		})
-		w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: null}}`, generic.provider))
+		w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: null}}`, generic.provider))
 	}
 	for _, act := range []struct {
 		name    string
@@ -60,9 +60,9 @@ func TestNeighboursAreNotDisturbed(t *testing.T) {
 			for range 20 {
 				w.Read(t, "other/creds/generic").OK(t)
 			}
-			w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: %s}}`, generic.provider, hang))
+			w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: %s}}`, generic.provider, hang))
 			w.Delete(t, "sys/mounts/other").OK(t)
-			w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: null}}`, generic.provider))
+			w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: null}}`, generic.provider))
 		}},
 		{"move while a mint hangs", false, func(t *testing.T) {
 			hanging()

@@ -16,9 +16,9 @@ import (
 // when the next attempt will be; and soon after the provider is back they do not.
 func TestProviderIsDown(t *testing.T) {
 	w := newWorld(t)
-	w.sim.Turn(t, `{"access_ttl": 12}`)
+	w.sim.Configure(t, `{"access_ttl": 12}`)
 	w.Write(t, sinch.path(), sinch.write(w.sim, harness.Fields{"refresh_window": "8s"})).OK(t)
-	w.sim.Turn(t, `{"faults": [{"kind": "status", "status": 503}]}`)
+	w.sim.Configure(t, `{"faults": [{"kind": "status", "status": 503}]}`)
 	token := w.Read(t, sinch.creds()).OK(t).Text("access_token")
 
 	var refused harness.Response
@@ -49,7 +49,7 @@ func TestProviderIsDown(t *testing.T) {
 	}
 	refused.Refused(t, 502, "sinch", "503", "next attempt")
 
-	w.sim.Turn(t, `{"faults": []}`)
+	w.sim.Configure(t, `{"faults": []}`)
 	harness.Within(t, 10*time.Second, "reads are served again", func() error {
 		return failed(w.Do("GET", sinch.creds(), nil))
 	})

@@ -50,7 +50,7 @@ func TestPicture(t *testing.T) {
 		t.Skip("scripts/picture draws it")
 	}
 	w := newWorld(t)
-	w.sim.Turn(t, fmt.Sprintf(`{"access_ttl": %d}`, int(pictureTTL.Seconds())))
+	w.sim.Configure(t, fmt.Sprintf(`{"access_ttl": %d}`, int(pictureTTL.Seconds())))
 	done := make(chan struct{})
 	defer close(done)
 	for i, a := range accounts {
@@ -79,7 +79,7 @@ func TestPicture(t *testing.T) {
 	began := time.Now()
 	for now := time.Since(began); now < pictureLength; now = time.Since(began) {
 		if len(knobs) > 0 && now >= knobs[0].at {
-			w.sim.Turn(t, knobs[0].settings)
+			w.sim.Configure(t, knobs[0].settings)
 			knobs = knobs[1:]
 		}
 		f := frame{at: now, series: map[string]float64{}}

@@ -67,9 +67,9 @@ func TestProviderLogins(t *testing.T) {
 		{account: genericUser.with("user-public", harness.Fields{"client_id": "public-client", "client_secret": ""}), op: "password", auth: "public"},
 	} {
 		t.Run(test.config, func(t *testing.T) {
-			w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: null}}`, test.provider))
+			w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: null}}`, test.provider))
 			if test.knobs != "" {
-				w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: %s}}`, test.provider, test.knobs))
+				w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: %s}}`, test.provider, test.knobs))
 			}
 			before := w.sim.Logins(t, test.provider)
 			w.Write(t, test.path(), test.write(w.sim)).OK(t)
@@ -124,7 +124,7 @@ func TestProviderRefusals(t *testing.T) {
 			t.Errorf("%s: %d logins", a.config, n)
 		}
 	}
-	w.sim.Turn(t, `{"expiry_format": "absent"}`)
+	w.sim.Configure(t, `{"expiry_format": "absent"}`)
 	for _, a := range []account{conversation, sms, generic} {
 		w.Write(t, a.path(), a.write(w.sim)).Refused(t, 502, "nothing was stored", "default_ttl must be set")
 	}
@@ -138,7 +138,7 @@ func TestProviderRefusals(t *testing.T) {
 // Where there is a refresh token it is used, and no second login made.
 func TestProviderRefreshes(t *testing.T) {
 	w := newWorld(t)
-	w.sim.Turn(t, `{"access_ttl": 5, "refresh_ttl": 60, "refresh_tokens": true}`)
+	w.sim.Configure(t, `{"access_ttl": 5, "refresh_ttl": 60, "refresh_tokens": true}`)
 	for _, a := range []account{
 		genericUser,
 		genericUser.with("user-public", harness.Fields{"client_id": "public-client", "client_secret": ""}),
@@ -168,7 +168,7 @@ func TestProviderRefreshes(t *testing.T) {
 // the config says where, and else is left alone.
 func TestProviderEndsOldTokens(t *testing.T) {
 	w := newWorld(t)
-	w.sim.Turn(t, `{"refresh_tokens": true}`)
+	w.sim.Configure(t, `{"refresh_tokens": true}`)
 	public := harness.Fields{"client_id": "public-client", "client_secret": ""}
 	for _, a := range []account{
 		sinch, generic, generic.with("body", harness.Fields{"auth_style": "body"}), genericUser, genericUser.with("user-public", public),

@@ -28,7 +28,7 @@ func TestRecipesKeepALivingToken(t *testing.T) {
 	// their use. (TestAgentKeepsALivingToken is without such grace.) With min_ttl no
 	// lease is of 1 s: of two reads within a second consul-template, and so the agent,
 	// drops what the second brought.
-	w.sim.Turn(t, `{"access_ttl": 14}`)
+	w.sim.Configure(t, `{"access_ttl": 14}`)
 	w.Write(t, sinch.path(), sinch.write(w.sim, harness.Fields{"max_ttl": 8, "min_ttl": 3})).OK(t)
 
 	agent, withoutLeases := recipe(t, "agent.md"), ""

@@ -14,7 +14,7 @@ import (
 // However many ask at once, an account that has no token costs one login.
 func TestManyReadersOneLogin(t *testing.T) {
 	w := newWorld(t)
-	w.sim.Turn(t, `{"latency": 1}`)
+	w.sim.Configure(t, `{"latency": 1}`)
 	w.Write(t, sinch.path(), sinch.write(w.sim, harness.Fields{"verify_connection": false})).OK(t)
 
 	var readers sync.WaitGroup

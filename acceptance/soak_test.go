@@ -84,7 +84,7 @@ func newSoak(t *testing.T, length time.Duration) *soak {
 		over: make(chan struct{}), faults: map[string]int{}, done: map[string]int{},
 	}
 	s.InstallPlugin(t)
-	s.sim.Turn(t, `{"any_account": true, "providers": {
+	s.sim.Configure(t, `{"any_account": true, "providers": {
 		"sinch-conversation": {"access_ttl": 10},
 		"sinch-india":        {"access_ttl": 8, "refresh_ttl": 20},
 		"enablex-whatsapp":   {"access_ttl": 6},
@@ -278,7 +278,7 @@ func (s *soak) watch(until time.Time) {
 func (s *soak) end() {
 	close(s.over)
 	s.working.Wait()
-	s.sim.Turn(s.t, `{"faults": null}`)
+	s.sim.Configure(s.t, `{"faults": null}`)
 	for _, p := range s.patients {
 		p.mend()
 		s.Read(s.t, p.creds()).OK(s.t)

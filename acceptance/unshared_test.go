@@ -146,7 +146,7 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	w := newWorld(t)
 	w.Write(t, generic.path(), unshared(w, generic, nil)).OK(t)
 	before := w.sim.State(t).Total
-	w.sim.Turn(t, `{"latency": 2}`)
+	w.sim.Configure(t, `{"latency": 2}`)
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	done := make(chan error)
@@ -164,7 +164,7 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 		}
 		return nil
 	})
-	w.sim.Turn(t, heal) // for what comes after it
+	w.sim.Configure(t, heal) // for what comes after it
 	leave()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatalf("the read: %v", err)
@@ -188,7 +188,7 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	w.Write(t, generic.path(), unshared(w, generic, nil)).OK(t)
 	soon, late := w.own(t, &w.Client, sinch.creds(), 4), w.own(t, &w.Client, generic.creds(), 3)
 	const down = `{"faults": [{"kind": "close-before", "on": "revoke"}]}`
-	w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: %s, %q: %s}}`, sinch.provider, down, generic.provider, hang))
+	w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: %s, %q: %s}}`, sinch.provider, down, generic.provider, hang))
 	begun := time.Now()
 	w.revoke(t, soon[:3]...)
 	w.revoke(t, late[:2]...)
@@ -205,7 +205,7 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	}
 	w.wantAlive(t, append(soon[:4:4], late...)...)
 
-	w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: null}}`, sinch.provider))
+	w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: null}}`, sinch.provider))
 	harness.Within(t, 45*time.Second, "another lease's revocation takes the others' tokens along", func() error {
 		w.revoke(t, w.own(t, &w.Client, "moved/creds/sinch", 1)...)
 		for _, o := range soon {
@@ -218,7 +218,7 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	w.wantAlive(t, late...)
 
 	w.KillPlugin(t)
-	w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: null}}`, generic.provider))
+	w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: null}}`, generic.provider))
 	harness.Within(t, 150*time.Second, "a tick ends the tokens", func() error {
 		for _, o := range late {
 			if w.sim.Token(t, o.token).Active {
@@ -285,7 +285,7 @@ func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 	w := newWorld(t)
 	w.Write(t, sinch.path(), unshared(w, sinch, nil)).OK(t)
 	all := w.own(t, &w.Client, sinch.creds(), 100)
-	w.sim.Turn(t, hang)
+	w.sim.Configure(t, hang)
 	begun := time.Now()
 	w.Delete(t, "sys/mounts/messaging").OK(t)
 	if took := time.Since(begun); took > 15*time.Second {
@@ -296,7 +296,7 @@ func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 	}
 	w.wantNoIrrevocable(t)
 	// and at once there can be another in its place
-	w.sim.Turn(t, heal)
+	w.sim.Configure(t, heal)
 	w.Write(t, "sys/mounts/messaging", harness.Fields{"type": harness.PluginName}).OK(t)
 	w.Write(t, sinch.path(), unshared(w, sinch, nil)).OK(t)
 	again := w.own(t, &w.Client, sinch.creds(), 1)
@@ -307,7 +307,7 @@ func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 // However many read with a wrong password at once, it is tried once.
 func TestUnsharedWrongPasswordIsNotRepeated(t *testing.T) {
 	w := newWorld(t)
-	w.sim.Turn(t, fmt.Sprintf(`{"providers": {%q: {"latency": 0.5, "lockout_after": 3}}}`, simulator.SinchIndia))
+	w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: {"latency": 0.5, "lockout_after": 3}}}`, simulator.SinchIndia))
 	w.Write(t, sinch.path(), unshared(w, sinch, harness.Fields{"password": "wrong", "verify_connection": false})).OK(t)
 	errs := make(chan error, 50)
 	for range cap(errs) {

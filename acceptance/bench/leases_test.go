@@ -26,7 +26,7 @@ const fewRounds = 3
 func BenchmarkLeases(b *testing.B) {
 	s, sim := harness.StartRaft(b), harness.StartSimulator(b)
 	s.InstallPlugin(b)
-	sim.Turn(b, `{"any_account": true}`)
+	sim.Configure(b, `{"any_account": true}`)
 	config(b, s, sim, "messaging/config/leased", "leased", true)
 	config(b, s, sim, "messaging/config/plain", "plain", false)
 	c := newClient(s.Addr, s.Token)

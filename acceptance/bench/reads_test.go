@@ -48,7 +48,7 @@ func server(b *testing.B) (*harness.Server, *harness.Simulator) {
 	s.InstallPlugin(b)
 	s.Install(b, "floor", os.Getenv("FLOOR_BIN"), "floor")
 	sim := harness.StartSimulator(b)
-	sim.Turn(b, `{"any_account": true}`)
+	sim.Configure(b, `{"any_account": true}`)
 	return s, sim
 }
 
@@ -113,7 +113,7 @@ func BenchmarkReadDuringRefresh(b *testing.B) {
 		read := always("messaging/creds/" + name)
 		c.measure(b, oneRound/2, read)
 		quiet = append(quiet, c.measure(b, oneRound, read))
-		sim.Turn(b, `{"latency": 2}`)
+		sim.Configure(b, `{"latency": 2}`)
 		done := make(chan error)
 		go func() {
 			_, err := s.Do("PUT", "messaging/rotate/"+name, nil)
@@ -123,7 +123,7 @@ func BenchmarkReadDuringRefresh(b *testing.B) {
 		if err := <-done; err != nil {
 			b.Fatal(err)
 		}
-		sim.Turn(b, `{"latency": 0}`)
+		sim.Configure(b, `{"latency": 0}`)
 	}
 	var ratios []float64
 	for i := range quiet {

@@ -141,7 +141,7 @@ func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, na
 // An app that reads creds whenever vault/api's lifetime watcher is done always has an active token.
 func TestLifetimeWatcher(t *testing.T) {
 	server, sim := start(t)
-	sim.Turn(t, `{"access_ttl": 6}`)
+	sim.Configure(t, `{"access_ttl": 6}`)
 	server.Write(t, "messaging/config/watched", sinch(sim)).OK(t)
 	vault := goClient(t, server)
 	seen := map[string]bool{}

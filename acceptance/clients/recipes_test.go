@@ -26,7 +26,7 @@ import (
 func TestRecipes(t *testing.T) {
 	server, sim := start(t)
 	server.EnableAudit(t)
-	sim.Turn(t, `{"access_ttl": 10}`)
+	sim.Configure(t, `{"access_ttl": 10}`)
 	for _, r := range runtimes {
 		t.Run(r.name, func(t *testing.T) {
 			recipe, _ := r.ready(t)

@@ -53,8 +53,8 @@ func (s *Simulator) Stop() {
 	s.HTTP.CloseIdleConnections()
 }
 
-// Turn merges a JSON document into the simulator's settings.
-func (s *Simulator) Turn(t testing.TB, settings string) {
+// Configure merges a JSON document into the simulator's settings.
+func (s *Simulator) Configure(t testing.TB, settings string) {
 	t.Helper()
 	if err := s.Client.Patch(t.Context(), settings); err != nil {
 		t.Fatalf("changing the simulator's settings to %s: %v", settings, err)
