@@ -84,7 +84,7 @@ func BenchmarkCachedRead(b *testing.B) {
 	config(b, s, sim, "messaging/config/plain", "plain", false)
 	c := newClient(s.Addr, s.Token)
 	paths := []string{"floor/creds/a", "messaging/creds/leased", "floor/plain/a", "messaging/creds/plain"}
-	for _, p := range paths { // the first reads are slower
+	for _, p := range paths { // warm up
 		c.measure(b, oneRound/2, always(p))
 	}
 	loads := make([][]load, len(paths))
@@ -101,8 +101,7 @@ func BenchmarkCachedRead(b *testing.B) {
 	compareRow("engine, without a lease", loads[2], loads[3])
 }
 
-// BenchmarkReadDuringRefresh compares reads while a slow provider refreshes the token with reads
-// at other times.
+// BenchmarkReadDuringRefresh compares reads during a slow refresh with reads without a refresh.
 func BenchmarkReadDuringRefresh(b *testing.B) {
 	s, sim := server(b)
 	c := newClient(s.Addr, s.Token)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command floor is a minimal Vault secrets plugin, whose reads return constants. It uses Callbacks,
-// because for Callbacks the framework makes no call to Vault. So a read costs only what Vault and
-// its plugin protocol cost. "make bench" compares the engine with this plugin.
+// Command floor is a minimal Vault secrets plugin. Its reads return constants. It uses Callbacks,
+// because the framework then makes no call to Vault. So a read costs only what Vault and its plugin
+// protocol cost. "make bench" compares the engine with this plugin.
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 	}
 }
 
-// token is as long as the tokens of the simulator, which the engine returns.
+// token is as long as the tokens of the simulator.
 var token = strings.Repeat("x", 390)
 
 // factory makes a backend with two paths: creds/<name> with a lease, and plain/<name> without a

@@ -5,8 +5,8 @@
 // server as users do, over HTTP and with the vault command.
 //
 // Every process that it starts listens on loopback only and keeps its files in a folder of the
-// test. The process is killed by its id at the end of the test, also when the test fails, panics
-// or is killed.
+// test. The harness stops the process at the end of the test, also when the test fails, panics or
+// is killed.
 package harness
 
 import (

@@ -22,9 +22,8 @@ import (
 	"time"
 )
 
-// AsInternet returns environment variables with which the providers' real URLs lead to the
-// simulator. They name a proxy that connects every host to the simulator, and a file with the
-// certificate that the simulator then shows.
+// AsInternet returns environment variables that redirect the providers' real URLs to the simulator.
+// The variables name a proxy and a CA certificate. The proxy connects every host to the simulator.
 func (s *Simulator) AsInternet(t testing.TB) (env []string) {
 	t.Helper()
 	target, err := url.Parse(s.URL)

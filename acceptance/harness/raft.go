@@ -72,7 +72,7 @@ func (s *Server) initialise(t testing.TB) {
 	s.WaitActive(t)
 }
 
-// Cluster is a raft cluster: servers that replicate their data to each other.
+// Cluster is a raft cluster. Its servers replicate their data to each other.
 type Cluster struct {
 	Nodes []*Server
 }
@@ -81,7 +81,7 @@ type Cluster struct {
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	first := StartRaft(t)
-	// a new node becomes a voter after 1 s instead of 10 s
+	// By default a new node becomes a voter only after 10 s.
 	first.Write(t, "sys/storage/raft/autopilot/configuration", Fields{"server_stabilization_time": "1s"}).OK(t)
 	c := &Cluster{Nodes: []*Server{first}}
 	for number := 2; number <= 3; number++ {
@@ -99,7 +99,7 @@ func (c *Cluster) waitVoters(t testing.TB) {
 	Within(t, Timeout, "all nodes of the cluster are voters", func() error {
 		r, err := c.Nodes[0].Do("GET", "sys/storage/raft/configuration", nil)
 		if err == nil && strings.Count(r.Raw, `"voter":true`) != len(c.Nodes) {
-			err = fmt.Errorf("status %d: %s", r.Status, r.Raw)
+			err = fmt.Errorf("got status %d, want %d voters: %s", r.Status, len(c.Nodes), r.Raw)
 		}
 		return err
 	})

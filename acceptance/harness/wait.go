@@ -23,7 +23,7 @@ func Within(t testing.TB, limit time.Duration, what string, ok func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waiting for %q: still not so after %s: %v", what, limit, err)
+			t.Fatalf("waited %s for %q: %v", limit, what, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -36,7 +36,7 @@ func Until(t testing.TB, what string, ok func() bool) {
 		if ok() {
 			return nil
 		}
-		return errors.New("the condition is false")
+		return errors.New("got false, want true")
 	})
 }
 

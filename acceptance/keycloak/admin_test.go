@@ -181,7 +181,7 @@ func (a *account) sessions(t *testing.T) (ids []string) {
 	return ids
 }
 
-// endSession ends a session, as an administrator can.
+// endSession ends a session through the admin API.
 func (k *keycloak) endSession(t *testing.T, id string) {
 	t.Helper()
 	k.admin(t, "DELETE", "/"+realm+"/sessions/"+id, nil, nil)

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// TestKeycloak runs all tests as subtests, which share the two servers, because the servers start
+// TestKeycloak runs all tests as subtests. They share the two servers, because the servers start
 // slowly.
 func TestKeycloak(t *testing.T) {
 	w := &servers{keycloak: startKeycloak(t), vault: harness.StartDev(t)}
@@ -115,8 +115,8 @@ func (a *account) next(t *testing.T, old string) (token string) {
 	return token
 }
 
-// retryLogin calls do, which causes a login, until the login succeeds. Keycloak may refuse a login
-// that comes shortly after another login of the user: see testConcurrentLogins.
+// retryLogin repeats do, which must cause a login, until the login succeeds. Keycloak may refuse a
+// login shortly after another login of the user: see testConcurrentLogins.
 func (a *account) retryLogin(t *testing.T, do func() harness.Response) {
 	t.Helper()
 	harness.Until(t, "Keycloak accepts another login", func() bool {

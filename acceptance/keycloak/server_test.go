@@ -88,7 +88,6 @@ func (k *keycloak) endpoint(name string) string {
 	return k.url + "/realms/" + realm + "/protocol/openid-connect/" + name
 }
 
-// response is an endpoint's response.
 type response struct {
 	Status int
 	Header http.Header
@@ -173,7 +172,7 @@ func (k *keycloak) introspect(t *testing.T, token string) response {
 		"client_id", introspector, "client_secret", introspectorSecret, "token", token).want(t, 200, "", "")
 }
 
-// wantActive fails the test unless Keycloak reports that an access token is active or not, as wanted.
+// wantActive fails the test unless introspection of an access token returns active=want.
 func (k *keycloak) wantActive(t *testing.T, token string, want bool) {
 	t.Helper()
 	if r := k.introspect(t, token); r.Active != want {
@@ -215,10 +214,10 @@ func read(t *testing.T, token string) (c claims) {
 	return c
 }
 
-// wantOtherSession fails the test if the second access token is of the session of the first.
+// wantOtherSession fails the test if both access tokens belong to one session.
 func wantOtherSession(t *testing.T, first, second string) {
 	t.Helper()
 	if session := read(t, first).Session; read(t, second).Session == session {
-		t.Errorf("got the second token of session %q of the first token, want another session", session)
+		t.Errorf("got two tokens of session %q, want the second token in another session", session)
 	}
 }
