@@ -28,7 +28,7 @@ const (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// accounts returns the number of accounts for BenchmarkAccounts.
+// accounts returns the number of accounts for BenchmarkAccounts: BENCH_ACCOUNTS, or 100,000.
 func accounts() int {
 	n, err := strconv.Atoi(os.Getenv("BENCH_ACCOUNTS"))
 	if err != nil {
