@@ -6,7 +6,6 @@ SOAK     ?= 15m
 
 plugin    := bin/vault-plugin-secrets-messaging
 simulator := bin/messaging-simulator
-lint      := go tool -modfile=tools/lint/go.mod
 
 # The race detector needs a working C compiler with its headers.
 race = $(shell CGO_ENABLED=1 go build -race runtime/cgo >/dev/null 2>&1 && echo -race)
@@ -17,7 +16,7 @@ programs = vault=$$(scripts/vault) && export VAULT_BIN="$$vault" \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint fmt vet staticcheck unit acceptance test-clients test-keycloak leaks soak bench fuzz dist clean
+.PHONY: help build dev test lint unit acceptance test-clients test-keycloak leaks soak bench fuzz dist clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -31,19 +30,9 @@ dev: build ## run a Vault dev server with the plugin and simulated providers, un
 
 test: lint unit acceptance ## run everything that must pass: lint, unit tests and acceptance tests
 
-lint: fmt vet staticcheck ## check the format, and run vet and staticcheck
-
-fmt:
-	@echo "==> gofmt"
-	@files=$$(gofmt -l .) && [ -z "$$files" ] || { echo "not formatted (run gofmt -w):" $$files; exit 1; }
-
-vet:
-	@echo "==> go vet"
-	@go vet ./...
-
-staticcheck:
-	@echo "==> staticcheck"
-	@$(lint) staticcheck ./...
+lint: ## golangci-lint: format, vet, staticcheck and the rules of .golangci.yml
+	@echo "==> golangci-lint (the first run builds it, which takes a few minutes)"
+	@go tool -modfile=tools/lint/go.mod golangci-lint run
 
 unit: ## run the unit tests, with the race detector if a C compiler works
 	@race=$(race); \

@@ -78,7 +78,7 @@ func path(prefix string, respond func() *logical.Response) *framework.Path {
 	return &framework.Path{
 		Pattern: prefix + framework.GenericNameRegex("name"),
 		Fields:  map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
-		//lint:ignore SA1019 for Operations the framework asks Vault for the replication state on each request
+		//nolint:staticcheck // with Operations the framework asks Vault for the replication state on each request
 		Callbacks: map[logical.Operation]framework.OperationFunc{
 			logical.ReadOperation: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 				return respond(), nil

@@ -105,7 +105,7 @@ func (s *server) serve(ctx context.Context) error {
 	if s.http.Shutdown(grace) != nil {
 		_ = s.http.Close() // ends the remaining requests
 	}
-	<-failed // http.ErrServerClosed
+	<-failed //nolint:errcheck // always http.ErrServerClosed
 	return nil
 }
 

@@ -4,6 +4,7 @@ package tokencache
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +50,7 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 			return Grant{}, err
 		}
 		g, err := c.get(ctx, e, asked)
-		if err != errSuperseded {
+		if !errors.Is(err, errSuperseded) {
 			e.counts.read(g, err)
 			return g, err
 		}

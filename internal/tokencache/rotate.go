@@ -4,6 +4,7 @@ package tokencache
 
 import (
 	"context"
+	"errors"
 
 	"vault-plugin-secrets-messaging/internal/clock"
 )
@@ -20,7 +21,7 @@ func (c *Cache) Rotate(ctx context.Context, name string) (Grant, error) {
 			return Grant{}, err
 		}
 		g, err := c.rotate(ctx, e)
-		if err != errSuperseded {
+		if !errors.Is(err, errSuperseded) {
 			return g, err
 		}
 	}
