@@ -17,7 +17,7 @@ func benchCache(b *testing.B, accounts int) *Cache {
 	b.Cleanup(c.Close)
 	for i := range accounts {
 		name := fmt.Sprint("account-", i)
-		t := &token.Token{Access: "token", Type: "Bearer", Lifetime: 100 * time.Hour}
+		t := &token.Token{Access: "token", Type: "Bearer", Lifetime: 100 * time.Hour, Sent: c.clock()}
 		if err := c.Put(b.Context(), name, &fakeAccount{name: name, revision: "1"}, t, nil); err != nil {
 			b.Fatal(err)
 		}
