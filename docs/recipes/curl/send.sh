@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# Posts each line of the input, a message in the provider's JSON, with the bearer
-# token that Vault keeps. Needs curl 7.76 or newer, and jq.
+# Posts each line of the input to a provider. A line is a message in the provider's
+# JSON. The bearer token comes from Vault. Needs curl 7.76 or newer, and jq.
 #
 #   export VAULT_ADDR=https://vault.example.com:8200 VAULT_TOKEN=…
 #   ./send.sh messaging/creds/sinch https://provider.example.com/messages <messages.jsonl
 #
-# Secrets go to curl in files that are pipes, not in command lines, which others
-# on this machine can list.
+# Secrets go to curl through pipes, because every user of this machine can list
+# command lines.
 set -euo pipefail
 
 path=$1 url=$2
 token='' until=0
 
-# read_token sets token, and keeps it for nine tenths of its lease: what is left is
-# for the request that is under way.
+# read_token sets token, and keeps it for nine tenths of its lease. The last tenth
+# is for the request in progress.
 read_token() {
 	local now=$SECONDS creds
 	if [[ -n $token ]] && ((now < until)); then return; fi
@@ -24,7 +24,7 @@ read_token() {
 	until=$((now + $(jq 'if .lease_duration > 0 then .lease_duration else .data.ttl end' <<<"$creds") * 9 / 10))
 }
 
-# post prints the status that the provider answers to a message.
+# post sends a message and prints the status of the provider's answer.
 post() {
 	curl -sS -o /dev/null -w '%{http_code}' -H @<(printf 'Authorization: Bearer %s\n' "$token") \
 		-H 'Content-Type: application/json' --data-raw "$1" "$url"
@@ -33,7 +33,7 @@ post() {
 while IFS= read -r message; do
 	read_token
 	status=$(post "$message")
-	if [[ $status == 401 ]]; then # the provider takes this token no more: once more, with another
+	if [[ $status == 401 ]]; then # the provider rejects the token: try once more with a new one
 		token=''
 		read_token
 		status=$(post "$message")

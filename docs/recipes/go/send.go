@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command send posts each line of its input, a message in the provider's JSON,
-// with the bearer token that Vault keeps:
+// Command send posts each line of its input to a provider. A line is a message in
+// the provider's JSON. The bearer token comes from Vault:
 //
 //	export VAULT_ADDR=https://vault.example.com:8200 VAULT_TOKEN=…
 //	go run send.go messaging/creds/sinch https://provider.example.com/messages <messages.jsonl
@@ -22,15 +22,15 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// source reads a bearer token from Vault and keeps it for nine tenths of its
-// lease: what is left is for the request that is under way.
+// source reads a bearer token from Vault and keeps it for nine tenths of its lease.
+// The last tenth is for requests in progress.
 type source struct {
 	vault *api.Client
 	path  string // "messaging/creds/sinch"
 
 	mu    sync.Mutex
 	token string
-	until time.Time // when to read the next one
+	until time.Time // when to read the next token
 }
 
 func (s *source) Token(ctx context.Context) (string, error) {
@@ -48,7 +48,7 @@ func (s *source) Token(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("there is no %s in Vault", s.path)
 	}
 	seconds := int64(secret.LeaseDuration)
-	if ttl, ok := secret.Data["ttl"].(json.Number); ok { // of a read without a lease
+	if ttl, ok := secret.Data["ttl"].(json.Number); ok { // a read without a lease has this
 		seconds, _ = ttl.Int64()
 	}
 	s.token, _ = secret.Data["access_token"].(string)
@@ -56,8 +56,8 @@ func (s *source) Token(ctx context.Context) (string, error) {
 	return s.token, nil
 }
 
-// Refused has the next call of Token read a new one, unless that has been done
-// already: the provider took this one no more.
+// Refused says that the provider rejects token. The next call of Token reads a new
+// one, unless another call has already done so.
 func (s *source) Refused(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *source) Refused(token string) {
 	}
 }
 
-// send posts a message, and once more if the token was refused.
+// send posts a message. If the provider rejects the token, send tries once more.
 func send(ctx context.Context, tokens *source, url, message string) error {
 	for try := 1; ; try++ {
 		token, err := tokens.Token(ctx)
@@ -95,7 +95,7 @@ func send(ctx context.Context, tokens *source, url, message string) error {
 }
 
 func main() {
-	vault, err := api.NewClient(nil) // by VAULT_ADDR, VAULT_TOKEN and their like
+	vault, err := api.NewClient(nil) // uses VAULT_ADDR, VAULT_TOKEN and similar variables
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import java.time.Duration;
 import java.util.regex.Pattern;
 
 /**
- * Posts each line of the input, a message in the provider's JSON, with the bearer token that Vault keeps. Java 11 or
- * later, and no library:
+ * Posts each line of the input to a provider, with a bearer token from Vault. A line is a message in the provider's
+ * JSON. Needs Java 11 or later, and no library:
  *
  * <pre>
  *   export VAULT_ADDR=https://vault.example.com:8200 VAULT_TOKEN=…
@@ -23,19 +23,16 @@ import java.util.regex.Pattern;
 public class Send {
     static final HttpClient http = HttpClient.newHttpClient();
 
-    /**
-     * Reads a bearer token from Vault and keeps it for nine tenths of its lease: what is left is for the request that
-     * is under way.
-     */
+    /** Reads a token from Vault and keeps it for nine tenths of its lease. The last tenth is for requests in progress. */
     static class Source {
-        // An app that has a JSON library reads the answer with that.
+        // If your app has a JSON library, use that instead of these patterns.
         private static final Pattern TOKEN = Pattern.compile("\"access_token\":\"([^\"]+)\"");
-        // Without a lease lease_duration is 0, and ttl says how long the token is good for.
+        // Without a lease, lease_duration is 0 and ttl says how long to keep the token.
         private static final Pattern SECONDS = Pattern.compile("\"(?:lease_duration|ttl)\":([1-9]\\d*)");
 
         private final HttpRequest read;
         private String token;
-        private long until; // of System.nanoTime()
+        private long until; // in the time of System.nanoTime()
 
         Source(String address, String vaultToken, String path) {
             read = HttpRequest.newBuilder(URI.create(address + "/v1/" + path))
@@ -55,7 +52,7 @@ public class Send {
             return token;
         }
 
-        /** Has the next call of token() read a new one: the provider took this one no more. */
+        /** Says that the provider rejects a token. The next call of token() reads a new one. */
         synchronized void refused(String refused) {
             if (refused.equals(token)) {
                 token = null;
@@ -71,7 +68,7 @@ public class Send {
         }
     }
 
-    /** Posts a message, and once more if the token was refused. */
+    /** Posts a message. If the provider rejects the token, tries once more with a new one. */
     static void send(Source tokens, URI url, String message) throws IOException, InterruptedException {
         for (int tries = 1; ; tries++) {
             var token = tokens.token();

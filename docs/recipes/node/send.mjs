@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Post each line of the input, a message in the provider's JSON, with the bearer token that Vault keeps:
+// Post each line of the input to a provider, with a bearer token from Vault. Lines are messages in the provider's JSON:
 //
 //   npm ci
 //   export VAULT_ADDR=https://vault.example.com:8200 VAULT_TOKEN=…
@@ -9,14 +9,11 @@
 import { createInterface } from 'node:readline';
 import nodeVault from 'node-vault';
 
-/**
- * Reads a bearer token from Vault and keeps it for nine tenths of its lease: what is left is for the request that is
- * under way.
- */
+/** Reads a token from Vault and keeps it for nine tenths of its lease. The last tenth is for requests in progress. */
 class Source {
   #vault;
   #path;
-  #token; // a promise: those who ask at the same time share one read
+  #token; // a promise, so that concurrent callers share one read
   #until = 0;
 
   constructor(vault, path) {
@@ -26,13 +23,13 @@ class Source {
 
   token() {
     if (performance.now() >= this.#until) {
-      this.#until = Infinity; // while the read is under way
+      this.#until = Infinity; // until the read ends
       this.#token = this.#read();
     }
     return this.#token;
   }
 
-  /** Has the next call of token() read a new one: the provider took this one no more. */
+  /** Says that the provider rejects token. The next call of token() reads a new one. */
   async refused(token) {
     if (token === (await this.#token)) this.#until = 0;
   }
@@ -41,7 +38,7 @@ class Source {
     const now = performance.now();
     try {
       const { data, lease_duration: lease } = await this.#vault.read(this.#path);
-      this.#until = now + 900 * (lease || data.ttl); // ttl: of a read without a lease
+      this.#until = now + 900 * (lease || data.ttl); // a read without a lease has a ttl
       return data.access_token;
     } catch (error) {
       this.#until = 0;
@@ -50,7 +47,7 @@ class Source {
   }
 }
 
-/** Posts a message, and once more if the token was refused. */
+/** Posts a message. If the provider rejects the token, tries once more with a new one. */
 async function send(tokens, url, message) {
   let answer;
   for (let tries = 0; tries < 2; tries++) {
@@ -67,7 +64,7 @@ async function send(tokens, url, message) {
 }
 
 const [path, url] = process.argv.slice(2);
-const tokens = new Source(nodeVault(), path); // by VAULT_ADDR and VAULT_TOKEN
+const tokens = new Source(nodeVault(), path); // uses VAULT_ADDR and VAULT_TOKEN
 for await (const line of createInterface({ input: process.stdin })) {
   await send(tokens, url, line);
 }

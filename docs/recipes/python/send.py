@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
 
-"""Post each line of the input, a message in the provider's JSON, with the bearer token that Vault keeps:
+"""Post each line of the input to a provider, with a bearer token from Vault. A line is a message in the provider's JSON:
 
     pip install -r requirements.txt
     export VAULT_ADDR=https://vault.example.com:8200 VAULT_TOKEN=…
@@ -16,8 +16,8 @@ import requests
 
 
 class Source:
-    """Reads a bearer token from Vault and keeps it for nine tenths of its lease: what is left is for the request
-    that is under way."""
+    """Reads a bearer token from Vault and keeps it for nine tenths of its lease. The last tenth is for requests in
+    progress."""
 
     def __init__(self, vault, path):
         self._vault, self._path = vault, path
@@ -31,20 +31,20 @@ class Source:
                 creds = self._vault.read(self._path)
                 if creds is None:
                     raise LookupError(f"there is no {self._path} in Vault")
-                seconds = creds["lease_duration"] or creds["data"]["ttl"]  # ttl: of a read without a lease
+                seconds = creds["lease_duration"] or creds["data"]["ttl"]  # a read without a lease has a ttl
                 self._token = creds["data"]["access_token"]
                 self._until = now + 0.9 * seconds
             return self._token
 
     def refused(self, token):
-        """Has the next call of token() read a new one: the provider took this one no more."""
+        """Says that the provider rejects token. The next call of token() reads a new one."""
         with self._lock:
             if token == self._token:
                 self._token = None
 
 
 def send(tokens, url, message):
-    """Posts a message, and once more if the token was refused."""
+    """Posts a message. If the provider rejects the token, tries once more with a new one."""
     for _ in range(2):
         token = tokens.token()
         answer = requests.post(
@@ -61,7 +61,7 @@ def send(tokens, url, message):
 
 def main():
     path, url = sys.argv[1:]
-    tokens = Source(hvac.Client(), path)  # by VAULT_ADDR and VAULT_TOKEN
+    tokens = Source(hvac.Client(), path)  # uses VAULT_ADDR and VAULT_TOKEN
     for line in sys.stdin:
         send(tokens, url, line.rstrip("\n"))
 
