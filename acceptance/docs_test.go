@@ -5,7 +5,6 @@ package acceptance
 import (
 	"encoding/json"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -13,54 +12,6 @@ import (
 	"strings"
 	"testing"
 )
-
-// Links within the documentation lead to a file that is there, and to a heading
-// that is in it.
-func TestDocumentationLinks(t *testing.T) {
-	var pages []string
-	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/*/*.md", "../docs/*/*/*.md"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages = append(pages, found...)
-	}
-	for _, page := range pages {
-		text := withoutCode(file(t, page))
-		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
-			target, anchor, _ := strings.Cut(m[1], "#")
-			if strings.Contains(target, "://") {
-				continue
-			}
-			to := page
-			if target != "" {
-				to = filepath.Join(filepath.Dir(page), target)
-			}
-			if _, err := os.Stat(to); err != nil {
-				t.Errorf("%s links to %s, which is not there", page, m[1])
-			} else if anchor != "" && !slices.Contains(anchors(file(t, to)), anchor) {
-				t.Errorf("%s links to %s, where there is no such heading", page, m[1])
-			}
-		}
-	}
-}
-
-// withoutCode returns a page without its blocks and spans of code.
-func withoutCode(text string) string {
-	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
-	return regexp.MustCompile("`[^`\n]*`").ReplaceAllString(text, "")
-}
-
-// anchors returns the names of a page's headings, as GitHub makes them.
-func anchors(text string) []string {
-	var names []string
-	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
-		name := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
-		names = append(names, strings.ReplaceAll(name, " ", "-"))
-	}
-	return names
-}
 
 // The provider that docs/adding-a-provider.md makes up is built as the page says,
 // and keeps the contract.
