@@ -10,27 +10,24 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// solo is a provider whose logins take a second and must not meet.
-type solo struct {
-	mu      sync.Mutex
-	running map[string]int
-	most    int
-	times   []time.Time
+// serialProvider is a [SerialLogins] provider whose logins take a second.
+type serialProvider struct {
+	mu         sync.Mutex
+	running    map[string]int // logins by token URL and user
+	maxRunning int            // the most logins of one user at the same time
 }
 
-func (*solo) Spec() Spec             { return Spec{Name: "solo"} }
-func (*solo) User(s Settings) string { return s.Value("username") }
+func (*serialProvider) Spec() Spec             { return Spec{Name: "serial"} }
+func (*serialProvider) User(s Settings) string { return s.Value("username") }
 
-func (p *solo) Mint(_ context.Context, _ *Client, s Settings) (token.Token, error) {
+func (p *serialProvider) Mint(_ context.Context, _ *Client, s Settings) (token.Token, error) {
 	user := s.TokenURL + s.Value("username")
 	p.mu.Lock()
 	p.running[user]++
-	p.most = max(p.most, p.running[user])
-	p.times = append(p.times, time.Now())
+	p.maxRunning = max(p.maxRunning, p.running[user])
 	p.mu.Unlock()
 	time.Sleep(time.Second)
 	p.mu.Lock()
@@ -39,66 +36,57 @@ func (p *solo) Mint(_ context.Context, _ *Client, s Settings) (token.Token, erro
 	return token.Token{}, nil
 }
 
-func (p *solo) login(t *testing.T, c *Client, url, user string, n int) time.Duration {
-	began := time.Now()
-	var all sync.WaitGroup
-	for range n {
-		all.Go(func() {
-			s := Settings{TokenURL: url, Values: map[string]secret.String{"username": secret.String(user)}}
-			if _, err := Renew(t.Context(), p, c, s, ""); err != nil {
-				t.Error(err)
-			}
+func TestLogins(t *testing.T) {
+	acme := Settings{TokenURL: "u", Values: values("username", "acme")}
+	other := Settings{TokenURL: "u", Values: values("username", "other")}
+	elsewhere := Settings{TokenURL: "elsewhere", Values: values("username", "acme")}
+	for name, test := range map[string]struct {
+		logins     []Settings
+		maxRunning int
+		took       time.Duration
+	}{
+		"of one user":        {[]Settings{acme, acme, acme, acme, acme}, 1, 5*time.Second + 4*loginPause},
+		"without a user":     {[]Settings{{TokenURL: "u"}, {TokenURL: "u"}, {TokenURL: "u"}}, 3, time.Second},
+		"of different users": {[]Settings{acme, other, elsewhere}, 1, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, c := &serialProvider{running: map[string]int{}}, &Client{logins: newLogins()}
+				began := time.Now()
+				var all sync.WaitGroup
+				for _, s := range test.logins {
+					all.Go(func() {
+						if _, err := Renew(t.Context(), p, c, s, ""); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				all.Wait()
+				if took := time.Since(began); p.maxRunning != test.maxRunning || took != test.took {
+					t.Errorf("got %d logins of a user at once, in %s; want %d in %s", p.maxRunning, took, test.maxRunning, test.took)
+				}
+				time.Sleep(loginPause)
+				synctest.Wait()
+				if n := len(c.logins.users); n != 0 {
+					t.Errorf("got %d users after the last login, want none", n)
+				}
+			})
 		})
 	}
-	all.Wait()
-	return time.Since(began)
 }
 
-func TestLoginsOfOneUserFollowEachOther(t *testing.T) {
+func TestLoginGivesUpItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, c := &solo{running: map[string]int{}}, &Client{logins: newLogins()}
-		if took := p.login(t, c, "u", "acme", 5); p.most != 1 || took != 5*time.Second+4*loginPause {
-			t.Errorf("%d at once, took %s", p.most, took)
-		}
-		p.most = 0
-		if took := p.login(t, c, "u", "", 5); p.most != 5 || took != time.Second {
-			t.Errorf("of no user: %d at once, took %s", p.most, took)
-		}
-		time.Sleep(loginPause)
-		synctest.Wait()
-		if n := len(c.logins.users); n != 0 {
-			t.Errorf("%d users are remembered", n)
-		}
-	})
-}
-
-func TestLoginsOfDifferentUsersRunAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, c := &solo{running: map[string]int{}}, &Client{logins: newLogins()}
-		began := time.Now()
-		var all sync.WaitGroup
-		all.Go(func() { p.login(t, c, "u", "acme", 1) })
-		all.Go(func() { p.login(t, c, "u", "other", 1) })
-		all.Go(func() { p.login(t, c, "elsewhere", "acme", 1) })
-		all.Wait()
-		if took := time.Since(began); took != time.Second {
-			t.Errorf("took %s", took)
-		}
-		time.Sleep(loginPause)
-	})
-}
-
-func TestLoginThatGivesUpItsTurn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, c := &solo{running: map[string]int{}}, &Client{logins: newLogins()}
-		go p.login(t, c, "u", "acme", 1)
+		p, c := &serialProvider{running: map[string]int{}}, &Client{logins: newLogins()}
+		s := Settings{TokenURL: "u", Values: values("username", "acme")}
+		go Renew(t.Context(), p, c, s, "")
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		_, err := Renew(ctx, p, c, Settings{TokenURL: "u", Values: map[string]secret.String{"username": "acme"}}, "")
+		_, err := Renew(ctx, p, c, s, "")
 		var e *token.Error
 		if !errors.As(err, &e) || e.Kind != token.Unavailable || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v", err)
+			t.Errorf("got %v, want it unavailable because of the deadline", err)
 		}
 		time.Sleep(time.Second + loginPause)
 	})

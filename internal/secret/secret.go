@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package secret has a string type that does not give itself away.
+// Package secret keeps secrets out of text: of values, and of panics.
 package secret
 
 import (
@@ -8,23 +8,19 @@ import (
 	"log/slog"
 )
 
-// redacted is what a String shows of itself, whatever it holds.
+// redacted is the text of every String that is not empty.
 const redacted = "[redacted]"
 
-// String holds a credential or a token. Every usual way of turning a value
-// into text (fmt's verbs, encoding/json, log/slog, text marshalling) gives
-// "[redacted]", so that a careless log line or error is harmless; only Reveal
-// gives the text itself. An empty String shows itself as "", which tells that
-// nothing is set. The zero value is the empty String.
+// String holds a credential or a token. The usual ways of turning a value into text
+// (package fmt, encoding/json, log/slog, text marshalling) give "[redacted]", so that a
+// careless log line or error shows no secret. Only Reveal returns the text itself. The text
+// of an empty String is "", which tells that nothing is set.
 //
-// As the key of a map it shows itself: encoding/json takes keys of string kind as
-// they are.
-//
-// It is not a defence against code that reads the memory of the process.
+// String does not protect the keys of a map from encoding/json, or the memory of the process.
 type String string
 
-// Reveal returns the text. Each call is a place where a secret leaves the type
-// that guards it: onto the wire, into storage, or to the one reader it is for.
+// Reveal returns the secret. Each call is a place where a secret leaves the type that
+// protects it: for a request, for storage, or for its only reader.
 func (s String) Reveal() string { return string(s) }
 
 // String implements [fmt.Stringer].
@@ -38,8 +34,7 @@ func (s String) String() string {
 // GoString implements [fmt.GoStringer].
 func (s String) GoString() string { return fmt.Sprintf("%q", s.String()) }
 
-// Format implements [fmt.Formatter], so that verbs which pass by String (%x,
-// %q, %d) are redacted too.
+// Format implements [fmt.Formatter], because %x, %q and %d do not call String.
 func (s String) Format(f fmt.State, verb rune) {
 	if verb == 'q' || (verb == 'v' && f.Flag('#')) {
 		fmt.Fprint(f, s.GoString())

@@ -52,20 +52,20 @@ func TestStringNeverShowsItself(t *testing.T) {
 	}
 	shown["logs"] = log.String()
 
-	for how, text2 := range shown {
+	for how, got := range shown {
 		for _, form := range []string{text, fmt.Sprintf("%x", text), fmt.Sprintf("%X", text)} {
-			if strings.Contains(text2, form) {
-				t.Errorf("%s shows the secret: %s", how, text2)
+			if strings.Contains(got, form) {
+				t.Errorf("%s: got %s, which shows the secret", how, got)
 			}
 		}
 	}
-	if s.Reveal() != text {
-		t.Errorf("Reveal() = %q, want %q", s.Reveal(), text)
+	if got := s.Reveal(); got != text {
+		t.Errorf("Reveal: got %q, want %q", got, text)
 	}
 }
 
-func TestEmptyStringShowsThatNothingIsSet(t *testing.T) {
+func TestEmptyString(t *testing.T) {
 	if got := fmt.Sprintf("%v|%s|%#v", secret.String(""), secret.String(""), secret.String("")); got != `||""` {
-		t.Errorf("an empty String shows as %s", got)
+		t.Errorf(`got %s, want ||""`, got)
 	}
 }
