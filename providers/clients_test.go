@@ -13,6 +13,7 @@ import (
 	"io"
 	"log"
 	"math/big"
+	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
@@ -84,6 +85,18 @@ func TestClientsShareAndReuse(t *testing.T) {
 	for i, c := range got {
 		if c != got[i%2] || got[0] == got[1] {
 			t.Errorf("call %d: got client %p, want one client for each CA", i, c)
+		}
+	}
+}
+
+func TestClientsBoundConnections(t *testing.T) {
+	for bound, want := range map[int]int{0: 32, 7: 7} {
+		c, err := NewClients(ClientOptions{MaxConnsPerHost: bound}).For("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.http.Transport.(*http.Transport).MaxConnsPerHost; got != want {
+			t.Errorf("MaxConnsPerHost %d: got %d, want %d", bound, got, want)
 		}
 	}
 }

@@ -33,12 +33,12 @@ const (
 	withheld = "(text withheld because it contains a secret)"
 )
 
-// A redactor withholds texts that contain a secret. It gets only the texts of others,
-// never our own words, because a password may be a part of these. The zero redactor knows
-// no secret. A redactor does not change once made.
+// A redactor withholds texts that contain a secret. It is only for texts of the other side.
+// Our own words may contain a password by chance, and to withhold them would tell the
+// password. A redactor does not change once made. The zero redactor knows no secret.
 //
-// To withhold a text tells that the text contains a whole secret. A reader of the error
-// learns no part of the secret from that, because the provider chooses the text.
+// A withheld text tells a reader only that the text contains a whole secret. The reader
+// cannot guess a secret letter by letter that way, because the provider chooses the text.
 type redactor struct {
 	secrets []string
 }
@@ -170,27 +170,4 @@ func readings(text string) []string {
 		all, last = append(all, next...), next
 	}
 	return all
-}
-
-// clip cuts text to the given number of characters.
-func clip(text string, maxLength int) string {
-	if utf8.RuneCountInString(text) <= maxLength {
-		return text
-	}
-	return string([]rune(text)[:maxLength-1]) + "…"
-}
-
-// printable drops control and format characters and what is not UTF-8, and turns each run
-// of white space into one space.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case r == utf8.RuneError || !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, text)
-	return strings.Join(strings.Fields(text), " ")
 }
