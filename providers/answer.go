@@ -52,8 +52,9 @@ func (a *answer) refuse(kind token.Kind, code, words string) *token.Error {
 	return e
 }
 
-// object decodes the body. If the body is no JSON object, the error says what the status
-// means, if the status says more. Later errors about the answer withhold its tokens.
+// object decodes the body. If the body is not a JSON object, the error tells what the status
+// means, or what is wrong with the body if the status tells nothing. Later errors about the
+// answer withhold its tokens.
 func (a *answer) object() (fields, error) {
 	var f fields
 	problem := ""
@@ -77,7 +78,7 @@ func (a *answer) object() (fields, error) {
 	return nil, a.fail(token.Malformed, problem)
 }
 
-// token returns the access token with its lifetime, which lifetime has checked.
+// token returns a token with a valid lifetime, or an error if access cannot be a token.
 func (a *answer) token(access string, lifetime time.Duration) (token.Token, error) {
 	if problem := badToken(access); problem != "" {
 		return token.Token{}, a.fail(token.Malformed, problem)
@@ -90,10 +91,13 @@ func (a *answer) token(access string, lifetime time.Duration) (token.Token, erro
 	}, nil
 }
 
-const bearer = "Bearer"
+const (
+	bearer  = "Bearer"
+	noToken = "the answer contains no token"
+)
 
-// badToken returns what is wrong with a token; "" if it is good. Visible ASCII is more than
-// RFC 6750 §2.1 allows, because providers exceed the RFC. No such token can split a header.
+// badToken returns what is wrong with a token; "" if the token is good. RFC 6750 §2.1 allows
+// fewer characters, but providers send others. Visible ASCII cannot split a header.
 func badToken(access string) string {
 	switch {
 	case access == "":
@@ -108,8 +112,6 @@ func badToken(access string) string {
 	}
 	return ""
 }
-
-const noToken = "the answer contains no token"
 
 // lifetime turns the seconds of the named field into a duration, or returns what is wrong
 // with them.

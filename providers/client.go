@@ -65,7 +65,7 @@ func newClient(roots *x509.CertPool, o ClientOptions, logins *logins) *Client {
 
 // A role is what an endpoint is for. Its texts are for errors.
 type role struct {
-	step        string // what fails if it is not a login
+	step        string // what failed, if the endpoint is not for logins
 	field       string // the field of a config that holds the endpoint's address
 	title       string
 	unexplained string // the problem of a failure without an explanation

@@ -13,7 +13,7 @@ import (
 )
 
 // enablex is one of EnableX's messaging APIs. Each API has its own token endpoint, and its
-// own names for the fields of an answer. The names of all APIs are read for each API.
+// own names for the fields of an answer. All answers are read with the names of all APIs.
 type enablex struct {
 	channel string // as in the URL: "whatsapp"
 	title   string // for people: "WhatsApp"

@@ -10,9 +10,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// SerialLogins is a [Provider] that lets a user log in only once at a time. Keycloak with
-// brute-force detection refuses a login during another login of the user, and for a moment
-// after it, with the words for a wrong password.
+// SerialLogins is a [Provider] whose logins of one user must run one after another. Keycloak
+// with brute-force detection refuses a login during another login of the user, and for a
+// moment after that login, with the words for a wrong password.
 type SerialLogins interface {
 	// User returns the user that logs in; "" if logins with s may run at the same time.
 	User(s Settings) string
@@ -31,7 +31,7 @@ type logins struct {
 // turn is the right of one user to log in.
 type turn struct {
 	free    chan struct{} // holds one value while no login of the user runs
-	waiting int           // guarded by logins.mu; includes the login that runs, and the pause
+	waiting int           // logins that run or wait, and the pause; guarded by logins.mu
 }
 
 func newLogins() *logins { return &logins{users: map[string]*turn{}} }

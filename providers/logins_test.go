@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
@@ -90,4 +91,20 @@ func TestLoginGivesUpItsTurn(t *testing.T) {
 		}
 		time.Sleep(time.Second + loginPause)
 	})
+}
+
+func TestUser(t *testing.T) {
+	for _, test := range []struct {
+		provider SerialLogins
+		values   map[string]secret.String
+		want     string
+	}{
+		{sinchIndia{}, values("username", "acme", "password", hidden), "acme"},
+		{oauth2{}, values("client_id", "acme", "grant_type", "password", "username", "joe", "password", hidden), "joe"},
+		{oauth2{}, values("client_id", "acme", "client_secret", hidden), ""},
+	} {
+		if got := test.provider.User(Settings{Values: test.values}); got != test.want {
+			t.Errorf("%T with %v: got user %q, want %q", test.provider, test.values, got, test.want)
+		}
+	}
 }

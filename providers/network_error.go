@@ -16,8 +16,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// unreachable turns a network error into an error that can be shown, with the status of
-// the answer if the answer had begun. The timeout is that of the request; ctx is without it.
+// unreachable turns a network error into an error that can be shown, with the status of the
+// answer if the answer had begun. The caller's ctx does not include the timeout.
 func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *token.Error {
 	e := a.fail(token.Unavailable, "")
 	var authority x509.UnknownAuthorityError

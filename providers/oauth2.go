@@ -93,8 +93,8 @@ func (p oauth2) Revoke(ctx context.Context, c *Client, s Settings, access, refre
 	return p.grant(s, url.Values{}, access, refresh).revoke(ctx, c, s, access, refresh)
 }
 
-// grant adds token_params to a form. A refresh needs them too, because they may name the
-// audience of the token.
+// grant returns a request with the form and token_params. A refresh sends token_params too,
+// because they may name the audience of the token.
 func (p oauth2) grant(s Settings, form url.Values, secrets ...secret.String) grant {
 	params, _ := url.ParseQuery(s.Value("token_params")) // Validate has checked them
 	for name, values := range params {

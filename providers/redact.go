@@ -140,17 +140,15 @@ var unescapers = []struct {
 		b, _ := hex.DecodeString(escape[1:])
 		return string(b)
 	}},
-	{regexp.MustCompile(`(\\u[0-9A-Fa-f]{4})+|\\[^u]`), unquote},
+	{regexp.MustCompile(`(\\u[0-9A-Fa-f]{4}|\\["\\/bfnrt])+`), unquote},
 	{regexp.MustCompile(`(\\u[0-9A-Fa-f]{4})+`), unquote},
 	{regexp.MustCompile(`&#?\w+;`), html.UnescapeString},
 }
 
-// unquote decodes JSON escapes. What JSON does not know stays as it is.
+// unquote decodes a run of JSON escapes.
 func unquote(escapes string) string {
 	var text string
-	if json.Unmarshal([]byte(`"`+escapes+`"`), &text) != nil {
-		return escapes
-	}
+	_ = json.Unmarshal([]byte(`"`+escapes+`"`), &text) // never fails for escapes
 	return text
 }
 

@@ -9,9 +9,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// revoke ends tokens at s.RevocationURL (RFC 7009 §2.1). The refresh token comes first,
-// because most servers end its session with it, and so the access token. The access token
-// comes second, for the other servers.
+// revoke ends tokens at s.RevocationURL (RFC 7009 §2.1), first the refresh token. Most servers
+// then end the session with its access tokens. For the other servers, the access token
+// follows.
 func (g grant) revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String

@@ -38,3 +38,11 @@ func TestError(t *testing.T) {
 		}
 	}
 }
+
+func TestKind(t *testing.T) {
+	for kind, want := range []string{"unavailable", "malformed", "rate_limited", "refused"} {
+		if got := Kind(kind).String(); got != want {
+			t.Errorf("Kind(%d): got %q, want %q", kind, got, want)
+		}
+	}
+}
