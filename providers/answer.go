@@ -113,19 +113,32 @@ func badToken(access string) string {
 	return ""
 }
 
-// lifetime turns the seconds of the named field into a duration, or returns what is wrong
-// with them.
-func lifetime(field string, seconds float64) (d time.Duration, problem string) {
+// lifetime returns the lifetime of the token in the answer, or defaultTTL if f does not have
+// the named field. The function turns the value of the field into seconds.
+func (a *answer) lifetime(f fields, name string, seconds func(value float64) float64, defaultTTL time.Duration) (time.Duration, error) {
+	if f.has(name) {
+		value, ok := f.number(name)
+		if !ok {
+			return 0, a.fail(token.Malformed, name+" must be a number")
+		}
+		return a.duration(name, seconds(value))
+	}
+	if defaultTTL <= 0 {
+		return 0, a.fail(token.Malformed, "the answer has no "+name+", so default_ttl must be set")
+	}
+	return defaultTTL, nil
+}
+
+// duration turns the seconds from the named field into a lifetime.
+func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 	if seconds > token.MaxLifetime.Seconds() {
-		return 0, field + " gives a lifetime of more than 10 years; it may be in milliseconds"
+		return 0, a.fail(token.Malformed, name+" gives a lifetime of more than 10 years; it may be in milliseconds")
 	}
-	if seconds > 0 {
-		d = time.Duration(seconds * float64(time.Second))
-	}
+	d := time.Duration(max(seconds, 0) * float64(time.Second))
 	if d == 0 {
-		return 0, field + " gives a lifetime that has already ended"
+		return 0, a.fail(token.Malformed, name+" gives a lifetime that has already ended")
 	}
-	return d, ""
+	return d, nil
 }
 
 // until returns the seconds from the answer to a Unix time, both on the provider's clock.

@@ -59,23 +59,9 @@ func (p enablex) Mint(ctx context.Context, c *Client, s Settings) (token.Token, 
 	if code := f.code("code"); access == "" || code != "" && !isNumber(code, 200) {
 		return token.Token{}, a.enablexError(f)
 	}
-	return a.enablexToken(access, f, s)
-}
-
-func (a *answer) enablexToken(access string, f fields, s Settings) (token.Token, error) {
-	life := s.DefaultTTL
-	if f.has("expiry") {
-		unix, ok := f.number("expiry")
-		if !ok {
-			return token.Token{}, a.fail(token.Malformed, "expiry must be a number")
-		}
-		var problem string
-		if life, problem = lifetime("expiry", a.until(unix)); problem != "" {
-			return token.Token{}, a.fail(token.Malformed, problem)
-		}
-	}
-	if life <= 0 {
-		return token.Token{}, a.fail(token.Malformed, "the answer has no expiry, so default_ttl must be set")
+	life, err := a.lifetime(f, "expiry", a.until, s.DefaultTTL)
+	if err != nil {
+		return token.Token{}, err
 	}
 	return a.token(access, life)
 }

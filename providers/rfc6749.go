@@ -121,24 +121,13 @@ func (a *answer) oauthToken(f fields, s Settings) (token.Token, error) {
 	if kind, ok := f.text("token_type"); f.has("token_type") && (!ok || kind != "" && !strings.EqualFold(kind, bearer)) {
 		return token.Token{}, a.fail(token.Malformed, "token_type must be Bearer")
 	}
-	life := s.DefaultTTL
-	if f.has("expires_in") {
-		seconds, ok := f.number("expires_in")
-		if !ok {
-			return token.Token{}, a.fail(token.Malformed, "expires_in must be a number")
-		}
-		var problem string
-		if life, problem = lifetime("expires_in", seconds); problem != "" {
-			return token.Token{}, a.fail(token.Malformed, problem)
-		}
-	}
-	if life <= 0 {
-		return token.Token{}, a.fail(token.Malformed, "the answer has no expires_in, so default_ttl must be set")
+	life, err := a.lifetime(f, "expires_in", func(seconds float64) float64 { return seconds }, s.DefaultTTL)
+	if err != nil {
+		return token.Token{}, err
 	}
 	if seconds, ok := a.jwtLifetime(access); ok && seconds < life.Seconds() {
-		var problem string
-		if life, problem = lifetime("exp in the token", seconds); problem != "" {
-			return token.Token{}, a.fail(token.Malformed, problem)
+		if life, err = a.duration("exp in the token", seconds); err != nil {
+			return token.Token{}, err
 		}
 	}
 	t, err := a.token(access, life)
