@@ -70,31 +70,24 @@ func (r redactor) withToken(text string) redactor {
 // show returns text on one line, cut to the given number of characters, or [withheld].
 func (r redactor) show(text string, maxLength int) string {
 	text = printable(text)
-	if r.isIn(text) {
+	if text != "" && r.isIn(text) {
 		return withheld
 	}
 	return clip(text, maxLength)
 }
 
-// isIn reports whether text contains a secret: plain, escaped or in base64, in any case
-// of its letters, and with white space between its characters.
+// isIn reports whether text contains a secret: plain, escaped or in base64, in upper or
+// lower case, and with white space between the characters.
 func (r redactor) isIn(text string) bool {
 	var forms []string
 	for _, secret := range r.secrets {
-		forms = append(append(forms, secret), base64Forms(secret)...)
-	}
-	for i, form := range forms {
-		forms[i] = squash(form)
+		forms = append(forms, squash(secret)) // "" is in all texts
+		forms = append(forms, base64Forms(secret)...)
 	}
 	for _, reading := range readings(text) {
-		for _, secret := range r.secrets {
-			if strings.Contains(reading, secret) {
-				return true
-			}
-		}
 		squashed := squash(reading)
 		for _, form := range forms {
-			if form != "" && strings.Contains(squashed, form) {
+			if strings.Contains(squashed, form) {
 				return true
 			}
 		}
@@ -102,16 +95,18 @@ func (r redactor) isIn(text string) bool {
 	return false
 }
 
-// base64Forms returns what all base64 texts have in common that contain the secret, as it
-// is or escaped. The characters at both ends of a form are left out, because they depend
-// on what is beside the secret.
+// base64Forms returns what the base64 of any text with the secret contains, squashed. The
+// secret may be escaped in the text. The characters at both ends of a form are left out,
+// because they depend on the text around the secret.
 func base64Forms(secret string) []string {
 	var forms []string
 	quoted, _ := json.Marshal(secret) // never fails for a string
 	for _, text := range []string{secret, url.QueryEscape(secret), string(quoted[1 : len(quoted)-1])} {
 		for before := range 3 {
 			encoded := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat(" ", before) + text))
-			forms = append(forms, encoded[(before*8+5)/6:(before+len(text))*8/6])
+			if form := squash(encoded[(before*8+5)/6 : (before+len(text))*8/6]); form != "" {
+				forms = append(forms, form)
+			}
 		}
 	}
 	return forms

@@ -46,6 +46,18 @@ func TestRedactorWithholds(t *testing.T) {
 	}
 }
 
+// Nothing remains of such a secret to look for, so all texts are withheld.
+func TestRedactorOfASecretWithoutLetters(t *testing.T) {
+	for _, secret := range []string{"- ", "+/", `\`} {
+		if got := (redactor{[]string{secret}}).show("user not found", maxWords); got != withheld {
+			t.Errorf("secret %q: got %q, want %q", secret, got, withheld)
+		}
+		if got := (redactor{[]string{secret}}).show("", maxWords); got != "" {
+			t.Errorf("secret %q in no text: got %q, want none", secret, got)
+		}
+	}
+}
+
 func TestRedactorShowsOtherTexts(t *testing.T) {
 	r := newRedactor(sinchIndia{}.Spec(), Settings{Values: values("username", "acme", "password", "s3cret/word")}, "")
 	for text, want := range map[string]string{
