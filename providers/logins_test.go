@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 )
@@ -52,7 +53,7 @@ func TestLogins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p, c := &serialProvider{running: map[string]int{}}, &Client{logins: newLogins()}
+				p, c := &serialProvider{running: map[string]int{}}, &Client{logins: newLogins(), clock: clock.System()}
 				began := time.Now()
 				var all sync.WaitGroup
 				for _, s := range test.logins {
@@ -78,7 +79,7 @@ func TestLogins(t *testing.T) {
 
 func TestLoginGivesUpItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, c := &serialProvider{running: map[string]int{}}, &Client{logins: newLogins()}
+		p, c := &serialProvider{running: map[string]int{}}, &Client{logins: newLogins(), clock: clock.System()}
 		s := Settings{TokenURL: "u", Values: values("username", "acme")}
 		go Renew(t.Context(), p, c, s, "")
 		synctest.Wait()
