@@ -13,12 +13,12 @@ import (
 
 // wantDuration and others are what users are told that a field wants.
 const (
-	wantDuration = "want a duration in whole seconds, such as 30s, 5m or a number of seconds"
-	wantURL      = "want an address such as https://auth.example.com/token"
-	wantHTTPS    = "want https: http would send the credentials in the clear, so it is allowed to a loopback address only"
-	wantMap      = "want a map of text to text, or key=value"
-	wantWords    = "want words without white space, separated by commas"
-	controlChar  = "it has a control character in it, a line break perhaps: want none"
+	wantDuration = "must be a duration in whole seconds, such as 30s, 5m or a number of seconds"
+	wantURL      = "must be a URL such as https://auth.example.com/token"
+	wantHTTPS    = "must be https: http sends the credentials unencrypted, so it is allowed only to a loopback address"
+	wantMap      = "must be a map of strings to strings, or key=value"
+	wantWords    = "must be words without white space, separated by commas"
+	controlChar  = "must not contain control characters such as line breaks"
 )
 
 // badConfigs are writes of config/new, a good one but for this, and what users
@@ -30,86 +30,86 @@ var badConfigs = []struct {
 }{
 	{sinchAt, fields{"provider": nil}, "provider: is required"},
 	{sinchAt, fields{"provider": ""}, "provider: is required"},
-	{sinchAt, fields{"provider": "sinch"}, "provider: want one of enablex-rcs, enablex-sms, enablex-whatsapp, oauth2, sinch-conversation, sinch-india"},
-	{sinchAt, fields{"provider": "Sinch-India"}, "provider: want one of enablex-rcs, enablex-sms, enablex-whatsapp, oauth2, sinch-conversation, sinch-india"},
-	{sinchAt, fields{"provider": true}, "provider: want a text"},
-	{sinchAt, fields{"provider": []string{"sinch-india"}}, "provider: want a text"},
-	{sinchAt, fields{"provider": fields{}}, "provider: want a text"},
+	{sinchAt, fields{"provider": "sinch"}, "provider: must be one of enablex-rcs, enablex-sms, enablex-whatsapp, oauth2, sinch-conversation, sinch-india"},
+	{sinchAt, fields{"provider": "Sinch-India"}, "provider: must be one of enablex-rcs, enablex-sms, enablex-whatsapp, oauth2, sinch-conversation, sinch-india"},
+	{sinchAt, fields{"provider": true}, "provider: must be a string"},
+	{sinchAt, fields{"provider": []string{"sinch-india"}}, "provider: must be a string"},
+	{sinchAt, fields{"provider": fields{}}, "provider: must be a string"},
 	{sinchAt, fields{"username": nil}, "username: is required by sinch-india"},
 	{sinchAt, fields{"username": ""}, "username: is required by sinch-india"},
 	{sinchAt, fields{"username": "a\nb"}, "username: " + controlChar},
 	{sinchAt, fields{"username": "a\x00"}, "username: " + controlChar},
 	{sinchAt, fields{"username": "a\xff"}, "username: " + controlChar},
-	{sinchAt, fields{"username": true}, "username: want a text"},
-	{sinchAt, fields{"username": strings.Repeat("a", 1025)}, "username: it is too long: want at most 1024 bytes"},
+	{sinchAt, fields{"username": true}, "username: must be a string"},
+	{sinchAt, fields{"username": strings.Repeat("a", 1025)}, "username: must be at most 1024 bytes long"},
 	{sinchAt, fields{"password": nil}, "password: is required by sinch-india"},
 	{sinchAt, fields{"password": "\n"}, "password: is required by sinch-india"},
-	{sinchAt, fields{"password": false}, "password: want a text"},
-	{sinchAt, fields{"password": []string{"hunter2"}}, "password: want a text"},
-	{sinchAt, fields{"password": fields{"hunter2": "hunter2"}}, "password: want a text"},
+	{sinchAt, fields{"password": false}, "password: must be a string"},
+	{sinchAt, fields{"password": []string{"hunter2"}}, "password: must be a string"},
+	{sinchAt, fields{"password": fields{"hunter2": "hunter2"}}, "password: must be a string"},
 	{sinchAt, fields{"password": "hunter2\nhunter2"}, "password: " + controlChar},
 	{sinchAt, fields{"password": "hunter2\n\n"}, "password: " + controlChar},
-	{sinchAt, fields{"password": strings.Repeat("hunter2", 8192)}, "password: it is too long: want at most 8192 bytes"},
+	{sinchAt, fields{"password": strings.Repeat("hunter2", 8192)}, "password: must be at most 8192 bytes long"},
 	{sinchAt, fields{"app_id": "x"}, "app_id: is not a field of sinch-india, which takes username, password"},
 	{sinchAt, fields{"app_key": nil}, "app_key: is not a field of sinch-india, which takes username, password"},
 	{sinchAt, fields{"client_secret": "hunter2"}, "client_secret: is not a field of sinch-india, which takes username, password"},
-	{sinchAt, fields{"environment": "staging"}, "environment: want one of production, uat"},
-	{sinchAt, fields{"environment": "UAT"}, "environment: want one of production, uat"},
-	{sinchAt, fields{"environment": 1}, "environment: want one of production, uat"},
+	{sinchAt, fields{"environment": "staging"}, "environment: must be one of production, uat"},
+	{sinchAt, fields{"environment": "UAT"}, "environment: must be one of production, uat"},
+	{sinchAt, fields{"environment": 1}, "environment: must be one of production, uat"},
 	{sinchAt, fields{"token_url": "http://auth.example.com/token"}, "token_url: " + wantHTTPS},
 	{sinchAt, fields{"token_url": "http://10.1.2.3/token"}, "token_url: " + wantHTTPS},
-	{sinchAt, fields{"token_url": "ftp://auth.example.com"}, "token_url: want https"},
+	{sinchAt, fields{"token_url": "ftp://auth.example.com"}, "token_url: must be https"},
 	{sinchAt, fields{"token_url": "auth.example.com/token"}, "token_url: " + wantURL},
 	{sinchAt, fields{"token_url": "https://"}, "token_url: " + wantURL},
 	{sinchAt, fields{"token_url": "https://auth.example.com:99999/"}, "token_url: " + wantURL},
 	{sinchAt, fields{"token_url": "https://auth.example.com/\n"}, "token_url: " + wantURL},
-	{sinchAt, fields{"token_url": "https://me:hunter2@auth.example.com/"}, "token_url: want an address without a user name or password in it; the credentials are fields of their own"},
-	{sinchAt, fields{"token_url": "https://auth.example.com/#hunter2"}, "token_url: want an address without a fragment (#…)"},
-	{sinchAt, fields{"token_url": "https://auth.example.com/" + strings.Repeat("a", 2048)}, "token_url: it is too long: want at most 2048 bytes"},
-	{sinchAt, fields{"token_url": []string{}}, "token_url: want a text"},
-	{sinchAt, fields{"ca_cert": "hunter2"}, "ca_cert: no PEM certificate in it"},
-	{sinchAt, fields{"ca_cert": "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n"}, "ca_cert: a PEM block in it is damaged"},
-	{sinchAt, fields{"ca_cert": "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n"}, "ca_cert: PEM block 1 is not a readable certificate"},
-	{sinchAt, fields{"ca_cert": "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n"}, "ca_cert: there is a private key in it; only certificates belong here"},
-	{sinchAt, fields{"ca_cert": strings.Repeat("x", 64<<10+1)}, "ca_cert: it is too long: want at most 65536 bytes"},
-	{sinchAt, fields{"ca_cert": true}, "ca_cert: want a text"},
+	{sinchAt, fields{"token_url": "https://me:hunter2@auth.example.com/"}, "token_url: must not contain a user name or password: write the credentials to their own fields"},
+	{sinchAt, fields{"token_url": "https://auth.example.com/#hunter2"}, "token_url: must not contain a fragment (#…)"},
+	{sinchAt, fields{"token_url": "https://auth.example.com/" + strings.Repeat("a", 2048)}, "token_url: must be at most 2048 bytes long"},
+	{sinchAt, fields{"token_url": []string{}}, "token_url: must be a string"},
+	{sinchAt, fields{"ca_cert": "hunter2"}, "ca_cert: must contain at least one PEM certificate"},
+	{sinchAt, fields{"ca_cert": "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n"}, "ca_cert: contains a damaged PEM block; each block must be complete"},
+	{sinchAt, fields{"ca_cert": "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n"}, "ca_cert: PEM block 1 must be a valid certificate"},
+	{sinchAt, fields{"ca_cert": "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n"}, "ca_cert: must contain only certificates, but contains a private key"},
+	{sinchAt, fields{"ca_cert": strings.Repeat("x", 64<<10+1)}, "ca_cert: must be at most 65536 bytes long"},
+	{sinchAt, fields{"ca_cert": true}, "ca_cert: must be a string"},
 	{sinchAt, fields{"request_timeout": "500ms"}, "request_timeout: " + wantDuration},
-	{sinchAt, fields{"request_timeout": 0}, "request_timeout: want a duration from 1s to 1m0s"},
-	{sinchAt, fields{"request_timeout": "1h"}, "request_timeout: want a duration from 1s to 1m0s"},
+	{sinchAt, fields{"request_timeout": 0}, "request_timeout: must be a duration from 1s to 1m0s"},
+	{sinchAt, fields{"request_timeout": "1h"}, "request_timeout: must be a duration from 1s to 1m0s"},
 	{sinchAt, fields{"refresh_window": -1}, "refresh_window: " + wantDuration},
 	{sinchAt, fields{"min_ttl": "1.5s"}, "min_ttl: " + wantDuration},
 	{sinchAt, fields{"min_ttl": 1.5}, "min_ttl: " + wantDuration},
 	{sinchAt, fields{"max_ttl": "hunter2"}, "max_ttl: " + wantDuration},
 	{sinchAt, fields{"default_ttl": true}, "default_ttl: " + wantDuration},
-	{sinchAt, fields{"max_ttl": "100000h"}, "max_ttl: want a duration from 0s to 87600h0m0s"},
-	{sinchAt, fields{"lease": "maybe"}, "lease: want true or false"},
-	{sinchAt, fields{"lease": fields{}}, "lease: want true or false"},
-	{sinchAt, fields{"verify_connection": "hunter2"}, "verify_connection: want true or false"},
-	{sinchAt, fields{"verify_connection": 2}, "verify_connection: want true or false"},
-	{sinchAt, fields{"name": fields{}}, "name: want a text"},
+	{sinchAt, fields{"max_ttl": "100000h"}, "max_ttl: must be a duration from 0s to 87600h0m0s"},
+	{sinchAt, fields{"lease": "maybe"}, "lease: must be true or false"},
+	{sinchAt, fields{"lease": fields{}}, "lease: must be true or false"},
+	{sinchAt, fields{"verify_connection": "hunter2"}, "verify_connection: must be true or false"},
+	{sinchAt, fields{"verify_connection": 2}, "verify_connection: must be true or false"},
+	{sinchAt, fields{"name": fields{}}, "name: must be a string"},
 	{rcsAt, fields{"app_key": nil}, "app_key: is required by enablex-rcs"},
 	{rcsAt, fields{"username": "x"}, "username: is not a field of enablex-rcs, which takes app_id, app_key"},
-	{rcsAt, fields{"environment": "uat"}, "environment: enablex-rcs has no environments to choose from: leave it out"},
+	{rcsAt, fields{"environment": "uat"}, "environment: enablex-rcs has a single environment; remove the field"},
 	{oauth2At, fields{"token_url": ""}, "token_url: is required by oauth2"},
 	{oauth2At, fields{"client_id": nil}, "client_id: is required by oauth2"},
-	{oauth2At, fields{"environment": "production"}, "environment: oauth2 has no environments to choose from: leave it out"},
-	{oauth2At, fields{"auth_style": "query"}, "auth_style: want one of header, body"},
-	{oauth2At, fields{"grant_type": "implicit"}, "grant_type: want one of client_credentials, password"},
-	{oauth2At, fields{"grant_type": "client_credentials"}, "username: only for grant_type=password"},
-	{oauth2At, fields{"username": nil}, "username: needed where grant_type is password"},
-	{oauth2At, fields{"password": nil}, "password: needed where grant_type is password"},
+	{oauth2At, fields{"environment": "production"}, "environment: oauth2 has a single environment; remove the field"},
+	{oauth2At, fields{"auth_style": "query"}, "auth_style: must be one of header, body"},
+	{oauth2At, fields{"grant_type": "implicit"}, "grant_type: must be one of client_credentials, password"},
+	{oauth2At, fields{"grant_type": "client_credentials"}, "username: can only be set for grant_type=password"},
+	{oauth2At, fields{"username": nil}, "username: must be set for grant_type=password"},
+	{oauth2At, fields{"password": nil}, "password: must be set for grant_type=password"},
 	{oauth2At, fields{"scopes": "a b,c"}, "scopes: " + wantWords},
 	{oauth2At, fields{"scopes": ","}, "scopes: " + wantWords},
-	{oauth2At, fields{"scopes": fields{"a": "b"}}, "scopes: want a list of words, or words separated by commas"},
-	{oauth2At, fields{"scopes": []any{true}}, "scopes: want a list of words, or words separated by commas"},
-	{oauth2At, fields{"scopes": strings.Repeat("a,", 8192) + "a"}, "scopes: it is too long: want at most 8192 bytes"},
+	{oauth2At, fields{"scopes": fields{"a": "b"}}, "scopes: must be a list of words, or words separated by commas"},
+	{oauth2At, fields{"scopes": []any{true}}, "scopes: must be a list of words, or words separated by commas"},
+	{oauth2At, fields{"scopes": strings.Repeat("a,", 8192) + "a"}, "scopes: must be at most 8192 bytes long"},
 	{oauth2At, fields{"token_params": "hunter2"}, "token_params: " + wantMap},
 	{oauth2At, fields{"token_params": "=hunter2"}, "token_params: " + wantMap},
 	{oauth2At, fields{"token_params": fields{"a": fields{"b": "hunter2"}}}, "token_params: " + wantMap},
 	{oauth2At, fields{"token_params": fields{"a": true}}, "token_params: " + wantMap},
-	{oauth2At, fields{"token_params": fields{"": "hunter2"}}, "token_params: a parameter without a name"},
-	{oauth2At, fields{"token_params": fields{"grant_type": "password"}}, "token_params: grant_type is a parameter of the grant; it has a field or is set by the engine"},
-	{oauth2At, fields{"token_params": fields{"client_secret": "hunter2"}}, "token_params: client_secret is a parameter of the grant; it has a field or is set by the engine"},
+	{oauth2At, fields{"token_params": fields{"": "hunter2"}}, "token_params: cannot contain a parameter without a name"},
+	{oauth2At, fields{"token_params": fields{"grant_type": "password"}}, "token_params: cannot contain grant_type, because the engine or another field sets it"},
+	{oauth2At, fields{"token_params": fields{"client_secret": "hunter2"}}, "token_params: cannot contain client_secret, because the engine or another field sets it"},
 }
 
 func rcsAt(m *mount) fields { return m.enablex("rcs", nil) }
@@ -145,7 +145,7 @@ func TestBadFieldNames(t *testing.T) {
 	m := newMount(t)
 	for _, name := range []string{"passwrd", "Password", "secrets_set", "", "token-url", "revision", "fields"} {
 		a := m.write("config/new", m.sinch(fields{name: "hunter2"}))
-		a.want(t, http.StatusBadRequest, name+": there is no such field; there are app_id, app_key, ", "verify_connection")
+		a.want(t, http.StatusBadRequest, name+": is not a field of configs; the fields are app_id, app_key, ", "verify_connection")
 	}
 }
 
@@ -157,15 +157,15 @@ var badRequests = []struct {
 	status int
 	text   string
 }{
-	{logical.CreateOperation, "config/" + strings.Repeat("n", 129), fields{"provider": "sinch-india"}, 400, "name: it is too long: want at most 128 bytes"},
+	{logical.CreateOperation, "config/" + strings.Repeat("n", 129), fields{"provider": "sinch-india"}, 400, "name: must be at most 128 bytes long"},
 	{logical.CreateOperation, "config/-a", nil, 404, "unsupported path"},
 	{logical.CreateOperation, "config/a b", nil, 404, "unsupported path"},
 	{logical.CreateOperation, "config/a/b", nil, 404, "unsupported path"},
 	{logical.CreateOperation, "config/..", nil, 404, "unsupported path"},
 	{logical.UpdateOperation, "config/", nil, 405, "unsupported operation"},
-	{logical.UpdateOperation, "config/old", fields{"provider": "oauth2"}, 400, "provider: is sinch-india and stays so; to change it, delete the config and write it again"},
+	{logical.UpdateOperation, "config/old", fields{"provider": "oauth2"}, 400, "provider: cannot be changed from \"sinch-india\"; delete the config and write it again"},
 	{logical.PatchOperation, "config/none", fields{"min_ttl": 5}, 404, `there is no config "none" to patch: write it first`},
-	{logical.UpdateOperation, "config/none", fields{"min_ttl": 5}, 400, "provider: is required: one of enablex-rcs, enablex-sms, enablex-whatsapp, oauth2, sinch-conversation, sinch-india"},
+	{logical.UpdateOperation, "config/none", fields{"min_ttl": 5}, 400, "provider: is required; must be one of enablex-rcs, enablex-sms, enablex-whatsapp, oauth2, sinch-conversation, sinch-india"},
 	{logical.ReadOperation, "config/none", nil, 404, ""},
 	{logical.ReadOperation, "creds/none", nil, 400, `there is no config "none": write config/none first`},
 	{logical.ReadOperation, "creds/", nil, 404, "unsupported path"},

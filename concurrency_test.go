@@ -72,7 +72,7 @@ func TestReaderGivesUp(t *testing.T) {
 	}()
 	<-asked
 	cancel()
-	(<-gaveUp).want(t, http.StatusServiceUnavailable, "context canceled: the request ended before the answer was there")
+	(<-gaveUp).want(t, http.StatusServiceUnavailable, "context canceled: the request ended before its answer was ready")
 	waits := make(chan answer, 1)
 	go func() { waits <- m.read("creds/a") }()
 	release()

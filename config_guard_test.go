@@ -94,7 +94,7 @@ func TestGuardSays(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
 	m.write("config/a", fields{"token_url": "https://evil.example/"}).want(t, http.StatusBadRequest,
-		"token_url: changing it changes where or how password is sent: write password again in the same request")
+		"token_url: this change affects where or how password is sent; write password again in the same request")
 }
 
 // Deleting a config and writing it again begins with nothing.

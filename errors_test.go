@@ -39,21 +39,19 @@ func TestAnswer(t *testing.T) {
 		{&tokencache.Failure{Kind: token.Malformed, Err: errors.New("no"), Next: soon}, 502, "no; the next attempt is at the first read after 2026-11-22T08:01:30Z (in 1m30s)"},
 		{&tokencache.Failure{Kind: token.RateLimited, Err: errors.New("no"), Next: soon.Add(-time.Hour)}, 502, "(in 0s)"},
 		{&tokencache.Failure{Err: &secret.PanicError{}, Next: soon}, 500, "internal error (a panic, see the server's log)"},
-		{&tokencache.MintError{Kind: token.Refused, Err: &token.Error{Kind: token.Refused}}, 400, "credentials refused"},
 		{&token.Error{Kind: token.Unavailable}, 502, "unavailable"},
 		{&token.Error{Kind: token.Malformed}, 502, "malformed"},
 		{tokencache.ErrClosed, 503, "the mount is being closed: try again"},
-		{context.Canceled, 503, "context canceled: the request ended before the answer was there"},
+		{context.Canceled, 503, "context canceled: the request ended before its answer was ready"},
 		{fmt.Errorf("reading: %w", context.DeadlineExceeded), 503, "deadline exceeded"},
-		{&recordError{key: "config/a", err: &providers.FieldError{Field: "f", Problem: "is bad"}}, 500, "the stored config/a cannot be used: f: is bad"},
 		{errors.New("anything else"), 500, "anything else"},
 	} {
 		req := &logical.Request{Operation: logical.ReadOperation, Path: "creds/a"}
-		resp, err := b.answer(req, test.err)
+		resp, err := b.responder.respond(req, test.err)
 		m.answer(req, resp, err).want(t, test.status, test.text)
 	}
 	for _, err := range []error{logical.ErrReadOnly, fmt.Errorf("storing config/a: %w", logical.ErrReadOnly), errors.New("rpc error: " + logical.ErrReadOnly.Error())} {
-		if _, got := b.answer(&logical.Request{}, err); got != logical.ErrReadOnly {
+		if _, got := b.responder.respond(&logical.Request{}, err); got != logical.ErrReadOnly {
 			t.Errorf("%v became %v, which Vault does not know", err, got)
 		}
 	}

@@ -101,7 +101,7 @@ func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 	t.Helper()
 	if strings.HasPrefix(failed, "put token/") {
 		// The token is served all the same, and the failure logged.
-		if a.status >= 300 || !strings.Contains(m.log.String(), "the token is served, but will not outlive a restart: mount=messaging/ config=a") {
+		if a.status >= 300 || !strings.Contains(m.log.String(), "the token is served, but will not survive a restart: mount=messaging/ config=a") {
 			t.Errorf("%s failed: %d %s", failed, a.status, a.text)
 		}
 	} else {

@@ -83,7 +83,7 @@ func (m *mount) sound() {
 
 // damaged is what is said of a stored config that cannot be used: never anything
 // that stands in it, but for the name of its provider.
-var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this one knows 1\): upgrade the plugin|this plugin has no provider ".*"|ca_cert: [a-zA-Z0-9 ,;]+)$`)
+var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 1\); upgrade the plugin|this plugin has no provider ".*"|ca_cert: [a-zA-Z0-9 ,;]+)$`)
 
 // A stored config may be of an older plugin, of a newer one, or damaged: it is used
 // or refused by name, all paths agree on which, and deleting it mends the name.
@@ -116,33 +116,6 @@ func FuzzStoredConfig(f *testing.F) {
 	})
 }
 
-// What is read from storage and stored again is the same.
-func FuzzStoredConfigRoundTrip(f *testing.F) {
-	f.Fuzz(func(t *testing.T, stored []byte) {
-		c, err := decodeConfig(stored)
-		if err != nil {
-			return
-		}
-		s := &storage{}
-		if err := writeConfig(t.Context(), s, "a", c); err != nil {
-			t.Fatal(err)
-		}
-		again, err := decodeConfig([]byte(s.snapshot()["config/a"]))
-		if err != nil || !again.identityEqual(c) || again.Revision != c.Revision || fmt.Sprint(shown(again)) != fmt.Sprint(shown(c)) {
-			t.Errorf("%v: %+v, was %+v", err, again, c)
-		}
-	})
-}
-
-// shown returns what a read shows of the fields that every config has.
-func shown(c *config) map[string]any {
-	all := map[string]any{}
-	for _, f := range configFields() {
-		all[f.name] = f.show(c)
-	}
-	return all
-}
-
 // A stored token that is damaged, or of a newer plugin, or has ended, costs a mint
 // and no more; one that is served is alive, and its lease ends before it does.
 func FuzzStoredToken(f *testing.F) {
@@ -161,9 +134,14 @@ func FuzzStoredToken(f *testing.F) {
 				t.Errorf("minted, but %q is served", got)
 			}
 		} else {
-			r, err := decodeToken(stored)
-			if err != nil || r.Revision != "r1" || a.data["access_token"] != r.AccessToken {
-				t.Fatalf("served %q of %+v, %v", a.data["access_token"], r, err)
+			var r struct {
+				Revision    string
+				AccessToken string `json:"access_token"`
+				Sent        time.Time
+				LifetimeMS  int64 `json:"lifetime_ms"`
+			}
+			if err := json.Unmarshal(stored, &r); err != nil || r.Revision != "r1" || a.data["access_token"] != r.AccessToken {
+				t.Fatalf("got %q, want the access_token of %s; the record: %+v, %v", a.data["access_token"], stored, r, err)
 			}
 			left := r.Sent.Add(time.Duration(r.LifetimeMS) * time.Millisecond).Sub(now)
 			if left <= 0 || ttl > max(left, time.Second) {

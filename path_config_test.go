@@ -189,7 +189,7 @@ func TestConfigProviderIsFixed(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
 	m.write("config/a", fields{"provider": "sinch-india"}).want(t, http.StatusNoContent)
-	m.write("config/a", m.enablex("rcs", nil)).want(t, http.StatusBadRequest, "provider: is sinch-india and stays so; to change it, delete the config and write it again")
+	m.write("config/a", m.enablex("rcs", nil)).want(t, http.StatusBadRequest, "provider: cannot be changed from \"sinch-india\"; delete the config and write it again")
 	m.delete("config/a").want(t, http.StatusNoContent)
 	m.write("config/a", m.enablex("rcs", nil)).want(t, http.StatusNoContent)
 }

@@ -67,7 +67,7 @@ func TestLeaseTTL(t *testing.T) {
 		0: 1, -5 * time.Second: 1, time.Millisecond: 1, 1999 * time.Millisecond: 1, 2 * time.Second: 1, 2999 * time.Millisecond: 1,
 		3 * time.Second: 2, time.Hour: 3599, 24*time.Hour + 1: 86399,
 	} {
-		if got := leaseTTL(left); got != want*time.Second {
+		if got := lease(secretTokenType, left, nil).TTL; got != want*time.Second {
 			t.Errorf("%s: %s, want %ds", left, got, want)
 		}
 	}
@@ -115,7 +115,7 @@ func TestCredsMinTTL(t *testing.T) {
 		return a
 	}
 	// Minted just now: there is no newer one.
-	if a := read("2h"); a.data["access_token"] != first || len(a.warnings) != 1 || !strings.Contains(a.warnings[0], "min_ttl counts for at most half") {
+	if a := read("2h"); a.data["access_token"] != first || len(a.warnings) != 1 || !strings.Contains(a.warnings[0], "counts as min_ttl") {
 		t.Errorf("%v", a.warnings)
 	}
 	// It counts for half the lifetime, and the token has that.
@@ -136,9 +136,9 @@ func TestCredsMinTTL(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for _, bad := range []string{"-1s", "abc", "500ms", "1.5s"} {
-		m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": bad}).want(t, http.StatusBadRequest, "min_ttl: want a duration in whole seconds")
+		m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": bad}).want(t, http.StatusBadRequest, "min_ttl: must be a duration in whole seconds")
 	}
-	m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": []string{"1", "2"}}).want(t, http.StatusBadRequest, "min_ttl: want")
+	m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": []string{"1", "2"}}).want(t, http.StatusBadRequest, "min_ttl: must be")
 }
 
 func TestCredsRefused(t *testing.T) {
@@ -162,7 +162,7 @@ func TestCredsUnavailable(t *testing.T) {
 		`{"kind":"status","status":429,"retry_after":"20"}`: "asking to wait 20s; the next attempt is at the first read after 2026-11-22T08:00:20Z (in 20s)",
 		`{"kind":"status","status":500}`:                    "500 Internal Server Error",
 		`{"kind":"close-before"}`:                           "the connection was closed before the answer was complete",
-		`{"kind":"truncated"}`:                              "it is not a JSON object",
+		`{"kind":"truncated"}`:                              "the body must be a JSON object",
 	} {
 		m := newMount(t)
 		m.write("config/a", m.sinch(fields{"verify_connection": false})).want(t, http.StatusNoContent)
@@ -193,7 +193,7 @@ func TestCredsWarnWhileRefreshesFail(t *testing.T) {
 	eventually(t, "the refresh fails", func() bool { return m.read("status/a").data["failures_in_row"] == 1 })
 	a := m.read("creds/a")
 	if a.data["access_token"] != token || len(a.warnings) != 1 ||
-		!strings.Contains(a.warnings[0], "could not be refreshed and is served while it lives (9m59s more)") ||
+		!strings.Contains(a.warnings[0], "could not be refreshed and is served until it ends (in 10m0s)") ||
 		!strings.Contains(a.warnings[0], "503 Service Unavailable; the next attempt is after 2026-11-22T08:50:") {
 		t.Errorf("%v", a.warnings)
 	}

@@ -19,8 +19,13 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"vault-plugin-secrets-messaging/internal/telemetry"
 	"vault-plugin-secrets-messaging/internal/token"
-	"vault-plugin-secrets-messaging/internal/tokencache"
+)
+
+const (
+	metricsNamespace = "vault_messaging"
+	maxConfigsShown  = 1000
 )
 
 // exposition is what a scrape brings, by series as they are written.
@@ -247,10 +252,10 @@ func TestMetricsOfManyConfigs(t *testing.T) {
 	f := newFake(lives("t", time.Hour))
 	m := newMount(t, f)
 	const more = 50
-	for i := range mostConfigsShown + more {
+	for i := range maxConfigsShown + more {
 		m.write(fmt.Sprintf("config/c%04d", i), fakeConfig).want(t, http.StatusNoContent)
 	}
-	last := fmt.Sprintf("c%04d", mostConfigsShown+more-1)
+	last := fmt.Sprintf("c%04d", maxConfigsShown+more-1)
 	down := func(context.Context) (token.Token, error) {
 		return token.Token{}, &token.Error{Kind: token.Unavailable}
 	}
@@ -259,7 +264,7 @@ func TestMetricsOfManyConfigs(t *testing.T) {
 
 	e := m.scrape()
 	e.want(t, map[string]float64{
-		`accounts{provider="fake"}`:         mostConfigsShown + more,
+		`accounts{provider="fake"}`:         maxConfigsShown + more,
 		`accounts_failing{provider="fake"}`: 1,
 		`configs_left_out`:                  more,
 	})
@@ -271,36 +276,23 @@ func TestMetricsOfManyConfigs(t *testing.T) {
 		}
 	}
 	slices.Sort(shown)
-	if len(shown) != mostConfigsShown || shown[0] != "c0000" || shown[mostConfigsShown-2] != "c0998" || shown[mostConfigsShown-1] != last {
+	if len(shown) != maxConfigsShown || shown[0] != "c0000" || shown[maxConfigsShown-2] != "c0998" || shown[maxConfigsShown-1] != last {
 		t.Errorf("%d are shown: %s to %s and %s", len(shown), shown[0], shown[len(shown)-2], shown[len(shown)-1])
 	}
 }
 
-// The samples are sorted now and then while they are gathered, to keep no more
-// than twice as many as are shown; the order in which they come makes no difference.
-func TestMostUrgent(t *testing.T) {
-	sample := func(name string, failures int) accountSample {
-		return accountSample{config: name, status: tokencache.Status{Failures: failures}}
-	}
-	var names []string
-	for _, s := range mostUrgent([]accountSample{sample("d", 0), sample("c", 1), sample("a", 0), sample("b", 9)}) {
-		names = append(names, s.config)
-	}
-	if got := strings.Join(names, " "); got != "b c a d" {
-		t.Error("sorted:", got)
-	}
-}
-
-// A scrape that panics is a 500: it is in a goroutine of the registry's.
+// A scrape that panics is a 500, although the registry collects in a goroutine of its own.
 func TestMetricsRecover(t *testing.T) {
 	m := newMount(t)
 	b := m.Backend.(*backend)
-	cache := b.cache
-	b.cache = nil
-	defer func() { b.cache = cache }()
-	m.read("metrics").want(t, http.StatusInternalServerError, "a panic")
+	metrics := telemetry.NewMetrics("v1.2.3")
+	metrics.Collect(nil, nil) // which panics when it is read
+	read := (&metricsPath{responder: b.responder, metrics: metrics}).path().Operations[logical.ReadOperation].Handler()
+	req := &logical.Request{Operation: logical.ReadOperation, Path: "metrics"}
+	resp, err := read(t.Context(), req, nil)
+	m.answer(req, resp, err).want(t, http.StatusInternalServerError, "a panic")
 	if !strings.Contains(m.log.String(), "recovered from a panic") {
-		t.Error("the log does not say so")
+		t.Errorf("got the log %s, want the panic in it", m.log)
 	}
 }
 

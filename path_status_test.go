@@ -37,9 +37,8 @@ func TestStatus(t *testing.T) {
 	for range 3 {
 		m.token("a")
 	}
-	// What is left of a second is the time that the login took.
 	maps.Copy(want, fields{"state": "fresh", "reads": int64(3), "mints": int64(1),
-		"minted_time": "2026-11-22T07:59:59Z", "expire_time": "2026-11-22T08:59:59Z", "refresh_due_time": "2026-11-22T08:47:59Z"})
+		"minted_time": "2026-11-22T08:00:00Z", "expire_time": "2026-11-22T09:00:00Z", "refresh_due_time": "2026-11-22T08:48:00Z"})
 	same("read three times")
 
 	m.set(`{"faults":[{"kind":"status","status":429,"retry_after":"40"}]}`)
@@ -79,7 +78,7 @@ func TestStatusList(t *testing.T) {
 		"a": {"provider": "sinch-india", "environment": "production", "state": "fresh"},
 		"b": {"provider": "enablex-sms", "environment": "", "state": "fresh"},
 		"c": {"last_error": "the stored config/c cannot be used: it is damaged"},
-		"d": {"last_error": "the stored config/d cannot be used: a newer plugin wrote it (record version 2, this one knows 1): upgrade the plugin"},
+		"d": {"last_error": "the stored config/d cannot be used: a newer plugin wrote it (record version 2, this plugin knows 1); upgrade the plugin"},
 	} {
 		for field, value := range want {
 			if got := info[name].(map[string]any)[field]; got != value {

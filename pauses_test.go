@@ -13,40 +13,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
 )
-
-func TestPauses(t *testing.T) {
-	for _, test := range []struct {
-		kind  providers.Kind
-		retry time.Duration
-		want  time.Duration // of the pause
-	}{
-		{providers.Unavailable, 0, revokePause},
-		{providers.Unavailable, time.Second, revokePause},
-		{providers.RateLimited, 10 * time.Minute, 10 * time.Minute},
-		{providers.Refused, 0, revokePause},
-		{providers.Malformed, 0, 0}, // of one token
-	} {
-		clock := &fakeClock{}
-		p := newPauses(clock.instant)
-		rev := revocation{Config: "a", URL: "https://one.example"}
-		p.begin(rev, &providers.Error{Kind: test.kind, RetryAfter: test.retry})
-		if p.has(revocation{Config: "b", URL: rev.URL}) || p.has(revocation{Config: "a", URL: "https://two.example"}) {
-			t.Errorf("%s: an endpoint of another config, or another, is left alone too", test.kind)
-		}
-		if got := p.has(rev); got != (test.want > 0) {
-			t.Errorf("%s: left alone: %t", test.kind, got)
-		}
-		clock.advance(test.want)
-		if p.has(rev) {
-			t.Errorf("%s: left alone for more than %s", test.kind, test.want)
-		}
-		if p.end(rev) != (test.want > 0) || p.end(rev) {
-			t.Errorf("%s: a success does not tell whether it was failing", test.kind)
-		}
-	}
-}
 
 // revoking is a fake provider that can end tokens, or cannot.
 type revoking struct {
@@ -83,7 +52,7 @@ func TestSuccessDrains(t *testing.T) {
 	first, second := m.read("creds/a"), m.read("creds/a")
 	m.set(`{"faults": [{"kind": "close-before", "on": "revoke", "count": 1}]}`)
 	m.end(first)
-	m.clock.advance(revokePause)
+	m.clock.advance(30 * time.Second) // a cooldown
 	m.end(second)
 	eventually(t, "the first is revoked too", func() bool { return m.queued() == 0 })
 	if m.alive(first.data["access_token"].(string)) {
@@ -93,7 +62,7 @@ func TestSuccessDrains(t *testing.T) {
 
 // What the provider will never do is not asked of it again.
 func TestRevocationThatIsUnsupported(t *testing.T) {
-	p := &revoking{fake: newFake(lives("fake-token", time.Hour)), err: &providers.Error{Kind: providers.Refused, Status: 400, Code: "unsupported_token_type"}}
+	p := &revoking{fake: newFake(lives("fake-token", time.Hour)), err: &token.Error{Kind: token.Refused, Status: 400, Code: "unsupported_token_type"}}
 	m := newMount(t, p)
 	m.write("config/a", also(fields{"share": false, "verify_connection": false}, revokingConfig)).want(t, http.StatusNoContent)
 	m.end(m.read("creds/a"))

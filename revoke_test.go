@@ -87,7 +87,7 @@ func TestRevocationIsTriedAgain(t *testing.T) {
 	m.set(`{"faults": [{"kind": "status", "status": 503, "on": "revoke"}]}`)
 	a := m.rotate("a")
 	a.want(t, http.StatusOK)
-	if !strings.Contains(strings.Join(a.warnings, ""), "will be tried again") {
+	if !strings.Contains(strings.Join(a.warnings, ""), "the engine tries again until the token expires") {
 		t.Errorf("warnings: %q", a.warnings)
 	}
 	if m.queued() != 1 || !m.alive(old) {
@@ -142,7 +142,7 @@ func TestDeletingAConfigWhileTheProviderIsDown(t *testing.T) {
 func TestRevocationURLIsForProvidersThatCanEndTokens(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", fields{"provider": "enablex-rcs", "app_id": "i", "app_key": "k", "revocation_url": "https://revoke.example"}).
-		want(t, http.StatusBadRequest, "revocation_url: enablex-rcs cannot end tokens")
+		want(t, http.StatusBadRequest, "revocation_url: enablex-rcs cannot revoke tokens; remove the field")
 }
 
 func TestUnshared(t *testing.T) {
@@ -163,7 +163,7 @@ func TestUnshared(t *testing.T) {
 		t.Errorf("the first is alive: %v, the second: %v", m.alive(one), m.alive(two))
 	}
 	m.rotate("a").want(t, http.StatusBadRequest, "share=false")
-	m.patch("config/a", fields{"lease": false}).want(t, http.StatusBadRequest, "lease: share=false")
+	m.patch("config/a", fields{"lease": false}).want(t, http.StatusBadRequest, "lease: must be true with share=false")
 	m.patch("config/a", fields{"share": nil}).want(t, http.StatusNoContent)
 	if one, two := m.token("a"), m.token("a"); one != two {
 		t.Error("share=true does not share")

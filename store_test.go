@@ -23,8 +23,8 @@ func TestStoredConfigOfNoUse(t *testing.T) {
 		"no version":       {strings.Replace(good, `"version":1,`, "", 1), "it is damaged"},
 		"version 0":        {strings.Replace(good, `"version":1`, `"version":0`, 1), "it is damaged"},
 		"version as text":  {strings.Replace(good, `"version":1`, `"version":"hunter2"`, 1), "it is damaged"},
-		"newer":            {strings.Replace(good, `"version":1`, `"version":2`, 1), "a newer plugin wrote it (record version 2, this one knows 1): upgrade the plugin"},
-		"newer, other":     {`{"version":9,"fields":["hunter2"]}`, "a newer plugin wrote it (record version 9, this one knows 1): upgrade the plugin"},
+		"newer":            {strings.Replace(good, `"version":1`, `"version":2`, 1), "a newer plugin wrote it (record version 2, this plugin knows 1); upgrade the plugin"},
+		"newer, other":     {`{"version":9,"fields":["hunter2"]}`, "a newer plugin wrote it (record version 9, this plugin knows 1); upgrade the plugin"},
 		"fields of a kind": {strings.Replace(good, `"acme"`, `{"hunter2":1}`, 1), "it is damaged"},
 		"no provider":      {strings.Replace(good, `"provider":"sinch-india",`, "", 1), "it is damaged"},
 		"no revision":      {strings.Replace(good, `"revision":"r",`, "", 1), "it is damaged"},
@@ -56,7 +56,7 @@ func TestStoredConfigOfNoUse(t *testing.T) {
 func TestStoredConfigWithBadCA(t *testing.T) {
 	m := newMount(t)
 	m.storage.put("config/a", `{"version":1,"revision":"r","provider":"sinch-india","ca_cert":"x","fields":{"username":"acme","password":"correct-horse"}}`)
-	m.read("creds/a").want(t, http.StatusInternalServerError, "the stored config/a cannot be used: ca_cert: no PEM certificate in it")
+	m.read("creds/a").want(t, http.StatusInternalServerError, "the stored config/a cannot be used: ca_cert: must contain at least one PEM certificate")
 }
 
 // A stored token that cannot be used costs a login, and no more.

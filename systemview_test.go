@@ -45,7 +45,7 @@ func TestCachedReadCallsNothing(t *testing.T) {
 
 func TestStateIsRememberedForASecond(t *testing.T) {
 	clock, sys := &fakeClock{}, newSystem()
-	view := remembering(sys, clock.instant)
+	view := newCachingSystemView(sys, clock.instant)
 	sys.state = consts.ReplicationPerformanceStandby
 	for _, step := range []struct {
 		after time.Duration
@@ -59,7 +59,7 @@ func TestStateIsRememberedForASecond(t *testing.T) {
 			t.Errorf("after %s: asked %d times", step.after, asked)
 		}
 	}
-	if remembering(nil, clock.instant) != nil {
+	if newCachingSystemView(nil, clock.instant) != nil {
 		t.Error("a view of nothing")
 	}
 }
@@ -160,7 +160,7 @@ func TestTick(t *testing.T) {
 	m.write("config/never", m.sinch(fields{"refresh_window": 0})).want(t, http.StatusNoContent)
 	before := m.token("read")
 	m.token("never")
-	eventually(t, "the first tick has looked for revocations", func() bool { return !m.Backend.(*backend).revoker.waiting.Load() })
+	eventually(t, "the first tick has looked for revocations", func() bool { return !m.Backend.(*backend).revoker.Pending() })
 	m.storage.taken()
 	m.system.taken()
 	m.clock.advance(47 * time.Minute)
