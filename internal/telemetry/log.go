@@ -32,7 +32,8 @@ func NewLog(base hclog.Logger) *Log {
 // move changes. An empty path changes nothing.
 func (l *Log) SetMount(path string) {
 	if m := l.mount.Load(); path != "" && (m == nil || *m != path) {
-		l.mount.Store(&path)
+		moved := path // only a move costs an allocation
+		l.mount.Store(&moved)
 	}
 }
 
