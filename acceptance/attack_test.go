@@ -10,39 +10,36 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Names and inputs that no user would think of are the user's error, not the server's,
-// and nothing comes of them.
+// Odd names and huge inputs get a 4xx answer. They store nothing and cause no login.
 func TestOddNamesAndHugeInputs(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
+	w.configure(t, sinch)
 	for _, name := range []string{
 		"a..b", "..", "a%2e%2eb", "%2e%2e%2fsinch", "..%2F..%2Fsys%2Fmounts", "a%2Fb", "a%00b", "a%0ab", "%1b%5b2J", "-a", "a-", "ü", "a b",
-		strings.Repeat("n", 129), strings.Repeat("n", 3_000), strings.Repeat("a.", 1_000) + "a", // longer ones take Vault itself long, on any mount
+		strings.Repeat("n", 129), strings.Repeat("n", 3_000), strings.Repeat("a.", 1_000) + "a", // Vault itself takes long over longer names, on any mount
 	} {
 		for _, request := range []struct {
 			method, path string
 			body         any
 		}{
-			{http.MethodPut, "messaging/config/", sinch.write(w.sim)}, {http.MethodPatch, "messaging/config/", harness.Fields{"min_ttl": 5}},
+			{http.MethodPut, "messaging/config/", sinch.body(w.sim)}, {http.MethodPatch, "messaging/config/", harness.Fields{"min_ttl": 5}},
 			{http.MethodGet, "messaging/config/", nil}, {http.MethodGet, "messaging/creds/", nil}, {http.MethodGet, "messaging/status/", nil},
 			{http.MethodPut, "messaging/rotate/", nil}, {http.MethodDelete, "messaging/config/", nil}, {http.MethodGet, "messaging/providers/", nil},
 		} {
 			r, err := w.Do(request.method, request.path+name, request.body)
 			if err != nil || r.Status >= 500 || r.Status == 200 || strings.ContainsAny(r.Raw, "\x1b\x00") {
-				t.Errorf("%s %s%.60s: %v %d %.300s", request.method, request.path, name, err, r.Status, r.Raw)
+				t.Errorf("%s %s%.60s: got status %d, error %v, want a 4xx without control characters: %.300q", request.method, request.path, name, r.Status, err, r.Raw)
 			}
 		}
 	}
-	huge := strings.Repeat("x", 900<<10) // of texts over 1 MiB Vault says no itself
+	huge := strings.Repeat("x", 900<<10) // Vault itself refuses bodies over 1 MiB
 	for _, field := range []string{"username", "password", "token_url", "ca_cert", "min_ttl", "token_params", "no_such_field"} {
 		if r := w.Write(t, sinch.path(), harness.Fields{field: huge}); r.Status != 400 || len(r.Raw) > 2_000 {
-			t.Errorf("%d bytes of %s: %d, %.300s", len(huge), field, r.Status, r.Raw)
+			t.Errorf("%s of %d bytes: got status %d with %d bytes, want 400 with at most 2000: %.300s", field, len(huge), r.Status, len(r.Raw), r.Raw)
 		}
 	}
 	if keys := w.List(t, "messaging/config").OK(t).Keys(); len(keys) != 1 {
-		t.Errorf("configs: %q", keys)
+		t.Errorf("after the refused writes: got configs %q, want only %q", keys, sinch.config)
 	}
-	if n := w.sim.Logins(t, sinch.provider); n != 1 {
-		t.Errorf("%d logins, want 1", n)
-	}
+	w.wantLogins(t, sinch, 1)
 }

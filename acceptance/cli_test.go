@@ -13,23 +13,23 @@ import (
 func TestList(t *testing.T) {
 	w := newWorld(t)
 	if r := w.List(t, "messaging/config"); r.Status != 404 {
-		t.Errorf("listing no configs: status %d", r.Status) // as every Vault engine answers
+		t.Errorf("list of no configs: got status %d, want 404 as from every Vault engine", r.Status)
 	}
 	for _, a := range accounts {
-		w.Write(t, a.path(), a.write(w.sim)).OK(t)
+		w.configure(t, a)
 	}
 	out := w.CLI(t, "list", "messaging/config").OK(t).Stdout
 	if got, want := strings.Fields(out), []string{"Keys", "----", "rcs", "sinch", "whatsapp"}; !slices.Equal(got, want) {
-		t.Errorf("vault list says %q, want %q", got, want)
+		t.Errorf("vault list: got %q, want %q", got, want)
 	}
 	providers := w.List(t, "messaging/providers").OK(t).Keys()
 	for _, a := range accounts {
 		if !slices.Contains(providers, a.provider) {
-			t.Errorf("%s is not among the providers %q", a.provider, providers)
+			t.Errorf("list of providers: got %q, want %s in it", providers, a.provider)
 		}
 		out := w.CLI(t, "read", "messaging/providers/"+a.provider).OK(t).Stdout
-		if !strings.Contains(out, a.secret) {
-			t.Errorf("%s does not say that it wants %s:\n%s", a.provider, a.secret, out)
+		if !strings.Contains(out, a.secretField) {
+			t.Errorf("providers/%s: want the field %s in it, got\n%s", a.provider, a.secretField, out)
 		}
 	}
 }
@@ -47,29 +47,29 @@ func TestPathHelp(t *testing.T) {
 		help := w.CLI(t, "path-help", path).OK(t).Stdout
 		for _, word := range words {
 			if !strings.Contains(help, word) {
-				t.Errorf("path-help of %s does not say %q:\n%s", path, word, help)
+				t.Errorf("path-help of %s: want %q in it, got\n%s", path, word, help)
 			}
 		}
 	}
 }
 
-// Forms and generated clients learn from the OpenAPI document what is a secret.
+// The OpenAPI document marks secrets for forms and generated clients.
 func TestOpenAPIMarksSecrets(t *testing.T) {
 	w := newWorld(t)
 	r := w.Read(t, "sys/internal/specs/openapi?context=messaging/").OK(t)
 	if !strings.Contains(r.Raw, "/messaging/config/{name}") {
-		t.Fatalf("the document lacks the config path: %.500s", r.Raw)
+		t.Fatalf("OpenAPI document: want the config path in it, got %.500s", r.Raw)
 	}
 	for _, field := range []string{"password", "app_key"} {
 		_, schema, found := strings.Cut(r.Raw, `"`+field+`":{`)
 		schema, _, _ = strings.Cut(schema, "}}")
 		if !found || !strings.Contains(schema, `"sensitive":true`) {
-			t.Errorf("%s is not marked as sensitive: %.300s", field, schema)
+			t.Errorf("OpenAPI schema of %s: want it marked as sensitive, got %.300s", field, schema)
 		}
 	}
 }
 
-// The version that is running is the one that the binary was built with.
+// vault secrets list shows the version that the binary was built with.
 func TestRunningVersion(t *testing.T) {
 	w := newWorld(t)
 	out := w.CLI(t, "secrets", "list", "-detailed").OK(t).Stdout
@@ -80,6 +80,6 @@ func TestRunningVersion(t *testing.T) {
 		}
 	}
 	if !strings.Contains(line, " v") || !strings.Contains(line, harness.PluginName) {
-		t.Errorf("vault secrets list says %q", line)
+		t.Errorf("vault secrets list: got %q, want %s and its version", line, harness.PluginName)
 	}
 }

@@ -10,58 +10,53 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The node that takes over serves the token of the node that died, and no read on
-// the way answers anything else.
+// After a failover the new active node serves the token of the dead node, and no read
+// during the failover returns another token.
 func TestFailoverKeepsTheToken(t *testing.T) {
 	harness.Need(t)
 	sim, cluster := harness.StartSimulator(t), harness.StartCluster(t)
-	first := cluster.Active(t)
+	first := world{cluster.Active(t), sim}
 	first.InstallPlugin(t)
-	first.Write(t, sinch.path(), sinch.write(sim)).OK(t)
-	token := first.Read(t, sinch.creds()).OK(t).Text("access_token")
+	first.configure(t, sinch)
+	token := first.token(t, sinch)
 	survivors := cluster.Standbys(t)
 	for _, node := range survivors {
-		if got := node.Read(t, sinch.creds()).OK(t).Text("access_token"); got != token {
-			t.Error("a read through a standby has another token")
-		}
+		world{node, sim}.wantToken(t, sinch, token, "through a standby")
 	}
 
-	answers := readAllTheWhile(t, survivors, sinch.creds())
+	stop := collectTokens(t, survivors, sinch.creds())
 	first.Kill()
-	second := cluster.Active(t)
-	second.WaitActive(t)
+	cluster.Active(t).WaitActive(t)
 	for _, node := range survivors {
-		harness.Within(t, 30*time.Second, "the survivors answer", func() error {
-			r, err := node.Do("GET", sinch.creds(), nil)
-			if err == nil && r.Status == 200 && r.Text("access_token") != token {
-				t.Fatal("after the failover there is another token")
-			}
-			return failed(r, err)
-		})
+		waitForToken(t, node, token)
 	}
-	for answer := range answers() {
+	for answer := range stop() {
 		if answer != token {
-			t.Errorf("a read during the failover answered %q", answer)
+			t.Errorf("read during the failover: got token %q, want %q", answer, token)
 		}
 	}
 
-	first.Start(t) // and comes back as a standby
-	harness.Within(t, 30*time.Second, "the node that was killed answers", func() error {
-		r, err := first.Do("GET", sinch.creds(), nil)
+	first.Start(t) // it comes back as a standby
+	waitForToken(t, first.Server, token)
+	first.wantLogins(t, sinch, 1)
+}
+
+// waitForToken waits until the node answers a read, and fails the test if it answers
+// with another token.
+func waitForToken(t *testing.T, node *harness.Server, token string) {
+	t.Helper()
+	harness.Within(t, 30*time.Second, "the node answers", func() error {
+		r, err := node.Do("GET", sinch.creds(), nil)
 		if err == nil && r.Status == 200 && r.Text("access_token") != token {
-			t.Fatal("the node that came back has another token")
+			t.Fatalf("read after the failover: got token %q, want %q", r.Text("access_token"), token)
 		}
 		return failed(r, err)
 	})
-	if n := sim.Logins(t, sinch.provider); n != 1 {
-		t.Errorf("%d logins, want 1", n)
-	}
 }
 
-// readAllTheWhile reads a path through each of the nodes, over and over, until
-// the function that it returns is called: which returns the tokens that were
-// answered. Reads may fail.
-func readAllTheWhile(t *testing.T, nodes []*harness.Server, path string) (stop func() map[string]bool) {
+// collectTokens reads a path through each node until you call stop, which returns the
+// tokens that were read. Reads may fail.
+func collectTokens(t *testing.T, nodes []*harness.Server, path string) (stop func() map[string]bool) {
 	t.Helper()
 	done := make(chan struct{})
 	var (

@@ -21,23 +21,21 @@ func TestWrongPasswordIsRefusedAtTheWrite(t *testing.T) {
 	}
 	for _, a := range accounts {
 		t.Run(a.provider, func(t *testing.T) {
-			wrong := a.write(w.sim, harness.Fields{a.secret: "not-the-secret"})
+			wrong := a.body(w.sim, harness.Fields{a.secretField: "not-the-secret"})
 			w.Write(t, a.path(), wrong).Refused(t, 400, words[a.config])
 			w.Read(t, a.path()).Refused(t, 404)
 			if keys := w.List(t, "messaging/config").Keys(); slices.Contains(keys, a.config) {
-				t.Errorf("it was stored: %q", keys)
+				t.Errorf("after a refused write: got configs %q, want no %s", keys, a.config)
 			}
 
-			// an update with a wrong secret leaves all as it was
-			w.Write(t, a.path(), a.write(w.sim)).OK(t)
-			config, token := w.Read(t, a.path()).OK(t), w.Read(t, a.creds()).OK(t).Text("access_token")
+			// an update with a wrong secret changes nothing
+			w.configure(t, a)
+			config, token := w.Read(t, a.path()).OK(t), w.token(t, a)
 			w.Write(t, a.path(), wrong).Refused(t, 400, words[a.config])
 			wantSameConfig(t, w.Server, a, config)
-			if w.Read(t, a.creds()).OK(t).Text("access_token") != token {
-				t.Error("a refused write cost the account its token")
-			}
+			w.wantToken(t, a, token, "after a refused write")
 
-			// without the check the write is taken, and the read says what is wrong
+			// without verification the write succeeds, and the read reports the error
 			wrong["verify_connection"] = false
 			w.Write(t, a.path(), wrong).OK(t)
 			w.Read(t, a.creds()).Refused(t, 400, a.config, words[a.config])
@@ -49,7 +47,7 @@ func TestWrongPasswordIsRefusedAtTheWrite(t *testing.T) {
 func TestBadConfigsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
-		w.Write(t, "messaging/config/good-"+a.config, a.write(w.sim)).OK(t)
+		w.Write(t, "messaging/config/good-"+a.config, a.body(w.sim)).OK(t)
 	}
 	logins := w.sim.State(t).Total
 
@@ -57,7 +55,7 @@ func TestBadConfigsAreRefused(t *testing.T) {
 		what   string
 		of     account
 		change harness.Fields
-		words  []string // the field, and what would be right
+		words  []string // of the error: the field first
 	}{
 		{"unknown provider", sinch, harness.Fields{"provider": "sinch-mars"}, []string{"provider", "sinch-india", "enablex-rcs"}},
 		{"missing username", sinch, harness.Fields{"username": nil}, []string{"username"}},
@@ -78,20 +76,20 @@ func TestBadConfigsAreRefused(t *testing.T) {
 		{"no URL", whatsapp, harness.Fields{"token_url": "auth.example.com"}, []string{"token_url", "https"}},
 		{"other scheme", whatsapp, harness.Fields{"token_url": "ftp://auth.example.com/token"}, []string{"token_url", "https"}},
 		{"user in the URL", rcs, harness.Fields{"token_url": "https://me:mine@auth.example.com/"}, []string{"token_url"}},
-		{"a map for a text", sinch, harness.Fields{"password": harness.Fields{"x": "hunter2"}}, []string{"password"}},
+		{"map instead of a string", sinch, harness.Fields{"password": harness.Fields{"x": "hunter2"}}, []string{"password"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
-			fields := tt.of.write(w.sim, tt.change)
+			fields := tt.of.body(w.sim, tt.change)
 			r := w.Write(t, "messaging/config/bad", fields)
 			r.Refused(t, 400, tt.words...)
 			if strings.Contains(r.Raw, "hunter2") || strings.Contains(r.Raw, "me:mine") {
-				t.Errorf("the error quotes a secret: %s", r.Raw)
+				t.Errorf("got an error that quotes a secret: %s", r.Raw)
 			}
 			w.Read(t, "messaging/config/bad").Refused(t, 404)
 
 			if slices.Contains(slices.Collect(maps.Values(tt.change)), nil) {
-				return // what is not named stays: an update without it is fine
+				return // an update may leave out a required field
 			}
 			good := account{config: "good-" + tt.of.config}
 			before := w.Read(t, good.path()).OK(t)
@@ -100,10 +98,10 @@ func TestBadConfigsAreRefused(t *testing.T) {
 		})
 	}
 	if keys := w.List(t, "messaging/config").OK(t).Keys(); len(keys) != len(accounts) {
-		t.Errorf("stored are %q", keys)
+		t.Errorf("after the refused writes: got configs %q, want %d", keys, len(accounts))
 	}
 	if got := w.sim.State(t).Total; got.Logins() != logins.Logins() {
-		t.Errorf("refused writes made %d logins", got.Logins()-logins.Logins())
+		t.Errorf("refused writes: got %d logins, want 0", got.Logins()-logins.Logins())
 	}
 }
 
@@ -113,10 +111,10 @@ func TestMissingProvider(t *testing.T) {
 	w.Read(t, "messaging/config/bad").Refused(t, 404)
 }
 
-// Whoever may change where a secret is sent must know the secret.
+// A write that changes where secrets are sent must repeat the secrets.
 func TestNewEndpointWantsTheSecretAgain(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
+	w.configure(t, sinch)
 	before := w.Read(t, sinch.path()).OK(t)
 	for field, value := range map[string]any{
 		"token_url":   "https://auth.example.com/token",
@@ -131,7 +129,7 @@ func TestNewEndpointWantsTheSecretAgain(t *testing.T) {
 
 func TestProviderOfAConfigIsFixed(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, whatsapp.path(), whatsapp.write(w.sim)).OK(t)
+	w.configure(t, whatsapp)
 	before := w.Read(t, whatsapp.path()).OK(t)
 	w.Write(t, whatsapp.path(), harness.Fields{"provider": "enablex-rcs"}).Refused(t, 400, "provider")
 	wantSameConfig(t, w.Server, whatsapp, before)
@@ -139,14 +137,14 @@ func TestProviderOfAConfigIsFixed(t *testing.T) {
 
 func TestUpdateMerges(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim, harness.Fields{"min_ttl": "45s"})).OK(t)
-	token := w.Read(t, sinch.creds()).OK(t).Text("access_token")
+	w.configure(t, sinch, harness.Fields{"min_ttl": "45s"})
+	token := w.token(t, sinch)
 	fresh := w.Read(t, sinch.path()).OK(t)
 
 	want := func(field, value string) {
 		t.Helper()
 		if got := w.Read(t, sinch.path()).OK(t).Text(field); got != value {
-			t.Errorf("%s is %q, want %q", field, got, value)
+			t.Errorf("%s: got %q, want %q", field, got, value)
 		}
 	}
 	want("min_ttl", "45")
@@ -166,55 +164,49 @@ func TestUpdateMerges(t *testing.T) {
 	w.Patch(t, sinch.path(), harness.Fields{"password": ""}).Refused(t, 400, "password")
 	want("token_url", fresh.Text("token_url"))
 
-	if w.Read(t, sinch.creds()).OK(t).Text("access_token") != token || w.sim.Logins(t, sinch.provider) != 1 {
-		t.Error("writes of lifetimes cost the account its token")
-	}
+	w.wantToken(t, sinch, token, "after writes of lifetimes")
+	w.wantLogins(t, sinch, 1)
 }
 
 func TestPatchOfNoConfig(t *testing.T) {
 	w := newWorld(t)
-	w.Patch(t, "messaging/config/none", sinch.write(w.sim)).Refused(t, 404)
+	w.Patch(t, "messaging/config/none", sinch.body(w.sim)).Refused(t, 404)
 	w.Read(t, "messaging/config/none").Refused(t, 404)
 	if r := w.CLI(t, "patch", "messaging/config/none", "min_ttl=1m"); r.Code == 0 {
-		t.Errorf("vault patch: %+v", r)
+		t.Errorf("vault patch of no config: got %+v, want a failure", r)
 	}
 }
 
 func TestReadShowsNoSecret(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
-		w.Write(t, a.path(), a.write(w.sim)).OK(t)
+		w.configure(t, a)
 		r := w.Read(t, a.path()).OK(t)
-		if value := fmt.Sprint(a.fields[a.secret]); strings.Contains(r.Raw, value) {
-			t.Errorf("the secret is in %s", r.Raw)
+		if value := fmt.Sprint(a.fields[a.secretField]); strings.Contains(r.Raw, value) {
+			t.Errorf("read of %s: got the secret in %s", a.path(), r.Raw)
 		}
-		if !strings.Contains(r.Raw, a.secret) {
-			t.Errorf("it does not say that %s is set: %s", a.secret, r.Raw)
-		}
-		if r.Text("provider") != a.provider {
-			t.Errorf("provider %q", r.Text("provider"))
+		if !strings.Contains(r.Raw, a.secretField) || r.Text("provider") != a.provider {
+			t.Errorf("read of %s: got %s, want provider %s and that %s is set", a.path(), r.Raw, a.provider, a.secretField)
 		}
 	}
 }
 
 func TestDeleteForgetsTheToken(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
-	token := w.Read(t, sinch.creds()).OK(t).Text("access_token")
+	w.configure(t, sinch)
+	token := w.token(t, sinch)
 	w.CLI(t, "delete", sinch.path()).OK(t)
 	w.Read(t, sinch.creds()).Refused(t, 400, "no config", "sinch")
 	w.CLI(t, "delete", sinch.path()).OK(t)
 
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
-	if w.Read(t, sinch.creds()).OK(t).Text("access_token") == token {
-		t.Error("the token outlived its config")
-	}
+	w.configure(t, sinch)
+	w.wantNewToken(t, sinch, token, "after the config was deleted and written again")
 }
 
 func wantSameConfig(t *testing.T, s *harness.Server, a account, before harness.Response) {
 	t.Helper()
 	after := s.Read(t, a.path()).OK(t)
 	if got, want := fmt.Sprint(after.Data), fmt.Sprint(before.Data); got != want {
-		t.Errorf("the config was\n%s\nand is\n%s", want, got)
+		t.Errorf("%s after a refused write: got\n%s\nwant the unchanged config\n%s", a.path(), got, want)
 	}
 }

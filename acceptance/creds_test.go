@@ -14,42 +14,32 @@ func TestEachProviderWriteAndReadTwice(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
 		t.Run(a.provider, func(t *testing.T) {
-			w.Write(t, a.path(), a.write(w.sim)).OK(t)
-			first := w.Read(t, a.creds()).OK(t)
+			w.configure(t, a)
+			first := w.readCreds(t, a)
 			known := w.sim.Token(t, first.Text("access_token"))
-			second := w.Read(t, a.creds()).OK(t)
+			second := w.readCreds(t, a)
 
-			if !known.Active || known.Kind != "access" || known.Provider != a.provider {
-				t.Errorf("the provider does not take the token: %+v", known)
-			}
-			if got := known.ExpiresIn - float64(first.LeaseDuration); got < 0 || got > 2 {
-				t.Errorf("lease_duration is %d, which is %.2f s short of the token's life", first.LeaseDuration, got)
-			}
-			if first.Renewable {
-				t.Error("the lease is renewable")
+			wantLease(t, "first read", known, first)
+			if known.Kind != "access" || known.Provider != a.provider {
+				t.Errorf("got token %+v, want an access token of %s", known, a.provider)
 			}
 			if first.LeaseID == "" || first.LeaseID == second.LeaseID {
-				t.Errorf("lease ids %q and %q", first.LeaseID, second.LeaseID)
+				t.Errorf("got lease ids %q and %q, want two different ones", first.LeaseID, second.LeaseID)
 			}
-			if got, want := second.Text("access_token"), first.Text("access_token"); got != want {
-				t.Error("the second read has another token")
+			if second.Text("access_token") != first.Text("access_token") {
+				t.Error("second read: got another token, want the same one")
 			}
 			if first.Text("token_type") != "Bearer" || first.Text("provider") != a.provider {
-				t.Errorf("data: token_type %q, provider %q", first.Text("token_type"), first.Text("provider"))
+				t.Errorf("got token_type %q, provider %q, want Bearer, %s", first.Text("token_type"), first.Text("provider"), a.provider)
 			}
 			end, err := time.Parse(time.RFC3339, first.Text("expire_time"))
 			if left := time.Until(end).Seconds(); err != nil || left > known.ExpiresIn+1 || left < known.ExpiresIn-3 {
-				t.Errorf("expire_time %q, which is %.1f s from now, of a token with %.1f s left (%v)",
-					first.Text("expire_time"), left, known.ExpiresIn, err)
+				t.Errorf("got expire_time %q (error %v), %.1f s from now; want %.1f s from now", first.Text("expire_time"), err, left, known.ExpiresIn)
 			}
-			if n := w.sim.Logins(t, a.provider); n != 1 {
-				t.Errorf("%d logins, want 1", n)
-			}
+			w.wantLogins(t, a, 1)
 		})
 	}
-	if v := w.sim.State(t).Violations; len(v) > 0 {
-		t.Errorf("requests that are not as the providers' documentation has them: %+v", v)
-	}
+	w.wantNoViolations(t)
 }
 
 func TestCredsOfNoConfig(t *testing.T) {
@@ -60,7 +50,7 @@ func TestCredsOfNoConfig(t *testing.T) {
 func TestPolicyOfAnApp(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
-		w.Write(t, a.path(), a.write(w.sim)).OK(t)
+		w.configure(t, a)
 	}
 	app := w.As(w.AppToken(t, `path "messaging/creds/sinch" { capabilities = ["read"] }`))
 
@@ -71,15 +61,15 @@ func TestPolicyOfAnApp(t *testing.T) {
 	for _, path := range []string{"messaging/config", "messaging/providers"} {
 		app.List(t, path).Refused(t, 403, "permission denied")
 	}
-	app.Write(t, "messaging/config/sinch", sinch.write(w.sim)).Refused(t, 403, "permission denied")
+	app.Write(t, "messaging/config/sinch", sinch.body(w.sim)).Refused(t, 403, "permission denied")
 	app.Patch(t, "messaging/config/sinch", harness.Fields{"min_ttl": "10s"}).Refused(t, 403, "permission denied")
 	app.Delete(t, "messaging/config/sinch").Refused(t, 403, "permission denied")
 }
 
 func TestResponseWrapping(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
-	token := w.Read(t, sinch.creds()).OK(t).Text("access_token")
+	w.configure(t, sinch)
+	token := w.token(t, sinch)
 
 	wrapping := w.CLI(t, "read", "-wrap-ttl=60s", "-field=wrapping_token", sinch.creds()).OK(t).Stdout
 	out := w.CLI(t, "unwrap", "-format=json", wrapping).OK(t).Stdout
@@ -88,12 +78,12 @@ func TestResponseWrapping(t *testing.T) {
 		t.Fatal(err)
 	}
 	if unwrapped.Text("access_token") != token {
-		t.Error("the wrapped response has another token")
+		t.Error("unwrapped response: got another token, want that of the read before")
 	}
 	if unwrapped.LeaseID == "" || unwrapped.LeaseDuration == 0 {
-		t.Errorf("the wrapped response has no lease: %+v", unwrapped.LeaseID)
+		t.Errorf("unwrapped response: got lease %q of %d s, want a lease", unwrapped.LeaseID, unwrapped.LeaseDuration)
 	}
 	if w.CLI(t, "unwrap", wrapping).Code == 0 {
-		t.Error("it could be unwrapped twice")
+		t.Error("second unwrap: got success, want a failure")
 	}
 }

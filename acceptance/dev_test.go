@@ -12,39 +12,36 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// What a newcomer sees of "make dev", and that Ctrl-C ends all of it.
+// "make dev" shows three tokens and what to type next. Ctrl-C ends every process.
 func TestMakeDev(t *testing.T) {
 	harness.Need(t)
-	// a port that is taken is another's business
+	// take port 8200, unless another process has it
 	if l, err := net.Listen("tcp", "127.0.0.1:8200"); err == nil {
 		defer l.Close()
 	}
 	dev := harness.StartScript(t, "../scripts/dev")
 	out := dev.WaitFor(t, "Ctrl-C ends it.")
 
-	if !strings.Contains(out, "Port 8200 is taken") {
-		t.Errorf("it does not say that the port is taken")
+	for _, want := range []string{"Port 8200 is taken", "read messaging/creds/sinch ", "read messaging/config/sinch ", "path-help messaging/creds/sinch "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("output: want %q in it", want)
+		}
 	}
 	if n := len(regexp.MustCompile(`(?m)^access_token +\S+$`).FindAllString(out, -1)); n != 3 {
-		t.Errorf("it shows %d tokens, want 3", n)
+		t.Errorf("output: got %d tokens, want 3", n)
 	}
 	next := regexp.MustCompile(`export VAULT_ADDR=(\S+) VAULT_TOKEN=(\S+)`).FindStringSubmatch(out)
 	if next == nil {
-		t.Fatalf("it does not say what to type next:\n%s", out)
-	}
-	for _, command := range []string{"read messaging/creds/sinch ", "read messaging/config/sinch ", "path-help messaging/creds/sinch "} {
-		if !strings.Contains(out, command) {
-			t.Errorf("it does not say to try %q", command)
-		}
+		t.Fatalf("output: want a command that exports VAULT_ADDR and VAULT_TOKEN, got\n%s", out)
 	}
 	left := dev.Descendants()
 	if len(left) < 3 {
-		t.Errorf("it has %d processes running, want Vault, the plugin and the simulator at least", len(left))
+		t.Errorf("got %d processes, want at least Vault, the plugin and the simulator", len(left))
 	}
 	dev.Interrupt(t)
 	for _, pid := range left {
 		if !harness.WaitGone(pid) {
-			t.Errorf("process %d is still there", pid)
+			t.Errorf("after Ctrl-C: process %d still runs", pid)
 		}
 	}
 	for _, addr := range []string{next[1], regexp.MustCompile(`token_url=(\S+)`).FindStringSubmatch(out)[1]} {
@@ -54,7 +51,7 @@ func TestMakeDev(t *testing.T) {
 		}
 		if conn, err := net.Dial("tcp", u.Host); err == nil {
 			conn.Close()
-			t.Errorf("something still listens on %s", u.Host)
+			t.Errorf("after Ctrl-C: a process still listens on %s", u.Host)
 		}
 	}
 	if t.Failed() {

@@ -19,8 +19,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// A release is the same, byte for byte, whatever folder it is built in; its hashes
-// are what Vault wants; and it says what it is.
+// Release files are byte for byte the same in every build folder. Vault accepts the
+// hash in SHA256SUMS and reports the release's version.
 func TestDist(t *testing.T) {
 	harness.Need(t)
 	here, there := realTempDir(t), realTempDir(t)
@@ -30,11 +30,11 @@ func TestDist(t *testing.T) {
 	binary := "vault-plugin-secrets-messaging_v1.2.3_" + strings.ReplaceAll(hostPlatform(), "/", "_")
 	want := []string{"SHA256SUMS", binary, binary + ".cdx.json"}
 	if got := names(t, here); !slices.Equal(got, want) {
-		t.Fatalf("dist has %q, want %q", got, want)
+		t.Fatalf("dist: got files %q, want %q", got, want)
 	}
 	for _, name := range want {
 		if file(t, filepath.Join(here, name)) != file(t, filepath.Join(there, name)) {
-			t.Errorf("%s differs when built elsewhere", name)
+			t.Errorf("%s: got another content from another folder, want the same", name)
 		}
 	}
 	sums := map[string]string{}
@@ -42,7 +42,7 @@ func TestDist(t *testing.T) {
 		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		sums[name] = sum
 		if got := fmt.Sprintf("%x", sha256.Sum256([]byte(file(t, filepath.Join(here, name))))); got != sum {
-			t.Errorf("SHA256SUMS has %s for %s, whose hash is %s", sum, name, got)
+			t.Errorf("SHA256SUMS of %s: got %s, want %s", name, sum, got)
 		}
 	}
 
@@ -52,7 +52,7 @@ func TestDist(t *testing.T) {
 	s.CLI(t, "secrets", "enable", "-path=messaging", harness.PluginName).OK(t)
 	s.List(t, "messaging/providers").OK(t)
 	if got := s.Read(t, "sys/mounts/messaging").OK(t).Text("running_plugin_version"); got != "v1.2.3" {
-		t.Errorf("Vault runs version %q", got)
+		t.Errorf("running_plugin_version: got %q, want v1.2.3", got)
 	}
 	wantBillOfMaterials(t, filepath.Join(here, binary+".cdx.json"), sums[binary])
 }
@@ -67,12 +67,12 @@ func TestDistRefuses(t *testing.T) {
 		cmd.Env = append(os.Environ(), "DIST="+dir)
 		out, err := cmd.CombinedOutput()
 		if err == nil || !bytes.Contains(out, []byte(`"`+args[len(args)-1]+`"`)) || len(names(t, dir)) > 0 {
-			t.Errorf("scripts/dist %q: %v\n%s", args, err, out)
+			t.Errorf("scripts/dist %q: got error %v, files %q, want a failure that quotes the last argument and no files:\n%s", args, err, names(t, dir), out)
 		}
 	}
 }
 
-// dist runs scripts/dist of the tree root. Go's cache makes it short.
+// dist runs the scripts/dist that is in root.
 func dist(t *testing.T, root, dir, version, platform string) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(root, "scripts/dist"), version, platform)
@@ -82,8 +82,7 @@ func dist(t *testing.T, root, dir, version, platform string) {
 	}
 }
 
-// taggedCopy returns a copy of the source in another folder: a clean checkout with
-// a tag.
+// taggedCopy copies the source to another folder, commits the copy and tags the commit.
 func taggedCopy(t *testing.T, tag string) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "a folder of another name")
@@ -127,8 +126,8 @@ func taggedCopy(t *testing.T, tag string) string {
 	return root
 }
 
-// wantBillOfMaterials fails the test unless the file is one, of this module at
-// v1.2.3, that names every module in the binary, and the binary's hash.
+// wantBillOfMaterials fails the test unless the file is a CycloneDX bill of materials of
+// v1.2.3 that lists the binary's hash and every module in the binary.
 func wantBillOfMaterials(t *testing.T, name, sum string) {
 	t.Helper()
 	type named struct{ Name, Version, Value string }
@@ -146,13 +145,13 @@ func wantBillOfMaterials(t *testing.T, name, sum string) {
 		t.Fatal(err)
 	}
 	if bom.BOMFormat != "CycloneDX" || bom.Metadata.Component != (named{Name: harness.PluginName, Version: "v1.2.3"}) {
-		t.Errorf("it is a %q of %+v", bom.BOMFormat, bom.Metadata.Component)
+		t.Errorf("%s: got a %q of %+v, want a CycloneDX of %s v1.2.3", name, bom.BOMFormat, bom.Metadata.Component, harness.PluginName)
 	}
 	if bom.SerialNumber != "" || bom.Metadata.Timestamp != "" {
-		t.Error("it has a serial number or a time")
+		t.Errorf("%s: got serial number %q, timestamp %q, want neither", name, bom.SerialNumber, bom.Metadata.Timestamp)
 	}
 	if want := (named{Name: "cdx:gomod:binary:hash:SHA-256", Value: sum}); !slices.Contains(bom.Metadata.Properties, want) {
-		t.Errorf("its properties lack %+v", want)
+		t.Errorf("%s: got properties %+v, want %+v in them", name, bom.Metadata.Properties, want)
 	}
 	out, err := exec.Command("go", "version", "-m", strings.TrimSuffix(name, ".cdx.json")).Output()
 	if err != nil {
@@ -163,12 +162,12 @@ func wantBillOfMaterials(t *testing.T, name, sum string) {
 		if f := strings.Fields(lines.Text()); len(f) > 2 && f[0] == "dep" {
 			modules++
 			if !slices.Contains(bom.Components, named{Name: f[1], Version: f[2]}) {
-				t.Errorf("it lacks %s %s", f[1], f[2])
+				t.Errorf("%s: want module %s %s in it", name, f[1], f[2])
 			}
 		}
 	}
 	if modules < 10 {
-		t.Errorf("the binary names %d modules", modules)
+		t.Errorf("go version -m: got %d modules, want at least 10", modules)
 	}
 }
 

@@ -213,7 +213,7 @@ func (s *spy) cli(args ...string) {
 
 // good returns what a config write of the account has; more goes over it.
 func (s *spy) good(a leakyAccount, more harness.Fields) harness.Fields {
-	f := a.write(s.sim, more)
+	f := a.body(s.sim, more)
 	if f["revocation_url"] == a.fields["revocation_url"] && f["revocation_url"] != nil {
 		f["revocation_url"] = revocationURL(s.sim, a.provider)
 	}
@@ -222,7 +222,7 @@ func (s *spy) good(a leakyAccount, more harness.Fields) harness.Fields {
 
 // turn merges knobs of this spy's provider.
 func (s *spy) turn(knobs string) {
-	if err := s.sim.Patch(s.t.Context(), fmt.Sprintf(`{"providers": {%q: %s}}`, s.provider, knobs)); err != nil {
+	if err := s.sim.Patch(s.t.Context(), forProvider(s.provider, knobs)); err != nil {
 		s.t.Error(err)
 	}
 }
@@ -309,11 +309,11 @@ func (s *spy) suffer(a leakyAccount) {
 	}
 	s.do(http.MethodPatch, a.path(), harness.Fields{"min_ttl": 2})
 	s.read(a.creds())
-	s.write("messaging/rotate/"+a.config, nil)
+	s.write(a.rotatePath(), nil)
 	s.write(broken, s.good(a, harness.Fields{"verify_connection": false}))
 	s.read("messaging/creds/broken-" + a.config)
 	s.read("messaging/status/broken-" + a.config)
-	s.read("messaging/status/" + a.config)
+	s.read(a.statusPath())
 	s.read("messaging/metrics")
 	s.do(http.MethodDelete, broken, nil)
 }
@@ -327,7 +327,7 @@ func (s *spy) end(a leakyAccount) {
 	s.write("sys/leases/lookup", harness.Fields{"lease_id": lease})
 	s.write("sys/leases/revoke", harness.Fields{"lease_id": lease, "sync": true})
 	if a.fields["revocation_url"] != nil {
-		s.write("messaging/rotate/"+a.config, nil)
+		s.write(a.rotatePath(), nil)
 	}
 }
 
@@ -370,8 +370,8 @@ func (s *spy) lookAround() {
 	}
 	a := s.accounts[0]
 	for _, args := range [][]string{
-		{"read", a.path()}, {"read", "-format=json", "messaging/status/" + a.config}, {"list", "-detailed", "messaging/status"}, {"read", "-format=raw", "messaging/metrics"},
-		{"path-help", "messaging"}, {"path-help", a.path()}, {"path-help", a.creds()}, {"read", "messaging/creds/none"}, {"write", "-f", "messaging/rotate/" + a.config},
+		{"read", a.path()}, {"read", "-format=json", a.statusPath()}, {"list", "-detailed", "messaging/status"}, {"read", "-format=raw", "messaging/metrics"},
+		{"path-help", "messaging"}, {"path-help", a.path()}, {"path-help", a.creds()}, {"read", "messaging/creds/none"}, {"write", "-f", a.rotatePath()},
 		{"write", a.path(), "password=" + wrong(a.secrets["password"])}, {"patch", a.path(), "min_ttl=" + wrong(a.secrets["password"])},
 		{"secrets", "list", "-detailed"}, {"lease", "revoke", "-sync", "-prefix", "messaging/creds"}, {"delete", "messaging/config/none"}, {"plugin", "info", "secret", harness.PluginName},
 	} {
@@ -382,6 +382,6 @@ func (s *spy) lookAround() {
 func (s *spy) readAll() {
 	for _, a := range s.accounts {
 		s.read(a.creds())
-		s.read("messaging/status/" + a.config)
+		s.read(a.statusPath())
 	}
 }

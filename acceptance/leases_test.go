@@ -11,27 +11,25 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Revocation needs neither the provider nor the config, and leaves the token
-// alone that others hold.
+// Revoking a lease of a shared token needs neither the provider nor the config. The token
+// lives on, because other readers hold it.
 func TestRevokeLease(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
 		t.Run(a.provider, func(t *testing.T) {
-			w.Write(t, a.path(), a.write(w.sim)).OK(t)
-			one, two, three := w.Read(t, a.creds()).OK(t), w.Read(t, a.creds()).OK(t), w.Read(t, a.creds()).OK(t)
+			w.configure(t, a)
+			one, two, three := w.readCreds(t, a), w.readCreds(t, a), w.readCreds(t, a)
 
 			w.CLI(t, "lease", "revoke", "-sync", one.LeaseID).OK(t)
 			wantGone(t, w.Server, one.LeaseID)
 			if known := w.sim.Token(t, one.Text("access_token")); !known.Active {
-				t.Error("revoking a lease ended the token that others hold")
+				t.Errorf("after a revocation: got token %+v, want an active one", known)
 			}
 
 			w.sim.Stop()
 			w.CLI(t, "lease", "revoke", "-sync", two.LeaseID).OK(t)
 			wantGone(t, w.Server, two.LeaseID)
-			if got := w.Read(t, a.creds()).OK(t).Text("access_token"); got != one.Text("access_token") {
-				t.Error("revoking a lease touched the cached token")
-			}
+			w.wantToken(t, a, one.Text("access_token"), "after a revocation")
 
 			w.Delete(t, a.path()).OK(t)
 			w.CLI(t, "lease", "revoke", "-sync", three.LeaseID).OK(t)
@@ -46,11 +44,11 @@ func TestRevokeByPrefix(t *testing.T) {
 	var leases []string
 	read := func(a account) {
 		for range 3 {
-			leases = append(leases, w.Read(t, a.creds()).OK(t).LeaseID)
+			leases = append(leases, w.readCreds(t, a).LeaseID)
 		}
 	}
 	for _, a := range accounts {
-		w.Write(t, a.path(), a.write(w.sim)).OK(t)
+		w.configure(t, a)
 		read(a)
 	}
 	w.sim.Stop()
@@ -59,7 +57,7 @@ func TestRevokeByPrefix(t *testing.T) {
 		if strings.HasPrefix(lease, sinch.creds()) {
 			wantGone(t, w.Server, lease)
 		} else if w.Write(t, "sys/leases/lookup", harness.Fields{"lease_id": lease}).Status != 200 {
-			t.Errorf("lease %d of another account is gone too", i)
+			t.Errorf("lease %d, of another account: got it revoked, want it alive", i)
 		}
 	}
 	for _, a := range accounts {
@@ -71,43 +69,40 @@ func TestRevokeByPrefix(t *testing.T) {
 	}
 }
 
-// An app's leases end with its Vault token.
+// Revoking an app's Vault token revokes the app's leases. The shared token lives on.
 func TestLeaseEndsWithItsVaultToken(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
+	w.configure(t, sinch)
 	token := w.AppToken(t, `path "messaging/creds/sinch" { capabilities = ["read"] }`)
 	lease := w.As(token).Read(t, sinch.creds()).OK(t)
 	w.sim.Stop()
 
 	w.Write(t, "auth/token/revoke", harness.Fields{"token": token}).OK(t)
 	wantGone(t, w.Server, lease.LeaseID)
-	if got := w.Read(t, sinch.creds()).OK(t).Text("access_token"); got != lease.Text("access_token") {
-		t.Error("the shared token went with the app's")
-	}
+	w.wantToken(t, sinch, lease.Text("access_token"), "after the Vault token was revoked")
 }
 
 func TestLeaseIsNotRenewable(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
-	lease := w.Read(t, sinch.creds()).OK(t)
+	w.configure(t, sinch)
+	lease := w.readCreds(t, sinch)
 	w.Write(t, "sys/leases/renew", harness.Fields{"lease_id": lease.LeaseID}).Refused(t, 400, "not renewable")
 }
 
-// A mount that has leases out, and no provider or config to ask, can be disabled.
+// A mount with leases can be disabled while the provider is down.
 func TestDisableWithLeasesOut(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
-	lease := w.Read(t, sinch.creds()).OK(t)
+	w.configure(t, sinch)
+	lease := w.readCreds(t, sinch)
 	w.sim.Stop()
 	w.CLI(t, "secrets", "disable", "messaging").OK(t)
 	wantGone(t, w.Server, lease.LeaseID)
 }
 
-// wantGone fails the test unless a lease has ended, or does so within seconds:
-// Vault ends some in the background.
+// wantGone waits until a lease is gone, because Vault revokes some leases in the background.
 func wantGone(t *testing.T, s *harness.Server, lease string) {
 	t.Helper()
-	harness.Within(t, 10*time.Second, "the lease ends", func() error {
+	harness.Within(t, 10*time.Second, "the lease is gone", func() error {
 		if r := s.Write(t, "sys/leases/lookup", harness.Fields{"lease_id": lease}); r.Status != 400 {
 			return fmt.Errorf("status %d: %s", r.Status, r.Raw)
 		}

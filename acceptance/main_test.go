@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package acceptance tests the built plugin in a real Vault server, as its users
-// meet it. Run it with "make acceptance".
+// Package acceptance tests the built plugin in a real Vault server. Run it with
+// "make acceptance".
 package acceptance
 
 import (

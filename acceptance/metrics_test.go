@@ -15,18 +15,18 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Prometheus scrapes with the token and the policy of docs/prometheus, and nothing
-// it gets is a secret.
+// Prometheus can scrape the metrics with the policy in docs/prometheus. The metrics hold no
+// secret.
 func TestMetricsAreScraped(t *testing.T) {
 	w := newWorld(t)
 	w.EnableAudit(t)
 	secrets := []string{sinchPassword, enablexKey}
 	for _, a := range accounts {
-		w.Write(t, a.path(), a.write(w.sim)).OK(t)
-		secrets = append(secrets, w.Read(t, a.creds()).OK(t).Text("access_token"))
+		w.configure(t, a)
+		secrets = append(secrets, w.token(t, a))
 	}
 	w.sim.Configure(t, `{"faults": [{"kind": "status", "status": 503}]}`)
-	w.Write(t, "messaging/rotate/rcs", nil).Refused(t, 502)
+	w.Write(t, rcs.rotatePath(), nil).Refused(t, 502)
 
 	policy := file(t, "../docs/prometheus/policy.hcl")
 	prometheus := w.AppToken(t, policy)
@@ -42,36 +42,36 @@ func TestMetricsAreScraped(t *testing.T) {
 		`vault_messaging_configs_left_out`:                                                                      0,
 	} {
 		if got := value(t, text, series); got != want {
-			t.Errorf("%s is %v, want %v", series, got, want)
+			t.Errorf("%s: got %v, want %v", series, got, want)
 		}
 	}
 	expiry := value(t, text, `vault_messaging_token_expiry_timestamp_seconds{config="sinch",provider="sinch-india"}`)
-	end, err := time.Parse(time.RFC3339, w.Read(t, sinch.creds()).OK(t).Text("expire_time"))
+	end, err := time.Parse(time.RFC3339, w.readCreds(t, sinch).Text("expire_time"))
 	if got := expiry - float64(end.Unix()); err != nil || got < 0 || got >= 1 {
-		t.Errorf("the token ends at %v, by its metric at %v (%v)", end, expiry, err)
+		t.Errorf("expiry metric: got %v, want expire_time %v (error %v) plus less than 1 s", expiry, end, err)
 	}
 	for _, secret := range append(secrets, "acme", prometheus, "eyJ") {
 		if strings.Contains(text, secret) {
-			t.Errorf("metrics hold %q", secret)
+			t.Errorf("metrics: got %q in them, want no secret", secret)
 		}
 	}
 
-	// the same for people, and for no one else
+	// people can read them with the same policy, and apps cannot
 	cli := w.As(prometheus).CLI(t, "read", "-format=raw", "messaging/metrics").OK(t).Stdout
 	if !strings.Contains(cli, "# HELP vault_messaging_reads_total ") {
-		t.Errorf("vault read -format=raw says %.300s", cli)
+		t.Errorf("vault read -format=raw: got %.300s, want the metrics", cli)
 	}
 	w.As(prometheus).Read(t, sinch.creds()).Refused(t, 403)
 	app := w.As(w.AppToken(t, `path "messaging/creds/sinch" { capabilities = ["read"] }`))
 	app.Read(t, "messaging/metrics").Refused(t, 403)
 	if audit := file(t, w.Audit); strings.Contains(audit, "vault_messaging_reads_total") {
-		t.Error("the audit log has all of a scrape")
+		t.Error("audit log: got a whole scrape in it, want a hash")
 	}
 
 	t.Run("promtool check metrics", func(t *testing.T) {
 		promtool, err := exec.LookPath(cmp.Or(os.Getenv("PROMTOOL_BIN"), "promtool"))
 		if err != nil {
-			t.Skipf("%v: scripts/promtool gets one", err)
+			t.Skipf("%v: run scripts/promtool to get promtool", err)
 		}
 		cmd := exec.Command(promtool, "check", "metrics")
 		cmd.Stdin = strings.NewReader(text)
@@ -81,22 +81,22 @@ func TestMetricsAreScraped(t *testing.T) {
 	})
 }
 
-// Nothing is said about events by a server on which no one can subscribe to them.
+// The plugin logs nothing about events on a server that does not support event subscriptions.
 func TestEventsAreSilent(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
-	w.Write(t, "messaging/rotate/sinch", nil).OK(t)
+	w.configure(t, sinch)
+	w.Write(t, sinch.rotatePath(), nil).OK(t)
 	w.Delete(t, sinch.path()).OK(t)
-	// the event of a mint is sent when no one waits any more
+	// The event of a mint is sent after the reads are answered, and nothing shows when.
 	time.Sleep(time.Second)
 	for line := range strings.Lines(file(t, w.Log)) {
 		if strings.Contains(line, harness.PluginName) && strings.Contains(line, "event") {
-			t.Error(line)
+			t.Errorf("got the log line %q, want none about events", line)
 		}
 	}
 }
 
-// scrape asks for metrics as Prometheus does.
+// scrape reads the metrics as Prometheus does.
 func scrape(t *testing.T, s *harness.Server, token string) string {
 	t.Helper()
 	r, err := s.As("").Do(http.MethodGet, "messaging/metrics", nil,
@@ -106,12 +106,12 @@ func scrape(t *testing.T, s *harness.Server, token string) string {
 	}
 	r.OK(t)
 	if got := r.Header.Get("Content-Type"); got != "text/plain; version=0.0.4; charset=utf-8" {
-		t.Errorf("content type %q", got)
+		t.Errorf("scrape: got content type %q, want Prometheus text 0.0.4", got)
 	}
 	return r.Raw
 }
 
-// value returns the value of a series in a scrape.
+// value returns the value of a series in the metrics.
 func value(t *testing.T, text, series string) float64 {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -123,6 +123,6 @@ func value(t *testing.T, text, series string) float64 {
 			return v
 		}
 	}
-	t.Fatalf("there is no %s in\n%s", series, text)
+	t.Fatalf("metrics: want the series %s, got\n%s", series, text)
 	return 0
 }

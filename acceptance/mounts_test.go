@@ -3,71 +3,164 @@
 package acceptance
 
 import (
+	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Two mounts share a process. What befalls one is not felt at the other.
+// Two mounts share a plugin process. What an operator does with one mount neither delays
+// nor breaks a read of the other, even while the provider hangs. Only a reload fails reads,
+// because it ends the shared process, and afterwards the mount still has its token.
 func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
-	enable := func() {
-		w.Write(t, "sys/mounts/other", harness.Fields{"type": harness.PluginName}).OK(t)
-		w.Write(t, "other/config/sinch", sinch.write(w.sim)).OK(t)
-	}
-	enable()
-	if pids := w.PluginPIDs(); len(pids) != 1 {
-		t.Errorf("the mounts have %d processes, want 1", len(pids))
-	}
-	token := w.Read(t, sinch.creds()).OK(t).Text("access_token")
+	w.configure(t, sinch)
+	token := w.token(t, sinch)
+	w.enableOther(t)
+	w.Write(t, "other/config/sinch", sinch.body(w.sim)).OK(t)
 	if w.Read(t, "other/creds/sinch").OK(t).Text("access_token") == token {
-		t.Error("the mounts share a token")
+		t.Error("the same account at two mounts: got one token, want two")
 	}
+	w.Delete(t, "sys/mounts/other").OK(t)
 
-	var reading atomic.Bool
-	reading.Store(true)
-	var readers sync.WaitGroup
-	for range 4 {
-		readers.Go(func() {
-			for reading.Load() {
-				begun := time.Now()
-				r, err := w.Do("GET", sinch.creds(), nil)
-				if err != nil || r.Status != 200 || r.Text("access_token") != token {
-					t.Errorf("a read: %v, status %d: %s", err, r.Status, r.Raw)
-					return
-				}
-				if took := time.Since(begun); took > 2*time.Second {
-					t.Errorf("a read took %s", took)
-				}
+	disable := func(t *testing.T) { w.Delete(t, "sys/mounts/other").OK(t) }
+	reload := func(t *testing.T) {
+		w.Write(t, "sys/plugins/reload/backend", harness.Fields{"mounts": []string{"other/"}}).OK(t)
+		w.Read(t, "other/creds/generic").OK(t)
+		disable(t)
+	}
+	for _, act := range []struct {
+		name    string
+		hangs   bool // a mint of the other mount hangs meanwhile
+		reloads bool
+		do      func(t *testing.T)
+	}{
+		{"disable", false, false, disable},
+		{"disable while a mint hangs", true, false, disable},
+		{"disable with leases while the provider hangs", false, false, func(t *testing.T) {
+			for range 20 {
+				w.Read(t, "other/creds/generic").OK(t)
+			}
+			w.sim.Configure(t, forProvider(generic.provider, hang))
+			disable(t)
+			w.sim.Configure(t, forProvider(generic.provider, "null"))
+		}},
+		{"move while a mint hangs", true, false, func(t *testing.T) {
+			w.move(t, "other", "elsewhere")
+			w.Delete(t, "sys/mounts/elsewhere").OK(t)
+		}},
+		{"reload", false, true, reload},
+		{"reload while a mint hangs", true, true, reload},
+	} {
+		t.Run(act.name, func(t *testing.T) {
+			w.enableOther(t)
+			stop := w.readRepeatedly(t, sinch, token)
+			if act.hangs {
+				w.startHangingMint(t)
+			}
+			act.do(t)
+			got := stop()
+			if got.slowest > 2*time.Second {
+				t.Errorf("slowest read: got %s, want at most 2s", got.slowest)
+			}
+			if !act.reloads && got.failed > 0 || got.failing > 2*time.Second {
+				t.Errorf("got %d failed reads over %s, want none, or failures over at most 2s after a reload", got.failed, got.failing)
 			}
 		})
 	}
-	w.sim.Configure(t, `{"latency": 3}`) // a mint of the mount that goes is under way
-	go func() { _, _ = w.Do("POST", "other/rotate/sinch", nil) }()
-	w.Delete(t, "sys/mounts/other").OK(t)
-	w.sim.Configure(t, `{"latency": 0}`)
-	enable()
-	w.Delete(t, "sys/mounts/other").OK(t)
-	reading.Store(false)
-	readers.Wait()
+	w.wantLogins(t, sinch, 2) // one for each mount
 }
 
-// Reloading the plugin ends its process; the next reads have the stored token.
+// enableOther mounts the plugin at other/ too, with a config of unshared tokens.
+func (w world) enableOther(t *testing.T) {
+	t.Helper()
+	w.Write(t, "sys/mounts/other", harness.Fields{"type": harness.PluginName}).OK(t)
+	w.Write(t, "other/config/generic", generic.unshared(w.sim).body(w.sim)).OK(t)
+	if pids := w.PluginPIDs(); len(pids) != 1 {
+		t.Errorf("two mounts: got %d plugin processes, want 1", len(pids))
+	}
+}
+
+// startHangingMint starts a mint at the other mount that does not end.
+func (w world) startHangingMint(t *testing.T) {
+	t.Helper()
+	before := w.sim.State(t).Total.Requests
+	w.sim.Configure(t, forProvider(generic.provider, `{"latency": "10m"}`))
+	go func() { _, _ = w.Do("GET", "other/creds/generic", nil) }()
+	w.waitForRequest(t, before)
+	w.sim.Configure(t, forProvider(generic.provider, "null"))
+}
+
+// readStats sums up many reads.
+type readStats struct {
+	failed  int
+	slowest time.Duration
+	failing time.Duration // from the first failed read to the last
+}
+
+// readRepeatedly reads the account's creds until you call stop and 20 more reads have
+// succeeded. It fails the test unless each read returns the token, or the error that Vault
+// gives when the plugin process has ended.
+func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func() readStats) {
+	t.Helper()
+	const readers, readsAfterStop = 4, 20
+	var (
+		mu           sync.Mutex
+		stats        readStats
+		firstFailure time.Time
+		left         = -1 // successful reads still to come; negative until stop
+		all          sync.WaitGroup
+	)
+	note := func(begun time.Time, r harness.Response, err error) (more bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		now := time.Now()
+		stats.slowest = max(stats.slowest, now.Sub(begun))
+		switch err := failed(r, err); {
+		case err == nil && r.Text("access_token") == token:
+			if left > 0 {
+				left--
+			}
+		case err != nil && r.Status == 500 && strings.Contains(r.Raw, "rpc error: "):
+			if stats.failed++; stats.failed == 1 {
+				firstFailure = begun
+			}
+			stats.failing = now.Sub(firstFailure)
+		default:
+			t.Errorf("%s: got error %v, body %s; want the token from before", a.creds(), err, r.Raw)
+			return false
+		}
+		return left != 0
+	}
+	for range readers {
+		all.Go(func() {
+			for more := true; more; {
+				begun := time.Now()
+				r, err := w.Do("GET", a.creds(), nil)
+				more = note(begun, r, err)
+			}
+		})
+	}
+	end := sync.OnceFunc(func() {
+		mu.Lock()
+		left = readsAfterStop
+		mu.Unlock()
+		all.Wait()
+	})
+	t.Cleanup(end)
+	return func() readStats { end(); return stats }
+}
+
+// Reloading the plugin ends its process. The next reads return the stored token.
 func TestReloadKeepsTheToken(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), sinch.write(w.sim)).OK(t)
-	token := w.Read(t, sinch.creds()).OK(t).Text("access_token")
+	w.configure(t, sinch)
+	token := w.token(t, sinch)
 	for range 3 {
 		w.CLI(t, "plugin", "reload", "-plugin="+harness.PluginName).OK(t)
-		if got := w.Read(t, sinch.creds()).OK(t).Text("access_token"); got != token {
-			t.Error("there is another token after a reload")
-		}
+		w.wantToken(t, sinch, token, "after a reload")
 	}
-	if n := w.sim.Logins(t, sinch.provider); n != 1 {
-		t.Errorf("%d logins, want 1", n)
-	}
+	w.wantLogins(t, sinch, 1)
 }

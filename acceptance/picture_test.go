@@ -57,7 +57,7 @@ func TestPicture(t *testing.T) {
 		if i > 0 {
 			time.Sleep(pictureTTL / 4)
 		}
-		w.Write(t, a.path(), a.write(w.sim, harness.Fields{"lease": false})).OK(t)
+		w.configure(t, a, harness.Fields{"lease": false})
 		go func() {
 			for tick := time.NewTicker(20 * time.Millisecond); ; {
 				select {

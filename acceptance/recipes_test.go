@@ -29,7 +29,7 @@ func TestRecipesKeepALivingToken(t *testing.T) {
 	// lease is of 1 s: of two reads within a second consul-template, and so the agent,
 	// drops what the second brought.
 	w.sim.Configure(t, `{"access_ttl": 14}`)
-	w.Write(t, sinch.path(), sinch.write(w.sim, harness.Fields{"max_ttl": 8, "min_ttl": 3})).OK(t)
+	w.configure(t, sinch, harness.Fields{"max_ttl": 8, "min_ttl": 3})
 
 	agent, withoutLeases := recipe(t, "agent.md"), ""
 	agent.blocks, withoutLeases = agent.blocks[:len(agent.blocks)-1], agent.blocks[len(agent.blocks)-1]

@@ -3,69 +3,120 @@
 package acceptance
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// world is what most tests need: a server with the plugin at messaging/, and the
-// providers.
+// world is a Vault server with the plugin mounted at messaging/, and a simulator that
+// plays the providers.
 type world struct {
 	*harness.Server
 	sim *harness.Simulator
 }
 
+// newWorld returns a world with a dev server.
 func newWorld(t *testing.T) world {
 	t.Helper()
-	harness.Need(t)
-	w := world{sim: harness.StartSimulator(t), Server: harness.StartDev(t)}
+	return newWorldOn(t, harness.StartDev)
+}
+
+// newWorldOn returns a world with the server that start returns.
+func newWorldOn(t *testing.T, start func(testing.TB) *harness.Server) world {
+	t.Helper()
+	w := world{sim: harness.StartSimulator(t), Server: start(t)}
 	w.InstallPlugin(t)
 	return w
 }
 
-// account is one of the simulator's.
-type account struct {
-	config   string // the name that it goes by here
-	provider string
-	secret   string         // the name of its secret field
-	fields   harness.Fields // what its provider wants
+// configure writes the config of an account. See [account.body] for changes.
+func (w world) configure(t *testing.T, a account, changes ...harness.Fields) {
+	t.Helper()
+	w.Write(t, a.path(), a.body(w.sim, changes...)).OK(t)
 }
 
-// fields with the provider and the simulator's endpoint, and the changes of more:
-// a nil takes a field out.
-func (a account) write(sim *harness.Simulator, more ...harness.Fields) harness.Fields {
-	f := harness.Fields{"provider": a.provider, "token_url": sim.TokenURL(a.provider)}
-	for _, m := range append([]harness.Fields{a.fields}, more...) {
-		for name, value := range m {
-			f[name] = value
-			if value == nil {
-				delete(f, name)
-			}
-		}
+// readCreds reads a token of the account.
+func (w world) readCreds(t *testing.T, a account) harness.Response {
+	t.Helper()
+	return w.Read(t, a.creds()).OK(t)
+}
+
+// token reads a token of the account and returns the access token alone.
+func (w world) token(t *testing.T, a account) string {
+	t.Helper()
+	return w.readCreds(t, a).Text("access_token")
+}
+
+// wantToken fails the test unless a read of the account's creds returns this token.
+func (w world) wantToken(t *testing.T, a account, want, state string) {
+	t.Helper()
+	if w.token(t, a) != want {
+		t.Errorf("%s %s: got another token, want the same one", a.creds(), state)
 	}
-	return f
 }
 
-func (a account) path() string  { return "messaging/config/" + a.config }
-func (a account) creds() string { return "messaging/creds/" + a.config }
+// wantNewToken fails the test unless a read of the account's creds returns another token.
+func (w world) wantNewToken(t *testing.T, a account, old, state string) {
+	t.Helper()
+	if w.token(t, a) == old {
+		t.Errorf("%s %s: got the old token, want a new one", a.creds(), state)
+	}
+}
 
-const (
-	sinchPassword = "correct-horse"
-	enablexKey    = "battery-staple-app-key"
-)
+// wantLogins fails the test unless the account's provider has counted this many logins.
+func (w world) wantLogins(t *testing.T, a account, want int) {
+	t.Helper()
+	if got := w.sim.Logins(t, a.provider); got != want {
+		t.Errorf("%s: got %d logins, want %d", a.provider, got, want)
+	}
+}
 
-var (
-	sinch = account{"sinch", simulator.SinchIndia, "password",
-		harness.Fields{"username": "acme", "password": sinchPassword}}
-	whatsapp = account{"whatsapp", simulator.EnableXWhatsApp, "app_key",
-		harness.Fields{"app_id": "5f0c0ffee0ddba11acce55ed", "app_key": enablexKey}}
-	rcs = account{"rcs", simulator.EnableXRCS, "app_key",
-		harness.Fields{"app_id": "5f0c0ffee0ddba11acce55ed", "app_key": enablexKey}}
+// wantNoViolations fails the test if a request differed from the provider's documentation.
+func (w world) wantNoViolations(t *testing.T) {
+	t.Helper()
+	for _, v := range w.sim.State(t).Violations {
+		t.Errorf("got a request that violates the provider's documentation: %+v", v)
+	}
+}
 
-	accounts = []account{sinch, whatsapp, rcs}
-)
+// waitForRequest waits until the providers have received more requests than before.
+func (w world) waitForRequest(t *testing.T, before int) {
+	t.Helper()
+	harness.Within(t, 10*time.Second, "a provider receives a request", func() error {
+		if w.sim.State(t).Total.Requests == before {
+			return errors.New("no request yet")
+		}
+		return nil
+	})
+}
+
+// wantLease fails the test unless known, which describes the token in r, is active and
+// the lease of r ends 0 to 2 s before the token.
+func wantLease(t *testing.T, state string, known simulator.Introspection, r harness.Response) {
+	t.Helper()
+	if early := known.ExpiresIn - float64(r.LeaseDuration); !known.Active || early < 0 || early > 2 || r.Renewable {
+		t.Errorf("%s: got lease_duration %d, renewable %t for the token %+v; want an active token and a lease that is 0 to 2 s shorter and not renewable",
+			state, r.LeaseDuration, r.Renewable, known)
+	}
+}
+
+// forProvider returns simulator settings that apply to one provider.
+func forProvider(provider, knobs string) string {
+	return fmt.Sprintf(`{"providers": {%q: %s}}`, provider, knobs)
+}
+
+// failed returns err, or an error that describes any status other than 200.
+func failed(r harness.Response, err error) error {
+	if err == nil && r.Status != 200 {
+		err = fmt.Errorf("status %d: %s", r.Status, r.Raw)
+	}
+	return err
+}
 
 // file returns the content of a file.
 func file(t *testing.T, name string) string {

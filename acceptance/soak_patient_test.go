@@ -207,7 +207,7 @@ func (p *patient) mend() {
 		var r harness.Response
 		var err error
 		write := func() {
-			r, err = p.Do(http.MethodPut, p.path(), p.write(p.sim, harness.Fields{"verify_connection": true}))
+			r, err = p.Do(http.MethodPut, p.path(), p.body(p.sim, harness.Fields{"verify_connection": true}))
 		}
 		p.moving(write) // it may have been moved before
 		if err == nil && r.Status < 300 {
@@ -237,16 +237,16 @@ func (p *patient) operate() {
 		status, raw = r.Status, r.Raw
 		healthy = time.Now() // it needs no provider
 	case 2: // changes nothing
-		status, raw = put(harness.Fields{p.secret: "wrong"})
+		status, raw = put(harness.Fields{p.secretField: "wrong"})
 		want = 400
 	case 3:
-		p.moving(func() { status, raw = put(p.write(p.sim, harness.Fields{"verify_connection": true})) })
+		p.moving(func() { status, raw = put(p.body(p.sim, harness.Fields{"verify_connection": true})) })
 	case 4: // another endpoint: a new revision
 		if !strings.Contains(p.sim.TokenURL(p.provider), "/realms/") {
 			return
 		}
 		elsewhere := strings.Replace(p.sim.TokenURL(p.provider), "/realms/", "/auth/realms/", 1)
-		p.moving(func() { status, raw = put(p.write(p.sim, harness.Fields{"token_url": elsewhere})) })
+		p.moving(func() { status, raw = put(p.body(p.sim, harness.Fields{"token_url": elsewhere})) })
 	case 5:
 		if p.own {
 			return
@@ -256,7 +256,7 @@ func (p *patient) operate() {
 		}
 		rotate := func() {
 			p.ops.Add(1)
-			r, _ := p.Do(http.MethodPut, "messaging/rotate/"+p.config, nil)
+			r, _ := p.Do(http.MethodPut, p.rotatePath(), nil)
 			status, raw, want = r.Status, r.Raw, 200
 		}
 		if p.ends {

@@ -112,11 +112,11 @@ func newSoak(t *testing.T, length time.Duration) *soak {
 				p.fields[name] = p.user
 			}
 		}
-		p.fields[p.secret] = p.user + "-secret"
+		p.fields[p.secretField] = p.user + "-secret"
 		if p.own {
 			p.fields["share"] = false
 		}
-		s.Write(t, p.path(), p.write(s.sim)).OK(t)
+		s.Write(t, p.path(), p.body(s.sim)).OK(t)
 		p.ops.Add(1)
 		p.healed()
 	}
@@ -214,7 +214,7 @@ func (s *soak) fault(provider string) {
 		}
 	}
 	turn := func(knobs string) {
-		if err := s.sim.Patch(s.t.Context(), fmt.Sprintf(`{"providers": {%q: %s}}`, provider, knobs)); err != nil {
+		if err := s.sim.Patch(s.t.Context(), forProvider(provider, knobs)); err != nil {
 			s.problem("turning knobs: %v", err)
 		}
 	}

@@ -8,36 +8,31 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// A plugin process that is killed costs no login and fails no read that comes
-// after its end.
+// Killing the plugin process costs no login, and the reads after the kill succeed.
 func TestPluginKilledBetweenReads(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
-		w.Write(t, a.path(), a.write(w.sim)).OK(t)
+		w.configure(t, a)
 	}
 	for range 20 {
 		w.KillPlugin(t)
 		for _, a := range accounts {
-			w.Read(t, a.creds()).OK(t)
+			w.readCreds(t, a)
 		}
 	}
 	for _, a := range accounts {
-		if n := w.sim.Logins(t, a.provider); n != 1 {
-			t.Errorf("%s: %d logins, want 1", a.provider, n)
-		}
+		w.wantLogins(t, a, 1)
 	}
 }
 
-// The token that was in hand is served after a seal, a restart and a crash of the
-// server, though the provider is down.
+// The cached token is served after a seal, a restart and a crash of the server, although
+// the provider is down.
 func TestServerRestartsKeepTheToken(t *testing.T) {
-	harness.Need(t)
-	w := world{sim: harness.StartSimulator(t), Server: harness.StartRaft(t)}
-	w.InstallPlugin(t)
+	w := newWorldOn(t, harness.StartRaft)
 	tokens := map[string]string{}
 	for _, a := range accounts {
-		w.Write(t, a.path(), a.write(w.sim)).OK(t)
-		tokens[a.config] = w.Read(t, a.creds()).OK(t).Text("access_token")
+		w.configure(t, a)
+		tokens[a.config] = w.token(t, a)
 	}
 	w.sim.Stop()
 
@@ -45,10 +40,7 @@ func TestServerRestartsKeepTheToken(t *testing.T) {
 		t.Helper()
 		w.WaitActive(t)
 		for _, a := range accounts {
-			r := w.Read(t, a.creds())
-			if r.Status != 200 || r.Text("access_token") != tokens[a.config] {
-				t.Errorf("%s after %s: %s", a.config, after, r.Raw)
-			}
+			w.wantToken(t, a, tokens[a.config], "after "+after)
 		}
 	}
 	w.Seal(t)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,136 +16,129 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// unshared are the fields that give each reader of an account a token of its own,
-// which ends with its lease.
-func unshared(w world, a account, more harness.Fields) harness.Fields {
-	return a.write(w.sim, harness.Fields{"share": false, "revocation_url": revocationURL(w.sim, a.provider)}, more)
-}
+// unsharedToken is a token that is revoked with its lease.
+type unsharedToken struct{ lease, token string }
 
-// owned is a lease with a token of its own.
-type owned struct{ lease, token string }
-
-// own reads a token of one's own so many times.
-func (w world) own(t *testing.T, c *harness.Client, path string, n int) []owned {
+// readUnshared reads n unshared tokens.
+func readUnshared(t *testing.T, c *harness.Client, path string, n int) []unsharedToken {
 	t.Helper()
-	var all []owned
+	var all []unsharedToken
 	for range n {
 		r := c.Read(t, path).OK(t)
-		all = append(all, owned{r.LeaseID, r.Text("access_token")})
+		all = append(all, unsharedToken{r.LeaseID, r.Text("access_token")})
 	}
 	return all
 }
 
-// revoke ends leases, as Vault has it: each is gone when it returns.
-func (w world) revoke(t *testing.T, leases ...owned) {
+// revoke revokes leases and waits for each revocation.
+func (w world) revoke(t *testing.T, all ...unsharedToken) {
 	t.Helper()
-	for _, o := range leases {
-		w.Write(t, "sys/leases/revoke", harness.Fields{"lease_id": o.lease, "sync": true}).OK(t)
+	for _, u := range all {
+		w.Write(t, "sys/leases/revoke", harness.Fields{"lease_id": u.lease, "sync": true}).OK(t)
 	}
 }
 
-// wantEnded fails the test unless the tokens, and the leases, come to their end.
-func (w world) wantEnded(t *testing.T, within time.Duration, all ...owned) {
+// wantRevoked waits until the tokens are revoked and their leases are gone.
+func (w world) wantRevoked(t *testing.T, within time.Duration, all ...unsharedToken) {
 	t.Helper()
-	harness.Within(t, within, "the tokens are ended at the provider, and the leases with them", func() error {
-		for i, o := range all {
-			if w.sim.Token(t, o.token).Active {
-				return fmt.Errorf("token %d of %d is alive", i+1, len(all))
-			}
-			if r := w.Write(t, "sys/leases/lookup", harness.Fields{"lease_id": o.lease}); r.Status != 400 {
-				return fmt.Errorf("lease %d of %d: status %d: %s", i+1, len(all), r.Status, r.Raw)
+	harness.Within(t, within, "the tokens are revoked and their leases are gone", func() error {
+		for i, u := range all {
+			if r := w.Write(t, "sys/leases/lookup", harness.Fields{"lease_id": u.lease}); r.Status != 400 {
+				return fmt.Errorf("lease %d of %d: got status %d, want 400: %s", i+1, len(all), r.Status, r.Raw)
 			}
 		}
-		return nil
+		return w.firstAlive(t, all)
 	})
 }
 
-// wantAlive fails the test unless the provider takes the tokens.
-func (w world) wantAlive(t *testing.T, all ...owned) {
+// firstAlive returns an error if a token is still active.
+func (w world) firstAlive(t *testing.T, all []unsharedToken) error {
+	for i, u := range all {
+		if w.sim.Token(t, u.token).Active {
+			return fmt.Errorf("token %d of %d is still active", i+1, len(all))
+		}
+	}
+	return nil
+}
+
+// wantAlive fails the test unless the provider accepts the tokens.
+func (w world) wantAlive(t *testing.T, all ...unsharedToken) {
 	t.Helper()
-	for i, o := range all {
-		if known := w.sim.Token(t, o.token); !known.Active {
-			t.Errorf("token %d of %d is not alive: %+v", i+1, len(all), known)
+	for i, u := range all {
+		if known := w.sim.Token(t, u.token); !known.Active {
+			t.Errorf("token %d of %d: got %+v, want it active", i+1, len(all), known)
 		}
 	}
 }
 
-// wantNoIrrevocable fails the test if Vault has given up on the revocation of a lease.
+// wantNoIrrevocable fails the test if Vault gave up revoking a lease.
 func (w world) wantNoIrrevocable(t *testing.T) {
 	t.Helper()
 	if r := w.Read(t, "sys/leases/count?type=irrevocable").OK(t); r.Text("lease_count") != "0" {
-		t.Errorf("irrevocable leases: %s", r.Raw)
+		t.Errorf("irrevocable leases: got %s, want 0", r.Raw)
 	}
 }
 
 const (
-	// hang has the provider take revocations and neither act on them nor answer,
-	// and be as slow with all else.
+	// hang makes the provider answer nothing for 10 minutes and ignore revocations.
 	hang = `{"latency": "10m", "faults": [{"kind": "close-before", "on": "revoke"}]}`
 	heal = `{"latency": null, "faults": null}`
 )
 
-// Each read has a token of its own, that ends with its lease however that ends, and
-// no other does.
+// Each read mints an unshared token. The token is revoked with its lease, for whatever
+// reason the lease ends, and no other token is revoked.
 func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 	w := newWorld(t)
 	const app = `path "messaging/creds/*" { capabilities = ["read"] }`
 	for _, a := range []account{sinch, generic, genericUser} {
 		t.Run(a.config, func(t *testing.T) {
-			w.Write(t, a.path(), unshared(w, a, nil)).OK(t)
+			w.configure(t, a.unshared(w.sim))
 			logins := w.sim.Logins(t, a.provider)
-			first := w.Read(t, a.creds()).OK(t)
-			known := w.sim.Token(t, first.Text("access_token"))
-			if short := known.ExpiresIn - float64(first.LeaseDuration); short < 0 || short > 2 || first.Renewable {
-				t.Errorf("lease_duration is %d, %.2f s short; renewable: %t", first.LeaseDuration, short, first.Renewable)
-			}
-			all := append(w.own(t, &w.Client, a.creds(), 3), owned{first.LeaseID, first.Text("access_token")})
-			if n := w.sim.Logins(t, a.provider) - logins; n != len(all) {
-				t.Errorf("%d logins for %d reads", n, len(all))
-			}
+			first := w.readCreds(t, a)
+			wantLease(t, "first read", w.sim.Token(t, first.Text("access_token")), first)
+			all := append(readUnshared(t, &w.Client, a.creds(), 3), unsharedToken{first.LeaseID, first.Text("access_token")})
+			w.wantLogins(t, a, logins+len(all))
 			w.wantAlive(t, all...)
 			w.revoke(t, all[0])
-			w.wantEnded(t, 0, all[0])
+			w.wantRevoked(t, 0, all[0])
 			w.wantAlive(t, all[1:]...)
 			w.CLI(t, "lease", "revoke", "-sync", "-prefix", a.creds()).OK(t)
-			w.wantEnded(t, 0, all...)
+			w.wantRevoked(t, 0, all...)
 
-			w.Write(t, "messaging/rotate/"+a.config, nil).Refused(t, 400, "share=false")
+			w.Write(t, a.rotatePath(), nil).Refused(t, 400, "share=false")
 			w.Patch(t, a.path(), harness.Fields{"lease": false}).Refused(t, 400, "share=false")
 		})
 	}
 	t.Run("the end of the Vault token", func(t *testing.T) {
 		token := w.AppToken(t, app)
-		lives, dies := w.own(t, &w.Client, sinch.creds(), 1), w.own(t, w.As(token), sinch.creds(), 2)
+		lives, dies := readUnshared(t, &w.Client, sinch.creds(), 1), readUnshared(t, w.As(token), sinch.creds(), 2)
 		w.Write(t, "auth/token/revoke", harness.Fields{"token": token}).OK(t)
-		w.wantEnded(t, 10*time.Second, dies...)
+		w.wantRevoked(t, 10*time.Second, dies...)
 		w.wantAlive(t, lives...)
 	})
 	t.Run("the expiry of the Vault token", func(t *testing.T) {
 		w.Write(t, "sys/policies/acl/app", harness.Fields{"policy": app}).OK(t)
 		token := w.Write(t, "auth/token/create", harness.Fields{"policies": []string{"app"}, "ttl": "2s", "explicit_max_ttl": "2s"}).OK(t).Auth.ClientToken
-		dies := w.own(t, w.As(token), sinch.creds(), 2)
+		dies := readUnshared(t, w.As(token), sinch.creds(), 2)
 		w.wantAlive(t, dies...)
-		w.wantEnded(t, 20*time.Second, dies...)
+		w.wantRevoked(t, 20*time.Second, dies...)
 	})
 	t.Run("the expiry of the lease", func(t *testing.T) {
 		a := sinch.with("brief", nil)
-		w.Write(t, a.path(), unshared(w, a, harness.Fields{"max_ttl": "4s"})).OK(t)
-		dies := w.own(t, &w.Client, a.creds(), 2)
+		w.configure(t, a.unshared(w.sim), harness.Fields{"max_ttl": "4s"})
+		dies := readUnshared(t, &w.Client, a.creds(), 2)
 		w.wantAlive(t, dies...)
-		w.wantEnded(t, 20*time.Second, dies...)
+		w.wantRevoked(t, 20*time.Second, dies...)
 	})
 	w.wantNoIrrevocable(t)
-	if v := w.sim.State(t).Violations; len(v) > 0 {
-		t.Errorf("requests that are not as the providers' documentation has them: %+v", v)
-	}
+	w.wantNoViolations(t)
 }
 
-// Who gives up on a read gets no lease, and so the token that was minted for it is
-// ended as soon as it is there.
+// A reader that gives up gets no lease. The engine revokes its token as soon as the mint
+// ends.
 func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, generic.path(), unshared(w, generic, nil)).OK(t)
+	w.configure(t, generic.unshared(w.sim))
 	before := w.sim.State(t).Total
 	w.sim.Configure(t, `{"latency": 2}`)
 	ctx, leave := context.WithCancel(t.Context())
@@ -158,79 +152,63 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 		}
 		done <- err
 	}()
-	harness.Within(t, 10*time.Second, "the provider is asked for a token", func() error {
-		if w.sim.State(t).Total.Requests == before.Requests {
-			return errors.New("not yet")
-		}
-		return nil
-	})
-	w.sim.Configure(t, heal) // for what comes after it
+	w.waitForRequest(t, before.Requests)
+	w.sim.Configure(t, heal) // the mint that runs keeps its latency
 	leave()
 	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Fatalf("the read: %v", err)
+		t.Fatalf("read: got error %v, want %v", err, context.Canceled)
 	}
-	harness.Within(t, 10*time.Second, "the token is ended", func() error {
+	harness.Within(t, 10*time.Second, "the token is revoked", func() error {
 		now := w.sim.State(t).Total
-		if minted, ended := now.LoginsSucceeded-before.LoginsSucceeded, now.RevocationsSucceeded-before.RevocationsSucceeded; minted != 1 || ended != 1 {
-			return fmt.Errorf("%d minted, %d ended", minted, ended)
+		if minted, revoked := now.LoginsSucceeded-before.LoginsSucceeded, now.RevocationsSucceeded-before.RevocationsSucceeded; minted != 1 || revoked != 1 {
+			return fmt.Errorf("got %d minted and %d revoked tokens, want 1 and 1", minted, revoked)
 		}
 		return nil
 	})
 }
 
-// Leases end while the provider does not answer, and their tokens as soon as it
-// does again: after the success of another lease's revocation, or at a tick, which
-// comes each minute. That outlives the process, and a move of the mount.
+// While the provider does not answer, revoking a lease succeeds and queues the token. After
+// the outage, the next successful revocation or the next tick (each minute) revokes the
+// queued tokens. The queue survives a move of the mount and a kill of the process.
 func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	t.Parallel() // it mostly waits
 	w := newWorld(t)
-	w.Write(t, sinch.path(), unshared(w, sinch, nil)).OK(t)
-	w.Write(t, generic.path(), unshared(w, generic, nil)).OK(t)
-	soon, late := w.own(t, &w.Client, sinch.creds(), 4), w.own(t, &w.Client, generic.creds(), 3)
+	w.configure(t, sinch.unshared(w.sim))
+	w.configure(t, generic.unshared(w.sim))
+	soon, late := readUnshared(t, &w.Client, sinch.creds(), 4), readUnshared(t, &w.Client, generic.creds(), 3)
 	const down = `{"faults": [{"kind": "close-before", "on": "revoke"}]}`
-	w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: %s, %q: %s}}`, sinch.provider, down, generic.provider, hang))
+	w.sim.Configure(t, forProvider(sinch.provider, down))
+	w.sim.Configure(t, forProvider(generic.provider, hang))
 	begun := time.Now()
 	w.revoke(t, soon[:3]...)
 	w.revoke(t, late[:2]...)
 	if took := time.Since(begun); took > 15*time.Second {
-		t.Errorf("five revocations took %s with the provider down", took)
+		t.Errorf("five revocations while the provider is down: got %s, want at most 15s", took)
 	}
-	for _, o := range append(soon[:3:3], late[:2]...) {
-		wantGone(t, w.Server, o.lease)
+	for _, u := range append(soon[:3:3], late[:2]...) {
+		wantGone(t, w.Server, u.lease)
 	}
 	begun = time.Now()
 	w.move(t, "messaging", "moved")
 	if took := time.Since(begun); took > 15*time.Second {
-		t.Errorf("the move took %s with the provider down", took)
+		t.Errorf("move while the provider is down: got %s, want at most 15s", took)
 	}
 	w.wantAlive(t, append(soon[:4:4], late...)...)
 
-	w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: null}}`, sinch.provider))
-	harness.Within(t, 45*time.Second, "another lease's revocation takes the others' tokens along", func() error {
-		w.revoke(t, w.own(t, &w.Client, "moved/creds/sinch", 1)...)
-		for _, o := range soon {
-			if w.sim.Token(t, o.token).Active {
-				return errors.New("a token is alive")
-			}
-		}
-		return nil
+	w.sim.Configure(t, forProvider(sinch.provider, "null"))
+	harness.Within(t, 45*time.Second, "a successful revocation revokes the queued tokens", func() error {
+		w.revoke(t, readUnshared(t, &w.Client, "moved/creds/sinch", 1)...)
+		return w.firstAlive(t, soon)
 	})
 	w.wantAlive(t, late...)
 
 	w.KillPlugin(t)
-	w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: null}}`, generic.provider))
-	harness.Within(t, 150*time.Second, "a tick ends the tokens", func() error {
-		for _, o := range late {
-			if w.sim.Token(t, o.token).Active {
-				return errors.New("a token is alive")
-			}
-		}
-		return nil
-	})
+	w.sim.Configure(t, forProvider(generic.provider, "null"))
+	harness.Within(t, 150*time.Second, "a tick revokes the queued tokens", func() error { return w.firstAlive(t, late) })
 	w.wantNoIrrevocable(t)
 }
 
-// move moves a mount.
+// move moves a mount and waits until it is moved.
 func (w world) move(t *testing.T, from, to string) {
 	t.Helper()
 	id := w.Write(t, "sys/remount", harness.Fields{"from": from, "to": to}).OK(t).Text("migration_id")
@@ -243,90 +221,81 @@ func (w world) move(t *testing.T, from, to string) {
 	})
 }
 
-// Where the config is gone, or names another endpoint by now, its credentials are
-// not sent to where the lease says: the token is left to expire, and the log says so.
+// If the config is gone or names another endpoint, the engine sends nothing to the endpoint
+// in the lease. The token expires by itself, and the log reports it.
 func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 	w := newWorld(t)
 	other := harness.StartSimulator(t)
 	deleted, moved := sinch.with("deleted", nil), sinch.with("moved", nil)
-	var all []owned
+	var all []unsharedToken
 	for _, a := range []account{deleted, moved} {
-		w.Write(t, a.path(), unshared(w, a, nil)).OK(t)
-		all = append(all, w.own(t, &w.Client, a.creds(), 2)...)
+		w.configure(t, a.unshared(w.sim))
+		all = append(all, readUnshared(t, &w.Client, a.creds(), 2)...)
 	}
 	w.Delete(t, deleted.path()).OK(t)
-	w.Write(t, moved.path(), unshared(w, moved, harness.Fields{"revocation_url": revocationURL(other, moved.provider), "verify_connection": false})).OK(t)
+	w.configure(t, moved.unshared(w.sim), harness.Fields{"revocation_url": revocationURL(other, moved.provider), "verify_connection": false})
 	before := w.sim.State(t).Total.Requests
 	w.revoke(t, all...)
 	w.wantAlive(t, all...)
-	for _, o := range all {
-		wantGone(t, w.Server, o.lease)
+	for _, u := range all {
+		wantGone(t, w.Server, u.lease)
 	}
 	if n := w.sim.State(t).Total.Requests - before + other.State(t).Total.Requests; n != 0 {
-		t.Errorf("the providers were asked %d times", n)
+		t.Errorf("revocations after the config is gone: got %d requests to the providers, want 0", n)
 	}
-	told := map[string]int{}
+	logged := map[string]int{}
 	for line := range strings.Lines(file(t, w.Log)) {
 		for _, a := range []account{deleted, moved} {
 			if strings.Contains(line, "a token was not revoked: ") && strings.Contains(line, "config="+a.config) {
-				told[a.config]++
+				logged[a.config]++
 			}
 		}
 	}
-	if told[deleted.config] != 2 || told[moved.config] != 2 {
-		t.Errorf("the log tells of so many tokens that were not revoked: %v; want 2 each", told)
+	if logged[deleted.config] != 2 || logged[moved.config] != 2 {
+		t.Errorf("log lines about tokens that were not revoked: got %v, want 2 for each config", logged)
 	}
 	w.wantNoIrrevocable(t)
 }
 
-// A mount with a hundred such leases, of a provider that never answers, is gone in
-// seconds.
+// A mount with 100 leases of unshared tokens is disabled within seconds, even if the
+// provider never answers. A new mount can take its place at once.
 func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 	w := newWorld(t)
-	w.Write(t, sinch.path(), unshared(w, sinch, nil)).OK(t)
-	all := w.own(t, &w.Client, sinch.creds(), 100)
+	w.configure(t, sinch.unshared(w.sim))
+	all := readUnshared(t, &w.Client, sinch.creds(), 100)
 	w.sim.Configure(t, hang)
 	begun := time.Now()
 	w.Delete(t, "sys/mounts/messaging").OK(t)
 	if took := time.Since(begun); took > 15*time.Second {
-		t.Errorf("it took %s", took)
+		t.Errorf("disabling the mount: got %s, want at most 15s", took)
 	}
-	for _, o := range all {
-		wantGone(t, w.Server, o.lease)
+	for _, u := range all {
+		wantGone(t, w.Server, u.lease)
 	}
 	w.wantNoIrrevocable(t)
-	// and at once there can be another in its place
 	w.sim.Configure(t, heal)
 	w.Write(t, "sys/mounts/messaging", harness.Fields{"type": harness.PluginName}).OK(t)
-	w.Write(t, sinch.path(), unshared(w, sinch, nil)).OK(t)
-	again := w.own(t, &w.Client, sinch.creds(), 1)
+	w.configure(t, sinch.unshared(w.sim))
+	again := readUnshared(t, &w.Client, sinch.creds(), 1)
 	w.revoke(t, again...)
-	w.wantEnded(t, 0, again...)
+	w.wantRevoked(t, 0, again...)
 }
 
-// However many read with a wrong password at once, it is tried once.
+// Many concurrent reads try a wrong password once.
 func TestUnsharedWrongPasswordIsNotRepeated(t *testing.T) {
 	w := newWorld(t)
-	w.sim.Configure(t, fmt.Sprintf(`{"providers": {%q: {"latency": 0.5, "lockout_after": 3}}}`, simulator.SinchIndia))
-	w.Write(t, sinch.path(), unshared(w, sinch, harness.Fields{"password": "wrong", "verify_connection": false})).OK(t)
-	errs := make(chan error, 50)
-	for range cap(errs) {
-		go func() {
-			r, err := w.Do("GET", sinch.creds(), nil)
-			if err == nil && r.Status != 400 {
-				err = fmt.Errorf("status %d: %s", r.Status, r.Raw)
+	w.sim.Configure(t, forProvider(simulator.SinchIndia, `{"latency": 0.5, "lockout_after": 3}`))
+	w.configure(t, sinch.unshared(w.sim), harness.Fields{"password": "wrong", "verify_connection": false})
+	var readers sync.WaitGroup
+	for range 50 {
+		readers.Go(func() {
+			if r, err := w.Do("GET", sinch.creds(), nil); err != nil || r.Status != 400 {
+				t.Errorf("read: got status %d, error %v, want 400: %s", r.Status, err, r.Raw)
 			}
-			errs <- err
-		}()
+		})
 	}
-	for range cap(errs) {
-		if err := <-errs; err != nil {
-			t.Error(err)
-		}
-	}
-	if n := w.sim.Logins(t, sinch.provider); n != 1 {
-		t.Errorf("%d logins, want 1", n)
-	}
-	w.Write(t, sinch.path(), unshared(w, sinch, nil)).OK(t)
-	w.own(t, &w.Client, sinch.creds(), 1)
+	readers.Wait()
+	w.wantLogins(t, sinch, 1)
+	w.configure(t, sinch.unshared(w.sim))
+	readUnshared(t, &w.Client, sinch.creds(), 1)
 }

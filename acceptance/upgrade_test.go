@@ -11,12 +11,12 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The commands of docs/upgrade.md, word for word, and what they do to readers:
-// nothing but that another version answers them.
+// Each command of docs/upgrade.md works word for word. Readers keep their token and their
+// leases through each upgrade.
 func TestUpgrade(t *testing.T) {
 	harness.Need(t)
 	if _, err := exec.LookPath("sha256sum"); err != nil {
-		t.Skip("the commands are for systems with sha256sum")
+		t.Skip("the commands need sha256sum")
 	}
 	downloads := map[string]string{"v1.1.0": t.TempDir(), "v1.2.0": t.TempDir()}
 	for version, dir := range downloads {
@@ -61,7 +61,7 @@ func TestUpgrade(t *testing.T) {
 		u.run(t, "Install a version", 0)
 		u.run(t, "Install a version", 1)
 		u.CLI(t, "secrets", "enable", "-path=other", "-plugin-version=v1.1.0", harness.PluginName).OK(t)
-		u.Write(t, "other/config/sinch", sinch.write(u.sim)).OK(t)
+		u.Write(t, "other/config/sinch", sinch.body(u.sim)).OK(t)
 		read := u.reader(t)
 
 		u.run(t, "Upgrade", 0)
@@ -69,12 +69,12 @@ func TestUpgrade(t *testing.T) {
 		read("v1.2.0")
 		u.Read(t, "other/creds/sinch").OK(t)
 		if got := u.Read(t, "sys/mounts/other").OK(t).Text("running_plugin_version"); got != "v1.1.0" {
-			t.Errorf("the mount that was not tuned runs %s", got)
+			t.Errorf("version of the mount that was not tuned: got %q, want v1.1.0", got)
 		}
 	})
 }
 
-// upgrade is a server whose plugin folder is its own, and empty.
+// upgrade is a world with an empty plugin folder, for one test alone.
 type upgrade struct {
 	world
 	pluginDir string
@@ -89,15 +89,15 @@ func newUpgrade(t *testing.T, downloads map[string]string) upgrade {
 	return u
 }
 
-// run runs a block of docs/upgrade.md: that under a heading which has so many
-// before it there. It is for linux_amd64; here it is for what this is.
+// run runs a command block of docs/upgrade.md, by its heading and its index under the
+// heading. It replaces linux_amd64 with the platform of the test.
 func (u upgrade) run(t *testing.T, heading string, block int) {
 	t.Helper()
 	_, section, found := strings.Cut(file(t, "../docs/upgrade.md"), "\n## "+heading+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	blocks := shellBlocks(section)
 	if !found || block >= len(blocks) {
-		t.Fatalf("docs/upgrade.md has no block %d under %q", block, heading)
+		t.Fatalf("docs/upgrade.md under %q: got %d blocks, want block %d", heading, len(blocks), block)
 	}
 	script := strings.ReplaceAll(blocks[block], "linux_amd64", strings.ReplaceAll(hostPlatform(), "/", "_"))
 	dir := u.downloads["v1.2.0"]
@@ -108,30 +108,28 @@ func (u upgrade) run(t *testing.T, heading string, block int) {
 	t.Log(u.Shell(t, dir, "export PLUGIN_DIR='"+u.pluginDir+"'\n"+script).OK(t).Stdout)
 }
 
-// reader writes a config, and returns what reads its token and fails the test
-// unless it is the one that there was from the beginning, got with one login,
-// its leases all live, and the plugin that answered is of this version.
+// reader writes a config and returns a function that reads its token. That function fails
+// the test unless it gets the first token without another login, all earlier leases are
+// alive, and the plugin has this version.
 func (u upgrade) reader(t *testing.T) (read func(version string)) {
 	t.Helper()
-	u.Write(t, sinch.path(), sinch.write(u.sim)).OK(t)
-	token := u.Read(t, sinch.creds()).OK(t).Text("access_token")
+	u.configure(t, sinch)
+	token := u.token(t, sinch)
 	logins := u.sim.Logins(t, sinch.provider)
 	var leases []string
 	return func(version string) {
 		t.Helper()
-		r := u.Read(t, sinch.creds()).OK(t)
+		r := u.readCreds(t, sinch)
 		if r.Text("access_token") != token {
-			t.Error("there is another token")
+			t.Errorf("version %s: got another token, want the first one", version)
 		}
-		if n := u.sim.Logins(t, sinch.provider); n != logins {
-			t.Errorf("%d logins, want %d", n, logins)
-		}
+		u.wantLogins(t, sinch, logins)
 		for _, lease := range leases {
 			u.Write(t, "sys/leases/lookup", harness.Fields{"lease_id": lease}).OK(t)
 		}
 		leases = append(leases, r.LeaseID)
 		if got := u.Read(t, "sys/mounts/messaging").OK(t).Text("running_plugin_version"); got != version {
-			t.Errorf("version %q is running, want %q", got, version)
+			t.Errorf("running_plugin_version: got %q, want %q", got, version)
 		}
 	}
 }
