@@ -18,41 +18,41 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// tap stands between the plugin and the simulator, and learns of every token that
-// any answer holds: also of those that no reader ever gets.
+// tap is a proxy between the plugin and the simulator. It keeps the simulator's answers,
+// and so sees the tokens that no reader gets.
 type tap struct {
+	sim     *harness.Simulator // the simulator at the address of the tap
 	mu      sync.Mutex
 	answers []*bytes.Buffer
 }
 
-// tapped returns the simulator at the address of a tap before it.
-func tapped(t *testing.T, sim *harness.Simulator) (*harness.Simulator, *tap) {
+func startTap(t *testing.T, sim *harness.Simulator) *tap {
 	t.Helper()
 	to, err := url.Parse(sim.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &tap{}
+	at := *sim
+	tp := &tap{sim: &at}
 	proxy := httputil.NewSingleHostReverseProxy(to)
 	proxy.ModifyResponse = func(r *http.Response) error {
 		seen := new(bytes.Buffer)
-		p.mu.Lock()
-		p.answers = append(p.answers, seen)
-		p.mu.Unlock()
+		tp.mu.Lock()
+		tp.answers = append(tp.answers, seen)
+		tp.mu.Unlock()
 		r.Body = struct {
 			io.Reader
 			io.Closer
-		}{io.TeeReader(r.Body, &lockedWriter{&p.mu, seen}), r.Body}
+		}{io.TeeReader(r.Body, &lockedWriter{&tp.mu, seen}), r.Body}
 		return nil
 	}
-	// what ends the connection to it ends that to us
+	// A fault that cuts the simulator's connection cuts the plugin's too.
 	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
-	proxy.ErrorLog = log.New(io.Discard, "", 0) // of the answers that are cut
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // it would log each cut answer
 	server := httptest.NewServer(proxy)
 	t.Cleanup(server.Close)
-	at := *sim
 	at.URL = server.URL
-	return &at, p
+	return tp
 }
 
 type lockedWriter struct {
@@ -66,17 +66,17 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 	return w.to.Write(b)
 }
 
-// tokenLike is what tokens of the simulator look like. Of a JWT it is the signature:
-// what is before that is much the same in all.
+// tokenLike matches the simulator's tokens. It captures only the signature of a JWT,
+// because the rest of a JWT hardly differs from that of another JWT.
 var tokenLike = regexp.MustCompile(`("refresh_token":")?(?:eyJ[\w-]{10,}\.[\w-]{10,}\.([\w-]{32,})|\b([0-9a-f]{64})\b)`)
 
-// tokens returns the tokens that were in the answers, numbered, and what every JWT
-// begins with.
-func (p *tap) tokens() map[string]string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// tokens returns the tokens in the answers, by a numbered name, and the beginning that all
+// JWTs share.
+func (tp *tap) tokens() map[string]string {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
 	byText := map[string]string{}
-	for _, a := range p.answers {
+	for _, a := range tp.answers {
 		for _, match := range tokenLike.FindAllStringSubmatch(a.String(), -1) {
 			kind := "token"
 			if match[1] != "" {

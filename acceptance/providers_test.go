@@ -138,6 +138,7 @@ func TestProviderEndsOldTokens(t *testing.T) {
 	} {
 		for _, revocable := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s revocable=%t", a.config, revocable), func(t *testing.T) {
+				a := a
 				if revocable {
 					a = a.revocable(w.sim)
 				}

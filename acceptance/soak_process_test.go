@@ -20,14 +20,14 @@ import (
 type usage struct {
 	rss     int // KiB
 	threads int
-	files   int // descriptors
+	files   int // open descriptors
 }
 
 func (u usage) String() string {
 	return fmt.Sprintf("%.1f MiB resident, %d threads, %d files", float64(u.rss)/1024, u.threads, u.files)
 }
 
-// usageOf reads what Linux tells of a process; elsewhere ok is false.
+// usageOf returns the usage of a process. ok is false on systems without /proc.
 func usageOf(pid int) (u usage, ok bool) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -42,8 +42,8 @@ func usageOf(pid int) (u usage, ok bool) {
 	return u, u.rss > 0
 }
 
-// split returns the medians of the first and of the last quarter of samples.
-func split(samples []usage) (first, last usage) {
+// medians returns the medians of the first and of the last quarter of the samples.
+func medians(samples []usage) (first, last usage) {
 	if len(samples) == 0 {
 		return
 	}
@@ -63,15 +63,27 @@ func median(samples []usage) (m usage) {
 	return usage{of(func(u usage) int { return u.rss }), of(func(u usage) int { return u.threads }), of(func(u usage) int { return u.files })}
 }
 
-var goroutine = regexp.MustCompile(`goroutine \d+ .*\[`)
+var goroutineHead = regexp.MustCompile(`goroutine \d+ .*\[`)
 
-// goroutinesOf ends the plugin's process by SIGQUIT, on which a Go program says where
-// each of its goroutines is, and counts them in the server's log. The next request
-// starts a new process.
+// watch samples the usage of the plugin's process, which must not restart meanwhile.
+func (s *soak) watch(until time.Time) {
+	time.Sleep(time.Until(until) / 4) // the process warms up
+	for time.Now().Before(until) {
+		if pids := s.PluginPIDs(); len(pids) != 1 {
+			s.problem("got %d plugin processes, want 1", len(pids))
+		} else if u, ok := usageOf(pids[0]); ok {
+			s.samples = append(s.samples, u)
+		}
+		time.Sleep(max(s.length/200, 100*time.Millisecond))
+	}
+}
+
+// goroutinesOf ends the plugin's process by SIGQUIT and returns how many goroutines the
+// process had. On SIGQUIT, Go prints each goroutine to the server's log.
 func goroutinesOf(s *harness.Server) (int, error) {
 	pids := s.PluginPIDs()
 	if len(pids) != 1 {
-		return 0, fmt.Errorf("%d processes", len(pids))
+		return 0, fmt.Errorf("got %d plugin processes, want 1", len(pids))
 	}
 	before, err := os.ReadFile(s.Log)
 	if err != nil {
@@ -80,19 +92,15 @@ func goroutinesOf(s *harness.Server) (int, error) {
 	if err := syscall.Kill(pids[0], syscall.SIGQUIT); err != nil {
 		return 0, err
 	}
-	said := regexp.MustCompile(fmt.Sprintf(`plugin process exited: .*\bp?id=%d\b`, pids[0]))
+	exited := regexp.MustCompile(fmt.Sprintf(`plugin process exited: .*\bp?id=%d\b`, pids[0]))
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		after, err := os.ReadFile(s.Log)
 		if err != nil {
 			return 0, err
 		}
-		if after = after[len(before):]; said.Match(after) {
-			n := len(goroutine.FindAll(after, -1))
-			if n == 0 {
-				return 0, errors.New("the log has none")
-			}
-			return n, nil
+		if after = after[len(before):]; exited.Match(after) {
+			return len(goroutineHead.FindAll(after, -1)), nil
 		}
 	}
-	return 0, errors.New("the server does not note the end of its plugin")
+	return 0, errors.New("the server's log does not show the end of the plugin within a minute")
 }

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package acceptance
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+)
+
+// maxTransit is how long a read may take before it arrives with a dead token. The engine
+// serves tokens with at least 2 s of life. On a busy machine a slower read is not judged.
+const maxTransit = 2 * time.Second
+
+// mustServe is the life above which the engine must serve a cached token. The engine serves
+// it until 2 s before its end. The end may be a second earlier for the engine than for the
+// provider, because JWTs and EnableX name whole seconds. The rest is for the read itself.
+const mustServe = 4500 * time.Millisecond
+
+// readCounts counts reads and revocations by their outcome.
+type readCounts struct {
+	mu       sync.Mutex
+	n        map[string]int
+	shortest time.Duration // the least life of a token at its arrival; math.MaxInt64 before the first
+}
+
+func newReadCounts() *readCounts { return &readCounts{n: map[string]int{}, shortest: math.MaxInt64} }
+
+func (c *readCounts) count(outcome string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n[outcome]++
+}
+
+func (c *readCounts) noteLife(left time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shortest = min(c.shortest, left)
+}
+
+// add adds counts that nothing changes any more.
+func (c *readCounts) add(d *readCounts) {
+	for outcome, n := range d.n {
+		c.n[outcome] += n
+	}
+	c.noteLife(d.shortest)
+}
+
+// read reads the account's token and judges the answer.
+//
+// The provider must accept a served token at the moment of arrival, and the lease must not
+// outlive the token. A token may be revoked only while an operation or a revocation runs.
+//
+// A read must succeed, unless the plugin is killed or the server sealed meanwhile, if
+//   - the account has a token with [mustServe] left, even after a kill or a seal, or
+//   - the provider works, and the account was repaired after the last fault.
+//
+// Any other read may fail with 400 or 502, never with 500.
+func (a *soakAccount) read() {
+	c := a.counts
+	c.count("reads")
+	path := a.creds()
+	if !a.calm && rand.IntN(4) == 0 {
+		path += fmt.Sprintf("?min_ttl=%ds", rand.IntN(20))
+	}
+	restarts, changes := a.restarts.mark(), a.changes.mark()
+	healthySince, cachedUntil := a.state()
+	sent := time.Now()
+	r, err := a.Do(http.MethodGet, path, nil)
+	arrived := time.Now()
+	unchanged := a.changes.noneSince(changes)
+	if err == nil && r.Status == http.StatusOK {
+		a.judgeToken(r, sent, arrived, changes)
+		return
+	}
+	stillSince, _ := a.state()
+	switch {
+	case !a.restarts.noneSince(restarts):
+		c.count("cut")
+	case err != nil:
+		a.problem("%s: got error %v, want an answer", path, err)
+	case unchanged && cachedUntil.Sub(arrived) > mustServe:
+		a.problem("%s with a cached token that lives for %s: got status %d, want 200: %s", path, cachedUntil.Sub(arrived), r.Status, r.Raw)
+	case unchanged && !healthySince.IsZero() && healthySince.Equal(stillSince):
+		a.problem("%s with a provider that has worked for %s: got status %d, want 200: %s", path, arrived.Sub(healthySince), r.Status, r.Raw)
+	case r.Status != 400 && r.Status != 502:
+		a.problem("%s: got status %d, want 200, 400 or 502: %s", path, r.Status, r.Raw)
+	default:
+		c.count("failed")
+	}
+}
+
+// judgeToken judges a served token. The mark is of the account's changes before the read.
+func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, mark int64) {
+	c := a.counts
+	c.count("served")
+	if len(r.Warnings) > 0 {
+		c.count("warned")
+	}
+	known, err := a.sim.Introspect(a.t.Context(), r.Text("access_token"))
+	if err != nil {
+		a.problem("asking the simulator for a token: %v", err)
+		return
+	}
+	// The simulator answered after the arrival. This is the most that the life at the arrival can have been.
+	left := time.Duration(known.ExpiresIn*float64(time.Second)) + time.Since(arrived)
+	late := max(arrived.Sub(sent)-maxTransit, 0)
+	unchanged := a.changes.noneSince(mark)
+	switch {
+	case !known.Known || known.Provider != a.provider || known.Account != a.user || known.Kind != "access":
+		a.problem("%s: got token %+v, want an access token of %s", a.config, known, a.user)
+	case left+late <= 0:
+		a.problem("%s: got a token that ended %s before it arrived, after a read of %s; want a live token", a.config, -left, arrived.Sub(sent))
+	case left <= 0:
+		c.count("late")
+	case !known.Active && known.ExpiresIn > 0 && unchanged:
+		a.problem("%s: got the revoked token %+v, want an active one", a.config, known)
+	case r.LeaseDuration > 1 && time.Duration(r.LeaseDuration)*time.Second > left+arrived.Sub(sent):
+		a.problem("%s: got a lease of %d s, want at most the token's %s", a.config, r.LeaseDuration, left)
+	}
+	c.noteLife(left)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if end := time.Now().Add(time.Duration(known.ExpiresIn * float64(time.Second))); unchanged && a.shares() && end.After(a.cachedUntil) {
+		a.cachedUntil = end
+	}
+	if r.LeaseID != "" && len(a.leases) < 50 {
+		a.leases = append(a.leases, r.LeaseID)
+	}
+}
