@@ -32,11 +32,11 @@ func TestAgentKeepsALivingToken(t *testing.T) {
 	var templates []string
 	for _, m := range modes {
 		w.sim.Configure(t, forProvider(m.provider, fmt.Sprintf(`{"access_ttl": %d}`, m.lifetime/time.Second)))
-		w.configure(t, m.account)
+		w.writeConfig(t, m.account)
 		templates = append(templates, fmt.Sprintf(`{{ with secret %q }}{{ .Data.access_token }}{{ end }}`, m.creds()))
 	}
 	begun := time.Now()
-	for i, file := range w.StartAgent(t, `path "messaging/creds/*" { capabilities = ["read"] }`, templates...) {
+	for i, file := range w.StartAgent(t, appPolicy, templates...) {
 		modes[i].file, modes[i].rendered = file, map[string]bool{}
 	}
 

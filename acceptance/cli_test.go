@@ -16,7 +16,7 @@ func TestList(t *testing.T) {
 		t.Errorf("list of no configs: got status %d, want 404 as from every Vault engine", r.Status)
 	}
 	for _, a := range accounts {
-		w.configure(t, a)
+		w.writeConfig(t, a)
 	}
 	out := w.CLI(t, "list", "messaging/config").OK(t).Stdout
 	if got, want := strings.Fields(out), []string{"Keys", "----", "rcs", "sinch", "whatsapp"}; !slices.Equal(got, want) {

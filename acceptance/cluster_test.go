@@ -17,7 +17,7 @@ func TestFailoverKeepsTheToken(t *testing.T) {
 	sim, cluster := harness.StartSimulator(t), harness.StartCluster(t)
 	first := world{cluster.Active(t), sim}
 	first.InstallPlugin(t)
-	first.configure(t, sinch)
+	first.writeConfig(t, sinch)
 	token := first.token(t, sinch)
 	survivors := cluster.Standbys(t)
 	for _, node := range survivors {

@@ -29,7 +29,7 @@ func TestWrongPasswordIsRefusedAtTheWrite(t *testing.T) {
 			}
 
 			// an update with a wrong secret changes nothing
-			w.configure(t, a)
+			w.writeConfig(t, a)
 			config, token := w.Read(t, a.path()).OK(t), w.token(t, a)
 			w.Write(t, a.path(), wrong).Refused(t, 400, words[a.config])
 			wantSameConfig(t, w.Server, a, config)
@@ -55,8 +55,9 @@ func TestBadConfigsAreRefused(t *testing.T) {
 		what   string
 		of     account
 		change harness.Fields
-		words  []string // of the error: the field first
+		words  []string // of the error; the first is the field
 	}{
+		{"missing provider", sinch, harness.Fields{"provider": nil}, []string{"provider"}},
 		{"unknown provider", sinch, harness.Fields{"provider": "sinch-mars"}, []string{"provider", "sinch-india", "enablex-rcs"}},
 		{"missing username", sinch, harness.Fields{"username": nil}, []string{"username"}},
 		{"missing password", sinch, harness.Fields{"password": nil}, []string{"password"}},
@@ -105,16 +106,10 @@ func TestBadConfigsAreRefused(t *testing.T) {
 	}
 }
 
-func TestMissingProvider(t *testing.T) {
-	w := newWorld(t)
-	w.Write(t, "messaging/config/bad", harness.Fields{"username": "acme", "password": "x"}).Refused(t, 400, "provider")
-	w.Read(t, "messaging/config/bad").Refused(t, 404)
-}
-
 // A write that changes where secrets are sent must repeat the secrets.
 func TestNewEndpointWantsTheSecretAgain(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	before := w.Read(t, sinch.path()).OK(t)
 	for field, value := range map[string]any{
 		"token_url":   "https://auth.example.com/token",
@@ -129,7 +124,7 @@ func TestNewEndpointWantsTheSecretAgain(t *testing.T) {
 
 func TestProviderOfAConfigIsFixed(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, whatsapp)
+	w.writeConfig(t, whatsapp)
 	before := w.Read(t, whatsapp.path()).OK(t)
 	w.Write(t, whatsapp.path(), harness.Fields{"provider": "enablex-rcs"}).Refused(t, 400, "provider")
 	wantSameConfig(t, w.Server, whatsapp, before)
@@ -137,7 +132,7 @@ func TestProviderOfAConfigIsFixed(t *testing.T) {
 
 func TestUpdateMerges(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch, harness.Fields{"min_ttl": "45s"})
+	w.writeConfig(t, sinch, harness.Fields{"min_ttl": "45s"})
 	token := w.token(t, sinch)
 	fresh := w.Read(t, sinch.path()).OK(t)
 
@@ -180,7 +175,7 @@ func TestPatchOfNoConfig(t *testing.T) {
 func TestReadShowsNoSecret(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
-		w.configure(t, a)
+		w.writeConfig(t, a)
 		r := w.Read(t, a.path()).OK(t)
 		if value := fmt.Sprint(a.fields[a.secretField]); strings.Contains(r.Raw, value) {
 			t.Errorf("read of %s: got the secret in %s", a.path(), r.Raw)
@@ -193,13 +188,13 @@ func TestReadShowsNoSecret(t *testing.T) {
 
 func TestDeleteForgetsTheToken(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	token := w.token(t, sinch)
 	w.CLI(t, "delete", sinch.path()).OK(t)
 	w.Read(t, sinch.creds()).Refused(t, 400, "no config", "sinch")
 	w.CLI(t, "delete", sinch.path()).OK(t)
 
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	w.wantNewToken(t, sinch, token, "after the config was deleted and written again")
 }
 

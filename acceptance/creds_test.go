@@ -14,7 +14,7 @@ func TestEachProviderWriteAndReadTwice(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
 		t.Run(a.provider, func(t *testing.T) {
-			w.configure(t, a)
+			w.writeConfig(t, a)
 			first := w.readCreds(t, a)
 			known := w.sim.Token(t, first.Text("access_token"))
 			second := w.readCreds(t, a)
@@ -50,9 +50,9 @@ func TestCredsOfNoConfig(t *testing.T) {
 func TestPolicyOfAnApp(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
-		w.configure(t, a)
+		w.writeConfig(t, a)
 	}
-	app := w.As(w.AppToken(t, `path "messaging/creds/sinch" { capabilities = ["read"] }`))
+	app := w.As(w.AppToken(t, sinchPolicy))
 
 	app.Read(t, "messaging/creds/sinch").OK(t)
 	for _, path := range []string{"messaging/creds/whatsapp", "messaging/creds/rcs", "messaging/config/sinch", "messaging/providers/sinch-india"} {
@@ -68,7 +68,7 @@ func TestPolicyOfAnApp(t *testing.T) {
 
 func TestResponseWrapping(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	token := w.token(t, sinch)
 
 	wrapping := w.CLI(t, "read", "-wrap-ttl=60s", "-field=wrapping_token", sinch.creds()).OK(t).Stdout

@@ -13,43 +13,42 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// docs/api.md has every operation of the mount's OpenAPI document with the very
-// fields that it has there, and no others.
+// docs/api.md has the same operations and fields as the mount's OpenAPI document.
 func TestAPIReferenceHasEveryField(t *testing.T) {
 	w := newWorld(t)
 	documented := apiReference(t)
 	served := w.operations(t)
 	for _, op := range slices.Sorted(maps.Keys(served)) {
 		if documented[op] == nil {
-			t.Errorf("docs/api.md lacks %s", op)
+			t.Errorf("docs/api.md: want the operation %s", op)
 			continue
 		}
 		for _, field := range slices.Sorted(maps.Keys(served[op])) {
 			kind, ok := documented[op][field]
 			if !ok {
-				t.Errorf("docs/api.md lacks the field %s of %s", field, op)
+				t.Errorf("docs/api.md, %s: want the field %s", op, field)
 			} else if want := served[op][field]; want != "" && kind != want {
-				t.Errorf("docs/api.md calls field %s of %s a %s, and it is a %s", field, op, kind, want)
+				t.Errorf("docs/api.md, %s: got type %s of field %s, want %s", op, kind, field, want)
 			}
 		}
 		for field := range documented[op] {
 			if _, ok := served[op][field]; !ok {
-				t.Errorf("docs/api.md has a field %s of %s, which there is not", field, op)
+				t.Errorf("docs/api.md, %s: got the field %s, which does not exist", op, field)
 			}
 		}
 	}
 	for op := range documented {
 		if served[op] == nil {
-			t.Errorf("docs/api.md has %s, which there is not", op)
+			t.Errorf("docs/api.md: got the operation %s, which does not exist", op)
 		}
 	}
 }
 
-// fieldsOf is what an operation takes: by name, the type as docs/api.md writes it.
+// fieldsOf maps the fields of an operation to their types, as docs/api.md names them.
 type fieldsOf map[string]string
 
-// operations returns the mount's operations, such as "POST /messaging/config/:name",
-// as the server's OpenAPI document has them.
+// operations returns the mount's operations, such as "POST /messaging/config/:name", from
+// the server's OpenAPI document.
 func (w world) operations(t *testing.T) map[string]fieldsOf {
 	t.Helper()
 	type schema struct {
@@ -109,16 +108,16 @@ func (w world) operations(t *testing.T) map[string]fieldsOf {
 					continue
 				}
 				fields[p.Name] = kind(p.Schema)
-				if p.Name == "min_ttl" { // in a query a duration is text
+				if p.Name == "min_ttl" { // OpenAPI declares a duration in a query as a string
 					fields[p.Name] = "duration"
 				}
 			}
 			if op.RequestBody != nil {
-				// Vault loses the reference to the schema on its way out of a plugin.
+				// Vault drops the reference to the schema of a plugin.
 				verb := map[string]string{"POST": "Write", "PATCH": "Patch"}[method]
 				body := document.Components.Schemas["Messaging"+verb+"ConfigurationRequest"]
 				if len(body.Properties) == 0 {
-					t.Errorf("%s %s (%s) has a body without fields", method, path, op.OperationID)
+					t.Errorf("%s %s (%s): got a body without fields, want fields", method, path, op.OperationID)
 				}
 				for name, s := range body.Properties {
 					fields[name] = kind(s)
@@ -128,12 +127,12 @@ func (w world) operations(t *testing.T) map[string]fieldsOf {
 		}
 	}
 	if len(ops) == 0 {
-		t.Fatal("the OpenAPI document has nothing of the mount")
+		t.Fatal("OpenAPI document: got no operations of the mount")
 	}
 	return ops
 }
 
-// apiReference returns the operations and fields that docs/api.md has.
+// apiReference returns the operations and fields of docs/api.md.
 func apiReference(t *testing.T) map[string]fieldsOf {
 	t.Helper()
 	ops := map[string]fieldsOf{}
@@ -149,7 +148,7 @@ func apiReference(t *testing.T) map[string]fieldsOf {
 	return ops
 }
 
-// sections returns the chapters of docs/api.md by their titles.
+// sections returns the sections of docs/api.md by title.
 func sections(t *testing.T) map[string]string {
 	t.Helper()
 	chapters := map[string]string{}
@@ -160,8 +159,8 @@ func sections(t *testing.T) map[string]string {
 	return chapters
 }
 
-// The samples in docs/api.md have the fields that the answers have, and the errors
-// there are the ones that a server gives.
+// The samples in docs/api.md have the same fields as the server's answers, and docs/api.md
+// quotes the server's errors.
 func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	s, _ := internetWorld(t)
 	sections := sections(t)
@@ -176,7 +175,7 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 		}
 		got.Data = r.OK(t).Data
 		if w, g := shape(want.Data), shape(got.Data); w != g {
-			t.Errorf("%s: the sample has\n%s, and the answer\n%s", title, w, g)
+			t.Errorf("docs/api.md, %s: got a sample with\n%s\nwant the fields of the answer\n%s", title, w, g)
 		}
 	}
 
@@ -185,7 +184,7 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := s.Write(t, "messaging/config/sinch", payload).OK(t); r.Status != 204 {
-		t.Errorf("a write answers %d: %s", r.Status, r.Raw)
+		t.Errorf("write: got status %d, want 204: %s", r.Status, r.Raw)
 	}
 	like("Read an account", 0, s.Read(t, "messaging/config/sinch"))
 	like("List accounts", 0, s.List(t, "messaging/config"))
@@ -214,7 +213,7 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	documents(t, s.Write(t, "messaging/config/"+strings.Repeat("a", 129), payload), 400)
 	for _, path := range []string{"config/none", "status/none", "providers/none", "none"} {
 		if r := s.Read(t, "messaging/"+path); r.Status != 404 {
-			t.Errorf("%s answers %d", path, r.Status)
+			t.Errorf("%s: got status %d, want 404", path, r.Status)
 		}
 	}
 	for _, change := range []harness.Fields{
@@ -257,21 +256,20 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	}
 }
 
-// documents fails the test unless the answer is an error of this status that
-// docs/api.md quotes.
+// documents fails the test unless the answer has this status and docs/api.md quotes its error.
 func documents(t *testing.T, r harness.Response, status int) {
 	t.Helper()
 	if r.Status != status || len(r.Errors) == 0 {
-		t.Errorf("status %d, want %d: %s", r.Status, status, r.Raw)
+		t.Errorf("got status %d, want %d and an error: %s", r.Status, status, r.Raw)
 		return
 	}
 	text := strings.TrimSpace(strings.TrimPrefix(r.Errors[0], "1 error occurred:\n\t* "))
 	if !strings.Contains(file(t, "../docs/api.md"), "`"+text+"`") {
-		t.Errorf("docs/api.md does not have the error %q", text)
+		t.Errorf("docs/api.md: want the error %q", text)
 	}
 }
 
-// shape returns the names of the fields in data, also in objects within it.
+// shape returns the names of the fields in data and in the objects within data.
 func shape(data any) string {
 	object, ok := data.(map[string]any)
 	if !ok {

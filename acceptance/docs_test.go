@@ -5,6 +5,7 @@ package acceptance
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -13,15 +14,61 @@ import (
 	"testing"
 )
 
-// The provider that docs/adding-a-provider.md makes up is built as the page says,
-// and keeps the contract.
+// Each link within the documentation leads to an existing file and heading.
+func TestDocumentationLinks(t *testing.T) {
+	var pages []string
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/*/*.md", "../docs/*/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
+	}
+	for _, page := range pages {
+		text := withoutCode(file(t, page))
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			to := page
+			if target != "" {
+				to = filepath.Join(filepath.Dir(page), target)
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: got a link to %s, want an existing file", page, m[1])
+			} else if anchor != "" && !slices.Contains(anchors(file(t, to)), anchor) {
+				t.Errorf("%s: got a link to %s, want an existing heading", page, m[1])
+			}
+		}
+	}
+}
+
+// withoutCode removes code blocks and code spans from a page.
+func withoutCode(text string) string {
+	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
+	return regexp.MustCompile("`[^`\n]*`").ReplaceAllString(text, "")
+}
+
+// anchors returns the anchors that GitHub makes of a page's headings.
+func anchors(text string) []string {
+	var names []string
+	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+// The example provider of docs/adding-a-provider.md builds and keeps the contract.
 func TestAddingAProvider(t *testing.T) {
 	blocks := fenced(t, file(t, "../docs/adding-a-provider.md"), "go")
 	if len(blocks) != 4 {
-		t.Fatalf("the page has %d blocks of Go", len(blocks))
+		t.Fatalf("docs/adding-a-provider.md: got %d Go blocks, want 4", len(blocks))
 	}
 	dir := t.TempDir()
-	replaced := map[string]string{} // :: file of the tree → the one to take for it
+	replaced := map[string]string{} // file of the tree → the file that replaces it
 	overlay := func(name, content string) {
 		root, err := filepath.Abs("../providers")
 		if err != nil {
@@ -34,7 +81,7 @@ func TestAddingAProvider(t *testing.T) {
 		text := file(t, "../providers/"+name)
 		end := strings.Index(text, line)
 		if end < 0 {
-			t.Fatalf("%s has no line %q", name, line)
+			t.Fatalf("%s: want the line %q in it", name, line)
 		}
 		end += strings.Index(text[end:], "\n") + 1
 		overlay(name, text[:end]+more+text[end:])
@@ -51,7 +98,7 @@ func TestAddingAProvider(t *testing.T) {
 
 	files := slices.Collect(maps.Values(replaced))
 	if out, err := exec.Command("gofmt", append([]string{"-l"}, files...)...).Output(); err != nil || len(out) > 0 {
-		t.Errorf("not formatted: %s (%v)", out, err)
+		t.Errorf("gofmt -l: got %q, error %v, want no file", out, err)
 	}
 	cmd := exec.Command("go", "test", "-overlay="+filepath.Join(dir, "overlay.json"), "-v", "-run", "Parcelbird|Contract", "./providers")
 	cmd.Dir = ".."
@@ -61,12 +108,12 @@ func TestAddingAProvider(t *testing.T) {
 	}
 	for _, test := range []string{"TestParcelbirdMint", "TestParcelbirdFailures", "TestContractSecretsAreBlanked/parcelbird", "TestContractFailures/parcelbird"} {
 		if !strings.Contains(string(out), "--- PASS: "+test+" ") {
-			t.Errorf("%s was not run", test)
+			t.Errorf("want %s to pass, got\n%s", test, out)
 		}
 	}
 }
 
-// docs/operations.md explains every line that the plugin logs, at its level.
+// docs/operations.md explains each line that the plugin logs, with its level.
 func TestOperationsExplainsEveryLogLine(t *testing.T) {
 	var sources []string
 	for _, pattern := range []string{"../*.go", "../cmd/vault-plugin-secrets-messaging/*.go"} {
@@ -86,16 +133,16 @@ func TestOperationsExplainsEveryLogLine(t *testing.T) {
 			lines++
 			message := regexp.MustCompile(`^"([^"]+)"`).FindStringSubmatch(m[2])
 			if message == nil {
-				t.Errorf("%s logs something that this test cannot read: %s", source, m[0])
+				t.Errorf("%s: got the log call %s, want one with a literal message", source, m[0])
 				continue
 			}
 			row := regexp.MustCompile("(?m)^\\| " + strings.ToLower(m[1]) + " \\|.*`" + regexp.QuoteMeta(message[1]) + "`")
 			if !row.MatchString(page) {
-				t.Errorf("docs/operations.md lacks %q at level %s (%s)", message[1], m[1], source)
+				t.Errorf("docs/operations.md: want the message %q at level %s, from %s", message[1], m[1], source)
 			}
 		}
 	}
 	if lines < 10 {
-		t.Errorf("found %d lines that are logged", lines)
+		t.Errorf("got %d log calls in the source, want at least 10", lines)
 	}
 }

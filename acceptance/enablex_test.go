@@ -27,7 +27,7 @@ func TestEnableXAnswers(t *testing.T) {
 				`{"success_status": 201, "expiry_format": "string"}`,
 			} {
 				w.sim.Configure(t, forProvider(a.provider, knobs))
-				w.configure(t, a)
+				w.writeConfig(t, a)
 				r := w.readCreds(t, a)
 				wantLease(t, "with "+knobs, w.sim.Token(t, r.Text("access_token")), r)
 				w.Delete(t, a.path()).OK(t)
@@ -44,7 +44,7 @@ func TestEnableXClockIsWrong(t *testing.T) {
 		w.sim.Configure(t, fmt.Sprintf(`{"clock_offset": %q}`, offset))
 		for _, a := range []account{whatsapp, rcs} {
 			before := w.sim.Logins(t, a.provider)
-			w.configure(t, a)
+			w.writeConfig(t, a)
 			for range 5 {
 				r := w.readCreds(t, a)
 				wantLease(t, "clock off by "+offset, w.sim.Token(t, r.Text("access_token")), r)

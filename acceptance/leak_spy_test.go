@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -229,7 +228,9 @@ func (s *spy) badWrites(a leakyAccount) {
 			s.do(http.MethodPatch, a.path(), change)
 			s.write("messaging/config/new-"+a.config, change)
 		}
-		s.do(http.MethodGet, a.creds()+"?min_ttl="+url.QueryEscape(bad), nil)
+		// Vault writes the URI to the audit log. The search does not know this escaping, so it finds only what the plugin writes.
+		partly := strings.NewReplacer("%", "%25", " ", "%20", "+", "%2B", "&", "%26", "#", "%23").Replace(bad)
+		s.do(http.MethodGet, a.creds()+"?min_ttl="+partly, nil)
 	}
 }
 

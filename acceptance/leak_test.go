@@ -51,8 +51,7 @@ func TestNothingLeaks(t *testing.T) {
 	wantPlantedFound(t, everything, places, secrets, planted)
 }
 
-// work uses the accounts, each provider's by a spy of its own, and then the mount as a
-// whole. It returns the spies.
+// work runs a spy for each provider, and then one for the whole mount. It returns the spies.
 func work(t *testing.T, w world, leaky []leakyAccount) []*spy {
 	byProvider := map[string]*spy{}
 	for _, a := range leaky {
@@ -104,8 +103,7 @@ func wantNoFinds(t *testing.T, place string, finds []string) {
 	}
 }
 
-// wantContent fails the test unless each place holds what shows that it could have held a
-// secret.
+// wantContent fails the test if a place lacks text that the spies must have caused there.
 func wantContent(t *testing.T, places map[string]string) {
 	t.Helper()
 	for name, words := range map[string][]string{

@@ -17,7 +17,7 @@ func TestRevokeLease(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
 		t.Run(a.provider, func(t *testing.T) {
-			w.configure(t, a)
+			w.writeConfig(t, a)
 			one, two, three := w.readCreds(t, a), w.readCreds(t, a), w.readCreds(t, a)
 
 			w.CLI(t, "lease", "revoke", "-sync", one.LeaseID).OK(t)
@@ -48,7 +48,7 @@ func TestRevokeByPrefix(t *testing.T) {
 		}
 	}
 	for _, a := range accounts {
-		w.configure(t, a)
+		w.writeConfig(t, a)
 		read(a)
 	}
 	w.sim.Stop()
@@ -72,8 +72,8 @@ func TestRevokeByPrefix(t *testing.T) {
 // Revoking an app's Vault token revokes the app's leases. The shared token lives on.
 func TestLeaseEndsWithItsVaultToken(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
-	token := w.AppToken(t, `path "messaging/creds/sinch" { capabilities = ["read"] }`)
+	w.writeConfig(t, sinch)
+	token := w.AppToken(t, sinchPolicy)
 	lease := w.As(token).Read(t, sinch.creds()).OK(t)
 	w.sim.Stop()
 
@@ -84,7 +84,7 @@ func TestLeaseEndsWithItsVaultToken(t *testing.T) {
 
 func TestLeaseIsNotRenewable(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	lease := w.readCreds(t, sinch)
 	w.Write(t, "sys/leases/renew", harness.Fields{"lease_id": lease.LeaseID}).Refused(t, 400, "not renewable")
 }
@@ -92,7 +92,7 @@ func TestLeaseIsNotRenewable(t *testing.T) {
 // A mount with leases can be disabled while the provider is down.
 func TestDisableWithLeasesOut(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	lease := w.readCreds(t, sinch)
 	w.sim.Stop()
 	w.CLI(t, "secrets", "disable", "messaging").OK(t)
@@ -104,7 +104,7 @@ func wantGone(t *testing.T, s *harness.Server, lease string) {
 	t.Helper()
 	harness.Within(t, 10*time.Second, "the lease is gone", func() error {
 		if r := s.Write(t, "sys/leases/lookup", harness.Fields{"lease_id": lease}); r.Status != 400 {
-			return fmt.Errorf("status %d: %s", r.Status, r.Raw)
+			return fmt.Errorf("got status %d, want 400: %s", r.Status, r.Raw)
 		}
 		return nil
 	})

@@ -22,7 +22,7 @@ func TestMetricsAreScraped(t *testing.T) {
 	w.EnableAudit(t)
 	secrets := []string{sinchPassword, enablexKey}
 	for _, a := range accounts {
-		w.configure(t, a)
+		w.writeConfig(t, a)
 		secrets = append(secrets, w.token(t, a))
 	}
 	w.sim.Configure(t, `{"faults": [{"kind": "status", "status": 503}]}`)
@@ -62,29 +62,31 @@ func TestMetricsAreScraped(t *testing.T) {
 		t.Errorf("vault read -format=raw: got %.300s, want the metrics", cli)
 	}
 	w.As(prometheus).Read(t, sinch.creds()).Refused(t, 403)
-	app := w.As(w.AppToken(t, `path "messaging/creds/sinch" { capabilities = ["read"] }`))
+	app := w.As(w.AppToken(t, sinchPolicy))
 	app.Read(t, "messaging/metrics").Refused(t, 403)
 	if audit := file(t, w.Audit); strings.Contains(audit, "vault_messaging_reads_total") {
 		t.Error("audit log: got a whole scrape in it, want a hash")
 	}
 
-	t.Run("promtool check metrics", func(t *testing.T) {
-		promtool, err := exec.LookPath(cmp.Or(os.Getenv("PROMTOOL_BIN"), "promtool"))
-		if err != nil {
-			t.Skipf("%v: run scripts/promtool to get promtool", err)
-		}
-		cmd := exec.Command(promtool, "check", "metrics")
-		cmd.Stdin = strings.NewReader(text)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
-	})
+	t.Run("promtool check metrics", func(t *testing.T) { wantPromtoolOK(t, text) })
+}
+
+func wantPromtoolOK(t *testing.T, metrics string) {
+	promtool, err := exec.LookPath(cmp.Or(os.Getenv("PROMTOOL_BIN"), "promtool"))
+	if err != nil {
+		t.Skipf("%v: run scripts/promtool to get promtool", err)
+	}
+	cmd := exec.Command(promtool, "check", "metrics")
+	cmd.Stdin = strings.NewReader(metrics)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
 }
 
 // The plugin logs nothing about events on a server that does not support event subscriptions.
 func TestEventsAreSilent(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	w.Write(t, sinch.rotatePath(), nil).OK(t)
 	w.Delete(t, sinch.path()).OK(t)
 	// The event of a mint is sent after the reads are answered, and nothing shows when.

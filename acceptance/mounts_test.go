@@ -3,6 +3,7 @@
 package acceptance
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -13,10 +14,10 @@ import (
 
 // Two mounts share a plugin process. What an operator does with one mount neither delays
 // nor breaks a read of the other, even while the provider hangs. Only a reload fails reads,
-// because it ends the shared process, and afterwards the mount still has its token.
+// because it ends the shared process. After the reload the mount still has its token.
 func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	token := w.token(t, sinch)
 	w.enableOther(t)
 	w.Write(t, "other/config/sinch", sinch.body(w.sim)).OK(t)
@@ -93,6 +94,19 @@ func (w world) startHangingMint(t *testing.T) {
 	w.sim.Configure(t, forProvider(generic.provider, "null"))
 }
 
+// move moves a mount and waits until it is moved.
+func (w world) move(t *testing.T, from, to string) {
+	t.Helper()
+	id := w.Write(t, "sys/remount", harness.Fields{"from": from, "to": to}).OK(t).Text("migration_id")
+	harness.Within(t, time.Minute, "the mount is moved", func() error {
+		r := w.Read(t, "sys/remount/status/"+id).OK(t)
+		if info, _ := r.Data["migration_info"].(map[string]any); info["status"] != "success" {
+			return errors.New(r.Raw)
+		}
+		return nil
+	})
+}
+
 // readStats sums up many reads.
 type readStats struct {
 	failed  int
@@ -156,7 +170,7 @@ func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func(
 // Reloading the plugin ends its process. The next reads return the stored token.
 func TestReloadKeepsTheToken(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	token := w.token(t, sinch)
 	for range 3 {
 		w.CLI(t, "plugin", "reload", "-plugin="+harness.PluginName).OK(t)

@@ -16,7 +16,7 @@ import (
 func TestProviderIsDown(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"access_ttl": 12}`)
-	w.configure(t, sinch, harness.Fields{"refresh_window": "8s"})
+	w.writeConfig(t, sinch, harness.Fields{"refresh_window": "8s"})
 	w.sim.Configure(t, `{"faults": [{"kind": "status", "status": 503}]}`)
 	token := w.token(t, sinch)
 
@@ -58,12 +58,12 @@ func TestProviderIsDown(t *testing.T) {
 // The engine does not repeat a refused password for a minute, whatever the number of readers.
 func TestRefusedPasswordIsNotRepeated(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch, harness.Fields{"password": "wrong", "verify_connection": false})
+	w.writeConfig(t, sinch, harness.Fields{"password": "wrong", "verify_connection": false})
 	for range 50 {
 		w.Read(t, sinch.creds()).Refused(t, 400, "Invalid user credentials", "next attempt")
 	}
 	w.wantLogins(t, sinch, 1)
 	// a config write ends the backoff
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	w.readCreds(t, sinch)
 }

@@ -43,7 +43,7 @@ func TestProviderLogins(t *testing.T) {
 			w.sim.Configure(t, forProvider(test.provider, "null"))
 			w.sim.Configure(t, forProvider(test.provider, cmp.Or(test.knobs, "null")))
 			before := w.sim.Logins(t, test.provider)
-			w.configure(t, test.account)
+			w.writeConfig(t, test.account)
 			first, second := w.readCreds(t, test.account), w.readCreds(t, test.account)
 			w.wantLogins(t, test.account, before+1)
 			if first.Text("access_token") != second.Text("access_token") {
@@ -111,7 +111,7 @@ func TestProviderRefreshes(t *testing.T) {
 		genericUser, publicUser, generic.with("body", harness.Fields{"auth_style": "body", "token_params": "audience=x"}),
 	} {
 		before := w.sim.State(t).Providers[a.provider]
-		w.configure(t, a)
+		w.writeConfig(t, a)
 		token := w.token(t, a)
 		harness.Within(t, 15*time.Second, "the token is refreshed", func() error {
 			if w.token(t, a) == token {
@@ -142,7 +142,7 @@ func TestProviderEndsOldTokens(t *testing.T) {
 				if revocable {
 					a = a.revocable(w.sim)
 				}
-				w.configure(t, a)
+				w.writeConfig(t, a)
 				old := w.token(t, a)
 				rotated := w.Write(t, a.rotatePath(), nil).OK(t)
 				replaced := w.token(t, a)

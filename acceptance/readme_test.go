@@ -15,16 +15,16 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Every command in the README is run, word for word and in its order.
+// Each command in the README works, word for word and in order.
 func TestREADME(t *testing.T) {
 	harness.Need(t)
 	if runtime.GOOS == "darwin" {
-		t.Skip("Go trusts no certificate file on this system, so the providers cannot be played under their own names")
+		t.Skip("Go reads no certificate file on this system, so the simulator cannot use the providers' host names")
 	}
 	readme := file(t, "../README.md")
 	blocks := shellBlocks(readme)
 	if len(blocks) < 3 || blocks[0] != "make dev\n" || blocks[1] != "make test\n" {
-		t.Fatalf("the README's first two commands are not make dev (which TestMakeDev runs) and make test (which runs this): %q", blocks)
+		t.Fatalf("README: got the commands %q, want make dev (which TestMakeDev runs) and make test (which runs this test) first", blocks)
 	}
 
 	sim := harness.StartSimulator(t)
@@ -38,7 +38,7 @@ func TestREADME(t *testing.T) {
 	for _, block := range blocks[2:] {
 		t.Log("$ " + block)
 		script := "export PLUGIN_DIR='" + pluginDir + "'\n" + block
-		if strings.Contains(block, "vault agent ") { // which stays
+		if strings.Contains(block, "vault agent ") { // it runs until the test ends
 			s.StartShell(t, dir, script)
 			harness.Within(t, 30*time.Second, "the agent writes the token", func() error {
 				_, err := os.Stat(filepath.Join(dir, "sinch-token"))
@@ -50,7 +50,7 @@ func TestREADME(t *testing.T) {
 	}
 
 	if known := sim.Token(t, file(t, filepath.Join(dir, "sinch-token"))); !known.Active {
-		t.Errorf("the agent's file has no token that lives: %+v", known)
+		t.Errorf("token in the agent's file: got %+v, want an active one", known)
 	}
 	app := s.As(s.Write(t, "auth/token/create", harness.Fields{"policies": []string{"messaging-app"}}).OK(t).Auth.ClientToken)
 	app.Read(t, "messaging/creds/sinch").OK(t)
@@ -59,12 +59,12 @@ func TestREADME(t *testing.T) {
 
 	for _, name := range outputNames(readme) {
 		if !regexp.MustCompile(`(?m)^` + name + ` `).MatchString(output.String()) {
-			t.Errorf("the README shows %q in an answer, and none has it:\n%s", name, output.String())
+			t.Errorf("README: got %q in a sample, want only fields of the answers:\n%s", name, output.String())
 		}
 	}
 }
 
-// The README's table has the providers that there are, with their fields.
+// The README's table lists each provider and its fields.
 func TestREADMEListsTheProviders(t *testing.T) {
 	s := harness.StartDev(t)
 	s.InstallPlugin(t)
@@ -72,29 +72,29 @@ func TestREADMEListsTheProviders(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9-]+)` \\|.*$").FindAllStringSubmatch(file(t, "../README.md"), -1) {
 		rows[row[1]] = row[0]
 	}
-	delete(rows, "provider") // the table's head
+	delete(rows, "provider") // the head of the table
 	for _, name := range s.List(t, "messaging/providers").OK(t).Keys() {
 		row, ok := rows[name]
 		if !ok {
-			t.Errorf("the README lacks provider %s", name)
+			t.Errorf("README: want the provider %s", name)
 		}
 		delete(rows, name)
 		fields, _ := s.Read(t, "messaging/providers/"+name).OK(t).Data["fields"].(map[string]any)
 		if len(fields) == 0 {
-			t.Errorf("provider %s names no fields", name)
+			t.Errorf("provider %s: got no fields, want some", name)
 		}
 		for field := range fields {
 			if !strings.Contains(row, "`"+field+"`") {
-				t.Errorf("the README's row of %s lacks the field %s", name, field)
+				t.Errorf("README, row of %s: want the field %s", name, field)
 			}
 		}
 	}
 	if len(rows) > 0 {
-		t.Errorf("the README has providers that do not exist: %v", rows)
+		t.Errorf("README: got the rows %v of providers that do not exist", rows)
 	}
 }
 
-// shellBlocks returns what the README gives to type.
+// shellBlocks returns the shell commands of a page.
 func shellBlocks(readme string) []string {
 	var blocks []string
 	for _, m := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(readme, -1) {
@@ -103,7 +103,7 @@ func shellBlocks(readme string) []string {
 	return blocks
 }
 
-// outputNames returns the names of the fields that the README shows in answers.
+// outputNames returns the fields in the sample answers of the README.
 func outputNames(readme string) []string {
 	var names []string
 	for _, m := range regexp.MustCompile("(?ms)^```\nKey +Value\n[- ]+\n(.*?)^```").FindAllStringSubmatch(readme, -1) {
@@ -115,8 +115,8 @@ func outputNames(readme string) []string {
 	return names
 }
 
-// realTempDir is a folder without a symbolic link in its path, which is how Vault
-// wants its plugin folder.
+// realTempDir returns a folder without a symbolic link in its path, as Vault requires of a
+// plugin folder.
 func realTempDir(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())

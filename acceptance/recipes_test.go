@@ -18,23 +18,22 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Every command of the recipes for Vault Agent and consul-template is run, word
-// for word and in its order. Each keeps a token that is alive, over some lives of
-// it, with leases and, without a restart, with lease=false.
+// Each command of the recipes for Vault Agent and consul-template works, word for word and in
+// order. Each tool keeps a live token over some token lifetimes, first with leases and then,
+// without a restart, with lease=false.
 func TestRecipesKeepALivingToken(t *testing.T) {
 	t.Parallel() // it mostly waits
 	w := newWorld(t)
-	// The agent lets 2 s pass before it starts a program anew: so the tokens outlive
-	// their use. (TestAgentKeepsALivingToken is without such grace.) With min_ttl no
-	// lease is of 1 s: of two reads within a second consul-template, and so the agent,
-	// drops what the second brought.
+	// The agent waits 2 s before it restarts a program, so the tokens live longer than the
+	// leases. (TestAgentKeepsALivingToken goes without.) min_ttl avoids leases of 1 s, because
+	// consul-template, which the agent uses, drops the second of two reads within one second.
 	w.sim.Configure(t, `{"access_ttl": 14}`)
-	w.configure(t, sinch, harness.Fields{"max_ttl": 8, "min_ttl": 3})
+	w.writeConfig(t, sinch, harness.Fields{"max_ttl": 8, "min_ttl": 3})
 
 	agent, withoutLeases := recipe(t, "agent.md"), ""
 	agent.blocks, withoutLeases = agent.blocks[:len(agent.blocks)-1], agent.blocks[len(agent.blocks)-1]
 	if withoutLeases != "vault write messaging/config/sinch lease=false\n" {
-		t.Fatalf("the last command of agent.md is %q", withoutLeases)
+		t.Fatalf("agent.md: got the last command %q, want the write of lease=false", withoutLeases)
 	}
 	agent.run(t, &w.Client)
 	kept := map[string]string{
@@ -44,7 +43,7 @@ func TestRecipesKeepALivingToken(t *testing.T) {
 	}
 	if tool, err := buildConsulTemplate(t); err != nil {
 		delete(kept, "consul-template's file")
-		t.Logf("NOT RUN: docs/recipes/consul-template.md, since consul-template does not build here: %v", err)
+		t.Logf("NOT RUN: docs/recipes/consul-template.md, because consul-template does not build here: %v", err)
 	} else {
 		page := recipe(t, "consul-template.md")
 		page.path = filepath.Dir(tool)
@@ -54,23 +53,21 @@ func TestRecipesKeepALivingToken(t *testing.T) {
 
 	w.watch(t, kept, 3)
 	if leases := w.List(t, "sys/leases/lookup/messaging/creds/sinch").OK(t).Keys(); len(leases) == 0 {
-		t.Error("nobody has a lease")
+		t.Error("got no leases, want some")
 	}
 	w.Shell(t, agent.dir, withoutLeases).OK(t)
-	w.watch(t, kept, 4) // the first of them may be a leased one
-	harness.Within(t, 20*time.Second, "the leases end and no new ones are made", func() error {
+	w.watch(t, kept, 4) // the first token may have a lease
+	harness.Within(t, 20*time.Second, "no lease is left", func() error {
 		if r := w.List(t, "sys/leases/lookup/messaging/creds/sinch"); r.Status != 404 {
 			return failed(r.OK(t), nil)
 		}
 		return nil
 	})
-	for _, v := range w.sim.State(t).Violations {
-		t.Errorf("a request that is not as the provider's documentation has it: %+v", v)
-	}
+	w.wantNoViolations(t)
 }
 
-// watch reads files that hold tokens until each has held so many, and fails the
-// test if one is seen to hold a token that is dead.
+// watch reads the files until each has held so many tokens. It fails the test if a file
+// holds a dead token.
 func (w world) watch(t *testing.T, files map[string]string, tokens int) {
 	t.Helper()
 	seen := map[string]map[string]bool{}
@@ -81,11 +78,11 @@ func (w world) watch(t *testing.T, files map[string]string, tokens int) {
 		var short []string
 		for name, file := range files {
 			token, _ := os.ReadFile(file)
-			if len(token) > 0 { // else not yet written
+			if len(token) > 0 { // empty before the first write
 				seen[name][string(token)] = true
 				known := w.sim.Token(t, string(token))
 				if now, _ := os.ReadFile(file); !known.Active && string(now) == string(token) {
-					t.Fatalf("%s holds a dead token: %+v", name, known)
+					t.Fatalf("%s: got the dead token %+v, want a live one", name, known)
 				}
 			}
 			if len(seen[name]) < tokens {
@@ -93,17 +90,17 @@ func (w world) watch(t *testing.T, files map[string]string, tokens int) {
 			}
 		}
 		if len(short) > 0 {
-			return fmt.Errorf("%s not yet", strings.Join(short, ", "))
+			return fmt.Errorf("too few tokens in %s", strings.Join(short, ", "))
 		}
 		return nil
 	})
 }
 
-// The commands of the curl recipe are run word for word, and say what they should.
+// Each command of the curl recipe works, word for word.
 func TestRecipeCurl(t *testing.T) {
 	for _, tool := range []string{"curl", "jq"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("NOT RUN: docs/recipes/curl.md, since there is no %s here", tool)
+			t.Skipf("NOT RUN: docs/recipes/curl.md, because %s is not installed", tool)
 		}
 	}
 	s, sim := internetWorld(t)
@@ -113,22 +110,22 @@ func TestRecipeCurl(t *testing.T) {
 
 	tokens := regexp.MustCompile(`(?m)^eyJ\S+$`).FindAllString(out, -1)
 	if len(tokens) < 2 {
-		t.Fatalf("it shows %d tokens:\n%s", len(tokens), out)
+		t.Fatalf("curl.md: got %d tokens, want at least 2:\n%s", len(tokens), out)
 	}
 	for _, token := range tokens {
 		if known := sim.Token(t, token); !known.Active {
-			t.Errorf("a token is not alive: %+v", known)
+			t.Errorf("curl.md: got the token %+v, want an active one", known)
 		}
 	}
 	for _, want := range []string{"fresh", `"refresh_window": 600`, "there is no config"} {
 		if !strings.Contains(out, want) {
-			t.Errorf("it does not say %q:\n%s", want, out)
+			t.Errorf("curl.md: want %q in the output, got\n%s", want, out)
 		}
 	}
 }
 
-// The playbook of the Ansible recipe is run twice, word for word, where ANSIBLE_BIN
-// names a folder with ansible-playbook, the collection and hvac.
+// The playbook of the Ansible recipe works twice, word for word. The test needs ANSIBLE_BIN,
+// a folder with ansible-playbook, the collection and hvac.
 func TestRecipeAnsible(t *testing.T) {
 	bin := os.Getenv("ANSIBLE_BIN")
 	if bin == "" {
@@ -137,18 +134,18 @@ func TestRecipeAnsible(t *testing.T) {
 	s, sim := internetWorld(t)
 	page := recipe(t, "ansible.md")
 	page.path = bin
-	page.blocks = page.blocks[len(page.blocks)-1:] // what comes before is the installation
+	page.blocks = page.blocks[len(page.blocks)-1:] // without the installation
 	putFile(t, page.dir, "pw.txt", sinchPassword+"\n")
 	putFile(t, page.dir, "messaging.yml", fenced(t, page.text, "yaml")[0])
 	page.run(t, &s.Client)
 	logins := sim.Logins(t, sinch.provider)
-	page.run(t, &s.Client) // nothing has changed: the password is not tried again
+	page.run(t, &s.Client) // it changes nothing, so the engine does not log in
 
 	if known := sim.Token(t, strings.TrimSpace(file(t, filepath.Join(page.dir, "sinch-token")))); !known.Active {
-		t.Errorf("the playbook's token is not alive: %+v", known)
+		t.Errorf("token of the playbook: got %+v, want an active one", known)
 	}
 	if n := sim.Logins(t, sinch.provider); n != logins {
-		t.Errorf("%d logins for the same playbook again", n-logins)
+		t.Errorf("second run of the playbook: got %d logins, want 0", n-logins)
 	}
 }
 
@@ -156,9 +153,9 @@ func TestRecipeAnsible(t *testing.T) {
 type page struct {
 	name   string
 	text   string
-	blocks []string // what it gives to type
-	dir    string   // where it is typed
-	path   string   // a folder of the tools that it needs; may be ""
+	blocks []string // its shell commands
+	dir    string   // the folder in which they run
+	path   string   // a folder with tools that they need; may be ""
 }
 
 func recipe(t *testing.T, name string) *page {
@@ -167,7 +164,7 @@ func recipe(t *testing.T, name string) *page {
 	return &page{name: name, text: text, blocks: shellBlocks(text), dir: t.TempDir()}
 }
 
-// fenced returns the blocks of a language.
+// fenced returns the code blocks in a language.
 func fenced(t *testing.T, text, language string) []string {
 	t.Helper()
 	var blocks []string
@@ -175,15 +172,15 @@ func fenced(t *testing.T, text, language string) []string {
 		blocks = append(blocks, m[1])
 	}
 	if len(blocks) == 0 {
-		t.Fatalf("it has no block in %s", language)
+		t.Fatalf("got no code block in %s, want at least one", language)
 	}
 	return blocks
 }
 
-// stays tells a block whose last command does not end by itself.
+// stays matches a block whose last command does not end by itself.
 var stays = regexp.MustCompile(`(?m)^(vault agent| +consul-template) -config=\S+\n\z`)
 
-// run types the page's commands, and returns what those say that end.
+// run runs the page's commands and returns the output of those that end.
 func (p *page) run(t *testing.T, c *harness.Client) string {
 	t.Helper()
 	var out strings.Builder
@@ -195,20 +192,20 @@ func (p *page) run(t *testing.T, c *harness.Client) string {
 		}
 		r := c.Shell(t, p.dir, script)
 		if r.Code != 0 {
-			t.Fatalf("%s: exit code %d of\n%s\n%s%s", p.name, r.Code, block, r.Stdout, r.Stderr)
+			t.Fatalf("%s: got exit code %d, want 0, from\n%s\n%s%s", p.name, r.Code, block, r.Stdout, r.Stderr)
 		}
 		out.WriteString(r.Stdout)
 	}
 	return out.String()
 }
 
-// internetWorld is a world in which the providers' own endpoints lead to the
-// simulator, for recipes that name none.
+// internetWorld returns a server for which the providers' real endpoints lead to the
+// simulator, for recipes that set no endpoint.
 func internetWorld(t *testing.T) (*harness.Server, *harness.Simulator) {
 	t.Helper()
 	harness.Need(t)
 	if runtime.GOOS == "darwin" {
-		t.Skip("Go trusts no certificate file on this system, so the providers cannot be played under their own names")
+		t.Skip("Go reads no certificate file on this system, so the simulator cannot use the providers' host names")
 	}
 	sim := harness.StartSimulator(t)
 	s := harness.StartDevWith(t, harness.Options{Env: sim.AsInternet(t)})
@@ -216,8 +213,7 @@ func internetWorld(t *testing.T) (*harness.Server, *harness.Simulator) {
 	return s, sim
 }
 
-// buildConsulTemplate builds the pinned consul-template: in seconds, unless it is
-// the first time. Its error says why it cannot be built here.
+// buildConsulTemplate builds the pinned consul-template. Only the first build takes long.
 func buildConsulTemplate(t *testing.T) (tool string, err error) {
 	t.Helper()
 	tool = filepath.Join(t.TempDir(), "consul-template")

@@ -20,6 +20,12 @@ type world struct {
 	sim *harness.Simulator
 }
 
+// Policies of apps.
+const (
+	appPolicy   = `path "messaging/creds/*" { capabilities = ["read"] }`
+	sinchPolicy = `path "messaging/creds/sinch" { capabilities = ["read"] }`
+)
+
 // newWorld returns a world with a dev server.
 func newWorld(t *testing.T) world {
 	t.Helper()
@@ -34,8 +40,8 @@ func newWorldOn(t *testing.T, start func(testing.TB) *harness.Server) world {
 	return w
 }
 
-// configure writes the config of an account. See [account.body] for changes.
-func (w world) configure(t *testing.T, a account, changes ...harness.Fields) {
+// writeConfig writes the config of an account. See [account.body] for changes.
+func (w world) writeConfig(t *testing.T, a account, changes ...harness.Fields) {
 	t.Helper()
 	w.Write(t, a.path(), a.body(w.sim, changes...)).OK(t)
 }

@@ -15,7 +15,7 @@ import (
 func TestManyReadersOneLogin(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"latency": 1}`)
-	w.configure(t, sinch, harness.Fields{"verify_connection": false})
+	w.writeConfig(t, sinch, harness.Fields{"verify_connection": false})
 
 	var readers sync.WaitGroup
 	for range 500 {
@@ -31,7 +31,7 @@ func TestManyReadersOneLogin(t *testing.T) {
 
 func TestReadWithoutLease(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch, harness.Fields{"lease": false})
+	w.writeConfig(t, sinch, harness.Fields{"lease": false})
 	r := w.readCreds(t, sinch)
 	if r.LeaseID != "" || r.LeaseDuration != 0 {
 		t.Errorf("got lease %q of %d s, want none", r.LeaseID, r.LeaseDuration)
@@ -50,7 +50,7 @@ func TestReadWithoutLease(t *testing.T) {
 
 func TestRotateReplacesTheToken(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch)
+	w.writeConfig(t, sinch)
 	first := w.readCreds(t, sinch)
 	// A rotate within 10 s of a mint returns the token of that mint.
 	harness.Within(t, 20*time.Second, "a rotate replaces the token", func() error {
@@ -66,7 +66,7 @@ func TestRotateReplacesTheToken(t *testing.T) {
 func TestStatus(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
-		w.configure(t, a)
+		w.writeConfig(t, a)
 		r := w.readCreds(t, a)
 		status := w.Read(t, a.statusPath()).OK(t)
 		if status.Text("state") != "fresh" || status.Text("provider") != a.provider || status.Text("mints") != "1" {
@@ -76,7 +76,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%s: got expire_time %q, want %q as in creds", a.statusPath(), status.Text("expire_time"), r.Text("expire_time"))
 		}
 	}
-	w.configure(t, sinch, harness.Fields{"password": "wrong", "verify_connection": false})
+	w.writeConfig(t, sinch, harness.Fields{"password": "wrong", "verify_connection": false})
 	w.Read(t, sinch.creds()).Refused(t, 400)
 	status := w.Read(t, sinch.statusPath()).OK(t)
 	if status.Text("state") != "backing_off" || status.Text("next_attempt") == "" || status.Text("last_error") == "" {

@@ -77,8 +77,8 @@ func (a *soakAccount) put(path string, f harness.Fields) (harness.Response, erro
 	return a.Do(http.MethodPut, path, f)
 }
 
-// writeConfig writes the right config with a change, and verifies it.
-func (a *soakAccount) writeConfig(change harness.Fields) (r harness.Response, err error) {
+// writeAndVerify writes the right config with a change, and verifies it.
+func (a *soakAccount) writeAndVerify(change harness.Fields) (r harness.Response, err error) {
 	a.changeToken(func() {
 		r, err = a.put(a.path(), a.body(a.sim, harness.Fields{"verify_connection": true}, change))
 	})
@@ -88,7 +88,7 @@ func (a *soakAccount) writeConfig(change harness.Fields) (r harness.Response, er
 // repair writes the right config until the write succeeds. The write ends the backoff.
 func (a *soakAccount) repair() {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		r, err := a.writeConfig(nil)
+		r, err := a.writeAndVerify(nil)
 		if err == nil && r.Status < 300 {
 			a.markHealthy()
 			return
@@ -114,13 +114,13 @@ func (a *soakAccount) operate() {
 		r, _ = a.put(a.path(), harness.Fields{a.secretField: "wrong"})
 		want = 400
 	case 3:
-		r, _ = a.writeConfig(nil)
+		r, _ = a.writeAndVerify(nil)
 	case 4: // another endpoint of the same provider
 		elsewhere := strings.Replace(a.sim.TokenURL(a.provider), "/realms/", "/auth/realms/", 1)
 		if elsewhere == a.sim.TokenURL(a.provider) {
 			return
 		}
-		r, _ = a.writeConfig(harness.Fields{"token_url": elsewhere})
+		r, _ = a.writeAndVerify(harness.Fields{"token_url": elsewhere})
 	case 5:
 		if !a.shares() {
 			return

@@ -85,7 +85,7 @@ func newSoak(t *testing.T, length time.Duration) *soak {
 			}
 		}
 		a.fields[a.secretField] = a.user + "-secret"
-		s.configure(t, a.account)
+		s.writeConfig(t, a.account)
 		a.ops.Add(1)
 		a.markHealthy()
 	}

@@ -12,7 +12,7 @@ import (
 func TestPluginKilledBetweenReads(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
-		w.configure(t, a)
+		w.writeConfig(t, a)
 	}
 	for range 20 {
 		w.KillPlugin(t)
@@ -31,7 +31,7 @@ func TestServerRestartsKeepTheToken(t *testing.T) {
 	w := newWorldOn(t, harness.StartRaft)
 	tokens := map[string]string{}
 	for _, a := range accounts {
-		w.configure(t, a)
+		w.writeConfig(t, a)
 		tokens[a.config] = w.token(t, a)
 	}
 	w.sim.Stop()

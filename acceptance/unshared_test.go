@@ -89,10 +89,9 @@ const (
 // reason the lease ends, and no other token is revoked.
 func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 	w := newWorld(t)
-	const app = `path "messaging/creds/*" { capabilities = ["read"] }`
 	for _, a := range []account{sinch, generic, genericUser} {
 		t.Run(a.config, func(t *testing.T) {
-			w.configure(t, a.unshared(w.sim))
+			w.writeConfig(t, a.unshared(w.sim))
 			logins := w.sim.Logins(t, a.provider)
 			first := w.readCreds(t, a)
 			wantLease(t, "first read", w.sim.Token(t, first.Text("access_token")), first)
@@ -110,14 +109,14 @@ func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 		})
 	}
 	t.Run("the end of the Vault token", func(t *testing.T) {
-		token := w.AppToken(t, app)
+		token := w.AppToken(t, appPolicy)
 		lives, dies := readUnshared(t, &w.Client, sinch.creds(), 1), readUnshared(t, w.As(token), sinch.creds(), 2)
 		w.Write(t, "auth/token/revoke", harness.Fields{"token": token}).OK(t)
 		w.wantRevoked(t, 10*time.Second, dies...)
 		w.wantAlive(t, lives...)
 	})
 	t.Run("the expiry of the Vault token", func(t *testing.T) {
-		w.Write(t, "sys/policies/acl/app", harness.Fields{"policy": app}).OK(t)
+		w.Write(t, "sys/policies/acl/app", harness.Fields{"policy": appPolicy}).OK(t)
 		token := w.Write(t, "auth/token/create", harness.Fields{"policies": []string{"app"}, "ttl": "2s", "explicit_max_ttl": "2s"}).OK(t).Auth.ClientToken
 		dies := readUnshared(t, w.As(token), sinch.creds(), 2)
 		w.wantAlive(t, dies...)
@@ -125,7 +124,7 @@ func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 	})
 	t.Run("the expiry of the lease", func(t *testing.T) {
 		a := sinch.with("brief", nil)
-		w.configure(t, a.unshared(w.sim), harness.Fields{"max_ttl": "4s"})
+		w.writeConfig(t, a.unshared(w.sim), harness.Fields{"max_ttl": "4s"})
 		dies := readUnshared(t, &w.Client, a.creds(), 2)
 		w.wantAlive(t, dies...)
 		w.wantRevoked(t, 20*time.Second, dies...)
@@ -138,7 +137,7 @@ func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 // ends.
 func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, generic.unshared(w.sim))
+	w.writeConfig(t, generic.unshared(w.sim))
 	before := w.sim.State(t).Total
 	w.sim.Configure(t, `{"latency": 2}`)
 	ctx, leave := context.WithCancel(t.Context())
@@ -173,8 +172,8 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	t.Parallel() // it mostly waits
 	w := newWorld(t)
-	w.configure(t, sinch.unshared(w.sim))
-	w.configure(t, generic.unshared(w.sim))
+	w.writeConfig(t, sinch.unshared(w.sim))
+	w.writeConfig(t, generic.unshared(w.sim))
 	soon, late := readUnshared(t, &w.Client, sinch.creds(), 4), readUnshared(t, &w.Client, generic.creds(), 3)
 	const down = `{"faults": [{"kind": "close-before", "on": "revoke"}]}`
 	w.sim.Configure(t, forProvider(sinch.provider, down))
@@ -208,19 +207,6 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	w.wantNoIrrevocable(t)
 }
 
-// move moves a mount and waits until it is moved.
-func (w world) move(t *testing.T, from, to string) {
-	t.Helper()
-	id := w.Write(t, "sys/remount", harness.Fields{"from": from, "to": to}).OK(t).Text("migration_id")
-	harness.Within(t, time.Minute, "the mount is moved", func() error {
-		r := w.Read(t, "sys/remount/status/"+id).OK(t)
-		if info, _ := r.Data["migration_info"].(map[string]any); info["status"] != "success" {
-			return errors.New(r.Raw)
-		}
-		return nil
-	})
-}
-
 // If the config is gone or names another endpoint, the engine sends nothing to the endpoint
 // in the lease. The token expires by itself, and the log reports it.
 func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
@@ -229,11 +215,11 @@ func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 	deleted, moved := sinch.with("deleted", nil), sinch.with("moved", nil)
 	var all []unsharedToken
 	for _, a := range []account{deleted, moved} {
-		w.configure(t, a.unshared(w.sim))
+		w.writeConfig(t, a.unshared(w.sim))
 		all = append(all, readUnshared(t, &w.Client, a.creds(), 2)...)
 	}
 	w.Delete(t, deleted.path()).OK(t)
-	w.configure(t, moved.unshared(w.sim), harness.Fields{"revocation_url": revocationURL(other, moved.provider), "verify_connection": false})
+	w.writeConfig(t, moved.unshared(w.sim), harness.Fields{"revocation_url": revocationURL(other, moved.provider), "verify_connection": false})
 	before := w.sim.State(t).Total.Requests
 	w.revoke(t, all...)
 	w.wantAlive(t, all...)
@@ -261,7 +247,7 @@ func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 // provider never answers. A new mount can take its place at once.
 func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 	w := newWorld(t)
-	w.configure(t, sinch.unshared(w.sim))
+	w.writeConfig(t, sinch.unshared(w.sim))
 	all := readUnshared(t, &w.Client, sinch.creds(), 100)
 	w.sim.Configure(t, hang)
 	begun := time.Now()
@@ -275,7 +261,7 @@ func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 	w.wantNoIrrevocable(t)
 	w.sim.Configure(t, heal)
 	w.Write(t, "sys/mounts/messaging", harness.Fields{"type": harness.PluginName}).OK(t)
-	w.configure(t, sinch.unshared(w.sim))
+	w.writeConfig(t, sinch.unshared(w.sim))
 	again := readUnshared(t, &w.Client, sinch.creds(), 1)
 	w.revoke(t, again...)
 	w.wantRevoked(t, 0, again...)
@@ -285,7 +271,7 @@ func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 func TestUnsharedWrongPasswordIsNotRepeated(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, forProvider(simulator.SinchIndia, `{"latency": 0.5, "lockout_after": 3}`))
-	w.configure(t, sinch.unshared(w.sim), harness.Fields{"password": "wrong", "verify_connection": false})
+	w.writeConfig(t, sinch.unshared(w.sim), harness.Fields{"password": "wrong", "verify_connection": false})
 	var readers sync.WaitGroup
 	for range 50 {
 		readers.Go(func() {
@@ -296,6 +282,6 @@ func TestUnsharedWrongPasswordIsNotRepeated(t *testing.T) {
 	}
 	readers.Wait()
 	w.wantLogins(t, sinch, 1)
-	w.configure(t, sinch.unshared(w.sim))
+	w.writeConfig(t, sinch.unshared(w.sim))
 	readUnshared(t, &w.Client, sinch.creds(), 1)
 }

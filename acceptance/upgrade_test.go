@@ -113,7 +113,7 @@ func (u upgrade) run(t *testing.T, heading string, block int) {
 // alive, and the plugin has this version.
 func (u upgrade) reader(t *testing.T) (read func(version string)) {
 	t.Helper()
-	u.configure(t, sinch)
+	u.writeConfig(t, sinch)
 	token := u.token(t, sinch)
 	logins := u.sim.Logins(t, sinch.provider)
 	var leases []string
