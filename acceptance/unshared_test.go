@@ -47,12 +47,12 @@ func (w world) wantRevoked(t *testing.T, within time.Duration, all ...unsharedTo
 				return fmt.Errorf("lease %d of %d: got status %d, want 400: %s", i+1, len(all), r.Status, r.Raw)
 			}
 		}
-		return w.firstAlive(t, all)
+		return w.noneActive(t, all)
 	})
 }
 
-// firstAlive returns an error if a token is still active.
-func (w world) firstAlive(t *testing.T, all []unsharedToken) error {
+// noneActive returns an error if a token is still active.
+func (w world) noneActive(t *testing.T, all []unsharedToken) error {
 	for i, u := range all {
 		if w.sim.Token(t, u.token).Active {
 			return fmt.Errorf("token %d of %d is still active", i+1, len(all))
@@ -197,13 +197,13 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	w.sim.Configure(t, forProvider(sinch.provider, "null"))
 	harness.Within(t, 45*time.Second, "a successful revocation revokes the queued tokens", func() error {
 		w.revoke(t, readUnshared(t, &w.Client, "moved/creds/sinch", 1)...)
-		return w.firstAlive(t, soon)
+		return w.noneActive(t, soon)
 	})
 	w.wantAlive(t, late...)
 
 	w.KillPlugin(t)
 	w.sim.Configure(t, forProvider(generic.provider, "null"))
-	harness.Within(t, 150*time.Second, "a tick revokes the queued tokens", func() error { return w.firstAlive(t, late) })
+	harness.Within(t, 150*time.Second, "a tick revokes the queued tokens", func() error { return w.noneActive(t, late) })
 	w.wantNoIrrevocable(t)
 }
 
