@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// maxTransit is how long a read may take before it arrives with a dead token. The engine
-// serves tokens with at least 2 s of life. On a busy machine a slower read is not judged.
+// maxTransit is the least life with which the engine serves a token. A token may die on the
+// way only if the read takes longer than maxTransit, as on a busy machine.
 const maxTransit = 2 * time.Second
 
 // mustServe is the life above which the engine must serve a cached token. The engine serves
@@ -95,7 +95,7 @@ func (a *soakAccount) read() {
 	}
 }
 
-// judgeToken judges a served token. The mark is of the account's changes before the read.
+// judgeToken judges a served token. The mark of the account's changes dates from before the read.
 func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, mark int64) {
 	c := a.counts
 	c.count("served")
@@ -107,7 +107,7 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 		a.problem("asking the simulator for a token: %v", err)
 		return
 	}
-	// The simulator answered after the arrival. This is the most that the life at the arrival can have been.
+	// The simulator answered between the arrival and now, so this is the longest possible life at the arrival.
 	left := time.Duration(known.ExpiresIn*float64(time.Second)) + time.Since(arrived)
 	late := max(arrived.Sub(sent)-maxTransit, 0)
 	unchanged := a.changes.noneSince(mark)
