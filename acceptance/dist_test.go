@@ -92,6 +92,8 @@ func taggedCopy(t *testing.T, tag string) string {
 		}
 		rel, _ := filepath.Rel("..", path)
 		switch {
+		case rel == ".git" && !entry.IsDir(): // a file that leads to the repository of a worktree
+			return nil
 		case entry.IsDir() && (rel == "bin" || rel == "dist" || rel == ".git" || entry.Name() == "node_modules"):
 			return fs.SkipDir
 		case entry.IsDir():
