@@ -5,7 +5,6 @@ package acceptance
 import (
 	"encoding/json"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -13,53 +12,6 @@ import (
 	"strings"
 	"testing"
 )
-
-// Each link within the documentation leads to an existing file and heading.
-func TestDocumentationLinks(t *testing.T) {
-	var pages []string
-	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/*/*.md", "../docs/*/*/*.md"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pages = append(pages, found...)
-	}
-	for _, page := range pages {
-		text := withoutCode(file(t, page))
-		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
-			target, anchor, _ := strings.Cut(m[1], "#")
-			if strings.Contains(target, "://") {
-				continue
-			}
-			to := page
-			if target != "" {
-				to = filepath.Join(filepath.Dir(page), target)
-			}
-			if _, err := os.Stat(to); err != nil {
-				t.Errorf("%s: got a link to %s, want an existing file", page, m[1])
-			} else if anchor != "" && !slices.Contains(anchors(file(t, to)), anchor) {
-				t.Errorf("%s: got a link to %s, want an existing heading", page, m[1])
-			}
-		}
-	}
-}
-
-// withoutCode removes code blocks and code spans from a page.
-func withoutCode(text string) string {
-	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
-	return regexp.MustCompile("`[^`\n]*`").ReplaceAllString(text, "")
-}
-
-// anchors returns the anchors that GitHub makes of a page's headings.
-func anchors(text string) []string {
-	var names []string
-	text = regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(text, "")
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
-		name := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
-		names = append(names, strings.ReplaceAll(name, " ", "-"))
-	}
-	return names
-}
 
 // The example provider of docs/adding-a-provider.md builds and keeps the contract.
 func TestAddingAProvider(t *testing.T) {

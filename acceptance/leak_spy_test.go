@@ -100,27 +100,27 @@ func (s *spy) cli(args ...string) {
 }
 
 // turn changes the simulator's settings of the spy's provider.
-func (s *spy) turn(knobs string) {
-	if err := s.sim.Patch(s.t.Context(), forProvider(s.provider, knobs)); err != nil {
+func (s *spy) turn(settings string) {
+	if err := s.sim.Patch(s.t.Context(), forProvider(s.provider, settings)); err != nil {
 		s.t.Error(err)
 	}
 }
 
 // work uses the accounts first without faults and then with each fault.
 func (s *spy) work() {
-	knobs := simulator.Knobs{
+	settings := simulator.ProviderSettings{
 		Accounts:    map[string]simulator.Account{},
-		AccessTTL:   simulator.For(3 * time.Second),
-		RefreshTTL:  simulator.For(time.Minute),
+		AccessTTL:   simulator.Ptr(simulator.Duration(3 * time.Second)),
+		RefreshTTL:  simulator.Ptr(simulator.Duration(time.Minute)),
 		EchoSecrets: simulator.EchoForms(),
 	}
 	for _, a := range s.accounts {
 		for name, secret := range a.secrets {
 			user := map[string]string{"app_key": "app_id", "client_secret": "client_id", "password": "username"}[name]
-			knobs.Accounts[fmt.Sprint(a.fields[user])] = simulator.Account{Secret: secret}
+			settings.Accounts[fmt.Sprint(a.fields[user])] = simulator.Account{Secret: secret}
 		}
 	}
-	if err := s.sim.Set(s.t.Context(), simulator.Settings{Providers: map[string]simulator.Knobs{s.provider: knobs}}); err != nil {
+	if err := s.sim.Set(s.t.Context(), simulator.Settings{Providers: map[string]simulator.ProviderSettings{s.provider: settings}}); err != nil {
 		s.t.Error(err)
 		return
 	}
@@ -140,13 +140,13 @@ func (s *spy) work() {
 		s.turn(fmt.Sprintf(`{"echo_secrets": [%q], "faults": [{"kind": "refuse"}]}`, form))
 		s.each(s.suffer)
 	}
-	for _, knobs := range []string{
+	for _, settings := range []string{
 		`{"faults": [{"kind": "status", "status": 429, "retry_after": "1"}]}`,
 		`{"failure_status": 400, "faults": [{"kind": "refuse"}]}`, `{"failure_status": 503, "faults": [{"kind": "refuse"}]}`,
 		`{"failure_status": null, "date_header": "garbage", "expiry_format": "absent"}`,
 		`{"date_header": null, "expiry_format": null, "faults": null, "latency": 1.2}`,
 	} {
-		s.turn(knobs)
+		s.turn(settings)
 		s.each(s.suffer)
 	}
 	s.turn(`{"faults": null, "latency": null}`)
