@@ -3,7 +3,6 @@
 package messaging
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -26,10 +25,10 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// witness is two providers: the one that an operator configured, whose tokens all
-// begin with honest-, and the host of somebody who may write configs, reset them and
-// rotate, but knows no secret and may not read creds. That host remembers what it is
-// sent, and plays along.
+// witness is two hosts. The honest host is the provider of the operator: its tokens begin
+// with honest-. The evil host belongs to an attacker who may write and delete configs and
+// rotate, but knows no secret and may not read creds. It records its requests and issues
+// tokens.
 type witness struct {
 	honest, evil *httptest.Server
 	minted       atomic.Int64
@@ -40,13 +39,13 @@ type witness struct {
 
 func newWitness(t testing.TB) *witness {
 	w := &witness{}
-	serve := func(prefix string, takes func(request string) bool) *httptest.Server {
+	serve := func(prefix string, accepts func(request string) bool) *httptest.Server {
 		s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			user, password, _ := r.BasicAuth()
 			decoded, _ := url.QueryUnescape(string(body) + " " + user + " " + password)
 			rw.Header().Set("Content-Type", "application/json")
-			if !takes(fmt.Sprintf("%s %v %s %s", r.URL, r.Header, body, decoded)) {
+			if !accepts(fmt.Sprintf("%s %v %s %s", r.URL, r.Header, body, decoded)) {
 				rw.WriteHeader(http.StatusUnauthorized)
 				_, _ = io.WriteString(rw, `{"error": "invalid_client"}`)
 				return
@@ -72,14 +71,13 @@ func newWitness(t testing.TB) *witness {
 	return w
 }
 
-// relocated is a provider with other endpoints, none if there are none, and whose
-// logins need not wait for each other.
+// relocated is a provider with other endpoints. Its logins run in parallel.
 type relocated struct {
 	revocable
 	endpoints []providers.Endpoint
 }
 
-// revocable is what sinch-india and oauth2 can do.
+// revocable is the interface of sinch-india and oauth2.
 type revocable interface {
 	providers.Provider
 	providers.Refresher
@@ -99,8 +97,8 @@ func (r relocated) Validate(s providers.Settings) error {
 	return nil
 }
 
-// operators are the configs that the operator writes.
-func (w *witness) operators() []fields {
+// operatorConfigs are configs that the operator writes.
+func (w *witness) operatorConfigs() []fields {
 	return []fields{
 		{"provider": "sinch-india", "username": "acme", "password": "correct-horse", "revocation_url": w.honest.URL + "/revoke"},
 		{"provider": "oauth2", "client_id": "generic-client", "client_secret": "generic-secret", "token_url": w.honest.URL, "revocation_url": w.honest.URL + "/revoke"},
@@ -109,8 +107,8 @@ func (w *witness) operators() []fields {
 	}
 }
 
-// levers are what the writer may put into a write.
-func (w *witness) levers() []fields {
+// changes are what the attacker may write.
+func (w *witness) changes() []fields {
 	evil, honest := w.evil.URL, w.honest.URL
 	return []fields{
 		{"token_url": evil}, {"token_url": evil, "verify_connection": false}, {"token_url": honest}, {"token_url": nil}, {"token_url": ""},
@@ -126,9 +124,9 @@ func (w *witness) levers() []fields {
 	}
 }
 
-// attack runs a script of writes, deletions, rotations, lease ends and honest reads
-// on one config, and fails the test if the writer's host was sent a secret or a token
-// of the operator's.
+// attack runs a script of writes, deletions, rotates, lease ends and honest reads on one
+// config of the given kind. It fails the test if the evil host got a secret or a token of
+// the operator.
 func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	t.Helper()
 	m, _ := newOffline(t, time.Hour)
@@ -144,7 +142,7 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		}
 	}
 	m.start()
-	operator, levers := w.operators()[int(kind)%4], w.levers()
+	operator, changes := w.operatorConfigs()[int(kind)%4], w.changes()
 	m.write("config/a", maps.Clone(operator)).want(t, http.StatusNoContent)
 	var leases []answer
 	next := func() int {
@@ -160,32 +158,32 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		case 0, 1, 2, 3:
 			data := fields{}
 			for range next()%3 + 1 {
-				maps.Copy(data, levers[next()%len(levers)])
+				maps.Copy(data, changes[next()%len(changes)])
 			}
 			write := m.write
 			if op%2 == 1 {
 				write = m.patch
 			}
 			if a := write("config/a", data); a.status >= 500 && a.status != http.StatusBadGateway {
-				t.Errorf("%d %s", a.status, a.text)
+				t.Errorf("write of %v: got %d %s, want no 5xx but 502", data, a.status, a.text)
 			}
 		case 4:
 			m.delete("config/a")
 		case 5:
-			m.request(logical.UpdateOperation, "rotate/a", nil)
+			m.rotate("a")
 		case 6:
 			if a := m.read("creds/a"); a.status == http.StatusOK && a.secret != nil {
 				leases = append(leases, a)
 			}
 		case 7:
 			if len(leases) > 0 {
-				m.end(leases[0])
+				m.revokeLease(leases[0])
 				leases = leases[1:]
 			}
 		case 8:
 			m.clock.advance(time.Duration(next()) * 10 * time.Second)
 			m.tick()
-		case 9: // the operator begins anew
+		case 9: // the operator starts over
 			m.delete("config/a")
 			m.write("config/a", maps.Clone(operator))
 		}
@@ -196,17 +194,17 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		for _, s := range append([]string{"honest-"}, secrets...) {
 			for _, form := range []string{s, base64.StdEncoding.EncodeToString([]byte(s))} {
 				if strings.Contains(request, form) {
-					t.Errorf("the writer's host was sent %s: %s", s, request)
+					t.Errorf("the evil host got %s, want no %s in it", request, s)
 				}
 			}
 		}
 	}
 	w.seen = nil
-	m.sound()
+	m.wantNoPanic()
 }
 
-// Who may write a config and rotate, delete and write it again, but knows neither its
-// secret nor may read its token, gets neither: by scripts of chance.
+// An attacker who may write, delete and rotate gets neither a secret nor a token. The
+// scripts are random.
 func TestConfigWriterGetsNoSecretByAnySequence(t *testing.T) {
 	w := newWitness(t)
 	chance := rand.New(rand.NewPCG(1, 2))
@@ -221,67 +219,26 @@ func TestConfigWriterGetsNoSecretByAnySequence(t *testing.T) {
 	}
 }
 
-// Whoever writes another revocation_url is not sent the token that others hold: also
-// where the account has no secret that the write would have to carry.
+// A new revocation_url never gets an old token, even if the account has no secret that
+// the write has to repeat.
 func TestNewRevocationURLGetsNoOldToken(t *testing.T) {
 	w := newWitness(t)
 	for name, end := range map[string]func(*mount) answer{
 		"rotate": func(m *mount) answer { m.clock.advance(time.Minute); return m.rotate("a") },
 		"delete": func(m *mount) answer { return m.delete("config/a") },
 	} {
-		t.Run(name, func(t *testing.T) {
-			m := newMount(t)
-			m.write("config/a", fields{"provider": "oauth2", "client_id": "open-to-all", "token_url": w.honest.URL}).want(t, http.StatusNoContent)
-			m.token("a")
-			m.patch("config/a", fields{"revocation_url": w.evil.URL, "verify_connection": false}).want(t, http.StatusNoContent)
-			end(m)
-			if len(w.seen) > 0 {
-				t.Errorf("the new endpoint was sent %q", w.seen)
-			}
-		})
+		m := newMount(t)
+		m.write("config/a", fields{"provider": "oauth2", "client_id": "open-to-all", "token_url": w.honest.URL}).want(t, http.StatusNoContent)
+		m.token("a")
+		m.patch("config/a", fields{"revocation_url": w.evil.URL, "verify_connection": false}).want(t, http.StatusNoContent)
+		end(m)
+		if len(w.seen) > 0 {
+			t.Errorf("%s: the new endpoint got %q, want no request", name, w.seen)
+		}
 	}
 }
 
-// What one config's revocation endpoint says to it, and whether it can be reached
-// with its certificates, holds up no one else's revocations.
-func TestRevocationsOfOneConfigDoNotHoldUpAnothers(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
-	m.write("config/b", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
-	a, b := m.read("creds/a"), m.read("creds/b")
-	m.set(`{"faults": [{"kind": "invalid-client", "on": "revoke", "count": 1}]}`)
-	m.end(a)
-	m.end(b)
-	if m.queued() != 1 || m.alive(b.data["access_token"].(string)) {
-		t.Errorf("%d queued; b's token is alive: %v", m.queued(), m.alive(b.data["access_token"].(string)))
-	}
-}
-
-// Who gives up while a token of their own is minted gets no lease: the token is ended,
-// since nothing else would.
-func TestUnsharedTokenOfAReaderWhoLeftIsEnded(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
-	before := m.sim.State().Total
-	m.set(`{"latency": 0.3}`)
-	ctx, leave := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() {
-		_, err := m.HandleRequest(ctx, &logical.Request{Operation: logical.ReadOperation, Path: "creds/a", Storage: m.storage})
-		done <- err
-	}()
-	eventually(t, "the provider is asked", func() bool { return m.sim.State().Total.Requests > before.Requests })
-	leave()
-	if err := <-done; err == nil {
-		t.Error("the read succeeded")
-	}
-	if got := m.sim.State().Total; got.LoginsSucceeded-before.LoginsSucceeded != 1 || got.RevocationsSucceeded == before.RevocationsSucceeded {
-		t.Errorf("%+v, before it %+v", got, before)
-	}
-}
-
-// A config is shown to those who read it as it is: nothing in it may make their
-// terminal do anything.
+// Users see the fields of a config in their terminals.
 func TestNothingThatIsShownHasControlCharacters(t *testing.T) {
 	m := newMount(t)
 	ca := newCA(t)
@@ -299,36 +256,32 @@ func TestNothingThatIsShownHasControlCharacters(t *testing.T) {
 		m.write("config/a", m.oauth2(fields{"token_params": fields{bad: "x"}})).want(t, http.StatusBadRequest, "token_params: ")
 	}
 	m.write("config/a", m.sinch(fields{"ca_cert": "# our CA\r\n\tof 2026\n" + ca})).want(t, http.StatusNoContent)
-	if keys := m.storage.keys(); len(keys) != 2 {
-		t.Errorf("stored: %q", keys)
-	}
+	m.wantStored("config/a", "token/a")
 }
 
-// Vault's storage refuses keys with two dots in a row, which the pattern of names
-// lets through: that is the user's to mend, and no error of the server's.
+// The pattern of names accepts two dots in a row, but Vault's storage does not. Users get
+// a 400, and the log shows no failure.
 func TestNamesThatStorageRefuses(t *testing.T) {
 	m := newMount(t)
-	m.storage.failing(func(op, key string) error {
+	m.storage.failWith(func(_, key string) error {
 		if strings.Contains(key, "..") {
 			return errors.New("relative paths not supported")
 		}
 		return nil
 	})
-	const text = "name: must not contain two dots in a row"
-	m.write("config/a..b", m.sinch(nil)).want(t, http.StatusBadRequest, text)
-	m.patch("config/a..b", m.sinch(nil)).want(t, http.StatusBadRequest, text)
-	m.delete("config/a..b").want(t, http.StatusBadRequest, text)
-	for _, path := range []string{"config/a..b", "creds/a..b", "status/a...b"} {
-		m.read(path).want(t, http.StatusBadRequest, text)
+	for _, a := range []answer{
+		m.write("config/a..b", m.sinch(nil)), m.patch("config/a..b", m.sinch(nil)), m.delete("config/a..b"),
+		m.read("config/a..b"), m.read("creds/a..b"), m.read("status/a...b"), m.rotate("a..b"),
+	} {
+		a.want(t, http.StatusBadRequest, "name: must not contain two dots in a row")
 	}
-	m.rotate("a..b").want(t, http.StatusBadRequest, text)
 	m.write("config/a.b", m.sinch(nil)).want(t, http.StatusNoContent)
-	if m.log.String() != "" && strings.Contains(m.log.String(), "request failed") {
-		t.Error("a name that is refused is logged as a failure")
+	if got := m.log.String(); strings.Contains(got, "request failed") {
+		t.Errorf("got the log %s, want no failure in it", got)
 	}
 }
 
-// However wide the input, an answer stays short and nothing is stored.
+// However large the input is, the answer is short and nothing is stored.
 func TestHugeInputs(t *testing.T) {
 	m := newMount(t)
 	huge := strings.Repeat("x", 4<<20)
@@ -336,32 +289,22 @@ func TestHugeInputs(t *testing.T) {
 	for i := range 20_000 {
 		many[fmt.Sprint("k", i)] = "v"
 	}
+	check := func(field string, a answer) {
+		t.Helper()
+		if a.status != http.StatusBadRequest || len(a.text) > 300 {
+			t.Errorf("%s: got %d with %d bytes, want 400 with at most 300", field, a.status, len(a.text))
+		}
+	}
 	for field, value := range map[string]any{
 		"username": huge, "password": huge, "token_url": "https://" + huge, "ca_cert": huge, "min_ttl": huge, "lease": huge, "provider": huge,
 	} {
-		if a := m.write("config/a", m.sinch(fields{field: value})); a.status != http.StatusBadRequest || len(a.text) > 300 {
-			t.Errorf("%s: %d, %d bytes", field, a.status, len(a.text))
-		}
+		check(field, m.write("config/a", m.sinch(fields{field: value})))
 	}
 	for field, value := range map[string]any{
-		"token_params": many, "scopes": slicesOf("word", 20_000), "client_secret": huge, "client_id": huge, "grant_type": huge,
+		"token_params": many, "scopes": slices.Repeat([]string{"word"}, 20_000), "client_secret": huge, "client_id": huge, "grant_type": huge,
 	} {
-		if a := m.write("config/a", m.oauth2(fields{field: value})); a.status != http.StatusBadRequest || len(a.text) > 300 {
-			t.Errorf("%s: %d, %d bytes", field, a.status, len(a.text))
-		}
+		check(field, m.write("config/a", m.oauth2(fields{field: value})))
 	}
-	if a := m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": huge}); a.status != http.StatusBadRequest || len(a.text) > 300 {
-		t.Errorf("min_ttl: %d, %d bytes", a.status, len(a.text))
-	}
-	if keys := m.storage.keys(); len(keys) > 0 {
-		t.Errorf("stored: %q", keys)
-	}
-}
-
-func slicesOf(word string, n int) []string {
-	all := make([]string, n)
-	for i := range all {
-		all[i] = word
-	}
-	return all
+	check("min_ttl of creds", m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": huge}))
+	m.wantStored()
 }

@@ -17,174 +17,143 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Vault registers a plugin with a backend that has neither storage nor system.
+// Vault registers a plugin with a backend that has neither storage nor system view.
 func TestSetupWithNothing(t *testing.T) {
-	b, err := Factory(Options{Version: "v1.2.3"})(t.Context(), &logical.BackendConfig{})
-	if err != nil {
-		t.Fatal(err)
+	for version, want := range map[string]string{"v1.2.3": "v1.2.3", "": "v0.0.0-dev"} {
+		b, err := Factory(Options{Version: version})(t.Context(), &logical.BackendConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Type(); got != logical.TypeLogical {
+			t.Errorf("type: got %s, want %s", got, logical.TypeLogical)
+		}
+		if got := b.(logical.PluginVersioner).PluginVersion().Version; got != want {
+			t.Errorf("version with the option %q: got %s, want %s", version, got, want)
+		}
+		if err := b.Initialize(t.Context(), &logical.InitializationRequest{}); err != nil {
+			t.Error(err)
+		}
+		b.Cleanup(t.Context())
 	}
-	if b.Type() != logical.TypeLogical {
-		t.Errorf("type %s", b.Type())
-	}
-	if got := b.(logical.PluginVersioner).PluginVersion().Version; got != "v1.2.3" {
-		t.Errorf("version %s", got)
-	}
-	if err := b.Initialize(t.Context(), &logical.InitializationRequest{}); err != nil {
-		t.Error(err)
-	}
-	b.Cleanup(t.Context())
 }
 
-func TestSetupAsksNothing(t *testing.T) {
+func TestSetupCallsNothing(t *testing.T) {
 	m := newMount(t)
-	if calls := m.storage.taken(); len(calls) > 0 {
-		t.Errorf("storage: %v", calls)
-	}
-	if calls, _ := m.system.taken(); calls > 0 {
-		t.Errorf("system: %d calls", calls)
+	calls, _ := m.system.takeCalls()
+	if got := m.storage.takeCalls(); len(got) > 0 || calls > 0 {
+		t.Errorf("setup: got %q from storage and %d calls of the system view, want none", got, calls)
 	}
 }
 
-func TestDefaultVersion(t *testing.T) {
-	b, err := Factory(Options{})(t.Context(), &logical.BackendConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := b.(logical.PluginVersioner).PluginVersion().Version; got != "v0.0.0-dev" {
-		t.Errorf("version %s", got)
-	}
-}
-
-// A special path is a prefix only with the trailing slash.
 func TestSpecialPaths(t *testing.T) {
 	p := newMount(t).SpecialPaths()
 	for _, prefix := range []string{account.ConfigPrefix, account.TokenPrefix} {
 		if !slices.Contains(p.SealWrapStorage, prefix) || slices.Contains(p.LocalStorage, prefix) != (prefix == account.TokenPrefix) {
-			t.Errorf("%s: %+v", prefix, p)
+			t.Errorf("%s: got %+v, want it seal-wrapped, and local if it is a token", prefix, p)
 		}
 	}
 	for _, prefix := range slices.Concat(p.SealWrapStorage, p.LocalStorage) {
 		if !strings.HasSuffix(prefix, "/") {
-			t.Errorf("%s is no prefix", prefix)
+			t.Errorf("got %s, want a slash at its end, because it is no prefix otherwise", prefix)
 		}
 	}
 	if len(p.Unauthenticated) > 0 || len(p.Root) > 0 || len(p.WriteForwardedStorage) > 0 {
-		t.Errorf("%+v", p)
+		t.Errorf("got %+v, want no other special paths", p)
 	}
 }
 
-// Another node's write is seen once Vault says so, and this node's own without.
+// A write of another node takes effect here when Vault invalidates its key.
 func TestInvalidate(t *testing.T) {
 	for _, key := range []string{"config/a", "token/a"} {
-		m := newMount(t)
-		m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+		m := newSinchMount(t, nil)
 		m.write("config/b", m.sinch(nil)).want(t, http.StatusNoContent)
 		a, b := m.token("a"), m.token("b")
-		other := m.again()
+		other := m.restart()
 		other.clock.advance(time.Minute)
 		other.rotate("a").want(t, http.StatusOK)
-		if m.token("a") != a {
-			t.Error("the test shows nothing: there was no cache")
-		}
-		for _, no := range []string{"config/", "token/", "config/aa", "other/a", "a", "config/a/b"} {
-			m.InvalidateKey(t.Context(), no)
+		for _, unrelated := range []string{"config/", "token/", "config/aa", "other/a", "a", "config/a/b"} {
+			m.InvalidateKey(t.Context(), unrelated)
 		}
 		if m.token("a") != a {
-			t.Error("dropped by another's key")
+			t.Error("got another token of a, want the cached token until its key is invalidated")
 		}
 		m.InvalidateKey(t.Context(), key)
 		if m.token("a") != other.token("a") {
-			t.Errorf("%s: the old token is still served", key)
+			t.Errorf("%s invalidated: got the old token, want the token of the other node", key)
 		}
 		if m.token("b") != b {
-			t.Errorf("%s: b's was dropped too", key)
+			t.Errorf("%s invalidated: got another token of b, want the cached token", key)
 		}
 	}
 }
 
 func TestInvalidateDeleted(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m := newSinchMount(t, nil)
 	m.token("a")
-	m.again().delete("config/a").want(t, http.StatusNoContent)
+	m.restart().delete("config/a").want(t, http.StatusNoContent)
 	m.InvalidateKey(t.Context(), "config/a")
 	m.read("creds/a").want(t, http.StatusBadRequest, `there is no config "a"`)
 }
 
-// After a restart the token is there, and the provider need not be.
+// After a restart the engine serves the stored token, even if the provider is down.
 func TestRestart(t *testing.T) {
 	m := newMount(t)
 	for name, data := range map[string]fields{"a": m.sinch(nil), "b": m.enablex("whatsapp", nil), "c": m.conversation(nil), "d": m.oauth2(nil)} {
 		m.write("config/"+name, data).want(t, http.StatusNoContent)
-		token := m.read("creds/" + name)
+		before := m.read("creds/" + name)
 		m.clock.advance(time.Minute)
-		m.set(`{"faults":[{"kind":"close-before"}]}`)
-		requests := m.sim.State().Total.Requests
-		n := m.again()
+		m.simulate(`{"faults":[{"kind":"close-before"}]}`)
+		requests := m.requests()
+		n := m.restart()
 		n.read("status/"+name).want(t, http.StatusOK)
-		again := n.read("creds/" + name)
-		if again.data["access_token"] != token.data["access_token"] || again.data["expire_time"] != token.data["expire_time"] {
-			t.Errorf("%s: %v, was %v", name, again.data["expire_time"], token.data["expire_time"])
+		after := n.read("creds/" + name)
+		if after.token() != before.token() || after.data["expire_time"] != before.data["expire_time"] || after.secret.TTL != before.secret.TTL-time.Minute {
+			t.Errorf("%s: got a token that ends at %v, and a lease of %s; want the same token as before, at %v, and %s less a minute",
+				name, after.data["expire_time"], after.secret.TTL, before.data["expire_time"], before.secret.TTL)
 		}
-		if again.secret.TTL != token.secret.TTL-time.Minute {
-			t.Errorf("%s: a TTL of %s, was %s a minute ago", name, again.secret.TTL, token.secret.TTL)
+		if got := m.requests() - requests; got != 0 {
+			t.Errorf("%s: got %d requests to the provider, want 0", name, got)
 		}
-		if m.sim.State().Total.Requests != requests {
-			t.Error("it asked the provider")
-		}
-		m.set(`{"faults":null}`)
+		m.simulate(`{"faults":null}`)
 	}
 }
 
-// A mount's cleanup returns at once, also with a mint that does not end, and is
-// nothing to its neighbour.
-func TestTwoMounts(t *testing.T) {
-	f := newFake(lives("fake-token", time.Hour))
-	m := newMount(t, f)
-	n := m.again()
-	n.storage = &storage{}
-	n.start()
-	for _, x := range []*mount{m, n} {
-		x.write("config/a", also(fields{"verify_connection": false}, fakeConfig)).want(t, http.StatusNoContent)
-	}
+// Cleanup returns at once even if a mint does not end, and does not touch another mount.
+func TestCleanupDuringAMint(t *testing.T) {
+	f := newFake(minting("fake-token", time.Hour))
+	m := newFakeMount(t, f, fields{"verify_connection": false})
+	n := m.neighbour()
+	n.write("config/a", with(fields{"verify_connection": false}, fakeConfig)).want(t, http.StatusNoContent)
 	n.token("a")
-	stuck := make(chan struct{})
+	stuck, started := make(chan struct{}), make(chan struct{}, 10)
 	defer close(stuck)
-	asked := make(chan struct{}, 10)
-	deaf := func(context.Context) (t token.Token, err error) { // to its context
-		asked <- struct{}{}
+	f.set(func(ctx context.Context) (token.Token, error) { // ignores the end of ctx
+		started <- struct{}{}
 		<-stuck
-		return t, &token.Error{Kind: token.Unavailable}
-	}
-	f.mint.Store(&deaf)
+		return down(ctx)
+	})
 	read := make(chan answer, 1)
 	go func() { read <- m.read("creds/a") }()
-	<-asked
+	<-started
 	m.Cleanup(t.Context())
 	(<-read).want(t, http.StatusServiceUnavailable, "the mount is being closed: try again")
 	n.token("a")
 	n.read("status/a").want(t, http.StatusOK)
-	m.Cleanup(t.Context()) // twice does no harm
-	quick := lives("fake-token-2", time.Hour)
-	f.mint.Store(&quick)
+	m.Cleanup(t.Context()) // a second Cleanup does nothing
+	f.set(minting("fake-token-2", time.Hour))
 	n.clock.advance(time.Minute)
 	n.rotate("a").want(t, http.StatusOK)
 }
 
 func TestTwoMountsShareNothing(t *testing.T) {
-	m := newMount(t)
-	n := m.again()
-	n.storage = &storage{}
-	n.start()
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	n := newSinchMount(t, nil).neighbour()
 	n.read("creds/a").want(t, http.StatusBadRequest, "there is no config")
 	n.read("config/a").want(t, http.StatusNotFound)
 }
 
 func TestLogNamesTheMount(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(fields{"verify_connection": false})).want(t, http.StatusNoContent)
-	m.set(`{"faults":[{"kind":"status","status":503,"count":1}]}`)
+	m := newSinchMount(t, fields{"verify_connection": false})
+	m.simulate(`{"faults":[{"kind":"status","status":503,"count":1}]}`)
 	m.read("creds/a").want(t, http.StatusBadGateway)
 	m.clock.advance(time.Minute)
 	m.token("a")
@@ -193,7 +162,7 @@ func TestLogNamesTheMount(t *testing.T) {
 	}
 }
 
-// Help texts and the OpenAPI document say what each field is, and which are secret.
+// Help texts and the OpenAPI document describe each field, and mark the secret ones.
 func TestOpenAPI(t *testing.T) {
 	m := newMount(t)
 	a := m.request(logical.HelpOperation, "", nil)
@@ -201,16 +170,16 @@ func TestOpenAPI(t *testing.T) {
 	doc := a.data["openapi"].(*framework.OASDocument)
 	for _, path := range []string{"/config/", "/config/{name}", "/creds/{name}", "/providers/", "/providers/{name}", "/rotate/{name}", "/status/", "/status/{name}"} {
 		if doc.Paths[path] == nil {
-			t.Errorf("%s is not among the paths", path)
+			t.Errorf("got no path %s, want it in the document", path)
 		}
 	}
 	for path, item := range doc.Paths {
 		if item.Description == "" {
-			t.Errorf("%s has no description", path)
+			t.Errorf("%s: got no description", path)
 		}
 		for _, op := range []*framework.OASOperation{item.Get, item.Post, item.Delete} {
 			if op != nil && op.Summary == "" {
-				t.Errorf("%s: an operation has no summary", path)
+				t.Errorf("%s: got an operation without a summary", path)
 			}
 		}
 	}
@@ -221,26 +190,26 @@ func TestOpenAPI(t *testing.T) {
 		}
 		for field, p := range s.Properties {
 			if p.Type == "" || p.Description == "" {
-				t.Errorf("%s: %s: %+v", name, field, p)
+				t.Errorf("%s: %s: got %+v, want a type and a description", name, field, p)
 			}
-			if sensitive := p.DisplayAttrs != nil && p.DisplayAttrs.Sensitive; sensitive != slices.Contains(secret, field) {
-				t.Errorf("%s: %s: sensitive is %v", name, field, sensitive)
+			if got, want := p.DisplayAttrs != nil && p.DisplayAttrs.Sensitive, slices.Contains(secret, field); got != want {
+				t.Errorf("%s: %s: got sensitive=%t, want %t", name, field, got, want)
 			}
 		}
 	}
 	fields := m.Backend.(*backend).Route("config/a").Fields
 	for _, name := range append(secret, "provider", "verify_connection", "token_url", "ca_cert", "lease", "min_ttl") {
 		if fields[name] == nil {
-			t.Errorf("config has no field %s", name)
+			t.Errorf("config/<name>: got no field %s", name)
 		}
 	}
 	for _, p := range m.Backend.(*backend).Paths {
 		if strings.TrimSpace(p.HelpSynopsis) == "" || strings.TrimSpace(p.HelpDescription) == "" {
-			t.Errorf("%s has no help", p.Pattern)
+			t.Errorf("%s: got no help", p.Pattern)
 		}
 		for name, f := range p.Fields {
 			if f.Description == "" {
-				t.Errorf("%s: %s has no description", p.Pattern, name)
+				t.Errorf("%s: %s: got no description", p.Pattern, name)
 			}
 		}
 	}

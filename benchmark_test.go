@@ -31,19 +31,19 @@ func (constant) Mint(context.Context, *providers.Client, providers.Settings) (to
 
 const benchmarkToken = secret.String("eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE3OTUzNDEzNzAsImlhdCI6MTc5NTMzNzc3MH0.c2lnbmF0dXJl")
 
-// BenchmarkCachedRead is a read of creds/ with a token in hand, through the
-// framework; BenchmarkConstantRead beside it is a backend that answers the same
-// with constants, through the same framework: what cannot be saved.
+// BenchmarkCachedRead reads a cached token through the framework.
 func BenchmarkCachedRead(b *testing.B) {
 	forBothModes(b, func(b *testing.B, lease bool) { benchmarkRead(b, cachedRead(b, lease)) })
 }
 
+// BenchmarkConstantRead reads the same answer from a backend that has only constants, which
+// is the cost of the framework alone.
 func BenchmarkConstantRead(b *testing.B) {
 	forBothModes(b, func(b *testing.B, lease bool) { benchmarkRead(b, constantRead(b, lease)) })
 }
 
-// BenchmarkCachedToConstantRead reads both in turns, so that what else the machine
-// does meets both alike, and reports the ratio of their times.
+// BenchmarkCachedToConstantRead reports the ratio of both times. It measures them in turns,
+// so that other work of the machine affects both.
 func BenchmarkCachedToConstantRead(b *testing.B) {
 	forBothModes(b, func(b *testing.B, lease bool) {
 		const turn = 1_000
@@ -77,7 +77,7 @@ func benchmarkRead(b *testing.B, read func()) {
 	}
 }
 
-// cachedRead returns what reads creds/a of an engine that has its token.
+// cachedRead returns a function that reads creds/a of an engine that has the token.
 func cachedRead(b *testing.B, lease bool) func() {
 	storage := &logical.InmemStorage{}
 	backend, err := Factory(Options{Providers: []providers.Provider{constant{}}})(b.Context(), &logical.BackendConfig{
@@ -95,7 +95,7 @@ func cachedRead(b *testing.B, lease bool) func() {
 	return reader(b, backend, storage)
 }
 
-// constantRead returns what reads creds/a of a backend that answers with constants.
+// constantRead returns a function that reads creds/a of a backend of constants.
 func constantRead(b *testing.B, lease bool) func() {
 	backend := &framework.Backend{Paths: []*framework.Path{{
 		Pattern: "creds/" + framework.GenericNameRegex("name"),
@@ -112,7 +112,7 @@ func constantRead(b *testing.B, lease bool) func() {
 	return reader(b, backend, &logical.InmemStorage{})
 }
 
-// reader returns what reads creds/a of a backend.
+// reader returns a function that reads creds/a of a backend.
 func reader(b *testing.B, backend logical.Backend, storage logical.Storage) func() {
 	req := &logical.Request{Operation: logical.ReadOperation, Path: "creds/a", MountPoint: "messaging/", Storage: storage}
 	ctx := context.Background()

@@ -11,20 +11,23 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// Whatever goes on at once, no answer is a 5xx, no token is one of another
-// config's user, and in the end memory and storage agree.
+// Whatever happens at the same time, no answer is a 5xx, and in the end memory and
+// storage agree.
 func TestAllAtOnce(t *testing.T) {
 	m := newMount(t)
-	m.set(`{"any_account": true}`)
+	m.simulate(`{"any_account": true}`)
 	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
 	var all sync.WaitGroup
 	for worker := range 8 {
 		all.Go(func() {
 			for i := range 30 {
 				var a answer
-				switch (worker + i) % 8 {
+				step := (worker + i) % 8
+				switch step {
 				case 0:
 					user := fmt.Sprintf("user%d", i)
 					a = m.write("config/a", m.sinch(fields{"username": user, "password": user + "-secret", "verify_connection": i%2 == 0}))
@@ -46,7 +49,7 @@ func TestAllAtOnce(t *testing.T) {
 					a = m.read("creds/a")
 				}
 				if a.status >= 500 {
-					t.Errorf("%d %s", a.status, a.text)
+					t.Errorf("step %d: got %d %s, want no 5xx", step, a.status, a.text)
 				}
 			}
 		})
@@ -56,30 +59,147 @@ func TestAllAtOnce(t *testing.T) {
 	checkAgreement(t, m, "in the end")
 }
 
-// A reader that gives up gets an answer, and the mint goes on for the others.
+// A reader that gives up gets an error, and the mint continues for other readers.
 func TestReaderGivesUp(t *testing.T) {
-	f := newFake(lives("fake-token", time.Hour))
-	m := newMount(t, f)
-	m.write("config/a", also(fields{"verify_connection": false}, fakeConfig)).want(t, http.StatusNoContent)
-	asked, release := block(f)
+	f := newFake(minting("fake-token", time.Hour))
+	m := newFakeMount(t, f, fields{"verify_connection": false})
+	started, release := block(f)
 	defer release()
 	ctx, cancel := context.WithCancel(t.Context())
-	gaveUp := make(chan answer, 1)
-	go func() {
-		req := &logical.Request{Operation: logical.ReadOperation, Path: "creds/a", Storage: m.storage}
-		resp, err := m.HandleRequest(ctx, req)
-		gaveUp <- m.answer(req, resp, err)
-	}()
-	<-asked
+	first, second := make(chan answer, 1), make(chan answer, 1)
+	go func() { first <- m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) }()
+	<-started
 	cancel()
-	(<-gaveUp).want(t, http.StatusServiceUnavailable, "context canceled: the request ended before its answer was ready")
-	waits := make(chan answer, 1)
-	go func() { waits <- m.read("creds/a") }()
+	(<-first).want(t, http.StatusServiceUnavailable, "context canceled: the request ended before its answer was ready")
+	go func() { second <- m.read("creds/a") }()
 	release()
-	if a := <-waits; a.data["access_token"] != "late-token" {
-		t.Errorf("%d %s", a.status, a.text)
+	if a := <-second; a.token() != "late-token" {
+		t.Errorf("the second reader: got %d %s, want the token of the first mint", a.status, a.text)
 	}
-	if len(asked) > 0 {
-		t.Error("a second mint")
+	if got := len(started); got > 0 {
+		t.Errorf("got %d more mints, want 0", got)
+	}
+}
+
+// readAtOnce reads creds of each name with this many readers at once. It returns, by
+// name, the tokens with the number of readers that got each.
+func (m *mount) readAtOnce(names []string, readers int) map[string]map[string]int {
+	m.t.Helper()
+	var (
+		mu    sync.Mutex
+		got   = map[string]map[string]int{}
+		all   sync.WaitGroup
+		start = make(chan struct{})
+	)
+	for _, name := range names {
+		got[name] = map[string]int{}
+		for range readers {
+			all.Go(func() {
+				<-start
+				resp, err := m.HandleRequest(m.t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/" + name, Storage: m.storage})
+				if err != nil || resp.IsError() {
+					m.t.Errorf("creds/%s: got %v, %v, want a token", name, resp, err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				got[name][resp.Data["access_token"].(string)]++
+			})
+		}
+	}
+	close(start)
+	all.Wait()
+	return got
+}
+
+func TestManyReadersOfOneAccount(t *testing.T) {
+	const readers = 10_000
+	m := newSinchMount(t, fields{"verify_connection": false})
+	m.simulate(`{"latency": 0.5}`)
+	got := m.readAtOnce([]string{"a"}, readers)["a"]
+	if len(got) != 1 {
+		t.Errorf("got %d tokens, want 1", len(got))
+	}
+	m.wantLogins(1)
+	for token, n := range got {
+		if n != readers || !m.alive(token) {
+			t.Errorf("got a token for %d of %d readers, alive: %t", n, readers, m.alive(token))
+		}
+	}
+	if got := m.status("reads"); got != int64(readers) {
+		t.Errorf("status: got %v reads, want %d", got, readers)
+	}
+}
+
+// Each account logs in once, and no more than 64 log in at one host at once.
+func TestReadersOfManyAccounts(t *testing.T) {
+	const accounts = 1000
+	m := newMount(t)
+	m.simulate(`{"any_account": true}`)
+	var names []string
+	for i := range accounts {
+		name := fmt.Sprintf("account-%d", i)
+		names = append(names, name)
+		m.write("config/"+name, m.sinch(fields{"username": name, "password": name + "-secret", "verify_connection": false})).want(t, http.StatusNoContent)
+	}
+	tokens := map[string]bool{}
+	for name, got := range m.restart().readAtOnce(names, 3) {
+		if len(got) != 1 {
+			t.Errorf("%s: got %d tokens, want 1", name, len(got))
+		}
+		for token, n := range got {
+			if known := m.sim.Introspect(token); n != 3 || known.Account != name || !known.Active {
+				t.Errorf("%s: got %d readers with the token %+v, want 3 with an active token of the account", name, n, known)
+			}
+			tokens[token] = true
+		}
+	}
+	total := m.sim.State().Total
+	if len(tokens) != accounts || total.LoginsSucceeded != accounts || total.Requests != accounts || total.MaxConcurrent > 64 {
+		t.Errorf("got %d tokens and %+v, want %d tokens and logins, at most 64 concurrently", len(tokens), total, accounts)
+	}
+}
+
+// A mount with hanging mints, and its Cleanup, do not slow another mount down.
+func TestMountThatEndsIsNotFeltAtAnother(t *testing.T) {
+	m, other := newSinchMount(t, nil), newSinchMount(t, nil)
+	token := m.token("a")
+	if other.token("a") == token {
+		t.Fatal("got the same token from both mounts, want two tokens")
+	}
+	other.simulate(fmt.Sprintf(`{"latency": 60, "providers": {%q: {"any_account": true}}}`, simulator.SinchIndia))
+	for i := range 100 {
+		user := fmt.Sprintf("user-%d", i)
+		other.write("config/"+user, other.sinch(fields{"username": user, "password": user + "-secret", "verify_connection": false})).want(t, http.StatusNoContent)
+	}
+	var hanging sync.WaitGroup
+	requests := other.requests()
+	for i := range 100 {
+		hanging.Go(func() {
+			if a := other.read(fmt.Sprintf("creds/user-%d", i)); a.status == http.StatusOK {
+				t.Error("got a token from a mint that hangs")
+			}
+		})
+	}
+	eventually(t, "mints hang", func() bool { return other.requests() > requests })
+	begun := time.Now()
+	readAll := func() {
+		for range 100 {
+			if m.token("a") != token {
+				t.Error("got another token, want the cached token")
+			}
+		}
+	}
+	readAll()
+	other.Cleanup(t.Context())
+	hanging.Wait() // Cleanup ends them
+	readAll()
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("got 200 reads and a Cleanup in %s, want at most 5s", took)
+	}
+	m.clock.advance(time.Minute)
+	m.rotate("a").want(t, http.StatusOK)
+	if m.token("a") == token {
+		t.Error("got the old token after a rotate, want a new token")
 	}
 }

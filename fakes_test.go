@@ -22,16 +22,16 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// errStorage is what a storage says that is made to fail.
+// errStorage is the error of a storage that fails.
 var errStorage = errors.New("raft is out of quorum")
 
-// storage is a storage that counts what is asked of it and fails on demand.
+// storage records the calls that it gets, and fails on demand.
 type storage struct {
 	logical.InmemStorage
 
 	mu    sync.Mutex
 	calls []string                   // such as "put config/a"
-	fail  func(op, key string) error // nil: never
+	fail  func(op, key string) error // nil: no call fails
 }
 
 func (s *storage) call(op, key string) error {
@@ -44,15 +44,15 @@ func (s *storage) call(op, key string) error {
 	return s.fail(op, key)
 }
 
-// failing makes calls fail that f returns an error for; nil makes it well again.
-func (s *storage) failing(f func(op, key string) error) {
+// failWith makes each call return the error of f first; nil ends the failure.
+func (s *storage) failWith(f func(op, key string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = f
 }
 
-// taken returns the calls since it was last called.
-func (s *storage) taken() []string {
+// takeCalls returns the calls since the previous takeCalls.
+func (s *storage) takeCalls() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	calls := s.calls
@@ -88,7 +88,7 @@ func (s *storage) List(ctx context.Context, prefix string) ([]string, error) {
 	return s.InmemStorage.List(ctx, prefix)
 }
 
-// snapshot returns all that is stored, uncounted.
+// snapshot returns the stored configs and tokens, without recording a call.
 func (s *storage) snapshot() map[string]string {
 	all := map[string]string{}
 	for _, prefix := range []string{account.ConfigPrefix, account.TokenPrefix} {
@@ -101,49 +101,49 @@ func (s *storage) snapshot() map[string]string {
 	return all
 }
 
-// put stores a value, uncounted.
+// put stores a value, without recording a call.
 func (s *storage) put(key, value string) {
 	_ = s.InmemStorage.Put(context.Background(), &logical.StorageEntry{Key: key, Value: []byte(value)})
 }
 
-// keys returns what is stored, by name.
+// keys returns the keys of the stored configs and tokens, sorted.
 func (s *storage) keys() []string { return slices.Sorted(maps.Keys(s.snapshot())) }
 
-// system is a system view that can be changed and counts what it is asked. Of the
-// methods that are not here each call is a panic, and so a 500.
+// system is a system view that can be changed and counts its calls. A call of a method
+// that is not here panics, and so makes a request fail with a 500.
 type system struct {
 	logical.SystemView
 
-	mu       sync.Mutex
-	state    consts.ReplicationState
-	tainted  bool
-	local    bool
-	calls    int
-	stateful int // calls of ReplicationState
+	mu         sync.Mutex
+	state      consts.ReplicationState
+	tainted    bool
+	local      bool
+	calls      int
+	stateCalls int // of ReplicationState
 }
 
-func newSystem() *system { return &system{} }
-
+// set changes the view with f.
 func (s *system) set(f func(*system)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(s)
 }
 
-// taken returns the calls, and those of ReplicationState, since it was last called.
-func (s *system) taken() (calls, stateful int) {
+// takeCalls returns the number of all calls, and of those to ReplicationState, since the
+// previous takeCalls.
+func (s *system) takeCalls() (calls, stateCalls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	calls, stateful = s.calls, s.stateful
-	s.calls, s.stateful = 0, 0
-	return calls, stateful
+	calls, stateCalls = s.calls, s.stateCalls
+	s.calls, s.stateCalls = 0, 0
+	return calls, stateCalls
 }
 
 func (s *system) ReplicationState() consts.ReplicationState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++
-	s.stateful++
+	s.stateCalls++
 	return s.state
 }
 
@@ -169,16 +169,20 @@ func (s *system) PluginEnv(context.Context) (*logical.PluginEnvironment, error) 
 	return &logical.PluginEnvironment{VaultVersion: "1.21.1"}, nil
 }
 
-// fake is a provider that does as it is told.
-type fake struct {
-	mint atomic.Pointer[func(context.Context) (token.Token, error)]
-}
+// mintFunc is the Mint of a fake provider.
+type mintFunc func(context.Context) (token.Token, error)
 
-func newFake(mint func(context.Context) (token.Token, error)) *fake {
+// fake is a provider that mints with a function.
+type fake struct{ mint atomic.Pointer[mintFunc] }
+
+func newFake(mint mintFunc) *fake {
 	f := &fake{}
-	f.mint.Store(&mint)
+	f.set(mint)
 	return f
 }
+
+// set makes f mint with mint from now on.
+func (f *fake) set(mint mintFunc) { f.mint.Store(&mint) }
 
 func (*fake) Spec() providers.Spec {
 	return providers.Spec{
@@ -196,31 +200,38 @@ func (f *fake) Mint(ctx context.Context, _ *providers.Client, _ providers.Settin
 // fakeConfig is the data of a config of a fake.
 var fakeConfig = fields{"provider": "fake", "password": "fake-hunter2"}
 
-// lives returns a mint of tokens that live for so long; the text is the token.
-func lives(text string, d time.Duration) func(context.Context) (token.Token, error) {
+// minting returns a mint that always returns the token text.
+func minting(text secret.String, lifetime time.Duration) mintFunc {
 	return func(context.Context) (token.Token, error) {
-		return token.Token{Access: secret.String(text), Type: "Bearer", Lifetime: d}, nil
+		return token.Token{Access: text, Type: "Bearer", Lifetime: lifetime}, nil
 	}
 }
 
-// block makes f's mints wait: each tells in asked that it was, and goes on with
-// release, or when its context ends.
-func block(f *fake) (asked <-chan struct{}, release func()) {
+// down is a mint at a provider that does not answer.
+func down(context.Context) (token.Token, error) {
+	return token.Token{}, &token.Error{Kind: token.Unavailable}
+}
+
+// panics is a mint that panics with a secret.
+func panics(context.Context) (token.Token, error) { panic("the password is hunter2") }
+
+// block makes the mints of f send to started and then wait, until release is called or
+// their context ends.
+func block(f *fake) (started <-chan struct{}, release func()) {
 	here, released := make(chan struct{}, 100), make(chan struct{})
-	mint := func(ctx context.Context) (token.Token, error) {
+	f.set(func(ctx context.Context) (token.Token, error) {
 		here <- struct{}{}
 		select {
 		case <-released:
+			return minting("late-token", time.Hour)(ctx)
 		case <-ctx.Done():
-			return token.Token{}, &token.Error{Kind: token.Unavailable}
+			return down(ctx)
 		}
-		return token.Token{Access: "late-token", Type: "Bearer", Lifetime: time.Hour}, nil
-	}
-	f.mint.Store(&mint)
+	})
 	return here, sync.OnceFunc(func() { close(released) })
 }
 
-// fakeClock is a clock that stands still until it is moved.
+// fakeClock is a clock that stands still until a test advances it.
 type fakeClock struct {
 	mu  sync.Mutex
 	now clock.Instant

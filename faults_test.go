@@ -13,9 +13,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// faultCases are the operations whose every use of the storage is made to fail in
-// turn. Each begins with config/a there and its token read, unless it is cold (as
-// after a restart), tokenless (cold, and no token is stored) or new.
+// faultCases are operations. The test makes each of their storage calls fail in turn. An
+// operation starts with config/a and its cached token; cold ones start after a restart,
+// tokenless ones after a restart without a stored token, and new ones without config/a.
 var faultCases = map[string]struct {
 	cold, tokenless, new bool
 	do                   func(*mount) answer
@@ -50,7 +50,7 @@ func TestStorageFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for failing := 1; ; failing++ {
 				m := newMount(t)
-				m.set(`{"any_account": true}`)
+				m.simulate(`{"any_account": true}`)
 				if !test.new {
 					m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
 					m.token("a")
@@ -62,12 +62,12 @@ func TestStorageFaults(t *testing.T) {
 					}
 				}
 				if test.cold || test.tokenless {
-					m = m.again()
+					m = m.restart()
 				}
 				before, calls, failed := m.storage.snapshot(), 0, ""
-				m.storage.failing(func(op, key string) error {
+				m.storage.failWith(func(op, key string) error {
 					if strings.HasPrefix(key, framework.WALPrefix) {
-						return nil // of revocations, which are none of the operation's
+						return nil // a call for revocations, in the background
 					}
 					if calls++; calls == failing {
 						failed = op + " " + key
@@ -76,83 +76,78 @@ func TestStorageFaults(t *testing.T) {
 					return nil
 				})
 				a := test.do(m)
-				m.storage.failing(nil)
+				m.storage.failWith(nil)
 				if failed == "" {
 					if a.status >= 300 {
-						t.Errorf("without a fault: %d %s", a.status, a.text)
+						t.Errorf("without a fault: got %d %s, want success", a.status, a.text)
 					}
 					break
 				}
 				checkFault(t, m, failed, a, before["config/a"])
 
-				// With a storage that works the operation does what it should.
 				m.clock.advance(time.Minute)
 				if a := test.do(m); a.status >= 300 {
-					t.Errorf("%s failed: then %d %s", failed, a.status, a.text)
+					t.Errorf("after %s failed: got %d %s, want success", failed, a.status, a.text)
 				}
-				checkAgreement(t, m, failed+" failed, and then did not")
+				checkAgreement(t, m, "after "+failed+" failed once")
 			}
 		})
 	}
 }
 
-// checkFault checks what is to be seen of one fault; old is the config before.
+// checkFault checks the answer and the state after one fault. old is the config before it.
 func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 	t.Helper()
 	if strings.HasPrefix(failed, "put token/") {
-		// The token is served all the same, and the failure logged.
-		if a.status >= 300 || !strings.Contains(m.log.String(), "the token is served, but will not survive a restart: mount=messaging/ config=a") {
-			t.Errorf("%s failed: %d %s", failed, a.status, a.text)
+		if a.status >= 300 {
+			t.Errorf("%s failed: got %d %s, want the token", failed, a.status, a.text)
 		}
+		m.wantLogged("the token is served, but will not survive a restart: mount=messaging/ config=a")
 	} else {
-		if a.status != http.StatusInternalServerError || !strings.Contains(a.text, errStorage.Error()) {
-			t.Errorf("%s failed: %d %s", failed, a.status, a.text)
-		}
 		op, key, _ := strings.Cut(failed, " ")
-		said := map[string]string{"get": "reading " + key + " from storage: ", "put": "storing " + key + ": ",
+		want := map[string]string{"get": "reading " + key + " from storage: ", "put": "storing " + key + ": ",
 			"delete": "deleting " + key + " from storage: ", "list": "listing " + key + " in storage: "}[op]
-		if !strings.Contains(a.text, said) {
-			t.Errorf("%s failed: %q does not say %q", failed, a.text, said)
+		if a.status != http.StatusInternalServerError || !strings.Contains(a.text, want) || !strings.Contains(a.text, errStorage.Error()) {
+			t.Errorf("%s failed: got %d %q, want 500 with %q and %q", failed, a.status, a.text, want, errStorage)
 		}
-		if now := m.storage.snapshot()["config/a"]; now != old {
-			t.Errorf("%s failed: the config was %s and is %s", failed, old, now)
+		if got := m.storage.snapshot()["config/a"]; got != old {
+			t.Errorf("%s failed: got the config %s, want %s", failed, got, old)
 		}
 	}
-	checkAgreement(t, m, failed+" failed")
+	checkAgreement(t, m, "after "+failed+" failed")
 }
 
-// checkAgreement checks that what this backend says of config/a is what one says
-// that has only the storage, and that whatever token there is, is alive.
+// checkAgreement checks that m shows the same config/a as a mount that starts from its
+// storage, and that both serve a token that the provider accepts.
 func checkAgreement(t *testing.T, m *mount, when string) {
 	t.Helper()
-	here, there := m.read("config/a"), m.again().read("config/a")
+	here, there := m.read("config/a"), m.restart().read("config/a")
 	if here.status != there.status || fmt.Sprint(here.data) != fmt.Sprint(there.data) {
-		t.Errorf("%s: config/a is %v, from storage %v", when, here.data, there.data)
+		t.Errorf("%s: config/a: got %v, want %v as in storage", when, here.data, there.data)
 	}
 	stored := m.storage.snapshot()
 	if stored["config/a"] == "" {
 		if stored["token/a"] != "" {
-			t.Errorf("%s: a token without a config", when)
+			t.Errorf("%s: got a stored token without a config", when)
 		}
 		m.read("creds/a").want(t, http.StatusBadRequest, `there is no config "a"`)
 		return
 	}
-	for _, n := range []*mount{m, m.again()} {
+	for _, n := range []*mount{m, m.restart()} {
 		if in := m.sim.Introspect(n.token("a")); !in.Active || in.Account != here.data["username"] {
-			t.Errorf("%s: %+v of %v", when, in, here.data["username"])
+			t.Errorf("%s: got a token of %+v, want an active one of %v", when, in, here.data["username"])
 		}
 	}
 }
 
-// A write whose commit failed may have been carried out all the same (an answer
-// that was lost): then that is what counts from now on.
-func TestLostAnswer(t *testing.T) {
+// A storage may carry out a write and yet return an error. Then the stored config counts.
+func TestLostAnswerOfStorage(t *testing.T) {
 	m := newMount(t)
-	m.set(`{"any_account": true}`)
+	m.simulate(`{"any_account": true}`)
 	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
 	m.token("a")
 	var lost bool
-	m.storage.failing(func(op, key string) error {
+	m.storage.failWith(func(op, key string) error {
 		if op == "put" && key == "config/a" && !lost {
 			lost = true
 			m.storage.put(key, strings.Replace(m.storage.snapshot()[key], `"revision":"`, `"revision":"x`, 1))
@@ -161,6 +156,6 @@ func TestLostAnswer(t *testing.T) {
 		return nil
 	})
 	m.write("config/a", fields{"username": "eve", "password": "eve-secret"}).want(t, http.StatusInternalServerError)
-	m.storage.failing(nil)
-	checkAgreement(t, m, "the answer was lost")
+	m.storage.failWith(nil)
+	checkAgreement(t, m, "after the lost answer")
 }

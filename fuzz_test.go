@@ -18,13 +18,12 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/jsonutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// offline is a provider whose mints ask no one.
+// offline is a provider that mints without the network.
 type offline struct {
 	providers.Provider
 	lifetime time.Duration
@@ -43,15 +42,15 @@ func (o offline) Validate(s providers.Settings) error {
 	return nil
 }
 
-// offlineRevoker is one of a provider that can end tokens.
+// offlineRevoker is an offline provider that can revoke tokens.
 type offlineRevoker struct{ offline }
 
 func (offlineRevoker) Revoke(context.Context, *providers.Client, providers.Settings, secret.String, secret.String) error {
 	return nil
 }
 
-// newOffline makes a mount of which nothing reaches the network, whatever is
-// written to it, and whose tokens live for so long. It counts its mints.
+// newOffline makes a mount that never uses the network, whose tokens have the given
+// lifetime. It also returns the number of mints.
 func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 	t.Helper()
 	mints := new(atomic.Int64)
@@ -64,60 +63,52 @@ func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 			all = append(all, o)
 		}
 	}
-	clock := &fakeClock{now: clock.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}}
-	m := &mount{
-		t: t, clock: clock, storage: &storage{}, system: newSystem(), log: &logBuffer{},
-		options: Options{Version: "v1.2.3", Clock: clock.instant, Providers: all},
-	}
-	m.start()
-	return m, mints
+	return newBareMount(t, all), mints
 }
 
-// sound fails the test if anything panicked: the handlers turn that into a 500.
-func (m *mount) sound() {
+// wantNoPanic fails the test if a handler or a goroutine logged a panic.
+func (m *mount) wantNoPanic() {
 	m.t.Helper()
-	if log := m.log.String(); strings.Contains(log, "panic") {
-		m.t.Error(log)
+	if got := m.log.String(); strings.Contains(got, "panic") {
+		m.t.Errorf("got the log %s, want no panic in it", got)
 	}
 }
 
-// damaged is what is said of a stored config that cannot be used: never anything
-// that stands in it, but for the name of its provider.
+// damaged matches the error of a stored config that cannot be used. The error quotes
+// nothing of the config but the name of its provider.
 var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 1\); upgrade the plugin|this plugin has no provider ".*"|ca_cert: [a-zA-Z0-9 ,;]+)$`)
 
-// A stored config may be of an older plugin, of a newer one, or damaged: it is used
-// or refused by name, all paths agree on which, and deleting it mends the name.
+// A stored config may be damaged, or come from an older or a newer plugin. All paths agree
+// on whether it can be used, and a delete makes the name usable again.
 func FuzzStoredConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, _ := newOffline(t, time.Hour)
 		m.storage.put("config/a", string(stored))
 		read, creds := m.read("config/a"), m.read("creds/a")
-		// A config whose certificates are damaged can be read, to see what is to be mended.
+		// A config with damaged certificates can still be read, so that users can correct it.
 		if (read.status == http.StatusOK) != (creds.status == http.StatusOK) && !strings.Contains(creds.text, "cannot be used: ca_cert: ") {
-			t.Errorf("config: %d %s, creds: %d %s", read.status, read.text, creds.status, creds.text)
+			t.Errorf("got %d %s from config and %d %s from creds, want both to succeed or both to fail", read.status, read.text, creds.status, creds.text)
 		}
-		for _, a := range []answer{read, creds, m.read("status/a"), m.request(logical.UpdateOperation, "rotate/a", nil), m.write("config/a", fields{"min_ttl": 5})} {
+		for _, a := range []answer{read, creds, m.read("status/a"), m.rotate("a"), m.write("config/a", fields{"min_ttl": 5})} {
 			switch {
 			case a.status == http.StatusOK, a.status == http.StatusNoContent, a.status == http.StatusBadRequest:
 			case a.status == http.StatusInternalServerError && damaged.MatchString(a.text):
 			default:
-				t.Errorf("%d %s", a.status, a.text)
+				t.Errorf("got %d %s, want 200, 204, 400, or a 500 that matches %s", a.status, a.text, damaged)
 			}
 		}
 		m.list("status").want(t, http.StatusOK)
 		m.read("metrics").want(t, http.StatusOK)
 		m.delete("config/a").want(t, http.StatusNoContent)
-		if left := m.storage.keys(); len(left) > 0 {
-			t.Errorf("left behind: %q", left)
-		}
+		m.wantStored()
 		m.write("config/a", fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse"}).want(t, http.StatusNoContent)
 		m.token("a")
-		m.sound()
+		m.wantNoPanic()
 	})
 }
 
-// A stored token that is damaged, or of a newer plugin, or has ended, costs a mint
-// and no more; one that is served is alive, and its lease ends before it does.
+// A stored token that is damaged or expired, or comes from a newer plugin, costs a mint. A
+// stored token that is served has not expired, and its lease ends first.
 func FuzzStoredToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, mints := newOffline(t, time.Hour)
@@ -126,12 +117,12 @@ func FuzzStoredToken(f *testing.F) {
 		a := m.read("creds/a")
 		a.want(t, http.StatusOK)
 		if m.tokens[0] != "stored-token" {
-			m.tokens = nil // a word such as "mint" would be found in any log
+			m.tokens = nil // the token may be a word that is in every log
 		}
 		now, ttl := m.clock.wall(), a.secret.TTL
 		if mints.Load() > 0 {
-			if got := a.data["access_token"]; got != "offline-token-1" {
-				t.Errorf("minted, but %q is served", got)
+			if got := a.token(); got != "offline-token-1" {
+				t.Errorf("got %q after a mint, want offline-token-1", got)
 			}
 		} else {
 			var r struct {
@@ -140,26 +131,25 @@ func FuzzStoredToken(f *testing.F) {
 				Sent        time.Time
 				LifetimeMS  int64 `json:"lifetime_ms"`
 			}
-			if err := json.Unmarshal(stored, &r); err != nil || r.Revision != "r1" || a.data["access_token"] != r.AccessToken {
-				t.Fatalf("got %q, want the access_token of %s; the record: %+v, %v", a.data["access_token"], stored, r, err)
+			if err := json.Unmarshal(stored, &r); err != nil || r.Revision != "r1" || a.token() != r.AccessToken {
+				t.Fatalf("got %q without a mint, want the access_token of %s (%v)", a.token(), stored, err)
 			}
 			left := r.Sent.Add(time.Duration(r.LifetimeMS) * time.Millisecond).Sub(now)
 			if left <= 0 || ttl > max(left, time.Second) {
-				t.Errorf("it has %s left, its lease %s", left, ttl)
+				t.Errorf("got a lease of %s for a token with %s left, want a lease that ends first", ttl, left)
 			}
 		}
 		if ttl < time.Second || a.secret.MaxTTL != ttl {
-			t.Errorf("lease of %s, at most %s", ttl, a.secret.MaxTTL)
+			t.Errorf("got a lease of %s, at most %s; want both the same, and at least 1s", ttl, a.secret.MaxTTL)
 		}
 		m.read("status/a").want(t, http.StatusOK)
 		m.clock.advance(time.Minute)
-		m.request(logical.UpdateOperation, "rotate/a", nil).want(t, http.StatusOK)
-		m.sound()
+		m.rotate("a").want(t, http.StatusOK)
+		m.wantNoPanic()
 	})
 }
 
-// A lease, or an entry of the write-ahead log, that cannot be read ends all the
-// same, and nothing of it is shown.
+// The revocation of a lease succeeds whatever the lease contains, and shows nothing of it.
 func FuzzStoredRevocation(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		var data fields
@@ -170,15 +160,14 @@ func FuzzStoredRevocation(f *testing.F) {
 		data["secret_type"] = secretUnsharedTokenType
 		req := &logical.Request{Operation: logical.RevokeOperation, Path: "creds/a", Storage: m.storage, Secret: &logical.Secret{InternalData: data}}
 		if resp, err := m.HandleRequest(t.Context(), req); err != nil || resp.IsError() {
-			t.Errorf("%v, %v", resp, err)
+			t.Errorf("got %v, %v, want no error", resp, err)
 		}
-		m.sound()
+		m.wantNoPanic()
 	})
 }
 
-// Whatever is written to a config, by whichever operation, is taken or refused with
-// a 4xx. What is refused changes nothing, and no secret comes back: those that are
-// written have hunter2 in them, which the mount looks for in all it answers and logs.
+// A write of a config succeeds, or is refused with a 4xx and changes nothing. No answer and
+// no log shows a written secret: each contains hunter2, which the mount searches for.
 func FuzzConfigWrite(f *testing.F) {
 	secretFields := map[string]bool{}
 	for _, p := range providers.All() {
@@ -216,16 +205,16 @@ func FuzzConfigWrite(f *testing.F) {
 			m.patch("config/a", nil).want(t, http.StatusNoContent)
 		case a.status == http.StatusBadRequest, a.status == http.StatusNotFound && op == logical.PatchOperation && len(before) == 0:
 			if !maps.Equal(before, m.storage.snapshot()) {
-				t.Errorf("%d %s, and yet stored: %q", a.status, a.text, m.storage.keys())
+				t.Errorf("got %d %s, and %q in storage; want storage unchanged", a.status, a.text, m.storage.keys())
 			}
 		default:
-			t.Errorf("%d %s", a.status, a.text)
+			t.Errorf("%s: got %d %s, want 204 or a 4xx", op, a.status, a.text)
 		}
-		m.sound()
+		m.wantNoPanic()
 	})
 }
 
-// marked returns a value with hunter2 in each text of it.
+// marked returns v with hunter2 in each of its strings.
 func marked(v any) any {
 	switch v := v.(type) {
 	case string:
@@ -245,8 +234,8 @@ func marked(v any) any {
 	return v
 }
 
-// However a reader asks, and however often, it gets a token that is alive or a 400,
-// and no more mints than one per half life of a token.
+// Readers get a token or a 400, whatever min_ttl they ask for. They cause at most one mint
+// in half a lifetime.
 func FuzzCredsMinTTL(f *testing.F) {
 	f.Fuzz(func(t *testing.T, minTTL string, lifetime, step uint16) {
 		life, pause := time.Duration(lifetime)*time.Second+time.Second, time.Duration(step)*100*time.Millisecond
@@ -258,25 +247,25 @@ func FuzzCredsMinTTL(f *testing.F) {
 			switch a.status {
 			case http.StatusOK:
 				if ttl := a.secret.TTL; ttl < time.Second || ttl > max(life-time.Second, time.Second) {
-					t.Errorf("a lease of %s on a token that lives %s", ttl, life)
+					t.Errorf("got a lease of %s for a token that lives %s, want a lease that ends first", ttl, life)
 				}
 			case http.StatusBadRequest:
-				if strings.Contains(a.text, minTTL) && !strings.Contains("min_ttl: "+wantDuration, minTTL) {
-					t.Errorf("it quotes %q: %s", minTTL, a.text)
+				if strings.Contains(a.text, minTTL) && !strings.Contains("min_ttl: "+mustDuration, minTTL) {
+					t.Errorf("got %s, want no quote of %q", a.text, minTTL)
 				}
 			default:
-				t.Fatalf("%d %s", a.status, a.text)
+				t.Fatalf("min_ttl=%q: got %d %s, want 200 or 400", minTTL, a.status, a.text)
 			}
 			m.clock.advance(pause)
 		}
-		if most := int64(reads*pause/(life/2)) + 2; mints.Load() > most {
-			t.Errorf("%d mints in %s of tokens that live %s, want at most %d", mints.Load(), reads*pause, life, most)
+		if limit := int64(reads*pause/(life/2)) + 2; mints.Load() > limit {
+			t.Errorf("got %d mints in %s of tokens that live %s, want at most %d", mints.Load(), reads*pause, life, limit)
 		}
-		m.sound()
+		m.wantNoPanic()
 	})
 }
 
-// FuzzConfigWriter is an attack: see attack_test.go.
+// FuzzConfigWriter runs the attacks of attack_test.go.
 func FuzzConfigWriter(f *testing.F) {
 	w := newWitness(f)
 	for _, seed := range []string{"\x00\x01\x02\x03", strings.Repeat("\x00\x07\x03", 8)} {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,55 +17,36 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// elsewhere is a storage that takes tokens and forgets them, since those of a
-// plugin lie in another process and are not its memory.
-type elsewhere struct{ *logical.InmemStorage }
+// withoutTokens is a storage that does not keep tokens. In a server, the storage of a plugin
+// is in another process and no memory of the plugin.
+type withoutTokens struct{ *logical.InmemStorage }
 
-func (s elsewhere) Put(ctx context.Context, e *logical.StorageEntry) error {
+func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {
 	if strings.HasPrefix(e.Key, account.TokenPrefix) {
 		return nil
 	}
 	return s.InmemStorage.Put(ctx, e)
 }
 
-// handClock stands still until it is set.
-type handClock struct {
-	mu  sync.Mutex
-	now clock.Instant
-}
-
-func (c *handClock) tell() clock.Instant {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *handClock) pass(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// BenchmarkGrowth has so many accounts, each with a token that was read. It
-// reports the memory of an account without the text of its token, the time of a
-// tick with nothing due and with 1,000 tokens due, and the time from the start of
-// a backend to its first answer.
+// BenchmarkGrowth makes and reads many accounts. It reports the memory of an account
+// without the text of its token, the time of a tick with nothing due and with 1,000 tokens
+// due, and the time from the start of a backend to its first answer.
 func BenchmarkGrowth(b *testing.B) {
 	for _, n := range []int{1, 1_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			for b.Loop() {
 				benchmarkGrowth(b, n)
 			}
-			b.ReportMetric(0, "ns/op") // that of all of it would say nothing
+			b.ReportMetric(0, "ns/op") // the time of everything together says nothing
 		})
 	}
 }
 
 func benchmarkGrowth(b *testing.B, n int) {
-	storage := elsewhere{&logical.InmemStorage{}}
-	clock := &handClock{now: clock.Instant{Wall: time.Now(), Mono: time.Hour}}
+	storage := withoutTokens{&logical.InmemStorage{}}
+	clock := &fakeClock{now: clock.Instant{Wall: time.Now(), Mono: time.Hour}}
 	start := func() logical.Backend {
-		backend, err := Factory(Options{Providers: []providers.Provider{constant{}}, Clock: clock.tell})(b.Context(), &logical.BackendConfig{
+		backend, err := Factory(Options{Providers: []providers.Provider{constant{}}, Clock: clock.instant})(b.Context(), &logical.BackendConfig{
 			System: logical.TestSystemView(), StorageView: storage,
 		})
 		if err != nil {
@@ -97,16 +77,16 @@ func benchmarkGrowth(b *testing.B, n int) {
 	before := heap()
 	for i := range n {
 		if i == due {
-			clock.pass(30 * time.Minute)
+			clock.advance(30 * time.Minute)
 		}
 		request(backend, logical.ReadOperation, fmt.Sprintf("creds/account-%d", i), nil)
 	}
 	b.ReportMetric(float64(heap()-before)/float64(n), "B/account")
 	b.ReportMetric(float64(ticked(b, backend)), "ns/idle-tick")
 	if n <= due {
-		clock.pass(30 * time.Minute)
+		clock.advance(30 * time.Minute)
 	}
-	clock.pass(25 * time.Minute) // into the refresh windows of the first, by their spread too
+	clock.advance(25 * time.Minute) // the first accounts are due at random moments
 	b.ReportMetric(float64(ticked(b, backend)), "ns/tick-with-1000-due")
 	runtime.KeepAlive(backend)
 }
@@ -120,7 +100,7 @@ func ticked(b *testing.B, backend logical.Backend) time.Duration {
 	return time.Since(began)
 }
 
-// heap returns the bytes that are in use.
+// heap returns the number of bytes in use.
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()

@@ -3,6 +3,7 @@
 package messaging
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,28 +22,27 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/jsonutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-messaging/internal/simulator"
-
 	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/simulator"
 	"vault-plugin-secrets-messaging/providers"
 )
 
 // fields is the data of a request.
 type fields = map[string]any
 
-// secrets are the credentials that tests write: none may show anywhere. Wrong ones
-// and those of fake providers have hunter2 in them.
+// secrets are the credentials that tests write. None may show anywhere. Each wrong
+// credential, and each credential of a fake provider, contains hunter2.
 var secrets = []string{"correct-horse", "battery-staple-app-key", "conversation-secret", "generic-secret", "wonderland", "hunter2"}
 
-// mount is the engine as one mount of a server: a backend with its storage, its
-// system view, and a simulator of the providers. Whatever it answers and logs is
-// searched for secrets.
+// mount is a backend with its storage, its system view, and a simulator of the providers.
+// It searches all answers and logs for secrets.
 type mount struct {
 	logical.Backend
 	t       testing.TB
 	clock   *fakeClock
 	storage *storage
 	system  *system
+	events  logical.EventSender // nil: the server has no events
 	sim     *simulator.Simulator
 	url     string // of the simulator
 	log     *logBuffer
@@ -51,25 +52,54 @@ type mount struct {
 	tokens []string // that reads returned
 }
 
-// newMount makes a mount with the providers there are and these.
+// newMount makes a mount whose providers are all real ones and more, at a simulator.
 func newMount(t testing.TB, more ...providers.Provider) *mount {
-	clock := &fakeClock{now: clock.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}}
-	sim := simulator.New(simulator.Options{Now: clock.wall})
-	server := httptest.NewServer(sim)
+	m := newBareMount(t, append(providers.All(), more...))
+	m.sim = simulator.New(simulator.Options{Now: m.clock.wall})
+	server := httptest.NewServer(m.sim)
 	t.Cleanup(server.Close)
-	m := &mount{
-		t: t, clock: clock, storage: &storage{}, system: newSystem(), sim: sim, url: server.URL, log: &logBuffer{},
-		options: Options{Version: "v1.2.3", Clock: clock.instant, Providers: append(providers.All(), more...)},
-	}
+	m.url = server.URL
+	return m
+}
+
+// newBareMount makes a mount of the given providers without a simulator.
+func newBareMount(t testing.TB, ps []providers.Provider) *mount {
+	clock := &fakeClock{now: clock.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}}
+	m := &mount{t: t, clock: clock, storage: &storage{}, system: &system{}, log: &logBuffer{},
+		options: Options{Version: "v1.2.3", Clock: clock.instant, Providers: ps}}
 	m.start()
 	return m
 }
 
-// start sets the backend up, as after a start of the process.
+// newSinchMount makes a mount with config/a of sinch-india.
+func newSinchMount(t testing.TB, more fields) *mount {
+	t.Helper()
+	m := newMount(t)
+	m.write("config/a", m.sinch(more)).want(t, http.StatusNoContent)
+	return m
+}
+
+// newRevocableMount is newSinchMount with a revocation_url.
+func newRevocableMount(t testing.TB, more fields) *mount {
+	t.Helper()
+	m := newMount(t)
+	m.write("config/a", m.revocable(more)).want(t, http.StatusNoContent)
+	return m
+}
+
+// newFakeMount makes a mount with config/a of p.
+func newFakeMount(t testing.TB, p providers.Provider, more fields) *mount {
+	t.Helper()
+	m := newMount(t, p)
+	m.write("config/a", with(maps.Clone(fakeConfig), more)).want(t, http.StatusNoContent)
+	return m
+}
+
+// start makes the backend, as a start of the process does.
 func (m *mount) start() {
 	m.t.Helper()
 	log := hclog.New(&hclog.LoggerOptions{Name: "messaging", Level: hclog.Trace, Output: m.log})
-	b, err := Factory(m.options)(m.t.Context(), &logical.BackendConfig{Logger: log, System: m.system, StorageView: m.storage})
+	b, err := Factory(m.options)(m.t.Context(), &logical.BackendConfig{Logger: log, System: m.system, StorageView: m.storage, EventsSender: m.events})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -80,9 +110,14 @@ func (m *mount) start() {
 	})
 }
 
-// again returns the mount as it is after a restart, on the same storage.
-func (m *mount) again() *mount {
-	n := &mount{t: m.t, clock: m.clock, storage: m.storage, system: m.system, sim: m.sim, url: m.url, log: m.log, options: m.options, tokens: m.tokens}
+// restart returns the mount as it is after a restart, on the same storage.
+func (m *mount) restart() *mount { return m.beside(m.storage) }
+
+// neighbour returns another mount of the same process, with a storage of its own.
+func (m *mount) neighbour() *mount { return m.beside(&storage{}) }
+
+func (m *mount) beside(s *storage) *mount {
+	n := &mount{t: m.t, clock: m.clock, storage: s, system: m.system, sim: m.sim, url: m.url, log: m.log, options: m.options, tokens: m.tokens}
 	n.start()
 	return n
 }
@@ -97,11 +132,23 @@ type answer struct {
 	forwarded bool // to a node that may write
 }
 
-// request makes a request as Vault does: its data have been JSON.
+// token returns the access token of an answer; "" if it has none.
+func (a answer) token() string {
+	token, _ := a.data["access_token"].(string)
+	return token
+}
+
+// request makes a request as Vault does, with data that went through JSON.
 func (m *mount) request(op logical.Operation, path string, data fields) answer {
 	m.t.Helper()
+	return m.requestWith(m.t.Context(), op, path, data)
+}
+
+// requestWith is request with a context.
+func (m *mount) requestWith(ctx context.Context, op logical.Operation, path string, data fields) answer {
+	m.t.Helper()
 	req := &logical.Request{Operation: op, Path: path, MountPoint: "messaging/", Storage: m.storage, Data: m.asJSON(data)}
-	resp, err := m.HandleRequest(m.t.Context(), req)
+	resp, err := m.HandleRequest(ctx, req)
 	return m.answer(req, resp, err)
 }
 
@@ -117,7 +164,7 @@ func (m *mount) answer(req *logical.Request, resp *logical.Response, err error) 
 	default:
 		a.status = http.StatusOK
 	}
-	if coded, ok := err.(logical.HTTPCodedError); ok { // bare: Vault makes a 500 of one that is wrapped
+	if coded, ok := err.(logical.HTTPCodedError); ok { // only a bare one: Vault turns a wrapped one into a 500
 		a.status = coded.Code()
 	}
 	if respErr != nil {
@@ -129,16 +176,16 @@ func (m *mount) answer(req *logical.Request, resp *logical.Response, err error) 
 		shown += fmt.Sprintf("%s %s", resp.Data, resp.Warnings)
 	}
 	read := req.Operation == logical.ReadOperation && strings.HasPrefix(req.Path, "creds/")
-	if token, ok := a.data["access_token"].(string); ok && read {
+	if read && a.token() != "" {
 		m.mu.Lock()
-		m.tokens = append(m.tokens, token)
+		m.tokens = append(m.tokens, a.token())
 		m.mu.Unlock()
 	}
 	m.noSecret(fmt.Sprintf("the answer to %s %s", req.Operation, req.Path), shown, !read)
 	return a
 }
 
-// asJSON returns data as they are after their way through JSON.
+// asJSON returns data as it is after its way through JSON.
 func (m *mount) asJSON(data fields) fields {
 	if data == nil {
 		return nil
@@ -154,25 +201,25 @@ func (m *mount) asJSON(data fields) fields {
 	return decoded
 }
 
-// noSecret fails the test if a credential, or a token if they count, is in text.
+// noSecret fails the test if text contains a credential or, if tokens is true, a token.
 func (m *mount) noSecret(where, text string, tokens bool) {
 	m.t.Helper()
 	hidden := secrets
 	if tokens {
 		m.mu.Lock()
-		hidden = append(hidden[:len(hidden):len(hidden)], m.tokens...)
+		hidden = slices.Concat(secrets, m.tokens)
 		m.mu.Unlock()
 	}
 	for _, s := range hidden {
 		for _, form := range []string{s, url.QueryEscape(s), base64.StdEncoding.EncodeToString([]byte(s))} {
 			if strings.Contains(text, form) {
-				m.t.Errorf("%s shows %q: %s", where, form, text)
+				m.t.Errorf("%s: got %s, want it without %q", where, text, form)
 			}
 		}
 	}
 }
 
-// write creates or updates, as an existence check says.
+// write creates or updates, whichever the existence check says.
 func (m *mount) write(path string, data fields) answer {
 	m.t.Helper()
 	req := &logical.Request{Operation: logical.CreateOperation, Path: path, Storage: m.storage, Data: m.asJSON(data)}
@@ -190,43 +237,85 @@ func (m *mount) patch(path string, data fields) answer {
 	m.t.Helper()
 	return m.request(logical.PatchOperation, path, data)
 }
+
 func (m *mount) delete(path string) answer {
 	m.t.Helper()
 	return m.request(logical.DeleteOperation, path, nil)
 }
+
 func (m *mount) read(path string) answer {
 	m.t.Helper()
 	return m.request(logical.ReadOperation, path, nil)
 }
+
 func (m *mount) list(path string) answer {
 	m.t.Helper()
 	return m.request(logical.ListOperation, path, nil)
 }
+
+func (m *mount) rotate(name string) answer {
+	m.t.Helper()
+	return m.write("rotate/"+name, nil)
+}
+
 func (m *mount) tick() answer {
 	m.t.Helper()
 	return m.request(logical.RollbackOperation, "", nil)
 }
 
-// token returns the token of the named account, which must have one.
+// token returns the token of the named account. The read must succeed.
 func (m *mount) token(name string) string {
 	m.t.Helper()
 	a := m.read("creds/" + name)
 	a.want(m.t, http.StatusOK)
-	return a.data["access_token"].(string)
+	return a.token()
 }
 
-// logins is how many times the simulator was sent a credential.
+// status returns one field of status/a.
+func (m *mount) status(field string) any {
+	m.t.Helper()
+	return m.read("status/a").data[field]
+}
+
+// logins returns how many logins the simulator got.
 func (m *mount) logins() int { return m.sim.State().Total.Logins() }
 
-// set turns the simulator's knobs.
-func (m *mount) set(settings string) {
+// wantLogins fails the test unless the simulator got so many logins.
+func (m *mount) wantLogins(want int) {
+	m.t.Helper()
+	if got := m.logins(); got != want {
+		m.t.Errorf("got %d logins, want %d", got, want)
+	}
+}
+
+// requests returns how many requests the simulator got.
+func (m *mount) requests() int { return m.sim.State().Total.Requests }
+
+// wantStored fails the test unless exactly these keys are stored.
+func (m *mount) wantStored(want ...string) {
+	m.t.Helper()
+	if got := m.storage.keys(); !slices.Equal(got, want) {
+		m.t.Errorf("got %q in storage, want %q", got, want)
+	}
+}
+
+// wantLogged fails the test unless the log contains text.
+func (m *mount) wantLogged(text string) {
+	m.t.Helper()
+	if got := m.log.String(); !strings.Contains(got, text) {
+		m.t.Errorf("got the log %s, want %q in it", got, text)
+	}
+}
+
+// simulate changes settings of the simulator.
+func (m *mount) simulate(settings string) {
 	m.t.Helper()
 	if err := m.sim.Patch([]byte(settings)); err != nil {
 		m.t.Fatal(err)
 	}
 }
 
-// want fails the test unless the answer has this status and all of these texts.
+// want ends the test unless the answer has this status and all of these texts.
 func (a answer) want(t testing.TB, status int, texts ...string) {
 	t.Helper()
 	if a.status != status {
@@ -234,41 +323,71 @@ func (a answer) want(t testing.TB, status int, texts ...string) {
 	}
 	for _, text := range texts {
 		if !strings.Contains(a.text, text) {
-			t.Fatalf("got %d %q, want in it %q", a.status, a.text, text)
+			t.Fatalf("got %d %q, want %q in it", a.status, a.text, text)
 		}
 	}
 }
 
-// sinch returns the data of a config of sinch-india at the simulator, with more.
+// wantWarning fails the test unless the answer has exactly one warning, with these texts.
+func (a answer) wantWarning(t testing.TB, texts ...string) {
+	t.Helper()
+	if len(a.warnings) != 1 {
+		t.Errorf("got the warnings %q, want one", a.warnings)
+		return
+	}
+	for _, text := range texts {
+		if !strings.Contains(a.warnings[0], text) {
+			t.Errorf("got the warning %q, want %q in it", a.warnings[0], text)
+		}
+	}
+}
+
+// sinch returns the data of a config of sinch-india at the simulator, changed by more.
 func (m *mount) sinch(more fields) fields {
-	return also(fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse",
+	return with(fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse",
 		"token_url": m.url + "/realms/ipmessaging/protocol/openid-connect/token"}, more)
 }
 
-// oauth2 returns the data of a config of oauth2 at the simulator, with more.
+// revocable is sinch with a revocation_url.
+func (m *mount) revocable(more fields) fields {
+	return with(m.sinch(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke"}), more)
+}
+
+// oauth2 returns the data of a config of oauth2 at the simulator, changed by more.
 func (m *mount) oauth2(more fields) fields {
-	return also(fields{"provider": "oauth2", "client_id": "generic-client", "client_secret": "generic-secret",
+	return with(fields{"provider": "oauth2", "client_id": "generic-client", "client_secret": "generic-secret",
 		"token_url": m.url + "/generic/token"}, more)
 }
 
-// enablex returns the data of a config of an EnableX API at the simulator, with more.
+// enablex returns the data of a config of an EnableX API at the simulator, changed by more.
 func (m *mount) enablex(channel string, more fields) fields {
-	return also(fields{"provider": "enablex-" + channel, "app_id": "5f0c0ffee0ddba11acce55ed", "app_key": "battery-staple-app-key",
+	return with(fields{"provider": "enablex-" + channel, "app_id": "5f0c0ffee0ddba11acce55ed", "app_key": "battery-staple-app-key",
 		"token_url": m.url + "/" + channel + "/v1/token"}, more)
 }
 
-// conversation returns the data of a config of sinch-conversation, with more.
+// conversation returns the data of a config of sinch-conversation, changed by more.
 func (m *mount) conversation(more fields) fields {
-	return also(fields{"provider": "sinch-conversation", "client_id": "conversation-key", "client_secret": "conversation-secret",
+	return with(fields{"provider": "sinch-conversation", "client_id": "conversation-key", "client_secret": "conversation-secret",
 		"token_url": m.url + "/oauth2/token"}, more)
 }
 
-func also(data, more fields) fields {
+// The configs that tables start from.
+func sinchAt(m *mount) fields        { return m.sinch(nil) }
+func rcsAt(m *mount) fields          { return m.enablex("rcs", nil) }
+func smsAt(m *mount) fields          { return m.enablex("sms", nil) }
+func whatsappAt(m *mount) fields     { return m.enablex("whatsapp", nil) }
+func conversationAt(m *mount) fields { return m.conversation(nil) }
+func oauth2At(m *mount) fields {
+	return m.oauth2(fields{"grant_type": "password", "username": "alice", "password": "wonderland"})
+}
+
+// with adds more to data and returns data.
+func with(data, more fields) fields {
 	maps.Copy(data, more)
 	return data
 }
 
-// eventually waits for what goes on in the background.
+// eventually waits until ok returns true, which is the work of a goroutine.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -277,7 +396,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("waited 20 s in vain for: %s", what)
 		case <-poll.C:
 		}
 	}

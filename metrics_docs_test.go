@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,11 +18,9 @@ import (
 	"go.yaml.in/yaml/v2"
 )
 
-// everySeries returns what a scrape brings that has all there is to bring.
+// everySeries returns a scrape that has every metric.
 func everySeries(t *testing.T) exposition {
-	m := newMount(t)
-	m.write("config/sinch", m.sinch(nil)).want(t, http.StatusNoContent)
-	return m.scrape()
+	return newSinchMount(t, nil).scrape()
 }
 
 var (
@@ -34,11 +31,11 @@ var (
 	label      = regexp.MustCompile(`(\w+)="([^"]*)"`)
 )
 
-// targetLabels are those that Prometheus adds: see docs/prometheus/scrape.yml.
+// targetLabels are the labels that Prometheus adds; see docs/prometheus/scrape.yml.
 var targetLabels = []string{"job", "instance", "mount"}
 
-// check fails the test if expr, which is in PromQL, names a metric, a label or a
-// value of a label that is not in a scrape.
+// check fails the test if the PromQL expression names a metric, a label or a value of a
+// label that the scrape does not have.
 func (e exposition) check(t *testing.T, where, expr string) {
 	t.Helper()
 	labels := map[string]map[string][]string{} // metric → label → values
@@ -55,23 +52,23 @@ func (e exposition) check(t *testing.T, where, expr string) {
 	}
 	for _, name := range metricName.FindAllString(expr, -1) {
 		if labels[name] == nil {
-			t.Errorf("%s: there is no metric %s", where, name)
+			t.Errorf("%s: got %s, want a metric of the engine", where, name)
 		}
 	}
 	for _, s := range selector.FindAllStringSubmatch(expr, -1) {
 		for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
 			values, ok := labels[s[1]][m[1]]
 			if !ok && !slices.Contains(targetLabels, m[1]) {
-				t.Errorf("%s: %s has no label %s", where, s[1], m[1])
+				t.Errorf("%s: got the label %s of %s, want one that it has", where, m[1], s[1])
 			} else if ok && !strings.HasSuffix(m[2], "~") && !slices.Contains(values, m[3]) {
-				t.Errorf("%s: %s of %s is never %q", where, m[1], s[1], m[3])
+				t.Errorf("%s: got %q for %s of %s, want one of %q", where, m[3], m[1], s[1], values)
 			}
 		}
 	}
 	for _, g := range grouping.FindAllStringSubmatch(expr, -1) {
 		for name := range strings.SplitSeq(g[1], ",") {
 			if name = strings.TrimSpace(name); !slices.Contains(known, name) {
-				t.Errorf("%s: no metric has a label %s", where, name)
+				t.Errorf("%s: got the label %s, want one that a metric has", where, name)
 			}
 		}
 	}
@@ -95,7 +92,7 @@ func TestAlertRules(t *testing.T) {
 			e.check(t, r.Alert, r.Expr)
 			for name, text := range map[string]string{"severity": r.Labels["severity"], "summary": r.Annotations["summary"], "description": r.Annotations["description"]} {
 				if text == "" {
-					t.Errorf("%s has no %s", r.Alert, name)
+					t.Errorf("%s: got no %s", r.Alert, name)
 				}
 			}
 			if _, err := time.ParseDuration(r.For); r.For != "" && err != nil {
@@ -104,13 +101,13 @@ func TestAlertRules(t *testing.T) {
 		}
 	}
 	if alerts < 5 {
-		t.Errorf("there are %d alerts", alerts)
+		t.Errorf("got %d alerts, want at least 5", alerts)
 	}
 	promtool(t, "check", "rules", "docs/prometheus/alerts.yml")
 	promtool(t, "test", "rules", "docs/prometheus/alerts_test.yml")
 }
 
-// The series that the rules are tested with are such as there are.
+// The tests of the rules use series that exist.
 func TestAlertRulesAreTestedWithOurSeries(t *testing.T) {
 	var file struct {
 		Tests []struct {
@@ -142,11 +139,11 @@ func TestScrapeConfig(t *testing.T) {
 	}
 	readYAML(t, "scrape.yml", &file)
 	if len(file.ScrapeConfigs) != 1 {
-		t.Fatalf("%+v", file)
+		t.Fatalf("got %+v, want one scrape config", file)
 	}
 	if c := file.ScrapeConfigs[0]; c.JobName != "vault-messaging" || c.Scheme != "https" ||
 		c.MetricsPath != "/v1/messaging/metrics" || c.Authorization.CredentialsFile == "" {
-		t.Errorf("%+v", c)
+		t.Errorf("got %+v, want the job vault-messaging by https with credentials", c)
 	}
 	promtool(t, "check", "config", "--syntax-only", "docs/prometheus/scrape.yml")
 }
@@ -182,26 +179,26 @@ func TestDashboard(t *testing.T) {
 	ids := map[int]bool{}
 	for i, p := range dashboard.Panels {
 		if ids[p.ID] || p.Title == "" {
-			t.Errorf("panel %d %q has no id or no title of its own", p.ID, p.Title)
+			t.Errorf("panel %d %q: want an id of its own and a title", p.ID, p.Title)
 		}
 		ids[p.ID] = true
 		for _, q := range dashboard.Panels[:i] {
 			if a, b := p.GridPos, q.GridPos; a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H {
-				t.Errorf("%q lies on %q", p.Title, q.Title)
+				t.Errorf("panel %q overlaps panel %q", p.Title, q.Title)
 			}
 		}
 		if p.Type == "row" {
 			continue
 		}
 		if p.Description == "" || len(p.Targets) == 0 {
-			t.Errorf("%q has no description or no query", p.Title)
+			t.Errorf("panel %q: want a description and a query", p.Title)
 		}
 		for _, q := range p.Targets {
 			e.check(t, p.Title, q.Expr)
 			exprs = append(exprs, q.Expr)
 			for _, v := range regexp.MustCompile(`\$\w+`).FindAllString(q.Expr, -1) {
 				if v != "$__rate_interval" && !slices.Contains(variables, v) {
-					t.Errorf("%q: there is no %s", p.Title, v)
+					t.Errorf("panel %q: got %s, want one of %q", p.Title, v, variables)
 				}
 			}
 		}
@@ -210,12 +207,12 @@ func TestDashboard(t *testing.T) {
 	for series := range e {
 		name, _, _ := strings.Cut(series, "{")
 		if name = regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, ""); !strings.Contains(used, name) &&
-			!strings.HasSuffix(name, "_token_minted_timestamp_seconds") { // which is for the alerts
-			t.Errorf("no panel shows %s", name)
+			!strings.HasSuffix(name, "_token_minted_timestamp_seconds") { // only alerts use it
+			t.Errorf("got no panel of %s", name)
 		}
 	}
 
-	// promtool reads PromQL where it expects rules
+	// promtool checks PromQL only in rules.
 	rules := strings.Builder{}
 	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	for i, expr := range exprs {
@@ -241,13 +238,13 @@ func readYAML(t *testing.T, name string, into any) {
 	}
 }
 
-// promtool runs promtool in a test of its own, which is skipped where there is none.
+// promtool runs promtool as a subtest, which is skipped if promtool is not installed.
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
 	t.Run("promtool "+args[0], func(t *testing.T) {
 		program := cmp.Or(os.Getenv("PROMTOOL_BIN"), "promtool")
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%v: scripts/promtool gets one", err)
+			t.Skipf("%v: run scripts/promtool to install it", err)
 		}
 		if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)

@@ -4,15 +4,14 @@ package messaging
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"maps"
-	"math"
 	"net/http"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +19,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"vault-plugin-secrets-messaging/internal/telemetry"
-	"vault-plugin-secrets-messaging/internal/token"
 )
 
 const (
@@ -28,26 +26,26 @@ const (
 	maxConfigsShown  = 1000
 )
 
-// exposition is what a scrape brings, by series as they are written.
+// exposition is the result of a scrape: values by series as written.
 type exposition map[string]float64
 
-// scrape reads metrics as Prometheus does, and checks their form.
+// scrape reads the metrics and checks their format.
 func (m *mount) scrape() exposition {
 	m.t.Helper()
 	a := m.read("metrics")
 	a.want(m.t, http.StatusOK)
 	body, ok := a.data[logical.HTTPRawBody].([]byte)
 	if !ok || a.data[logical.HTTPStatusCode] != http.StatusOK {
-		m.t.Fatalf("not a raw answer: %v", a.data)
+		m.t.Fatalf("got %v, want a raw answer with status 200", a.data)
 	}
 	if got := a.data[logical.HTTPContentType]; got != "text/plain; version=0.0.4; charset=utf-8" {
-		m.t.Errorf("content type %q", got)
+		m.t.Errorf("content type: got %q, want the text format 0.0.4", got)
 	}
 	m.noSecret("metrics", string(body), true)
-	if len(body) < 64<<10 { // the time that it takes grows with the square of the series
+	if len(body) < 64<<10 { // promlint takes quadratic time
 		problems, err := promlint.New(bytes.NewReader(body)).Lint()
 		if err != nil || len(problems) > 0 {
-			m.t.Errorf("lint: %v %v", problems, err)
+			m.t.Errorf("promlint: got %v, %v, want no problems", problems, err)
 		}
 	}
 	series := exposition{}
@@ -63,29 +61,25 @@ func (m *mount) scrape() exposition {
 		}
 		value, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			m.t.Fatalf("%q: %v", line, err)
+			m.t.Fatalf("line %q: %v", line, err)
 		}
 		series[name] = value
 	}
 	return series
 }
 
-// want fails the test unless there are these series, with these values.
+// want fails the test unless the scrape has these series, with these values.
 func (e exposition) want(t testing.TB, series map[string]float64) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(series)) {
-		got, ok := e[metricsNamespace+"_"+name]
-		exact := 0.0
-		if strings.Contains(name, "_timestamp_") {
-			exact = 20 // the simulator is asked for tokens in real time
-		}
-		if !ok || math.Abs(got-series[name]) > exact {
-			t.Errorf("%s is %v (there: %t), want %v", name, got, ok, series[name])
+		if got, ok := e[metricsNamespace+"_"+name]; !ok || got != series[name] {
+			t.Errorf("%s: got %v (present: %t), want %v", name, got, ok, series[name])
 		}
 	}
 }
 
-// of returns the series of a config, with the labels that are not the same for all.
+// of returns series of a config. A key is the name of a metric, then a space and its other
+// labels if it has any.
 func of(config, provider string, series map[string]float64) map[string]float64 {
 	all := map[string]float64{}
 	for name, value := range series {
@@ -98,7 +92,7 @@ func of(config, provider string, series map[string]float64) map[string]float64 {
 	return all
 }
 
-// labels returns the labels from provider on, in the order in which they are written: by name.
+// labels returns the label of a provider and more, sorted by name as in a scrape.
 func labels(provider, more string) string {
 	all := strings.Split(fmt.Sprintf("provider=%q%s", provider, more), ",")
 	slices.Sort(all)
@@ -154,7 +148,7 @@ func TestMetricsOfFailures(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			m := newMount(t)
 			m.write("config/sinch", m.sinch(nil)).want(t, http.StatusNoContent)
-			m.set(`{"faults": [` + fault + `, {"kind": "refuse", "on": "refresh_token"}]}`)
+			m.simulate(`{"faults": [` + fault + `, {"kind": "refuse", "on": "refresh_token"}]}`)
 			m.clock.advance(2 * time.Hour)
 			m.read("creds/sinch")
 			m.read("creds/sinch") // backs off
@@ -177,11 +171,11 @@ func TestMetricsOfFailures(t *testing.T) {
 			for _, name := range []string{"expiry", "minted"} {
 				series := `vault_messaging_token_` + name + `_timestamp_seconds{config="sinch",provider="sinch-india"}`
 				if _, ok := e[series]; ok {
-					t.Errorf("%s is there, without a token", series)
+					t.Errorf("got %s without a token, want it absent", series)
 				}
 			}
 
-			m.set(`{"faults": null}`)
+			m.simulate(`{"faults": null}`)
 			m.clock.advance(2 * time.Hour)
 			m.token("sinch")
 			m.scrape().want(t, of("sinch", "sinch-india", map[string]float64{
@@ -194,73 +188,61 @@ func TestMetricsOfFailures(t *testing.T) {
 	}
 }
 
-func TestMetricsOfMintsUnderWay(t *testing.T) {
-	f := newFake(lives("t", time.Hour))
-	m := newMount(t, f)
-	m.write("config/a", fakeConfig).want(t, http.StatusNoContent)
+func TestMetricsOfRunningMints(t *testing.T) {
+	f := newFake(minting("t", time.Hour))
+	m := newFakeMount(t, f, nil)
 	m.write("config/b", fakeConfig).want(t, http.StatusNoContent)
-	asked, answer := make(chan struct{}), make(chan struct{})
-	wait := func(context.Context) (token.Token, error) {
-		asked <- struct{}{}
-		<-answer
-		return token.Token{}, &token.Error{Kind: token.Unavailable}
-	}
-	f.mint.Store(&wait)
+	started, release := block(f)
+	defer release()
+	var rotates sync.WaitGroup
 	for _, name := range []string{"a", "b"} {
-		go func() { _, _ = m.HandleRequest(context.Background(), rotateRequest(m, name)) }()
-		<-asked
+		rotates.Go(func() { m.rotate(name) })
+		<-started
 	}
 	m.scrape().want(t, map[string]float64{
 		`mints_in_progress{provider="fake"}`:           2,
 		`mint_duration_seconds_count{provider="fake"}`: 2,
 	})
-	close(answer)
-	eventually(t, "the mints have ended", func() bool { return m.scrape()[`vault_messaging_mints_in_progress{provider="fake"}`] == 0 })
-	m.scrape().want(t, map[string]float64{`mint_duration_seconds_count{provider="fake"}`: 4})
+	release()
+	rotates.Wait()
+	m.scrape().want(t, map[string]float64{
+		`mints_in_progress{provider="fake"}`:           0,
+		`mint_duration_seconds_count{provider="fake"}`: 4,
+	})
 }
 
-func rotateRequest(m *mount, name string) *logical.Request {
-	return &logical.Request{Operation: logical.UpdateOperation, Path: "rotate/" + name, Storage: m.storage}
-}
-
-// One process serves many mounts.
 func TestMetricsAreOfOneMount(t *testing.T) {
-	m, n := newMount(t), newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m, n := newSinchMount(t, nil), newMount(t)
 	n.write("config/b", n.sinch(nil)).want(t, http.StatusNoContent)
 	for series := range m.scrape() {
 		if strings.Contains(series, `config="b"`) {
-			t.Error("a series of another mount:", series)
+			t.Errorf("got %s, want no series of another mount", series)
 		}
 	}
 	n.scrape().want(t, map[string]float64{`accounts{provider="sinch-india"}`: 1})
 }
 
-// A deleted config leaves nothing behind.
 func TestMetricsOfADeletedConfig(t *testing.T) {
 	m := newMount(t)
 	m.write("config/sinch", m.sinch(nil)).want(t, http.StatusNoContent)
 	m.delete("config/sinch").want(t, http.StatusNoContent)
 	for series := range m.scrape() {
 		if strings.Contains(series, `config=`) {
-			t.Error(series)
+			t.Errorf("got %s, want no series of a deleted config", series)
 		}
 	}
 }
 
 func TestMetricsOfManyConfigs(t *testing.T) {
-	f := newFake(lives("t", time.Hour))
+	f := newFake(minting("t", time.Hour))
 	m := newMount(t, f)
 	const more = 50
 	for i := range maxConfigsShown + more {
 		m.write(fmt.Sprintf("config/c%04d", i), fakeConfig).want(t, http.StatusNoContent)
 	}
 	last := fmt.Sprintf("c%04d", maxConfigsShown+more-1)
-	down := func(context.Context) (token.Token, error) {
-		return token.Token{}, &token.Error{Kind: token.Unavailable}
-	}
-	f.mint.Store(&down)
-	m.request(logical.UpdateOperation, "rotate/"+last, nil).want(t, http.StatusBadGateway)
+	f.set(down)
+	m.rotate(last).want(t, http.StatusBadGateway)
 
 	e := m.scrape()
 	e.want(t, map[string]float64{
@@ -277,11 +259,11 @@ func TestMetricsOfManyConfigs(t *testing.T) {
 	}
 	slices.Sort(shown)
 	if len(shown) != maxConfigsShown || shown[0] != "c0000" || shown[maxConfigsShown-2] != "c0998" || shown[maxConfigsShown-1] != last {
-		t.Errorf("%d are shown: %s to %s and %s", len(shown), shown[0], shown[len(shown)-2], shown[len(shown)-1])
+		t.Errorf("got %d configs, from %s to %s and %s; want %d, from c0000 to c0998 and %s", len(shown), shown[0], shown[len(shown)-2], shown[len(shown)-1], maxConfigsShown, last)
 	}
 }
 
-// A scrape that panics is a 500, although the registry collects in a goroutine of its own.
+// A panic becomes a 500 although the registry collects in a goroutine of its own.
 func TestMetricsRecover(t *testing.T) {
 	m := newMount(t)
 	b := m.Backend.(*backend)
@@ -291,21 +273,17 @@ func TestMetricsRecover(t *testing.T) {
 	req := &logical.Request{Operation: logical.ReadOperation, Path: "metrics"}
 	resp, err := read(t.Context(), req, nil)
 	m.answer(req, resp, err).want(t, http.StatusInternalServerError, "a panic")
-	if !strings.Contains(m.log.String(), "recovered from a panic") {
-		t.Errorf("got the log %s, want the panic in it", m.log)
-	}
+	m.wantLogged("recovered from a panic")
 }
 
-// A scrape does not wait for an account whose provider does not answer, nor does
-// it load accounts.
+// A scrape loads no accounts and does not wait for a provider.
 func TestMetricsAskNothing(t *testing.T) {
-	m := newMount(t)
-	m.write("config/sinch", m.sinch(nil)).want(t, http.StatusNoContent)
-	m = m.again()
-	m.storage.taken()
+	m := newSinchMount(t, nil).restart()
+	m.storage.takeCalls()
 	before := m.logins()
 	m.scrape().want(t, map[string]float64{`accounts{provider="sinch-india"}`: 0})
-	if calls := m.storage.taken(); len(calls) > 0 || m.logins() != before {
-		t.Errorf("a scrape made %d logins, and asked the storage to %v", m.logins()-before, calls)
+	m.wantLogins(before)
+	if got := m.storage.takeCalls(); len(got) > 0 {
+		t.Errorf("got %q from storage, want nothing", got)
 	}
 }

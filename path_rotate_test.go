@@ -5,18 +5,12 @@ package messaging
 import (
 	"net/http"
 	"reflect"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
-
-func (m *mount) rotate(name string) answer {
-	m.t.Helper()
-	return m.write("rotate/"+name, nil)
-}
 
 func TestRotate(t *testing.T) {
 	m := newMount(t)
@@ -25,82 +19,74 @@ func TestRotate(t *testing.T) {
 	before := m.token("a")
 	m.clock.advance(time.Minute)
 	a := m.rotate("a")
-	a.want(t, http.StatusOK)
-	if want := (fields{"provider": "sinch-india", "minted_time": "2026-11-22T08:01:00Z", "expire_time": "2026-11-22T09:01:00Z"}); !reflect.DeepEqual(a.data, want) {
-		t.Errorf("%v, want %v", a.data, want)
-	}
-	if a.secret != nil {
-		t.Error("a lease")
+	want := fields{"provider": "sinch-india", "minted_time": "2026-11-22T08:01:00Z", "expire_time": "2026-11-22T09:01:00Z"}
+	if !reflect.DeepEqual(a.data, want) || a.secret != nil {
+		t.Errorf("got %v with the lease %v, want %v without a lease", a.data, a.secret, want)
 	}
 	after := m.token("a")
 	if after == before {
-		t.Error("the token that leaked is still served")
+		t.Error("after the rotate: got the old token, want the new token")
 	}
-	// A login, not a refresh: the leaked token's session is not gone on with.
+	// A refresh would continue the session of a token that may have leaked.
 	if got := m.sim.State().Total; got.LoginsSucceeded != 2 || got.RefreshesSucceeded != 0 {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want 2 logins and no refresh", got)
 	}
-	if m.again().token("a") != after {
-		t.Error("the old token is back after a restart")
+	if m.restart().token("a") != after {
+		t.Error("after a restart: got another token, want the new token")
 	}
 }
 
 func TestRotatesShareAMint(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m := newSinchMount(t, nil)
 	m.token("a")
 	m.clock.advance(time.Minute)
 	var all sync.WaitGroup
 	for range 20 {
-		all.Go(func() { m.rotate("a").want(t, http.StatusOK) })
+		all.Go(func() {
+			if a := m.rotate("a"); a.status != http.StatusOK {
+				t.Errorf("got %d %s, want 200", a.status, a.text)
+			}
+		})
 	}
 	all.Wait()
 	m.clock.advance(9 * time.Second)
 	m.rotate("a").want(t, http.StatusOK)
-	if m.logins() != 2 {
-		t.Errorf("%d logins", m.logins())
-	}
+	m.wantLogins(2)
 	m.clock.advance(2 * time.Second)
 	m.rotate("a").want(t, http.StatusOK)
-	if m.logins() != 3 {
-		t.Errorf("%d logins", m.logins())
-	}
+	m.wantLogins(3)
 }
 
 func TestRotateFails(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m := newSinchMount(t, nil)
 	token := m.token("a")
 	m.clock.advance(time.Minute)
 	for fault, status := range map[string]int{`{"kind":"status","status":503}`: http.StatusBadGateway, `{"kind":"refuse"}`: http.StatusBadRequest} {
-		m.set(`{"faults":[` + fault + `]}`)
+		m.simulate(`{"faults":[` + fault + `]}`)
 		a := m.rotate("a")
 		a.want(t, status, `config "a": `, "next attempt")
-		if m.rotate("a").text != a.text {
-			t.Error("a client that repeats a rotate does not get its outcome")
-		}
+		m.rotate("a").want(t, status, a.text) // a client that repeats the rotate gets its result
 		if m.token("a") != token {
-			t.Error("the old token is not served any more")
+			t.Errorf("%s: got another token, want the old token", fault)
 		}
 		m.clock.advance(11 * time.Second)
 	}
 	// A rotate forgets the failures, so it need not wait for the backoff.
-	m.set(`{"faults":null}`)
+	m.simulate(`{"faults":null}`)
 	m.rotate("a").want(t, http.StatusOK)
 	if m.token("a") == token {
-		t.Error("the old token is still served")
+		t.Error("after the rotate: got the old token, want the new token")
 	}
 }
 
-func TestRotateCold(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+func TestRotateAfterARestart(t *testing.T) {
+	m := newSinchMount(t, nil)
 	token := m.token("a")
 	m.clock.advance(time.Minute)
-	n := m.again()
+	n := m.restart()
 	n.rotate("a").want(t, http.StatusOK)
 	if n.token("a") == token {
-		t.Error("the old token is still served")
+		t.Error("after the rotate: got the old token, want the new token")
 	}
 }
 
@@ -112,10 +98,7 @@ func TestRotateTakesNoOtherOperation(t *testing.T) {
 }
 
 func TestRotateSaysNothingSecret(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
-	m.set(`{"faults":[{"kind":"refuse"}],"echo_secrets":["raw","url","base64","json","json-twice"]}`)
-	if a := m.rotate("a"); !strings.Contains(a.text, "(text withheld because it contains a secret)") {
-		t.Errorf("%d %s", a.status, a.text)
-	}
+	m := newSinchMount(t, nil)
+	m.simulate(`{"faults":[{"kind":"refuse"}],"echo_secrets":["raw","url","base64","json","json-twice"]}`)
+	m.rotate("a").want(t, http.StatusBadRequest, "text withheld because it contains a secret")
 }

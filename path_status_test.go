@@ -19,59 +19,55 @@ func TestStatus(t *testing.T) {
 	m.write("config/a", m.sinch(fields{"verify_connection": false})).want(t, http.StatusNoContent)
 	want := fields{"provider": "sinch-india", "environment": "production", "state": "empty", "reads": int64(0), "mints": int64(0), "failures_in_row": 0,
 		"minted_time": "", "expire_time": "", "refresh_due_time": "", "next_attempt": ""}
-	same := func(what string) {
+	check := func(what string) {
 		t.Helper()
 		if got := m.read("status/a").data; !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %v, want %v", what, got, want)
+			t.Errorf("%s: got %v, want %v", what, got, want)
 		}
-		info := m.list("status/").data["key_info"].(map[string]any)
-		if !reflect.DeepEqual(info, fields{"a": want}) {
-			t.Errorf("%s: listed as %v, want %v", what, info, want)
+		if got := m.list("status/").data["key_info"]; !reflect.DeepEqual(got, fields{"a": want}) {
+			t.Errorf("%s: listed: got %v, want %v", what, got, want)
 		}
 	}
-	same("at first")
-	if m.logins() > 0 {
-		t.Error("status asked the provider")
-	}
+	check("at first")
+	m.wantLogins(0)
 
 	for range 3 {
 		m.token("a")
 	}
 	maps.Copy(want, fields{"state": "fresh", "reads": int64(3), "mints": int64(1),
 		"minted_time": "2026-11-22T08:00:00Z", "expire_time": "2026-11-22T09:00:00Z", "refresh_due_time": "2026-11-22T08:48:00Z"})
-	same("read three times")
+	check("read three times")
 
-	m.set(`{"faults":[{"kind":"status","status":429,"retry_after":"40"}]}`)
+	m.simulate(`{"faults":[{"kind":"status","status":429,"retry_after":"40"}]}`)
 	m.clock.advance(50 * time.Minute)
 	m.token("a")
-	eventually(t, "the refresh fails", func() bool { return m.read("status/a").data["state"] == "backing_off" })
-	got := m.read("status/a").data
-	if text, _ := got["last_error"].(string); !strings.HasPrefix(text, `config "a": `) || !strings.Contains(text, "429 Too Many Requests, asking to wait 40s") {
-		t.Errorf("last_error is %v", got["last_error"])
+	eventually(t, "the refresh fails", func() bool { return m.status("state") == "backing_off" })
+	lastError, _ := m.status("last_error").(string)
+	if !strings.HasPrefix(lastError, `config "a": `) || !strings.Contains(lastError, "429 Too Many Requests, asking to wait 40s") {
+		t.Errorf("last_error: got %q, want the config and the provider's answer", lastError)
 	}
 	maps.Copy(want, fields{"state": "backing_off", "reads": int64(4), "failures_in_row": 1, "next_attempt": "2026-11-22T08:50:40Z",
-		"last_error": got["last_error"], "last_error_kind": "rate_limited", "last_error_time": "2026-11-22T08:50:00Z"})
-	same("backing off")
+		"last_error": lastError, "last_error_kind": "rate_limited", "last_error_time": "2026-11-22T08:50:00Z"})
+	check("backing off")
 
-	m.set(`{"faults":null}`)
+	m.simulate(`{"faults":null}`)
 	m.clock.advance(time.Minute)
 	m.token("a")
-	eventually(t, "the refresh succeeds", func() bool { return m.read("status/a").data["mints"] == int64(2) })
+	eventually(t, "the refresh succeeds", func() bool { return m.status("mints") == int64(2) })
 	if got := m.read("status/a").data; got["state"] != "fresh" || got["failures_in_row"] != 0 || got["last_error_kind"] != "rate_limited" || got["next_attempt"] != "" {
-		t.Errorf("%v", got)
+		t.Errorf("after a success: got %v, want fresh, with the last error", got)
 	}
 }
 
 func TestStatusList(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m := newSinchMount(t, nil)
 	m.write("config/b", m.enablex("sms", nil)).want(t, http.StatusNoContent)
 	m.storage.put("config/c", `{"version":`)
 	m.storage.put("config/d", `{"version":2}`)
 	a := m.list("status/")
 	a.want(t, http.StatusOK)
 	if keys := slices.Sorted(slices.Values(a.data["keys"].([]string))); !slices.Equal(keys, []string{"a", "b", "c", "d"}) {
-		t.Errorf("%v", keys)
+		t.Errorf("got the keys %q, want a to d", keys)
 	}
 	info := a.data["key_info"].(map[string]any)
 	for name, want := range map[string]map[string]any{
@@ -82,16 +78,15 @@ func TestStatusList(t *testing.T) {
 	} {
 		for field, value := range want {
 			if got := info[name].(map[string]any)[field]; got != value {
-				t.Errorf("%s: %s is %v, want %v", name, field, got, value)
+				t.Errorf("%s: %s: got %v, want %v", name, field, got, value)
 			}
 		}
 	}
 }
 
 func TestStatusRefreshing(t *testing.T) {
-	f := newFake(lives("fake-token", time.Hour))
-	m := newMount(t, f)
-	m.write("config/a", fakeConfig).want(t, http.StatusNoContent)
+	f := newFake(minting("fake-token", time.Hour))
+	m := newFakeMount(t, f, nil)
 	m.token("a")
 	_, release := block(f)
 	defer release()
@@ -99,14 +94,13 @@ func TestStatusRefreshing(t *testing.T) {
 	m.token("a")
 	m.token("a")
 	if got := m.read("status/a").data; got["state"] != "refreshing" || got["refresh_due_time"] != "2026-11-22T08:48:00Z" {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want refreshing, due at 08:48:00", got)
 	}
 }
 
 func TestStatusNeverRefreshed(t *testing.T) {
-	m := newMount(t, newFake(lives("fake-token", time.Hour)))
-	m.write("config/a", also(fields{"refresh_window": 0}, fakeConfig)).want(t, http.StatusNoContent)
+	m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"refresh_window": 0})
 	if got := m.read("status/a").data; got["refresh_due_time"] != "" || got["expire_time"] != "2026-11-22T09:00:00Z" {
-		t.Errorf("%v", got)
+		t.Errorf("got %v, want no refresh_due_time, and the end at 09:00:00", got)
 	}
 }

@@ -13,110 +13,109 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// A read of a token in hand calls nothing of Vault's: neither the storage nor the
-// system view, but for the replication state once a second.
+// A read of a cached token makes no call to storage, and none to the system view except
+// for the replication state once a second.
 func TestCachedReadCallsNothing(t *testing.T) {
 	for _, lease := range []bool{true, false} {
-		m := newMount(t)
-		m.write("config/a", m.sinch(fields{"lease": lease})).want(t, http.StatusNoContent)
+		m := newSinchMount(t, fields{"lease": lease})
 		m.token("a")
-		m.storage.taken()
-		m.system.taken()
+		m.storage.takeCalls()
+		m.system.takeCalls()
 		for range 99 {
 			m.clock.advance(10 * time.Millisecond)
 			m.token("a")
 		}
-		if calls, _ := m.system.taken(); calls > 0 {
-			t.Errorf("%d calls of the system view within a second", calls)
+		if calls, _ := m.system.takeCalls(); calls > 0 {
+			t.Errorf("lease=%t: got %d calls of the system view within a second, want 0", lease, calls)
 		}
 		for range 1000 {
 			m.clock.advance(10 * time.Millisecond)
 			m.token("a")
 		}
-		calls, stateful := m.system.taken()
-		if calls != stateful || stateful < 9 || stateful > 11 {
-			t.Errorf("%d calls of the system view in 10 s, %d of them for the replication state", calls, stateful)
+		calls, stateCalls := m.system.takeCalls()
+		if calls != stateCalls || stateCalls < 9 || stateCalls > 11 {
+			t.Errorf("lease=%t: got %d calls of the system view in 10 s, %d of them for the replication state; want about 10, all for the replication state", lease, calls, stateCalls)
 		}
-		if calls := m.storage.taken(); len(calls) > 0 {
-			t.Errorf("storage: %v", calls)
+		if got := m.storage.takeCalls(); len(got) > 0 {
+			t.Errorf("lease=%t: got %q from storage, want nothing", lease, got)
 		}
 	}
 }
 
-func TestStateIsRememberedForASecond(t *testing.T) {
-	clock, sys := &fakeClock{}, newSystem()
+func TestCachingSystemView(t *testing.T) {
+	clock, sys := &fakeClock{}, &system{state: consts.ReplicationPerformanceStandby}
 	view := newCachingSystemView(sys, clock.instant)
-	sys.state = consts.ReplicationPerformanceStandby
 	for _, step := range []struct {
 		after time.Duration
-		asks  int
+		calls int
 	}{{0, 1}, {0, 0}, {999 * time.Millisecond, 0}, {time.Millisecond, 1}, {time.Hour, 1}, {-time.Hour, 0}} {
 		clock.advance(step.after)
-		if view.ReplicationState() != consts.ReplicationPerformanceStandby {
-			t.Error("another state")
+		if got := view.ReplicationState(); got != sys.state {
+			t.Errorf("after %s: got the state %v, want %v", step.after, got, sys.state)
 		}
-		if _, asked := sys.taken(); asked != step.asks {
-			t.Errorf("after %s: asked %d times", step.after, asked)
+		if _, got := sys.takeCalls(); got != step.calls {
+			t.Errorf("after %s: got %d calls, want %d", step.after, got, step.calls)
 		}
 	}
-	if newCachingSystemView(nil, clock.instant) != nil {
-		t.Error("a view of nothing")
+	if got := newCachingSystemView(nil, clock.instant); got != nil {
+		t.Errorf("newCachingSystemView(nil): got %v, want nil", got)
 	}
 }
 
-// nodes are the states of a node, and what it may do.
+// nodes are the states of a node, and what a node in this state may do.
 var nodes = map[string]struct {
 	state   consts.ReplicationState
 	local   bool // mount
-	creds   bool // read, rotate and status here, else forwarded
-	writes  bool // configs
-	refresh bool // by a tick
+	creds   bool // read, rotate and show status itself, without forwarding
+	writes  bool // write configs itself
+	refresh bool // refresh at a tick
 }{
-	"active":                       {state: consts.ReplicationPerformancePrimary, creds: true, writes: true, refresh: true},
-	"standby":                      {state: consts.ReplicationPerformanceStandby},
-	"DR secondary":                 {state: consts.ReplicationDRSecondary, creds: true, writes: true},
-	"performance secondary":        {state: consts.ReplicationPerformanceSecondary, creds: true, refresh: true},
-	"local mount of a secondary":   {state: consts.ReplicationPerformanceSecondary, local: true, creds: true, writes: true, refresh: true},
-	"standby of a secondary":       {state: consts.ReplicationPerformanceSecondary | consts.ReplicationPerformanceStandby},
-	"local, standby, of secondary": {state: consts.ReplicationPerformanceSecondary | consts.ReplicationPerformanceStandby, local: true},
+	"active":                        {state: consts.ReplicationPerformancePrimary, creds: true, writes: true, refresh: true},
+	"standby":                       {state: consts.ReplicationPerformanceStandby},
+	"DR secondary":                  {state: consts.ReplicationDRSecondary, creds: true, writes: true},
+	"performance secondary":         {state: consts.ReplicationPerformanceSecondary, creds: true, refresh: true},
+	"local mount of a secondary":    {state: consts.ReplicationPerformanceSecondary, local: true, creds: true, writes: true, refresh: true},
+	"standby of a secondary":        {state: consts.ReplicationPerformanceSecondary | consts.ReplicationPerformanceStandby},
+	"local mount of such a standby": {state: consts.ReplicationPerformanceSecondary | consts.ReplicationPerformanceStandby, local: true},
 }
 
 func TestForwarding(t *testing.T) {
 	for name, node := range nodes {
 		t.Run(name, func(t *testing.T) {
-			m := newMount(t)
-			m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
-			n := m.again()
-			n.system = newSystem()
-			n.system.state, n.system.local = node.state, node.local
+			m := newSinchMount(t, nil)
+			n := m.restart()
+			n.system = &system{state: node.state, local: node.local}
 			n.start()
-			n.storage.taken()
+			n.storage.takeCalls()
 			n.clock.advance(time.Hour)
 			logins := m.logins()
-
-			here := func(want bool, op logical.Operation, path string, data fields) {
-				t.Helper()
-				if a := n.request(op, path, data); a.forwarded == want {
-					t.Errorf("%s %s: %d %s", op, path, a.status, a.text)
+			for _, test := range []struct {
+				here bool
+				op   logical.Operation
+				path string
+				data fields
+			}{
+				{node.creds, logical.ReadOperation, "creds/a", nil},
+				{node.creds, logical.UpdateOperation, "rotate/a", nil},
+				{node.creds, logical.ReadOperation, "status/a", nil},
+				{node.creds, logical.ListOperation, "status/", nil},
+				{node.writes, logical.CreateOperation, "config/b", m.sinch(nil)},
+				{node.writes, logical.UpdateOperation, "config/a", fields{"min_ttl": 5, "verify_connection": true}},
+				{node.writes, logical.PatchOperation, "config/a", fields{"min_ttl": 6}},
+				{node.writes, logical.DeleteOperation, "config/a", nil},
+				{true, logical.ReadOperation, "config/a", nil},
+				{true, logical.ListOperation, "config/", nil},
+				{true, logical.ReadOperation, "providers/sinch-india", nil},
+				{true, logical.ListOperation, "providers/", nil},
+			} {
+				if a := n.request(test.op, test.path, test.data); a.forwarded == test.here {
+					t.Errorf("%s %s: got forwarded=%t (%d %s), want %t", test.op, test.path, a.forwarded, a.status, a.text, !test.here)
 				}
 			}
-			here(node.creds, logical.ReadOperation, "creds/a", nil)
-			here(node.creds, logical.UpdateOperation, "rotate/a", nil)
-			here(node.creds, logical.ReadOperation, "status/a", nil)
-			here(node.creds, logical.ListOperation, "status/", nil)
-			here(node.writes, logical.CreateOperation, "config/b", m.sinch(nil))
-			here(node.writes, logical.UpdateOperation, "config/a", fields{"min_ttl": 5, "verify_connection": true})
-			here(node.writes, logical.PatchOperation, "config/a", fields{"min_ttl": 6})
-			here(node.writes, logical.DeleteOperation, "config/a", nil)
-			here(true, logical.ReadOperation, "config/a", nil)
-			here(true, logical.ListOperation, "config/", nil)
-			here(true, logical.ReadOperation, "providers/sinch-india", nil)
-			here(true, logical.ListOperation, "providers/", nil)
-
 			minted := m.logins() > logins
-			writes := slices.ContainsFunc(n.storage.taken(), func(c string) bool { return strings.HasPrefix(c, "put") || strings.HasPrefix(c, "delete") })
-			if minted != node.creds || writes != node.creds {
-				t.Errorf("minted: %v, wrote: %v", minted, writes)
+			wrote := slices.ContainsFunc(n.storage.takeCalls(), func(c string) bool { return strings.HasPrefix(c, "put") || strings.HasPrefix(c, "delete") })
+			if minted != node.creds || wrote != node.creds {
+				t.Errorf("got minted=%t and wrote=%t, want both %t", minted, wrote, node.creds)
 			}
 		})
 	}
@@ -125,32 +124,31 @@ func TestForwarding(t *testing.T) {
 func TestTickByNode(t *testing.T) {
 	for name, node := range nodes {
 		for _, tainted := range []bool{false, true} {
-			m := newMount(t, newFake(lives("fake-token", time.Hour)))
-			m.write("config/a", also(fields{"min_ttl": 2}, fakeConfig)).want(t, http.StatusNoContent)
+			m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"min_ttl": 2})
 			m.token("a")
-			m.clock.advance(55 * time.Minute) // beyond all spread
-			m.storage.taken()
+			m.clock.advance(55 * time.Minute) // past the refresh time of any token
+			m.storage.takeCalls()
 			m.system.set(func(s *system) { s.state, s.local, s.tainted = node.state, node.local, tainted })
-			m.clock.advance(time.Second) // the state before is forgotten
+			m.clock.advance(time.Second) // the view forgets the state of before
 			m.tick().want(t, http.StatusNoContent)
-			if !node.refresh || tainted {
-				// A flight would have begun by the time that the tick returned.
-				m.system.set(func(s *system) { s.state, s.tainted = 0, false })
-				m.clock.advance(time.Second)
-				if got := m.read("status/a").data; got["state"] != "fresh" || got["mints"] != int64(1) {
-					t.Errorf("%s, tainted=%v: %v", name, tainted, got)
-				}
-				if calls := m.storage.taken(); !slices.Equal(calls, []string{"get config/a"}) { // the status
-					t.Errorf("%s, tainted=%v: %v", name, tainted, calls)
-				}
+			if node.refresh && !tainted {
+				eventually(t, name+": the tick refreshes", func() bool { return slices.Contains(m.storage.takeCalls(), "put token/a") })
 				continue
 			}
-			eventually(t, name+": the tick refreshes", func() bool { return slices.Contains(m.storage.taken(), "put token/a") })
+			// A tick starts its mints before it returns.
+			m.system.set(func(s *system) { s.state, s.tainted = 0, false })
+			m.clock.advance(time.Second)
+			if got := m.read("status/a").data; got["state"] != "fresh" || got["mints"] != int64(1) {
+				t.Errorf("%s, tainted=%t: got the status %v, want fresh after one mint", name, tainted, got)
+			}
+			if got, want := m.storage.takeCalls(), []string{"get config/a"}; !slices.Equal(got, want) { // for the status
+				t.Errorf("%s, tainted=%t: got %q from storage, want %q", name, tainted, got, want)
+			}
 		}
 	}
 }
 
-// A tick refreshes the tokens that were read and are due, and nothing else.
+// A tick refreshes only tokens that were read and are due.
 func TestTick(t *testing.T) {
 	m := newMount(t)
 	m.tick().want(t, http.StatusNoContent)
@@ -161,21 +159,20 @@ func TestTick(t *testing.T) {
 	before := m.token("read")
 	m.token("never")
 	eventually(t, "the first tick has looked for revocations", func() bool { return !m.Backend.(*backend).revoker.Pending() })
-	m.storage.taken()
-	m.system.taken()
+	m.storage.takeCalls()
+	m.system.takeCalls()
 	m.clock.advance(47 * time.Minute)
 	for range 10 {
 		m.tick().want(t, http.StatusNoContent)
 	}
-	calls, _ := m.system.taken()
-	if got := m.storage.taken(); calls > 0 || len(got) > 0 || m.logins() != 3 {
-		t.Errorf("an idle tick: %d calls of the system view, storage %v, %d logins", calls, got, m.logins())
+	calls, _ := m.system.takeCalls()
+	if got := m.storage.takeCalls(); calls > 0 || len(got) > 0 {
+		t.Errorf("idle ticks: got %d calls of the system view and %q from storage, want none", calls, got)
 	}
+	m.wantLogins(3)
 	m.clock.advance(3 * time.Minute)
 	m.tick().want(t, http.StatusNoContent)
 	eventually(t, "the token is refreshed", func() bool { return m.token("read") != before })
 	m.tick().want(t, http.StatusNoContent)
-	if m.logins() != 4 {
-		t.Errorf("%d logins", m.logins())
-	}
+	m.wantLogins(4)
 }

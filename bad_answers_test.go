@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// badAnswers are answers of providers that no token can be had from, and what
-// users get of them: "%" stands for the address of the token endpoint.
+// badAnswers are answers of providers without a usable token, and what users get. In
+// text, "%" stands for host and path of the token endpoint.
 var badAnswers = []struct {
-	base   func(*mount) fields
-	knobs  string // of the simulator
-	status int
-	text   string
+	base     func(*mount) fields
+	settings string // of the simulator
+	status   int
+	text     string
 }{
-	// What stands in front of a provider.
+	// Answers of a proxy in front of a provider.
 	{sinchAt, `{"faults":[{"kind":"status","status":429}]}`, 502, "rate-limited: % answered 429 Too Many Requests"},
 	{sinchAt, `{"faults":[{"kind":"status","status":429,"retry_after":"7"}]}`, 502, "rate-limited: % answered 429 Too Many Requests, asking to wait 7s"},
 	{sinchAt, `{"faults":[{"kind":"status","status":429,"retry_after":"86400"}]}`, 502, "rate-limited: % answered 429 Too Many Requests, asking to wait 15m0s"},
@@ -36,7 +36,7 @@ var badAnswers = []struct {
 	{sinchAt, `{"faults":[{"kind":"redirect"}]}`, 502, "malformed answer: % answered 302 Found: redirects are not followed; token_url must be the address that this redirect leads to"},
 	{sinchAt, `{"faults":[{"kind":"close-before"}]}`, 502, "unavailable: %: the connection was closed before the answer was complete"},
 
-	// Refusals, in the provider's own words.
+	// Refusals.
 	{sinchAt, `{"faults":[{"kind":"refuse"}]}`, 400, `credentials refused: % answered 401 Unauthorized: invalid_grant "Invalid user credentials"`},
 	{sinchAt, `{"faults":[{"kind":"account-disabled"}]}`, 400, `credentials refused: % answered 400 Bad Request: invalid_grant "Account disabled"`},
 	{sinchAt, `{"faults":[{"kind":"account-not-set-up"}]}`, 400, `credentials refused: % answered 400 Bad Request: invalid_grant "Account is not fully set up"`},
@@ -44,12 +44,12 @@ var badAnswers = []struct {
 	{sinchAt, `{"faults":[{"kind":"unauthorized-client"}]}`, 400, `credentials refused: % answered 400 Bad Request: unauthorized_client "Client not allowed for this grant"`},
 	{sinchAt, `{"faults":[{"kind":"refuse","description":"no\r\nX: y\u001b[31m <b>"}]}`, 400, `credentials refused: % answered 401 Unauthorized: invalid_grant "no X: y[31m <b>"`},
 	{sinchAt, `{"faults":[{"kind":"refuse","description":"why "}],"echo_secrets":["raw","url"]}`, 400, `credentials refused: % answered 401 Unauthorized: invalid_grant "(text withheld because it contains a secret)"`},
-	{waAt, `{"faults":[{"kind":"refuse"}]}`, 400, `credentials refused: % answered 200 OK: "Authentication failed: invalid credentials or the account has been deactivated"`},
+	{whatsappAt, `{"faults":[{"kind":"refuse"}]}`, 400, `credentials refused: % answered 200 OK: "Authentication failed: invalid credentials or the account has been deactivated"`},
 	{rcsAt, `{"faults":[{"kind":"refuse"}]}`, 400, `credentials refused: % answered 200 OK: 1003 "Authentication failed: invalid credentials or the account has been deactivated"`},
 	{smsAt, `{"faults":[{"kind":"refuse"}]}`, 400, `credentials refused: % answered 200 OK: 1 "Authentication failed"`},
 	{rcsAt, `{"faults":[{"kind":"refuse"}],"failure_status":401}`, 400, `credentials refused: % answered 401 Unauthorized: 1003 "Authentication failed: invalid credentials or the account has been deactivated"`},
 
-	// Nonsense.
+	// Malformed answers.
 	{sinchAt, `{"faults":[{"kind":"not-json"}]}`, 502, "malformed answer: % answered 200 OK: the body must be a JSON object"},
 	{sinchAt, `{"faults":[{"kind":"truncated"}]}`, 502, "malformed answer: % answered 200 OK: the body must be a JSON object"},
 	{sinchAt, `{"faults":[{"kind":"empty"}]}`, 502, "malformed answer: % answered 200 OK: the body is empty"},
@@ -64,8 +64,8 @@ var badAnswers = []struct {
 	{sinchAt, `{"faults":[{"kind":"expiry-huge"}]}`, 502, "malformed answer: % answered 200 OK: expires_in gives a lifetime of more than 10 years; it may be in milliseconds"},
 	{sinchAt, `{"faults":[{"kind":"expiry-wrong-type"}]}`, 502, "malformed answer: % answered 200 OK: expires_in must be a number"},
 	{oauth2At, `{"expiry_format":"absent"}`, 502, "malformed answer: % answered 200 OK: the answer has no expires_in, so default_ttl must be set"},
-	{waAt, `{"faults":[{"kind":"expiry-past"}]}`, 502, "malformed answer: % answered 200 OK: expiry gives a lifetime that has already ended"},
-	{waAt, `{"faults":[{"kind":"expiry-negative"}]}`, 502, "malformed answer: % answered 200 OK: expiry gives a lifetime that has already ended"},
+	{whatsappAt, `{"faults":[{"kind":"expiry-past"}]}`, 502, "malformed answer: % answered 200 OK: expiry gives a lifetime that has already ended"},
+	{whatsappAt, `{"faults":[{"kind":"expiry-negative"}]}`, 502, "malformed answer: % answered 200 OK: expiry gives a lifetime that has already ended"},
 	{rcsAt, `{"faults":[{"kind":"expiry-huge"}]}`, 502, "malformed answer: % answered 200 OK: expiry gives a lifetime of more than 10 years; it may be in milliseconds"},
 	{smsAt, `{"faults":[{"kind":"expiry-wrong-type"}]}`, 502, "malformed answer: % answered 200 OK: expiry must be a number"},
 	{smsAt, `{"faults":[{"kind":"token-control"}]}`, 502, "malformed answer: % answered 200 OK: the token contains bytes that cannot be sent in a header"},
@@ -73,39 +73,27 @@ var badAnswers = []struct {
 	{conversationAt, `{"faults":[{"kind":"no-token"}]}`, 502, "malformed answer: % answered 200 OK: the answer contains no token"},
 }
 
-func waAt(m *mount) fields           { return m.enablex("whatsapp", nil) }
-func smsAt(m *mount) fields          { return m.enablex("sms", nil) }
-func conversationAt(m *mount) fields { return m.conversation(nil) }
-
-// A bad answer refuses a config write and stores nothing; a read of creds without
-// a token fails with it, and says when the next attempt is; and once the provider
-// is well again, so is the account.
+// A bad answer refuses a config write, which stores nothing, and fails a read of creds,
+// which says when the next attempt is. The account recovers with the provider.
 func TestBadAnswers(t *testing.T) {
 	for _, test := range badAnswers {
 		m := newMount(t)
-		m.set(test.knobs)
+		m.simulate(test.settings)
 		data := test.base(m)
 		endpoint, err := url.Parse(data["token_url"].(string))
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := strings.Replace(test.text, "%", endpoint.Host+endpoint.Path, 1)
-		if a := m.write("config/a", data); a.status != test.status || a.text != `nothing was stored: config "a": `+text {
-			t.Errorf("%s: the write: %d %q, want %q", test.knobs, a.status, a.text, text)
+		text := `config "a": ` + strings.Replace(test.text, "%", endpoint.Host+endpoint.Path, 1)
+		if a, want := m.write("config/a", data), "nothing was stored: "+text; a.status != test.status || a.text != want {
+			t.Errorf("%s: write: got %d %q, want %d %q", test.settings, a.status, a.text, test.status, want)
 		}
-		if keys := m.storage.keys(); len(keys) > 0 {
-			t.Errorf("%s: stored: %v", test.knobs, keys)
+		m.wantStored()
+		m.write("config/a", with(maps.Clone(data), fields{"verify_connection": false})).want(t, http.StatusNoContent)
+		if a, want := m.read("creds/a"), text+"; the next attempt is at the first read after 2026-11-22T08:"; a.status != test.status || !strings.HasPrefix(a.text, want) {
+			t.Errorf("%s: read: got %d %q, want %d %q", test.settings, a.status, a.text, test.status, want)
 		}
-		m.write("config/a", also(maps.Clone(data), fields{"verify_connection": false})).want(t, http.StatusNoContent)
-		a := m.read("creds/a")
-		if got, _, next := strings.Cut(a.text, "; the next attempt is at the first read after 2026-11-22T08:"); a.status != test.status || got != `config "a": `+text || !next {
-			t.Errorf("%s: the read: %d %q, want %q", test.knobs, a.status, a.text, text)
-		}
-		for name := range m.storage.snapshot() {
-			if name != "config/a" {
-				t.Errorf("%s: stored %s", test.knobs, name)
-			}
-		}
+		m.wantStored("config/a")
 		m.sim.Reset()
 		m.clock.advance(15 * time.Minute)
 		m.token("a")

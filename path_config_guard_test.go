@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// newCA returns the PEM of a CA certificate.
+// newCA returns a CA certificate in PEM.
 func newCA(t *testing.T) string {
 	t.Helper()
 	ca, _, err := simulator.NewCertificate(time.Now())
@@ -21,16 +21,15 @@ func newCA(t *testing.T) string {
 	return string(ca)
 }
 
-// Whoever may edit the endpoint must not get a secret sent there that they do not
-// know. Each change is refused without the secrets, by update and by patch, with
-// verify_connection or without, and goes through with them.
+// A change of where or how a secret is sent must repeat the secret, as an update and as a
+// patch, whatever verify_connection says.
 func TestGuard(t *testing.T) {
 	ca, otherCA := newCA(t), newCA(t)
 	for name, test := range map[string]struct {
 		config  func(*mount) fields
 		change  fields
 		field   string
-		secrets fields // what the change must carry; none: it is not guarded
+		secrets fields // what the change must repeat; nil if it need not repeat any
 	}{
 		"token_url":         {sinchAt, fields{"token_url": "https://evil.example/token"}, "token_url", fields{"password": "correct-horse"}},
 		"token_url's path":  {sinchAt, fields{"token_url": "http://127.0.0.1:1/other"}, "token_url", fields{"password": "correct-horse"}},
@@ -51,21 +50,21 @@ func TestGuard(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMount(t)
-			config := also(test.config(m), fields{"verify_connection": false})
+			config := with(test.config(m), fields{"verify_connection": false})
 			if name == "ca_cert changed" || name == "ca_cert removed" {
 				config["ca_cert"] = ca
 			}
 			m.write("config/a", config).want(t, http.StatusNoContent)
 			before := m.storage.snapshot()
-			change := func(how func(string, fields) answer, verify any, status int) {
+			change := func(write func(string, fields) answer, verify any, status int) {
 				t.Helper()
-				data := also(maps.Clone(test.change), fields{"verify_connection": verify})
-				a := how("config/a", data)
+				data := with(maps.Clone(test.change), fields{"verify_connection": verify})
+				a := write("config/a", data)
 				a.want(t, status)
 				if status == http.StatusBadRequest {
 					a.want(t, status, test.field+": ")
-					if !maps.Equal(before, m.storage.snapshot()) {
-						t.Error("stored something")
+					if got := m.storage.snapshot(); !maps.Equal(got, before) {
+						t.Errorf("%v: got %v in storage, want %v", data, got, before)
 					}
 				}
 			}
@@ -84,44 +83,33 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-func sinchAt(m *mount) fields { return m.sinch(nil) }
-
-func oauth2At(m *mount) fields {
-	return m.oauth2(fields{"grant_type": "password", "username": "alice", "password": "wonderland"})
-}
-
-func TestGuardSays(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+func TestGuardError(t *testing.T) {
+	m := newSinchMount(t, nil)
 	m.write("config/a", fields{"token_url": "https://evil.example/"}).want(t, http.StatusBadRequest,
 		"token_url: this change affects where or how password is sent; write password again in the same request")
 }
 
-// Deleting a config and writing it again begins with nothing.
+// A config that is deleted and written again has none of its old secrets.
 func TestGuardDeleteAndWriteAgain(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m := newSinchMount(t, nil)
 	m.delete("config/a").want(t, http.StatusNoContent)
 	m.write("config/a", fields{"provider": "sinch-india", "username": "acme", "token_url": "https://evil.example/"}).
 		want(t, http.StatusBadRequest, "password: is required by sinch-india")
 }
 
-// A public client has no secret to guard.
 func TestGuardWithoutSecrets(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", fields{"provider": "oauth2", "client_id": "public-client", "token_url": m.url + "/generic/token", "verify_connection": false}).want(t, http.StatusNoContent)
 	m.write("config/a", fields{"token_url": "https://other.example/token", "verify_connection": false}).want(t, http.StatusNoContent)
 }
 
-// What a new endpoint is sent is the secret that the write carries, and nothing
-// of the old session.
+// A new endpoint gets the secret that the write repeats, and no token of the old endpoint.
 func TestGuardNewEndpointGetsNoRefreshToken(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m := newSinchMount(t, nil)
 	m.token("a")
 	m.write("config/a", fields{"token_url": m.url + "/auth/realms/ipmessaging/protocol/openid-connect/token", "password": "correct-horse", "verify_connection": false}).want(t, http.StatusNoContent)
 	m.token("a")
 	if got := m.sim.State().Total; got.RefreshesFailed+got.RefreshesSucceeded != 0 || got.LoginsSucceeded != 2 {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want 2 logins and no refresh", got)
 	}
 }

@@ -11,18 +11,18 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// wantDuration and others are what users are told that a field wants.
+// What users are told about fields.
 const (
-	wantDuration = "must be a duration in whole seconds, such as 30s, 5m or a number of seconds"
-	wantURL      = "must be a URL such as https://auth.example.com/token"
-	wantHTTPS    = "must be https: http sends the credentials unencrypted, so it is allowed only to a loopback address"
-	wantMap      = "must be a map of strings to strings, or key=value"
-	wantWords    = "must be words without white space, separated by commas"
-	controlChar  = "must not contain control characters such as line breaks"
+	mustDuration  = "must be a duration in whole seconds, such as 30s, 5m or a number of seconds"
+	mustURL       = "must be a URL such as https://auth.example.com/token"
+	mustHTTPS     = "must be https: http sends the credentials unencrypted, so it is allowed only to a loopback address"
+	mustMap       = "must be a map of strings to strings, or key=value"
+	mustWords     = "must be words without white space, separated by commas"
+	mustPrintable = "must not contain control characters such as line breaks"
 )
 
-// badConfigs are writes of config/new, a good one but for this, and what users
-// get: a 400, with nothing stored and nothing asked of the provider.
+// badConfigs are changes that make a good write of a config a bad one, and what users get:
+// a 400, with nothing stored and no request to the provider.
 var badConfigs = []struct {
 	base   func(*mount) fields
 	change fields
@@ -37,9 +37,9 @@ var badConfigs = []struct {
 	{sinchAt, fields{"provider": fields{}}, "provider: must be a string"},
 	{sinchAt, fields{"username": nil}, "username: is required by sinch-india"},
 	{sinchAt, fields{"username": ""}, "username: is required by sinch-india"},
-	{sinchAt, fields{"username": "a\nb"}, "username: " + controlChar},
-	{sinchAt, fields{"username": "a\x00"}, "username: " + controlChar},
-	{sinchAt, fields{"username": "a\xff"}, "username: " + controlChar},
+	{sinchAt, fields{"username": "a\nb"}, "username: " + mustPrintable},
+	{sinchAt, fields{"username": "a\x00"}, "username: " + mustPrintable},
+	{sinchAt, fields{"username": "a\xff"}, "username: " + mustPrintable},
 	{sinchAt, fields{"username": true}, "username: must be a string"},
 	{sinchAt, fields{"username": strings.Repeat("a", 1025)}, "username: must be at most 1024 bytes long"},
 	{sinchAt, fields{"password": nil}, "password: is required by sinch-india"},
@@ -47,8 +47,8 @@ var badConfigs = []struct {
 	{sinchAt, fields{"password": false}, "password: must be a string"},
 	{sinchAt, fields{"password": []string{"hunter2"}}, "password: must be a string"},
 	{sinchAt, fields{"password": fields{"hunter2": "hunter2"}}, "password: must be a string"},
-	{sinchAt, fields{"password": "hunter2\nhunter2"}, "password: " + controlChar},
-	{sinchAt, fields{"password": "hunter2\n\n"}, "password: " + controlChar},
+	{sinchAt, fields{"password": "hunter2\nhunter2"}, "password: " + mustPrintable},
+	{sinchAt, fields{"password": "hunter2\n\n"}, "password: " + mustPrintable},
 	{sinchAt, fields{"password": strings.Repeat("hunter2", 8192)}, "password: must be at most 8192 bytes long"},
 	{sinchAt, fields{"app_id": "x"}, "app_id: is not a field of sinch-india, which takes username, password"},
 	{sinchAt, fields{"app_key": nil}, "app_key: is not a field of sinch-india, which takes username, password"},
@@ -56,13 +56,13 @@ var badConfigs = []struct {
 	{sinchAt, fields{"environment": "staging"}, "environment: must be one of production, uat"},
 	{sinchAt, fields{"environment": "UAT"}, "environment: must be one of production, uat"},
 	{sinchAt, fields{"environment": 1}, "environment: must be one of production, uat"},
-	{sinchAt, fields{"token_url": "http://auth.example.com/token"}, "token_url: " + wantHTTPS},
-	{sinchAt, fields{"token_url": "http://10.1.2.3/token"}, "token_url: " + wantHTTPS},
+	{sinchAt, fields{"token_url": "http://auth.example.com/token"}, "token_url: " + mustHTTPS},
+	{sinchAt, fields{"token_url": "http://10.1.2.3/token"}, "token_url: " + mustHTTPS},
 	{sinchAt, fields{"token_url": "ftp://auth.example.com"}, "token_url: must be https"},
-	{sinchAt, fields{"token_url": "auth.example.com/token"}, "token_url: " + wantURL},
-	{sinchAt, fields{"token_url": "https://"}, "token_url: " + wantURL},
-	{sinchAt, fields{"token_url": "https://auth.example.com:99999/"}, "token_url: " + wantURL},
-	{sinchAt, fields{"token_url": "https://auth.example.com/\n"}, "token_url: " + wantURL},
+	{sinchAt, fields{"token_url": "auth.example.com/token"}, "token_url: " + mustURL},
+	{sinchAt, fields{"token_url": "https://"}, "token_url: " + mustURL},
+	{sinchAt, fields{"token_url": "https://auth.example.com:99999/"}, "token_url: " + mustURL},
+	{sinchAt, fields{"token_url": "https://auth.example.com/\n"}, "token_url: " + mustURL},
 	{sinchAt, fields{"token_url": "https://me:hunter2@auth.example.com/"}, "token_url: must not contain a user name or password: write the credentials to their own fields"},
 	{sinchAt, fields{"token_url": "https://auth.example.com/#hunter2"}, "token_url: must not contain a fragment (#…)"},
 	{sinchAt, fields{"token_url": "https://auth.example.com/" + strings.Repeat("a", 2048)}, "token_url: must be at most 2048 bytes long"},
@@ -73,14 +73,14 @@ var badConfigs = []struct {
 	{sinchAt, fields{"ca_cert": "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n"}, "ca_cert: must contain only certificates, but contains a private key"},
 	{sinchAt, fields{"ca_cert": strings.Repeat("x", 64<<10+1)}, "ca_cert: must be at most 65536 bytes long"},
 	{sinchAt, fields{"ca_cert": true}, "ca_cert: must be a string"},
-	{sinchAt, fields{"request_timeout": "500ms"}, "request_timeout: " + wantDuration},
+	{sinchAt, fields{"request_timeout": "500ms"}, "request_timeout: " + mustDuration},
 	{sinchAt, fields{"request_timeout": 0}, "request_timeout: must be a duration from 1s to 1m0s"},
 	{sinchAt, fields{"request_timeout": "1h"}, "request_timeout: must be a duration from 1s to 1m0s"},
-	{sinchAt, fields{"refresh_window": -1}, "refresh_window: " + wantDuration},
-	{sinchAt, fields{"min_ttl": "1.5s"}, "min_ttl: " + wantDuration},
-	{sinchAt, fields{"min_ttl": 1.5}, "min_ttl: " + wantDuration},
-	{sinchAt, fields{"max_ttl": "hunter2"}, "max_ttl: " + wantDuration},
-	{sinchAt, fields{"default_ttl": true}, "default_ttl: " + wantDuration},
+	{sinchAt, fields{"refresh_window": -1}, "refresh_window: " + mustDuration},
+	{sinchAt, fields{"min_ttl": "1.5s"}, "min_ttl: " + mustDuration},
+	{sinchAt, fields{"min_ttl": 1.5}, "min_ttl: " + mustDuration},
+	{sinchAt, fields{"max_ttl": "hunter2"}, "max_ttl: " + mustDuration},
+	{sinchAt, fields{"default_ttl": true}, "default_ttl: " + mustDuration},
 	{sinchAt, fields{"max_ttl": "100000h"}, "max_ttl: must be a duration from 0s to 87600h0m0s"},
 	{sinchAt, fields{"lease": "maybe"}, "lease: must be true or false"},
 	{sinchAt, fields{"lease": fields{}}, "lease: must be true or false"},
@@ -98,58 +98,64 @@ var badConfigs = []struct {
 	{oauth2At, fields{"grant_type": "client_credentials"}, "username: can only be set for grant_type=password"},
 	{oauth2At, fields{"username": nil}, "username: must be set for grant_type=password"},
 	{oauth2At, fields{"password": nil}, "password: must be set for grant_type=password"},
-	{oauth2At, fields{"scopes": "a b,c"}, "scopes: " + wantWords},
-	{oauth2At, fields{"scopes": ","}, "scopes: " + wantWords},
+	{oauth2At, fields{"scopes": "a b,c"}, "scopes: " + mustWords},
+	{oauth2At, fields{"scopes": ","}, "scopes: " + mustWords},
 	{oauth2At, fields{"scopes": fields{"a": "b"}}, "scopes: must be a list of words, or words separated by commas"},
 	{oauth2At, fields{"scopes": []any{true}}, "scopes: must be a list of words, or words separated by commas"},
 	{oauth2At, fields{"scopes": strings.Repeat("a,", 8192) + "a"}, "scopes: must be at most 8192 bytes long"},
-	{oauth2At, fields{"token_params": "hunter2"}, "token_params: " + wantMap},
-	{oauth2At, fields{"token_params": "=hunter2"}, "token_params: " + wantMap},
-	{oauth2At, fields{"token_params": fields{"a": fields{"b": "hunter2"}}}, "token_params: " + wantMap},
-	{oauth2At, fields{"token_params": fields{"a": true}}, "token_params: " + wantMap},
+	{oauth2At, fields{"token_params": "hunter2"}, "token_params: " + mustMap},
+	{oauth2At, fields{"token_params": "=hunter2"}, "token_params: " + mustMap},
+	{oauth2At, fields{"token_params": fields{"a": fields{"b": "hunter2"}}}, "token_params: " + mustMap},
+	{oauth2At, fields{"token_params": fields{"a": true}}, "token_params: " + mustMap},
 	{oauth2At, fields{"token_params": fields{"": "hunter2"}}, "token_params: cannot contain a parameter without a name"},
 	{oauth2At, fields{"token_params": fields{"grant_type": "password"}}, "token_params: cannot contain grant_type, because the engine or another field sets it"},
 	{oauth2At, fields{"token_params": fields{"client_secret": "hunter2"}}, "token_params: cannot contain client_secret, because the engine or another field sets it"},
 }
 
-func rcsAt(m *mount) fields { return m.enablex("rcs", nil) }
-
 func TestBadConfigs(t *testing.T) {
-	m := newMount(t)
-	m.write("config/old", m.sinch(nil)).want(t, http.StatusNoContent)
-	token, before, requests := m.token("old"), m.storage.snapshot(), m.sim.State().Total.Requests
+	m, checkUnchanged := newUnchanged(t)
 	for _, test := range badConfigs {
-		data := also(test.base(m), test.change)
-		if a := m.write("config/new", data); a.status != http.StatusBadRequest || a.text != test.text {
-			t.Errorf("%.80v: %d %q, want %q", test.change, a.status, a.text, test.text)
-		}
-		// The same as an update and as a patch of a config that is there, where the
-		// providers are the same.
-		if data["provider"] == "sinch-india" {
-			for _, change := range []func(string, fields) answer{m.write, m.patch} {
-				if a := change("config/old", data); a.status != http.StatusBadRequest || a.text != test.text {
-					t.Errorf("%.80v, of a config that is there: %d %q, want %q", test.change, a.status, a.text, test.text)
-				}
+		data := with(test.base(m), test.change)
+		check := func(what string, a answer) {
+			if a.status != http.StatusBadRequest || a.text != test.text {
+				t.Errorf("%s with %.80v: got %d %q, want 400 %q", what, test.change, a.status, a.text, test.text)
 			}
 		}
+		check("create", m.write("config/new", data))
+		if data["provider"] == "sinch-india" {
+			check("update", m.write("config/old", data))
+			check("patch", m.patch("config/old", data))
+		}
 	}
-	if !maps.Equal(before, m.storage.snapshot()) {
-		t.Errorf("stored: %v", m.storage.keys())
-	}
-	if m.token("old") != token || m.sim.State().Total.Requests != requests {
-		t.Error("the cache has changed, or the provider was asked")
+	checkUnchanged()
+}
+
+// newUnchanged makes a mount with config/old, and a function that checks that storage and
+// cache are as they were and that the provider got no request.
+func newUnchanged(t *testing.T) (m *mount, check func()) {
+	m = newMount(t)
+	m.write("config/old", m.sinch(nil)).want(t, http.StatusNoContent)
+	token, stored, requests := m.token("old"), m.storage.snapshot(), m.requests()
+	return m, func() {
+		t.Helper()
+		if got := m.storage.snapshot(); !maps.Equal(got, stored) {
+			t.Errorf("got %v in storage, want %v", got, stored)
+		}
+		if got := m.requests() - requests; m.token("old") != token || got != 0 {
+			t.Errorf("got the same token: %t, and %d requests to the provider; want the same token and 0", m.token("old") == token, got)
+		}
 	}
 }
 
 func TestBadFieldNames(t *testing.T) {
 	m := newMount(t)
 	for _, name := range []string{"passwrd", "Password", "secrets_set", "", "token-url", "revision", "fields"} {
-		a := m.write("config/new", m.sinch(fields{name: "hunter2"}))
-		a.want(t, http.StatusBadRequest, name+": is not a field of configs; the fields are app_id, app_key, ", "verify_connection")
+		m.write("config/new", m.sinch(fields{name: "hunter2"})).
+			want(t, http.StatusBadRequest, name+": is not a field of configs; the fields are app_id, app_key, ", "verify_connection")
 	}
 }
 
-// badRequests are other requests, and what users get.
+// badRequests are other bad requests, and what users get.
 var badRequests = []struct {
 	op     logical.Operation
 	path   string
@@ -172,10 +178,10 @@ var badRequests = []struct {
 	{logical.ListOperation, "creds/", nil, 404, "unsupported path"},
 	{logical.UpdateOperation, "creds/old", nil, 405, "unsupported operation"},
 	{logical.DeleteOperation, "creds/old", nil, 405, "unsupported operation"},
-	{logical.ReadOperation, "creds/old", fields{"min_ttl": "500ms"}, 400, "min_ttl: " + wantDuration},
-	{logical.ReadOperation, "creds/old", fields{"min_ttl": "-1"}, 400, "min_ttl: " + wantDuration},
-	{logical.ReadOperation, "creds/old", fields{"min_ttl": "hunter2"}, 400, "min_ttl: " + wantDuration},
-	{logical.ReadOperation, "creds/old", fields{"min_ttl": []string{"1", "2"}}, 400, "min_ttl: " + wantDuration},
+	{logical.ReadOperation, "creds/old", fields{"min_ttl": "500ms"}, 400, "min_ttl: " + mustDuration},
+	{logical.ReadOperation, "creds/old", fields{"min_ttl": "-1"}, 400, "min_ttl: " + mustDuration},
+	{logical.ReadOperation, "creds/old", fields{"min_ttl": "hunter2"}, 400, "min_ttl: " + mustDuration},
+	{logical.ReadOperation, "creds/old", fields{"min_ttl": []string{"1", "2"}}, 400, "min_ttl: " + mustDuration},
 	{logical.ReadOperation, "status/none", nil, 404, ""},
 	{logical.UpdateOperation, "status/old", nil, 405, "unsupported operation"},
 	{logical.UpdateOperation, "rotate/none", nil, 400, `there is no config "none": write config/none first`},
@@ -189,18 +195,11 @@ var badRequests = []struct {
 }
 
 func TestBadRequests(t *testing.T) {
-	m := newMount(t)
-	m.write("config/old", m.sinch(nil)).want(t, http.StatusNoContent)
-	token, before, requests := m.token("old"), m.storage.snapshot(), m.sim.State().Total.Requests
+	m, checkUnchanged := newUnchanged(t)
 	for _, test := range badRequests {
 		if a := m.request(test.op, test.path, test.data); a.status != test.status || a.text != test.text {
-			t.Errorf("%s %.40s %v: %d %q, want %d %q", test.op, test.path, test.data, a.status, a.text, test.status, test.text)
+			t.Errorf("%s %.40s %v: got %d %q, want %d %q", test.op, test.path, test.data, a.status, a.text, test.status, test.text)
 		}
 	}
-	if !maps.Equal(before, m.storage.snapshot()) {
-		t.Errorf("stored: %v", m.storage.keys())
-	}
-	if m.token("old") != token || m.sim.State().Total.Requests != requests {
-		t.Error("the cache has changed, or the provider was asked")
-	}
+	checkUnchanged()
 }

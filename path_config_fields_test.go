@@ -8,13 +8,12 @@ import (
 	"testing"
 )
 
-// Durations are as Vault gives them: JSON numbers and texts.
+// Vault gives durations as JSON numbers and strings.
 func TestDurations(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m := newSinchMount(t, nil)
 	for _, test := range []struct {
 		value any
-		want  int64 // -1: refused
+		want  int64 // -1: not accepted
 	}{
 		{0, 0}, {"0", 0}, {"0s", 0}, {"0ms", 0}, {1, 1}, {"1", 1}, {90, 90}, {"90", 90}, {"5m", 300}, {"1h30m", 5400}, {"1.5h", 5400},
 		{"2000ms", 2}, {"1d", 86400}, {json.Number("60"), 60}, {315360000, 315360000},
@@ -30,30 +29,23 @@ func TestDurations(t *testing.T) {
 			}
 			a.want(t, http.StatusNoContent)
 			if got := m.read("config/a").data[name]; got != test.want {
-				t.Errorf("%s=%#v is %v", name, test.value, got)
+				t.Errorf("%s=%#v: got %v, want %d", name, test.value, got, test.want)
 			}
 		}
 	}
-	if m.logins() != 1 {
-		t.Errorf("%d logins", m.logins())
-	}
+	m.wantLogins(1)
 }
 
 func TestRequestTimeout(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m := newSinchMount(t, nil)
 	for value, status := range map[any]int{"1s": 204, 60: 204, 0: 400, 61: 400, "2m": 400} {
-		a := m.write("config/a", fields{"request_timeout": value})
-		a.want(t, status)
-		if status == http.StatusBadRequest {
-			a.want(t, status, "request_timeout: must be a duration from 1s to 1m0s")
-		}
+		text := map[int]string{400: "request_timeout: must be a duration from 1s to 1m0s"}[status]
+		m.write("config/a", fields{"request_timeout": value}).want(t, status, text)
 	}
 }
 
 func TestBooleans(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+	m := newSinchMount(t, nil)
 	for _, test := range []struct{ value, want any }{
 		{false, false}, {true, true}, {"false", false}, {"true", true}, {"0", false}, {"1", true}, {0, false}, {1, true}, {nil, true}, {"", true},
 		{"no", nil}, {2, nil}, {"maybe", nil}, {[]bool{true}, nil}, {fields{}, nil},
@@ -65,7 +57,7 @@ func TestBooleans(t *testing.T) {
 		}
 		a.want(t, http.StatusNoContent)
 		if got := m.read("config/a").data["lease"]; got != test.want {
-			t.Errorf("lease=%#v is %v", test.value, got)
+			t.Errorf("lease=%#v: got %v, want %v", test.value, got, test.want)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A stored config that cannot be used is a 500 that names it, quotes nothing of
-// it, and is neither "does not exist" nor overwritten; deleting it helps.
+// A stored config that cannot be used is a 500, which quotes nothing of the config. Writes
+// do not overwrite the config, but a delete removes it.
 func TestStoredConfigOfNoUse(t *testing.T) {
 	const good = `{"version":1,"revision":"r","provider":"sinch-india","fields":{"username":"acme","password":"correct-horse"}}`
 	for name, test := range map[string]struct{ stored, problem string }{
@@ -24,8 +24,8 @@ func TestStoredConfigOfNoUse(t *testing.T) {
 		"version 0":        {strings.Replace(good, `"version":1`, `"version":0`, 1), "it is damaged"},
 		"version as text":  {strings.Replace(good, `"version":1`, `"version":"hunter2"`, 1), "it is damaged"},
 		"newer":            {strings.Replace(good, `"version":1`, `"version":2`, 1), "a newer plugin wrote it (record version 2, this plugin knows 1); upgrade the plugin"},
-		"newer, other":     {`{"version":9,"fields":["hunter2"]}`, "a newer plugin wrote it (record version 9, this plugin knows 1); upgrade the plugin"},
-		"fields of a kind": {strings.Replace(good, `"acme"`, `{"hunter2":1}`, 1), "it is damaged"},
+		"newer form":       {`{"version":9,"fields":["hunter2"]}`, "a newer plugin wrote it (record version 9, this plugin knows 1); upgrade the plugin"},
+		"wrong type":       {strings.Replace(good, `"acme"`, `{"hunter2":1}`, 1), "it is damaged"},
 		"no provider":      {strings.Replace(good, `"provider":"sinch-india",`, "", 1), "it is damaged"},
 		"no revision":      {strings.Replace(good, `"revision":"r",`, "", 1), "it is damaged"},
 		"unknown provider": {strings.Replace(good, "sinch-india", "carrier-pigeon", 1), `this plugin has no provider "carrier-pigeon"`},
@@ -34,14 +34,14 @@ func TestStoredConfigOfNoUse(t *testing.T) {
 			m := newMount(t)
 			m.storage.put("config/a", test.stored)
 			problem := "the stored config/a cannot be used: " + test.problem
-			m.read("config/a").want(t, http.StatusInternalServerError, problem)
-			m.read("creds/a").want(t, http.StatusInternalServerError, problem)
-			m.read("status/a").want(t, http.StatusInternalServerError, problem)
-			m.rotate("a").want(t, http.StatusInternalServerError, problem)
-			m.write("config/a", m.sinch(nil)).want(t, http.StatusInternalServerError, problem)
-			m.patch("config/a", fields{"min_ttl": 5}).want(t, http.StatusInternalServerError, problem)
+			for _, a := range []answer{
+				m.read("config/a"), m.read("creds/a"), m.read("status/a"), m.rotate("a"),
+				m.write("config/a", m.sinch(nil)), m.patch("config/a", fields{"min_ttl": 5}),
+			} {
+				a.want(t, http.StatusInternalServerError, problem)
+			}
 			if got := m.storage.snapshot()["config/a"]; got != test.stored {
-				t.Errorf("stored: %s", got)
+				t.Errorf("got %s in storage, want %s", got, test.stored)
 			}
 			m.list("config/").want(t, http.StatusOK)
 			m.delete("config/a").want(t, http.StatusNoContent)
@@ -51,15 +51,14 @@ func TestStoredConfigOfNoUse(t *testing.T) {
 	}
 }
 
-// A config that was good once, but has a CA certificate that is not one any more,
-// is not the reader's fault.
+// An invalid field of a stored config is a 500, because the reader cannot correct it.
 func TestStoredConfigWithBadCA(t *testing.T) {
 	m := newMount(t)
 	m.storage.put("config/a", `{"version":1,"revision":"r","provider":"sinch-india","ca_cert":"x","fields":{"username":"acme","password":"correct-horse"}}`)
 	m.read("creds/a").want(t, http.StatusInternalServerError, "the stored config/a cannot be used: ca_cert: must contain at least one PEM certificate")
 }
 
-// A stored token that cannot be used costs a login, and no more.
+// A stored token that cannot be used costs one login.
 func TestStoredTokenOfNoUse(t *testing.T) {
 	for name, spoil := range map[string]func(good string) string{
 		"empty":          func(string) string { return "" },
@@ -81,39 +80,34 @@ func TestStoredTokenOfNoUse(t *testing.T) {
 		"of the future": func(good string) string { return strings.Replace(good, "2026-11-22T0", "2036-11-22T0", 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMount(t)
-			m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+			m := newSinchMount(t, nil)
 			token, good := m.token("a"), m.storage.snapshot()["token/a"]
 			bad := spoil(good)
 			if bad == good {
-				t.Fatalf("nothing is spoilt in %s", good)
+				t.Fatalf("got no change of %s, want a bad token", good)
 			}
 			m.storage.put("token/a", bad)
-			n := m.again()
-			if n.token("a") == token || m.logins() != 2 {
-				t.Errorf("%d logins", m.logins())
+			renewed := m.restart().token("a")
+			if renewed == token || m.restart().token("a") != renewed {
+				t.Errorf("%s: got the old token, or another token after a restart; want one new token", bad)
 			}
-			if m.again().token("a") == token || m.logins() != 2 {
-				t.Error("the new token was not stored")
-			}
+			m.wantLogins(2)
 		})
 	}
 }
 
-func TestStoredTokenThatIsOver(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
+func TestStoredTokenThatEnded(t *testing.T) {
+	m := newSinchMount(t, nil)
 	token := m.token("a")
 	m.clock.advance(time.Hour)
-	if m.again().token("a") == token {
-		t.Error("a dead token")
+	if m.restart().token("a") == token {
+		t.Error("got the stored token, want a new token")
 	}
 }
 
-// The stored form is what later versions have to read.
+// Later versions have to read the stored form.
 func TestStoredForm(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.sinch(fields{"min_ttl": 5, "lease": false})).want(t, http.StatusNoContent)
+	m := newSinchMount(t, fields{"min_ttl": 5, "lease": false})
 	for key, want := range map[string][]string{
 		"config/a": {"version", "revision", "provider", "token_url", "fields", "min_ttl", "leaseless"},
 		"token/a":  {"version", "revision", "access_token", "token_type", "sent", "lifetime_ms", "refresh_token", "refresh_lifetime_ms"},
@@ -124,12 +118,12 @@ func TestStoredForm(t *testing.T) {
 		}
 		for _, name := range want {
 			if _, ok := got[name]; !ok {
-				t.Errorf("%s has no %s", key, name)
+				t.Errorf("%s: got no member %s", key, name)
 			}
 			delete(got, name)
 		}
-		if len(got) > 0 {
-			t.Errorf("%s also has %d others", key, len(got))
+		for name := range got {
+			t.Errorf("%s: got a member %s, want only %q", key, name, want)
 		}
 	}
 }

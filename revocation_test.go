@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// Faults of the simulator's revocation endpoint.
+const (
+	revokeDown     = `{"faults": [{"kind": "close-before", "on": "revoke"}]}`
+	revokeDownOnce = `{"faults": [{"kind": "close-before", "on": "revoke", "count": 1}]}`
+	revokeBusy     = `{"faults": [{"kind": "status", "status": 503, "on": "revoke"}]}`
+)
+
+// alive reports whether the provider accepts a token.
+func (m *mount) alive(token string) bool { return m.sim.Introspect(token).Active }
+
+// wantAlive fails the test unless the provider accepts a token, or rejects it if want is
+// false.
+func (m *mount) wantAlive(what, token string, want bool) {
+	m.t.Helper()
+	if got := m.alive(token); got != want {
+		m.t.Errorf("%s: got alive=%t, want %t", what, got, want)
+	}
+}
+
+// revokeLease revokes the lease of an answer as Vault does, with data that went through
+// JSON.
+func (m *mount) revokeLease(a answer) {
+	m.t.Helper()
+	lease := *a.secret
+	lease.InternalData = m.asJSON(lease.InternalData)
+	req := &logical.Request{Operation: logical.RevokeOperation, Path: "creds/a", MountPoint: "messaging/", Storage: m.storage, Secret: &lease}
+	resp, err := m.HandleRequest(m.t.Context(), req)
+	if err != nil || resp.IsError() {
+		m.t.Fatalf("revoking a lease: got %v, %v, want no error", resp, err)
+	}
+}
+
+// queued returns the number of tokens that wait for their revocation.
+func (m *mount) queued() int {
+	m.t.Helper()
+	keys, err := framework.ListWAL(m.t.Context(), &m.storage.InmemStorage)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return len(keys)
+}
+
+// wantQueued fails the test unless this many tokens wait for their revocation.
+func (m *mount) wantQueued(want int) {
+	m.t.Helper()
+	if got := m.queued(); got != want {
+		m.t.Errorf("got %d queued revocations, want %d", got, want)
+	}
+}
+
+// drain ticks, and waits until no token waits for its revocation.
+func (m *mount) drain() {
+	m.t.Helper()
+	m.tick().want(m.t, http.StatusNoContent)
+	eventually(m.t, "no revocation is queued", func() bool { return m.queued() == 0 })
+}
+
+func TestRotateEndsTheOldToken(t *testing.T) {
+	m := newRevocableMount(t, nil)
+	old := m.token("a")
+	m.clock.advance(time.Minute)
+	if a := m.rotate("a"); a.status != http.StatusOK || len(a.warnings) > 0 {
+		t.Errorf("rotate: got %d %s with the warnings %q, want 200", a.status, a.text, a.warnings)
+	}
+	m.wantAlive("the old token", old, false)
+	m.wantAlive("the new token", m.token("a"), true)
+}
+
+func TestRotateWithoutARevocationURLLeavesTheOldToken(t *testing.T) {
+	m := newSinchMount(t, nil)
+	old := m.token("a")
+	m.clock.advance(time.Minute)
+	m.rotate("a").want(t, http.StatusOK)
+	m.wantAlive("the old token", old, true)
+}
+
+// The old token is revoked even if the client gives up.
+func TestRotateOfOneWhoGivesUp(t *testing.T) {
+	m := newRevocableMount(t, nil)
+	old := m.token("a")
+	m.clock.advance(time.Minute)
+	m.simulate(`{"latency": 0.2}`)
+	requests := m.requests()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.requestWith(ctx, logical.UpdateOperation, "rotate/a", nil)
+	}()
+	eventually(t, "the provider gets a request", func() bool { return m.requests() > requests })
+	cancel()
+	<-done
+	m.wantAlive("the old token", old, false)
+	m.wantAlive("the new token", m.token("a"), true)
+}
+
+func TestRevocationIsTriedAgain(t *testing.T) {
+	m := newRevocableMount(t, nil)
+	old := m.token("a")
+	m.clock.advance(time.Minute)
+	m.simulate(revokeBusy)
+	a := m.rotate("a")
+	a.want(t, http.StatusOK)
+	a.wantWarning(t, "the engine tries again until the token expires")
+	m.wantQueued(1)
+	m.wantAlive("the old token in the outage", old, true)
+	m.simulate(`{"faults": null}`)
+	again := m.restart() // the queue is in storage
+	again.clock.advance(time.Minute)
+	again.drain()
+	m.wantAlive("the old token after the outage", old, false)
+}
+
+func TestQueuedRevocationEndsWithItsToken(t *testing.T) {
+	m := newRevocableMount(t, nil)
+	m.token("a")
+	m.clock.advance(time.Minute)
+	m.simulate(revokeBusy)
+	m.rotate("a").want(t, http.StatusOK)
+	m.clock.advance(2 * time.Hour)
+	before := m.requests()
+	m.drain()
+	if got := m.requests() - before; got != 0 {
+		t.Errorf("got %d requests to revoke an expired token, want 0", got)
+	}
+}
+
+// A cooldown for requests, which a slow endpoint starts again and again, does not hold up
+// the queue.
+func TestQueueIsTriedDuringACooldown(t *testing.T) {
+	m := newRevocableMount(t, fields{"share": false})
+	a := m.read("creds/a")
+	m.simulate(revokeDownOnce)
+	m.revokeLease(a)
+	m.drain()
+	m.wantAlive("the token of the lease", a.token(), false)
+}
+
+func TestSuccessfulRevocationDrainsTheQueue(t *testing.T) {
+	m := newRevocableMount(t, fields{"share": false})
+	first, second := m.read("creds/a"), m.read("creds/a")
+	m.simulate(revokeDownOnce)
+	m.revokeLease(first)
+	m.clock.advance(30 * time.Second) // ends the cooldown
+	m.revokeLease(second)
+	eventually(t, "the first revocation succeeds too", func() bool { return m.queued() == 0 })
+	m.wantAlive("the first token", first.token(), false)
+}
+
+// Cooldowns are per config: another config may have better credentials or certificates.
+func TestRevocationsOfOneConfigDoNotHoldUpAnothers(t *testing.T) {
+	m := newRevocableMount(t, fields{"share": false})
+	m.write("config/b", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
+	a, b := m.read("creds/a"), m.read("creds/b")
+	m.simulate(`{"faults": [{"kind": "invalid-client", "on": "revoke", "count": 1}]}`)
+	m.revokeLease(a)
+	m.revokeLease(b)
+	m.wantQueued(1)
+	m.wantAlive("the token of b", b.token(), false)
+}
+
+func TestDeletingAConfigEndsItsToken(t *testing.T) {
+	m := newRevocableMount(t, nil)
+	old := m.token("a")
+	m.delete("config/a").want(t, http.StatusNoContent)
+	m.wantAlive("the token of the deleted config", old, false)
+	m.wantStored()
+}
+
+func TestDeletingAConfigWhileTheProviderIsDown(t *testing.T) {
+	m := newRevocableMount(t, nil)
+	m.token("a")
+	m.simulate(revokeDown)
+	a := m.delete("config/a")
+	a.want(t, http.StatusOK)
+	a.wantWarning(t, "left to expire")
+	m.wantStored()
+}
+
+func TestRevocationURLNeedsAProviderThatRevokes(t *testing.T) {
+	newMount(t).write("config/a", fields{"provider": "enablex-rcs", "app_id": "i", "app_key": "k", "revocation_url": "https://revoke.example"}).
+		want(t, http.StatusBadRequest, "revocation_url: enablex-rcs cannot revoke tokens; remove the field")
+}
+
+func TestUnshared(t *testing.T) {
+	m := newRevocableMount(t, fields{"share": false})
+	if got := m.sim.State().Total.RevocationsSucceeded; got == 0 {
+		t.Error("got no revocation of the token that verified the write, which nobody gets")
+	}
+	first, second := m.read("creds/a"), m.read("creds/a")
+	if first.token() == second.token() {
+		t.Error("got the same token twice, want two tokens")
+	}
+	m.wantLogins(3) // the first verified the write
+	m.wantStored("config/a")
+	m.revokeLease(first)
+	m.wantAlive("the first token", first.token(), false)
+	m.wantAlive("the second token", second.token(), true)
+	m.rotate("a").want(t, http.StatusBadRequest, "share=false")
+	m.patch("config/a", fields{"lease": false}).want(t, http.StatusBadRequest, "lease: must be true with share=false")
+	m.patch("config/a", fields{"share": nil}).want(t, http.StatusNoContent)
+	if m.token("a") != m.token("a") {
+		t.Error("share=true: got two tokens, want one")
+	}
+}
+
+// A lease that max_ttl shortens ends the token, which would live longer at the provider.
+func TestUnsharedWithMaxTTL(t *testing.T) {
+	m := newRevocableMount(t, fields{"share": false, "max_ttl": "60s"})
+	a := m.read("creds/a")
+	m.clock.advance(61 * time.Second)
+	m.revokeLease(a)
+	m.wantAlive("the token of the lease", a.token(), false)
+}
+
+// A reader that gives up gets no lease, so the engine revokes the unshared token.
+func TestUnsharedTokenOfAReaderWhoLeftIsEnded(t *testing.T) {
+	m := newRevocableMount(t, fields{"share": false})
+	before := m.sim.State().Total
+	m.simulate(`{"latency": 0.3}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan answer)
+	go func() { done <- m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) }()
+	eventually(t, "the provider gets a request", func() bool { return m.requests() > before.Requests })
+	cancel()
+	(<-done).want(t, http.StatusServiceUnavailable)
+	if got := m.sim.State().Total; got.LoginsSucceeded-before.LoginsSucceeded != 1 || got.RevocationsSucceeded == before.RevocationsSucceeded {
+		t.Errorf("got %+v after %+v, want one more login and a revocation", got, before)
+	}
+}
+
+// A provider that is down gets one request, not one for each lease. The same holds while
+// Vault disables or moves the mount; a moved mount keeps its queue.
+func TestUnsharedRevocationInAnOutage(t *testing.T) {
+	for _, tainted := range []bool{false, true} {
+		m := newRevocableMount(t, fields{"share": false})
+		var leases []answer
+		for range 20 {
+			leases = append(leases, m.read("creds/a"))
+		}
+		m.system.set(func(s *system) { s.tainted = tainted })
+		m.simulate(revokeDown)
+		requests := m.requests()
+		for _, a := range leases {
+			m.revokeLease(a)
+		}
+		if got := m.requests() - requests; got > 1 {
+			t.Errorf("tainted=%t: got %d requests in the outage, want at most 1", tainted, got)
+		}
+		m.wantQueued(len(leases))
+		m.system.set(func(s *system) { s.tainted = false })
+		m.simulate(`{"faults": null}`)
+		m.clock.advance(time.Minute)
+		m.drain()
+		for _, a := range leases {
+			m.wantAlive("a token after the outage", a.token(), false)
+		}
+	}
+}
+
+// The credentials of a config go only to the endpoint that the lease was made with.
+func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
+	for name, move := range map[string]func(m *mount) answer{
+		"deleted": func(m *mount) answer { return m.delete("config/a") },
+		"moved": func(m *mount) answer {
+			return m.patch("config/a", fields{"revocation_url": m.url + "/elsewhere", "password": "correct-horse", "verify_connection": false})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newRevocableMount(t, fields{"share": false})
+			a := m.read("creds/a")
+			move(m).want(t, http.StatusNoContent)
+			requests := m.requests()
+			m.revokeLease(a)
+			m.wantQueued(0)
+			if got := m.requests() - requests; got != 0 {
+				t.Errorf("got %d requests, want 0", got)
+			}
+			m.wantLogged("left to expire")
+		})
+	}
+}
+
+// revoking is a fake provider whose Revoke returns err, or panics if err is nil.
+type revoking struct {
+	*fake
+	err   error
+	calls atomic.Int32
+}
+
+func (r *revoking) Revoke(context.Context, *providers.Client, providers.Settings, secret.String, secret.String) error {
+	r.calls.Add(1)
+	if r.err == nil {
+		panic("hunter2")
+	}
+	return r.err
+}
+
+// newRevokingMount makes a mount with config/a of a revoking provider.
+func newRevokingMount(t *testing.T, err error, more fields) (*mount, *revoking) {
+	p := &revoking{fake: newFake(minting("fake-token", time.Hour)), err: err}
+	return newFakeMount(t, p, with(fields{"revocation_url": "https://fake.example/revoke", "verify_connection": false}, more)), p
+}
+
+func TestRevocationThatIsUnsupported(t *testing.T) {
+	m, p := newRevokingMount(t, &token.Error{Kind: token.Refused, Status: 400, Code: "unsupported_token_type"}, fields{"share": false})
+	m.revokeLease(m.read("creds/a"))
+	m.wantQueued(0)
+	if got := p.calls.Load(); got != 1 {
+		t.Errorf("got %d attempts, want 1", got)
+	}
+	m.wantLogged("unsupported_token_type")
+}
+
+// Vault keeps a lease for good if its revocation fails six times, so it must not fail.
+func TestRevocationThatPanics(t *testing.T) {
+	m, _ := newRevokingMount(t, nil, fields{"share": false})
+	m.revokeLease(m.read("creds/a"))
+	m.wantLogged("recovered from a panic")
+}
+
+// A provider may answer each login with the same token, which must not be revoked then.
+func TestRotateToTheSameToken(t *testing.T) {
+	m, p := newRevokingMount(t, nil, nil)
+	m.token("a")
+	m.clock.advance(time.Minute)
+	a := m.rotate("a")
+	a.want(t, http.StatusOK)
+	a.wantWarning(t, "the same token")
+	if got := p.calls.Load(); got != 0 {
+		t.Errorf("got %d revocations, want 0", got)
+	}
+}
