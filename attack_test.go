@@ -25,10 +25,10 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// witness is two hosts. The honest host is the provider of the operator: its tokens begin
-// with honest-. The evil host belongs to an attacker who may write and delete configs and
-// rotate, but knows no secret and may not read creds. It records its requests and issues
-// tokens.
+// witness is two hosts. The honest host is the operator's provider, whose tokens begin with
+// honest-. The evil host belongs to an attacker, who may write and delete configs and
+// rotate, but knows no secret and may not read creds. The evil host issues tokens too, and
+// records its requests.
 type witness struct {
 	honest, evil *httptest.Server
 	minted       atomic.Int64

@@ -131,7 +131,7 @@ func TestManyReadersOfOneAccount(t *testing.T) {
 	}
 }
 
-// Each account logs in once, and no more than 64 log in at one host at once.
+// Each account logs in once, and at most 64 accounts log in at one host at once.
 func TestReadersOfManyAccounts(t *testing.T) {
 	const accounts = 1000
 	m := newMount(t)

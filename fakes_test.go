@@ -110,7 +110,7 @@ func (s *storage) put(key, value string) {
 func (s *storage) keys() []string { return slices.Sorted(maps.Keys(s.snapshot())) }
 
 // system is a system view that can be changed and counts its calls. A call of a method
-// that is not here panics, and so makes a request fail with a 500.
+// that system lacks panics, and so makes the request fail with a 500.
 type system struct {
 	logical.SystemView
 

@@ -166,8 +166,8 @@ func FuzzStoredRevocation(f *testing.F) {
 	})
 }
 
-// A write of a config succeeds, or is refused with a 4xx and changes nothing. No answer and
-// no log shows a written secret: each contains hunter2, which the mount searches for.
+// A write of a config succeeds, or is refused with a 4xx and changes nothing. Each written
+// secret contains hunter2, for which the mount searches all answers and logs.
 func FuzzConfigWrite(f *testing.F) {
 	secretFields := map[string]bool{}
 	for _, p := range providers.All() {

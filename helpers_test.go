@@ -52,7 +52,7 @@ type mount struct {
 	tokens []string // that reads returned
 }
 
-// newMount makes a mount whose providers are all real ones and more, at a simulator.
+// newMount makes a mount with all providers and more, and a simulator of the providers.
 func newMount(t testing.TB, more ...providers.Provider) *mount {
 	m := newBareMount(t, append(providers.All(), more...))
 	m.sim = simulator.New(simulator.Options{Now: m.clock.wall})
@@ -164,7 +164,7 @@ func (m *mount) answer(req *logical.Request, resp *logical.Response, err error) 
 	default:
 		a.status = http.StatusOK
 	}
-	if coded, ok := err.(logical.HTTPCodedError); ok { // only a bare one: Vault turns a wrapped one into a 500
+	if coded, ok := err.(logical.HTTPCodedError); ok { // Vault turns a wrapped coded error into a 500
 		a.status = coded.Code()
 	}
 	if respErr != nil {
@@ -387,7 +387,7 @@ func with(data, more fields) fields {
 	return data
 }
 
-// eventually waits until ok returns true, which is the work of a goroutine.
+// eventually waits until a goroutine has made ok return true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)

@@ -82,6 +82,13 @@ func TestCredsMinTTL(t *testing.T) {
 	}
 }
 
+func TestCredsWarnOfTooLittleLife(t *testing.T) {
+	m := newFakeMount(t, newFake(minting("fake-token", 12*time.Second)), nil)
+	m.clock.advance(7 * time.Second)
+	m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": 6}).
+		wantWarning(t, "this token ends in 5s, which is less than 6s, and there is no newer token: the token was minted within the last 10s")
+}
+
 func TestCredsRefused(t *testing.T) {
 	m := newSinchMount(t, fields{"verify_connection": false, "password": "hunter2-wrong"})
 	for range 5 {

@@ -26,7 +26,7 @@ const (
 	maxConfigsShown  = 1000
 )
 
-// exposition is the result of a scrape: values by series as written.
+// exposition is the result of a scrape, the values by series as written.
 type exposition map[string]float64
 
 // scrape reads the metrics and checks their format.

@@ -71,7 +71,7 @@ func TestRotateFails(t *testing.T) {
 		}
 		m.clock.advance(11 * time.Second)
 	}
-	// A rotate forgets the failures, so it need not wait for the backoff.
+	// A rotate does not wait for the backoff.
 	m.simulate(`{"faults":null}`)
 	m.rotate("a").want(t, http.StatusOK)
 	if m.token("a") == token {

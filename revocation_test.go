@@ -5,6 +5,7 @@ package messaging
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -67,11 +68,13 @@ func (m *mount) wantQueued(want int) {
 	}
 }
 
-// drain ticks, and waits until no token waits for its revocation.
+// drain ticks until no token waits for its revocation.
 func (m *mount) drain() {
 	m.t.Helper()
-	m.tick().want(m.t, http.StatusNoContent)
-	eventually(m.t, "no revocation is queued", func() bool { return m.queued() == 0 })
+	eventually(m.t, "no revocation is queued", func() bool {
+		m.tick().want(m.t, http.StatusNoContent)
+		return m.queued() == 0
+	})
 }
 
 func TestRotateEndsTheOldToken(t *testing.T) {
@@ -285,19 +288,72 @@ func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
 			return m.patch("config/a", fields{"revocation_url": m.url + "/elsewhere", "password": "correct-horse", "verify_connection": false})
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		for _, queued := range []bool{false, true} {
 			m := newRevocableMount(t, fields{"share": false})
 			a := m.read("creds/a")
+			if queued {
+				m.simulate(revokeDown)
+				m.revokeLease(a)
+				m.simulate(`{"faults": null}`)
+			}
 			move(m).want(t, http.StatusNoContent)
 			requests := m.requests()
-			m.revokeLease(a)
-			m.wantQueued(0)
+			if !queued {
+				m.revokeLease(a)
+			}
+			m.drain()
 			if got := m.requests() - requests; got != 0 {
-				t.Errorf("got %d requests, want 0", got)
+				t.Errorf("%s, queued=%t: got %d requests, want 0", name, queued, got)
 			}
 			m.wantLogged("left to expire")
-		})
+		}
 	}
+}
+
+// failQueue makes one operation on the queue fail.
+func (m *mount) failQueue(failing string) {
+	m.storage.failWith(func(op, key string) error {
+		if op == failing && strings.HasPrefix(key, framework.WALPrefix) {
+			return errStorage
+		}
+		return nil
+	})
+}
+
+func TestQueueSurvivesFaultsOfStorage(t *testing.T) {
+	for _, op := range []string{"list", "get", "delete"} {
+		m := newRevocableMount(t, fields{"share": false})
+		a := m.read("creds/a")
+		m.simulate(revokeDownOnce)
+		m.revokeLease(a)
+		m.failQueue(op)
+		m.tick().want(t, http.StatusNoContent)
+		eventually(t, op+" fails", func() bool { return strings.Contains(m.log.String(), errStorage.Error()) })
+		m.wantQueued(1)
+		m.storage.failWith(nil)
+		m.drain()
+		m.wantAlive("the token after "+op+" failed", a.token(), false)
+	}
+}
+
+func TestRevocationThatCannotBeQueued(t *testing.T) {
+	m := newRevocableMount(t, nil)
+	m.token("a")
+	m.clock.advance(time.Minute)
+	m.simulate(revokeBusy)
+	m.failQueue("put")
+	a := m.rotate("a")
+	a.want(t, http.StatusOK)
+	a.wantWarning(t, "the old token was not revoked and is left to expire", errStorage.Error())
+}
+
+func TestDamagedQueueEntry(t *testing.T) {
+	m := newSinchMount(t, nil)
+	if _, err := framework.PutWAL(t.Context(), &m.storage.InmemStorage, "revocation", fields{"expires": "hunter2"}); err != nil {
+		t.Fatal(err)
+	}
+	m.drain()
+	m.wantLogged("a token to revoke cannot be decoded and is left to expire")
 }
 
 // revoking is a fake provider whose Revoke returns err, or panics if err is nil.

@@ -129,7 +129,7 @@ func TestTickByNode(t *testing.T) {
 			m.clock.advance(55 * time.Minute) // past the refresh time of any token
 			m.storage.takeCalls()
 			m.system.set(func(s *system) { s.state, s.local, s.tainted = node.state, node.local, tainted })
-			m.clock.advance(time.Second) // the view forgets the state of before
+			m.clock.advance(time.Second) // until the view forgets the old state
 			m.tick().want(t, http.StatusNoContent)
 			if node.refresh && !tainted {
 				eventually(t, name+": the tick refreshes", func() bool { return slices.Contains(m.storage.takeCalls(), "put token/a") })
