@@ -12,20 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// attempts reads every 10 ms while d lasts, as one who has no token, and returns
-// the times between the attempts that the provider saw.
-func attempts(w *world, d time.Duration) (waits []time.Duration) {
-	for end := w.age() + d; w.age() < end; w.pass(10 * time.Millisecond) {
-		w.fail("a")
-	}
-	calls := w.provider.all()
-	for i := 1; i < len(calls); i++ {
-		waits = append(waits, calls[i].at.Sub(calls[i-1].at))
-	}
-	return waits
-}
-
-// TestKinds has a row for each kind of failure: how long it waits.
+// Each kind of failure, with the waits between attempts.
 func TestKinds(t *testing.T) {
 	const s, m = time.Second, time.Minute
 	doubling := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, m, m, m}
@@ -37,41 +24,47 @@ func TestKinds(t *testing.T) {
 		jitter float64
 	}{
 		{"refused", fails(token.Refused, 0), token.Refused, []time.Duration{m, 2 * m, 4 * m, 8 * m, 15 * m, 15 * m}, 0},
-		{"refused, whatever Retry-After says", fails(token.Refused, s), token.Refused, []time.Duration{m, 2 * m}, 0},
+		{"refused, Retry-After ignored", fails(token.Refused, s), token.Refused, []time.Duration{m, 2 * m}, 0},
 		{"rate-limited, Retry-After", fails(token.RateLimited, 7*s), token.RateLimited, []time.Duration{7 * s, 7 * s, 7 * s}, 0},
 		{"rate-limited, Retry-After of an hour", fails(token.RateLimited, time.Hour), token.RateLimited, []time.Duration{15 * m, 15 * m}, 0},
 		{"rate-limited, no Retry-After", fails(token.RateLimited, 0), token.RateLimited, doubling, jitter},
 		{"unavailable", fails(token.Unavailable, 0), token.Unavailable, doubling, jitter},
 		{"malformed", fails(token.Malformed, 0), token.Malformed, doubling, jitter},
-		{"any other error", func(context.Context, call) (token.Token, error) {
-			return token.Token{}, errors.New("something else")
+		{"another error", func(context.Context, call) (token.Token, error) {
+			return token.Token{}, errors.New("another error")
 		}, token.Unavailable, doubling, jitter},
-		{"a panic", panics("secret-value"), token.Unavailable, doubling, jitter},
+		{"panic", panics("secret-value"), token.Unavailable, doubling, jitter},
 		{"expiry in the past", tokens(-time.Second), token.Malformed, doubling, jitter},
 		{"no lifetime", tokens(0), token.Malformed, doubling, jitter},
 		{"dead on arrival", slow(2*s, tokens(2*s)), token.Malformed, nil, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put("a", "1", Policy{})
+			withAccount(t, Policy{}, func(w *world) {
 				w.provider.set(test.answer)
-				f := w.fail("a")
-				if f.Kind != test.kind || f.Failures != 1 || f.At.IsZero() || !f.Next.After(w.clock.now().Wall) {
-					t.Errorf("failure = %+v", f)
-				}
-				if test.waits == nil {
-					return
+				f := w.getFailure("a")
+				equal(w, "kind", f.Kind, test.kind)
+				equal(w, "failures", f.Failures, 1)
+				equal(w, "time of failure", f.At, w.clock.now().Wall)
+				if !f.Next.After(f.At) {
+					t.Errorf("got next attempt at %s, want later than the failure at %s", f.Next, f.At)
 				}
 				var total time.Duration
 				for _, wait := range test.waits {
 					total += wait
 				}
-				got := attempts(w, total+time.Second)
+				const pace = 10 * time.Millisecond
+				for end := w.elapsed() + total + s; w.elapsed() < end && test.waits != nil; w.advance(pace) {
+					w.getFailure("a")
+				}
+				var got []time.Duration
+				calls := w.provider.allCalls()
+				for i := range calls[1:] {
+					got = append(got, calls[i+1].at.Sub(calls[i].at))
+				}
 				for i, wait := range test.waits {
-					most := wait + 10*time.Millisecond // the pace of the reads
 					least := wait - time.Duration(test.jitter*float64(wait))
-					if i >= len(got) || got[i] < least || got[i] > most {
-						t.Fatalf("waits %v, want %v, with jitter %v", got, test.waits, test.jitter)
+					if i >= len(got) || got[i] < least || got[i] > wait+pace {
+						t.Fatalf("got waits %v, want %v with jitter %v", got, test.waits, test.jitter)
 					}
 				}
 			})
@@ -82,122 +75,116 @@ func TestKinds(t *testing.T) {
 func TestJitterSpreadsAccounts(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.provider.set(fails(token.Unavailable, 0))
-		next := map[time.Duration]bool{}
+		next := map[time.Time]bool{}
 		for i := range 20 {
 			name := fmt.Sprint(i)
-			w.put(name, "1", Policy{})
-			next[w.fail(name).next.Mono] = true
+			w.write(w.account(name, "1"), nil)
+			next[w.getFailure(name).Next] = true
 		}
 		if len(next) < 15 {
-			t.Errorf("20 accounts come back at %d moments", len(next))
+			t.Errorf("got %d moments for the next attempts of 20 accounts, want at least 15", len(next))
 		}
 	})
 }
 
-// TestWrongPassword: read 1,000 times a second for an hour.
+// Readers of an account with a wrong password read 1,000 times a second for an hour.
 func TestWrongPassword(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
-		failed := readForAnHour(w, 0)
-		if got := len(w.provider.all()); got > 8 || got < 7 {
-			t.Errorf("%d logins, want 7 or 8", got)
-		}
-		if failed != 3600*100*burst {
-			t.Errorf("%d reads failed", failed)
+		equal(w, "failed reads", readForAnHour(w, 0), 3600*100*burst)
+		if got := len(w.provider.allCalls()); got < 7 || got > 8 {
+			t.Errorf("got %d logins, want 7 or 8", got)
 		}
 	})
 }
 
-// TestFailureIsTold: the reads that fail while the next attempt waits say what
-// the last one met, and make none.
-func TestFailureIsTold(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+// A read during a backoff returns the last failure at once.
+func TestReadDuringBackoff(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(time.Second, fails(token.Refused, 0)))
-		first := w.fail("a")
-		w.pass(30 * time.Second)
-		before := w.age()
-		again := w.fail("a")
-		if w.age() != before {
-			t.Error("the read waited")
-		}
-		if again != first || again.Error() != "credentials refused: the provider says so" {
-			t.Errorf("failure = %v, then %v", first, again)
-		}
-		if want := first.At.Add(time.Minute); !again.Next.Equal(want) {
-			t.Errorf("next attempt at %s, want %s", again.Next, want)
-		}
+		first := w.getFailure("a")
+		equal(w, "error", first.Error(), "credentials refused: the provider says so")
+		equal(w, "wait for the next attempt", first.Next.Sub(first.At), time.Minute)
+		w.advance(30 * time.Second)
+		waited := w.timed(func() { equal(w, "second failure", w.getFailure("a"), first) })
+		equal(w, "wait", waited, 0)
 		w.wantMints(1)
 	})
 }
 
-// TestServedWhileRefreshesFail: every read of the rest of the token's life, with
-// a warning once it is not fresh, until 2 s before its end; then a failure; then,
-// provider back, a token within one backoff.
-func TestServedWhileRefreshesFail(t *testing.T) {
-	for _, kind := range []token.Kind{token.Unavailable, token.Malformed, token.RateLimited, token.Refused} {
-		t.Run(kind.String(), func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put("a", "1", Policy{})
-				w.get("a", 0)
-				w.provider.set(fails(kind, 0))
-				for ; w.age() <= time.Hour-leastMinTTL; w.pass(500 * time.Millisecond) {
-					g := w.get("a", 0)
-					w.wantToken(g, 1)
-					if warned, want := g.Failure != nil, w.age() > 48*time.Minute; warned != want && w.age() != 48*time.Minute {
-						t.Fatalf("after %s: failure = %v", w.age(), g.Failure)
-					}
-				}
-				var f *Failure
-				for ; w.age() < 70*time.Minute; w.pass(500 * time.Millisecond) {
-					if f = w.fail("a"); !f.Next.After(w.clock.now().Wall) {
-						t.Fatalf("after %s: next attempt at %s", w.age(), f.Next)
-					}
-				}
-				w.provider.set(tokens(time.Hour))
-				w.pass(f.Next.Sub(w.clock.now().Wall))
-				if g := w.get("a", 0); g.Failure != nil {
-					t.Errorf("failure = %v", g.Failure)
-				}
-				if s, _ := w.Status("a"); s.Failures != 0 || s.LastFailure == nil || s.LastFailure.Kind != kind {
-					t.Errorf("status = %+v", s)
-				}
+// The backoff counts on the monotonic clock.
+func TestClockJumpsAndBackoff(t *testing.T) {
+	for name, set := range map[string]time.Duration{"forward": 24 * time.Hour, "back": -24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			withAccount(t, Policy{}, func(w *world) {
+				w.provider.set(fails(token.Refused, 0))
+				w.getFailure("a")
+				w.clock.setWall(set)
+				w.advance(time.Minute - 1)
+				w.getFailure("a")
+				w.wantMints(1)
+				w.advance(1)
+				w.getFailure("a")
+				w.wantMints(2)
 			})
 		})
 	}
 }
 
-// TestAskedLifeWhileRefreshesFail: a read that wants more than there is gets what
-// there is, at once, with the reason, and does not spoil the reads that are content.
+// While refreshes fail, reads get the cached token until 2 s before its end, with the
+// failure once the token is in its refresh window. Then reads fail. When the provider
+// answers again, reads get a token within one backoff.
+func TestServedWhileRefreshesFail(t *testing.T) {
+	for _, kind := range []token.Kind{token.Unavailable, token.Malformed, token.RateLimited, token.Refused} {
+		t.Run(kind.String(), func(t *testing.T) {
+			withToken(t, Policy{}, func(w *world) {
+				const window, step = 48 * time.Minute, 500 * time.Millisecond
+				w.provider.set(fails(kind, 0))
+				for ; w.elapsed() <= time.Hour-leastMinTTL; w.advance(step) {
+					g := w.get("a", 0)
+					w.wantToken(g, 1)
+					if w.elapsed() != window { // this read starts the first refresh
+						equal(w, "grant has a failure", g.Failure != nil, w.elapsed() > window)
+					}
+				}
+				var f *Failure
+				for ; w.elapsed() < 70*time.Minute; w.advance(step) {
+					f = w.getFailure("a")
+					equal(w, "next attempt is later", f.Next.After(w.clock.now().Wall), true)
+				}
+				w.provider.set(tokens(time.Hour))
+				w.advanceTo(f.Next)
+				equal(w, "failure", w.get("a", 0).Failure, nil)
+				s := w.wantState(Fresh)
+				equal(w, "failures", s.Failures, 0)
+				equal(w, "kind of the last failure", s.LastFailure.Kind, kind)
+			})
+		})
+	}
+}
+
+// A read that asks for more life than can be had gets the cached token at once, with the
+// failure. Reads that ask for less are not affected.
 func TestAskedLifeWhileRefreshesFail(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
-		w.get("a", 0)
+	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
-		w.pass(40 * time.Minute)
+		w.advance(40 * time.Minute)
 		for range 5 {
 			g := w.get("a", 30*time.Minute)
-			if !g.Short || g.Failure == nil || g.Left != 20*time.Minute {
-				t.Errorf("grant = %+v", g)
-			}
+			equal(w, "short", g.Short, true)
+			equal(w, "left", g.Left, 20*time.Minute)
+			equal(w, "grant has a failure", g.Failure != nil, true)
 		}
-		if g := w.get("a", 10*time.Minute); g.Short || g.Failure != nil {
-			t.Errorf("grant = %+v", g)
-		}
+		g := w.get("a", 10*time.Minute)
+		equal(w, "short", g.Short, false)
+		equal(w, "failure", g.Failure, nil)
 		w.wantMints(2)
 	})
 }
 
-// TestWhatClears: a rotate, and a write of another revision, clear every wait but
-// that of a Retry-After; a write of the same revision and a tick clear none.
+// A rotate and a write of another revision end every backoff except a Retry-After. A
+// write of the same revision and a tick end none.
 func TestWhatClears(t *testing.T) {
-	acts := map[string]func(w *world){
-		"rotate":        func(w *world) { _, _ = w.Rotate(w.t.Context(), "a") },
-		"new revision":  func(w *world) { w.put("a", "2", Policy{}); _, _ = w.Get(w.t.Context(), "a", 0) },
-		"same revision": func(w *world) { w.put("a", "1", Policy{}); _, _ = w.Get(w.t.Context(), "a", 0) },
-		"tick":          func(w *world) { w.Tick() },
-	}
 	for _, kind := range []struct {
 		name   string
 		answer answer
@@ -209,27 +196,34 @@ func TestWhatClears(t *testing.T) {
 		{"rate-limited", fails(token.RateLimited, 0), true},
 		{"Retry-After", fails(token.RateLimited, 10*time.Minute), false},
 	} {
-		for act, do := range acts {
-			t.Run(kind.name+", "+act, func(t *testing.T) {
-				inWorld(t, func(w *world) {
-					w.put("a", "1", Policy{})
+		for _, act := range []struct {
+			name   string
+			do     func(w *world)
+			clears bool
+		}{
+			{"rotate", func(w *world) { _, _ = w.Rotate(w.t.Context(), "a") }, true},
+			{"new revision", func(w *world) { w.put("2", Policy{}) }, true},
+			{"same revision", func(w *world) { w.put("1", Policy{}) }, false},
+			{"tick", func(w *world) { w.Tick() }, false},
+		} {
+			t.Run(kind.name+", "+act.name, func(t *testing.T) {
+				withAccount(t, Policy{}, func(w *world) {
 					w.provider.set(kind.answer)
-					first := w.fail("a")
+					first := w.getFailure("a")
 					w.provider.set(tokens(time.Hour))
-					do(w)
-					if kind.clears && (act == "rotate" || act == "new revision") {
-						w.wantMints(2)
-						w.get("a", 0)
+					act.do(w)
+					if kind.clears && act.clears {
+						w.wantToken(w.get("a", 0), 2)
 						return
 					}
+					f := w.getFailure("a")
 					w.wantMints(1)
-					if f := w.fail("a"); !f.Next.Equal(first.Next) || f.Error() != first.Error() {
-						t.Errorf("failure = %+v, was %+v", f, first)
-					}
-					if s, _ := w.Status("a"); s.State != BackingOff || s.LastFailure == nil || !s.NextAttempt.Equal(first.Next) {
-						t.Errorf("status = %+v", s)
-					}
-					w.pass(first.Next.Sub(w.clock.now().Wall))
+					equal(w, "error", f.Error(), first.Error())
+					equal(w, "next attempt", f.Next, first.Next)
+					s := w.wantState(BackingOff)
+					equal(w, "next attempt in the status", s.NextAttempt, first.Next)
+					equal(w, "status has a failure", s.LastFailure != nil, true)
+					w.advanceTo(first.Next)
 					w.get("a", 0)
 				})
 			})
@@ -237,35 +231,34 @@ func TestWhatClears(t *testing.T) {
 	}
 }
 
-// TestClearedCountersStartAnew: after what clears, waits double from the first.
-func TestClearedCountersStartAnew(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+// A write of another revision and a success reset the waits.
+func TestClearedWaitsStartAgain(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
+		wantFirst := func(after string) {
+			t.Helper()
+			f := w.getFailure("a")
+			equal(w, "failures after "+after, f.Failures, 1)
+			equal(w, "wait after "+after, f.Next.Sub(f.At), time.Minute)
+		}
 		for range 3 {
-			f := w.fail("a")
-			w.pass(f.Next.Sub(w.clock.now().Wall))
+			w.advanceTo(w.getFailure("a").Next)
 		}
-		w.put("a", "2", Policy{})
-		if f := w.fail("a"); f.Failures != 1 || f.Next.Sub(f.At) != time.Minute {
-			t.Errorf("failure = %+v", f)
-		}
+		w.put("2", Policy{})
+		wantFirst("a write")
 		w.provider.set(tokens(time.Hour))
-		w.pass(time.Minute)
+		w.advance(time.Minute)
 		w.get("a", 0)
 		w.provider.set(fails(token.Refused, 0))
-		w.pass(time.Hour)
-		if f := w.fail("a"); f.Failures != 1 || f.Next.Sub(f.At) != time.Minute {
-			t.Errorf("after a success: failure = %+v", f)
-		}
+		w.advance(time.Hour)
+		wantFirst("a success")
 	})
 }
 
-// TestMixedKinds: each class of failure counts its own, and a wrong password
-// among outages is not tried more often for them.
+// Refusals and transient failures double their waits independently, so outages do not
+// make attempts with a wrong password more frequent.
 func TestMixedKinds(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+	withAccount(t, Policy{}, func(w *world) {
 		for i, step := range []struct {
 			answer answer
 			wait   time.Duration
@@ -278,11 +271,12 @@ func TestMixedKinds(t *testing.T) {
 			{fails(token.Refused, 0), 4 * time.Minute},
 		} {
 			w.provider.set(step.answer)
-			f := w.fail("a")
-			if wait := f.Next.Sub(f.At); wait > step.wait || wait < step.wait*3/4 || f.Failures != i+1 {
-				t.Errorf("step %d: waits %s, want %s: %+v", i, wait, step.wait, f)
+			f := w.getFailure("a")
+			equal(w, "failures", f.Failures, i+1)
+			if wait := f.Next.Sub(f.At); wait > step.wait || wait < step.wait*3/4 {
+				t.Errorf("failure %d: got a wait of %s, want %s to %s", i+1, wait, step.wait*3/4, step.wait)
 			}
-			w.pass(f.Next.Sub(w.clock.now().Wall))
+			w.advanceTo(f.Next)
 		}
 	})
 }

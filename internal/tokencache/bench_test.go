@@ -11,9 +11,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// benchCache returns a Cache with so many accounts, each with a token that was read.
+// benchCache returns a Cache with that many accounts. Each has a token that was read.
 func benchCache(b *testing.B, accounts int) *Cache {
-	c := New(Options{Store: &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}})
+	c := New(Options{Store: newFakeStore()})
 	b.Cleanup(c.Close)
 	for i := range accounts {
 		name := fmt.Sprint("account-", i)
@@ -28,7 +28,7 @@ func benchCache(b *testing.B, accounts int) *Cache {
 	return c
 }
 
-// BenchmarkGetHit is a read of a token that is in hand.
+// BenchmarkGetHit reads a cached token.
 func BenchmarkGetHit(b *testing.B) {
 	c, ctx := benchCache(b, 1), context.Background()
 	b.ReportAllocs()
@@ -39,7 +39,7 @@ func BenchmarkGetHit(b *testing.B) {
 	}
 }
 
-// BenchmarkGetHitParallel has all readers read the same token.
+// BenchmarkGetHitParallel reads one cached token from all CPUs.
 func BenchmarkGetHitParallel(b *testing.B) {
 	c, ctx := benchCache(b, 1), context.Background()
 	b.ReportAllocs()
@@ -53,13 +53,13 @@ func BenchmarkGetHitParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkTickIdle is a tick that finds nothing to do among 100,000 accounts.
+// BenchmarkTickIdle ticks while none of 100,000 accounts is due.
 func BenchmarkTickIdle(b *testing.B) {
 	c := benchCache(b, 100_000)
 	b.ReportAllocs()
 	for b.Loop() {
 		if c.Due() {
-			b.Fatal("due")
+			b.Fatal("Due: got true, want false")
 		}
 		c.Tick()
 	}

@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// call is one that a provider got.
+// call is one call of Mint.
 type call struct {
 	*fakeAccount
 	n       int // counted from 1
@@ -22,16 +22,18 @@ type call struct {
 	at      time.Time
 }
 
-// answer is how a provider meets a call. Its token gets a name if it has none.
+// answer returns the result of a call. A token without a value gets the value of
+// accessToken.
 type answer func(context.Context, call) (token.Token, error)
 
+// fakeProvider mints the tokens of all fake accounts.
 type fakeProvider struct {
 	clock clock.Clock
 
-	mu            sync.Mutex
-	answer        answer
-	calls         []call
-	running, most int
+	mu                  sync.Mutex
+	answer              answer
+	calls               []call
+	running, maxRunning int
 }
 
 func (p *fakeProvider) set(a answer) {
@@ -40,12 +42,13 @@ func (p *fakeProvider) set(a answer) {
 	p.answer = a
 }
 
-func (p *fakeProvider) all() []call {
+func (p *fakeProvider) allCalls() []call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.calls
 }
 
+// accessToken is the token that call n gets.
 func accessToken(n int) secret.String { return secret.String(fmt.Sprintf("token-%d", n)) }
 
 // tokens answers with tokens of that lifetime.
@@ -71,28 +74,27 @@ func fails(kind token.Kind, retryAfter time.Duration) answer {
 
 func panics(v any) answer { return func(context.Context, call) (token.Token, error) { panic(v) } }
 
-// slow answers after a while, or when the flight is given up.
+// slow answers after d, or fails when the mint is cancelled.
 func slow(d time.Duration, a answer) answer {
 	return func(ctx context.Context, c call) (token.Token, error) {
 		select {
 		case <-time.After(d):
+			return a(ctx, c)
 		case <-ctx.Done():
 			return token.Token{}, ctx.Err()
 		}
-		m, err := a(ctx, c)
-		return m, err
 	}
 }
 
-// stubborn is slow, but does not hear that the flight is given up.
-func stubborn(d time.Duration, a answer) answer {
+// uncancellable answers after d, even if the mint is cancelled.
+func uncancellable(d time.Duration, a answer) answer {
 	return func(ctx context.Context, c call) (token.Token, error) {
 		time.Sleep(d)
-		m, err := a(ctx, c)
-		return m, err
+		return a(ctx, c)
 	}
 }
 
+// hangs answers only when the mint is cancelled.
 func hangs(ctx context.Context, _ call) (token.Token, error) {
 	<-ctx.Done()
 	return token.Token{}, ctx.Err()
@@ -117,7 +119,7 @@ func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String) (token.To
 	p.calls = append(p.calls, c)
 	sent := p.clock()
 	p.running++
-	p.most = max(p.most, p.running)
+	p.maxRunning = max(p.maxRunning, p.running)
 	answer := p.answer
 	p.mu.Unlock()
 	defer func() {
@@ -125,31 +127,37 @@ func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String) (token.To
 		defer p.mu.Unlock()
 		p.running--
 	}()
-	m, err := answer(ctx, c)
-	m.Sent = sent
-	if m.Access == "" {
-		m.Access = accessToken(c.n)
+	t, err := answer(ctx, c)
+	t.Sent = sent
+	if t.Access == "" {
+		t.Access = accessToken(c.n)
 	}
-	return m, err
+	return t, err
 }
 
+// saved is a token in the store, with the revision under which it was saved.
 type saved struct {
 	revision string
 	token    token.Token
 }
 
-// fakeStore keeps configs and tokens, and can be made to fail.
+// fakeStore keeps configs and tokens in memory.
 type fakeStore struct {
-	mu       sync.Mutex
-	accounts map[string]*fakeAccount
-	tokens   map[string]saved
-	loads    int
-	failing  bool              // at everything
-	deaf     bool              // at saving
-	onLoad   func(name string) // may be nil
-	onSave   func(name string, a Account, t token.Token)
+	mu        sync.Mutex
+	accounts  map[string]*fakeAccount
+	tokens    map[string]saved
+	loads     int
+	loadsFail bool
+	savesFail bool
+	onLoad    func(name string) // may be nil
+	onSave    func(name string, a Account, t token.Token)
 }
 
+func newFakeStore() *fakeStore {
+	return &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
+}
+
+// write stores a config, and deletes a token of another revision as the backend does.
 func (s *fakeStore) write(a *fakeAccount) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,16 +167,10 @@ func (s *fakeStore) write(a *fakeAccount) {
 	s.accounts[a.name] = a
 }
 
-func (s *fakeStore) fail(failing bool) {
+func (s *fakeStore) setFaults(loadsFail, savesFail bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failing = failing
-}
-
-func (s *fakeStore) beDeaf(deaf bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.deaf = deaf
+	s.loadsFail, s.savesFail = loadsFail, savesFail
 }
 
 func (s *fakeStore) delete(name string) error {
@@ -179,6 +181,8 @@ func (s *fakeStore) delete(name string) error {
 	return nil
 }
 
+var errStorage = errors.New("storage is down")
+
 func (s *fakeStore) Load(_ context.Context, name string) (Account, *token.Token, error) {
 	if s.onLoad != nil {
 		s.onLoad(name)
@@ -188,14 +192,15 @@ func (s *fakeStore) Load(_ context.Context, name string) (Account, *token.Token,
 	s.loads++
 	a := s.accounts[name]
 	switch {
-	case s.failing:
-		return nil, nil, errors.New("storage is down")
+	case s.loadsFail:
+		return nil, nil, errStorage
 	case a == nil:
 		return nil, nil, fmt.Errorf("loading %s: %w", name, ErrNotFound)
 	}
 	if t, ok := s.tokens[name]; ok && t.revision == a.revision {
-		return a, &token.Token{Access: t.token.Access, Type: t.token.Type, Lifetime: t.token.Lifetime, Sent: clock.Instant{Wall: t.token.Sent.Wall},
-			Refresh: t.token.Refresh, RefreshLifetime: t.token.RefreshLifetime}, nil
+		stored := t.token
+		stored.Sent = clock.Instant{Wall: stored.Sent.Wall}
+		return a, &stored, nil
 	}
 	return a, nil, nil
 }
@@ -206,7 +211,7 @@ func (s *fakeStore) Save(_ context.Context, name string, a Account, t token.Toke
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.failing && !s.deaf {
+	if !s.savesFail {
 		s.tokens[name] = saved{a.Revision(), t}
 	}
 }

@@ -3,7 +3,6 @@
 package tokencache
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -15,8 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// world is a Cache with everything around it that it needs, in a synctest
-// bubble: time passes only when all of its goroutines wait.
+// world is a Cache with fakes for everything around it. It lives in a synctest bubble:
+// time passes only while all goroutines of the bubble wait.
 type world struct {
 	*Cache
 	t        *testing.T
@@ -24,28 +23,41 @@ type world struct {
 	provider *fakeProvider
 	store    *fakeStore
 
-	mu      sync.Mutex
-	results []MintResult
+	mu    sync.Mutex
+	mints []MintResult
 }
 
-// inWorld runs f in a world of its own, and fails if it leaves a goroutine behind.
+// inWorld runs f in a new world and fails if a goroutine is left afterwards.
 func inWorld(t *testing.T, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := &testClock{began: time.Now()}
-		w := &world{
-			t:        t,
-			clock:    c,
-			provider: &fakeProvider{clock: c.now, answer: tokens(time.Hour)},
-			store:    &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}},
-		}
+		w := &world{t: t, clock: c, provider: &fakeProvider{clock: c.now, answer: tokens(time.Hour)}, store: newFakeStore()}
 		w.restart()
 		f(w)
 		w.Close()
 	})
 }
 
-// restart puts a new Cache in the place of the old one, with the same store.
+// withAccount runs f in a new world that has the account "a", of revision 1.
+func withAccount(t *testing.T, p Policy, f func(w *world)) {
+	t.Helper()
+	inWorld(t, func(w *world) {
+		w.put("1", p)
+		f(w)
+	})
+}
+
+// withToken runs f in a new world in which the account "a" was read once.
+func withToken(t *testing.T, p Policy, f func(w *world)) {
+	t.Helper()
+	withAccount(t, p, func(w *world) {
+		w.get("a", 0)
+		f(w)
+	})
+}
+
+// restart replaces the Cache by a new Cache with the same store.
 func (w *world) restart() {
 	if w.Cache != nil {
 		w.Close()
@@ -54,112 +66,198 @@ func (w *world) restart() {
 	w.Cache = New(Options{Store: w.store, Clock: w.clock.now, OnMint: func(r MintResult) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.results = append(w.results, r)
+		w.mints = append(w.mints, r)
 	}})
 }
 
-// put writes the config of an account, as a config write does: no token comes with it.
-func (w *world) put(name, revision string, p Policy) *fakeAccount {
-	w.t.Helper()
-	return w.putVerified(name, revision, p, nil)
+// account returns an account of the world's provider without writing it.
+func (w *world) account(name, revision string) *fakeAccount {
+	return &fakeAccount{name: name, revision: revision, provider: w.provider}
 }
 
-// putVerified is put with a token that came with it.
-func (w *world) putVerified(name, revision string, p Policy, m *token.Token) *fakeAccount {
+// write writes the config of a. If t is not nil, t is the token that the write brings.
+func (w *world) write(a *fakeAccount, t *token.Token) *fakeAccount {
 	w.t.Helper()
-	a := &fakeAccount{name: name, revision: revision, policy: p, provider: w.provider}
-	if m != nil && m.Sent == (clock.Instant{}) {
-		m.Sent = w.clock.now()
+	if t != nil && t.Sent == (clock.Instant{}) {
+		t.Sent = w.clock.now()
 	}
-	w.write(a, m)
+	if err := w.Put(w.t.Context(), a.name, a, t, func() error { w.store.write(a); return nil }); err != nil {
+		w.t.Fatalf("after %s: put %s: got error %v, want none", w.elapsed(), a.name, err)
+	}
 	return a
+}
+
+// put writes the config of the account "a".
+func (w *world) put(revision string, p Policy) *fakeAccount {
+	w.t.Helper()
+	a := w.account("a", revision)
+	a.policy = p
+	return w.write(a, nil)
+}
+
+// putVerified writes the config of the account "a" with a token that lives for an hour.
+func (w *world) putVerified(revision string) {
+	w.t.Helper()
+	w.write(w.account("a", revision), &token.Token{Access: "verified", Lifetime: time.Hour})
 }
 
 // putUnshared writes the config of the account "a" with share=false.
 func (w *world) putUnshared(revision string) {
 	w.t.Helper()
-	w.write(&fakeAccount{name: "a", revision: revision, unshared: true, provider: w.provider}, nil)
+	a := w.account("a", revision)
+	a.unshared = true
+	w.write(a, nil)
 }
 
-func (w *world) write(a *fakeAccount, m *token.Token) {
+func (w *world) delete(name string) {
 	w.t.Helper()
-	if err := w.Put(w.t.Context(), a.name, a, m, func() error { w.store.write(a); return nil }); err != nil {
-		w.t.Fatalf("put %s: %v", a.name, err)
+	w.wantErr("delete", w.Delete(name, func() error { return w.store.delete(name) }), nil)
+}
+
+// must fails if err is not nil.
+func (w *world) must(g Grant, err error) Grant {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatalf("after %s: got error %v, want a token", w.elapsed(), err)
 	}
+	return g
 }
 
 // get reads, and fails if there is no token.
 func (w *world) get(name string, asked time.Duration) Grant {
 	w.t.Helper()
-	g, err := w.Get(w.t.Context(), name, asked)
-	if err != nil {
-		w.t.Fatalf("get %s after %s: %v", name, w.age(), err)
-	}
-	return g
+	return w.must(w.Get(w.t.Context(), name, asked))
 }
 
-// fail reads, and fails unless there is no token and a *Failure says why.
-func (w *world) fail(name string) *Failure {
+// rotate rotates the account "a", and fails if there is no token.
+func (w *world) rotate() Grant {
 	w.t.Helper()
-	g, err := w.Get(w.t.Context(), name, 0)
+	return w.must(w.Rotate(w.t.Context(), "a"))
+}
+
+// mustFail fails unless err is a *Failure.
+func (w *world) mustFail(g Grant, err error) *Failure {
+	w.t.Helper()
 	var f *Failure
 	if !errors.As(err, &f) {
-		w.t.Fatalf("get %s after %s = %v, %v, want a Failure", name, w.age(), g.Token.Access.Reveal(), err)
+		w.t.Fatalf("after %s: got token %q and error %v, want a Failure", w.elapsed(), g.Token.Access.Reveal(), err)
 	}
 	return f
 }
 
-// background starts a read and returns what gives its outcome.
-func (w *world) background(ctx context.Context, name string, asked time.Duration) func() (Grant, error) {
-	type outcome struct {
-		g   Grant
-		err error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		g, err := w.Get(ctx, name, asked)
-		done <- outcome{g, err}
-	}()
-	synctest.Wait()
-	return func() (Grant, error) { o := <-done; return o.g, o.err }
+// getFailure reads, and fails unless the read fails with a *Failure.
+func (w *world) getFailure(name string) *Failure {
+	w.t.Helper()
+	return w.mustFail(w.Get(w.t.Context(), name, 0))
 }
 
-// pass lets d pass, and then all the work be done that is due by then.
-func (w *world) pass(d time.Duration) {
+// start calls do in another goroutine and returns a function that waits for the result.
+func (w *world) start(do func() (Grant, error)) (result func() (Grant, error)) {
+	var g Grant
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g, err = do()
+	}()
+	synctest.Wait()
+	return func() (Grant, error) { <-done; return g, err }
+}
+
+// startRead is start with a read of the named account.
+func (w *world) startRead(name string) (result func() (Grant, error)) {
+	return w.start(func() (Grant, error) { return w.Get(w.t.Context(), name, 0) })
+}
+
+// startReads starts n reads of the account "a".
+func (w *world) startReads(n int) (results []func() (Grant, error)) {
+	for range n {
+		results = append(results, w.startRead("a"))
+	}
+	return results
+}
+
+// advance lets d pass, and waits until all work that is due by then is done.
+func (w *world) advance(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-// told returns the results of the mints that ended.
-func (w *world) told() []MintResult {
+// advanceTo waits for a moment on the wall clock.
+func (w *world) advanceTo(wall time.Time) { w.advance(wall.Sub(w.clock.now().Wall)) }
+
+// elapsed returns the time since the world was made.
+func (w *world) elapsed() time.Duration { return time.Since(w.clock.began) }
+
+// timed returns how long f takes.
+func (w *world) timed(f func()) time.Duration {
+	began := w.elapsed()
+	f()
+	return w.elapsed() - began
+}
+
+// results returns the results of the mints that ended.
+func (w *world) results() []MintResult {
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.results
+	return w.mints
 }
 
-func (w *world) age() time.Duration { return time.Since(w.clock.began) }
+// equal fails unless got is want.
+func equal[T comparable](w *world, what string, got, want T) {
+	w.t.Helper()
+	if got != want {
+		w.t.Errorf("after %s: %s: got %v, want %v", w.elapsed(), what, got, want)
+	}
+}
+
+// wantErr fails unless err wraps want, or both are nil.
+func (w *world) wantErr(what string, err, want error) {
+	w.t.Helper()
+	if !errors.Is(err, want) {
+		w.t.Errorf("after %s: %s: got error %v, want %v", w.elapsed(), what, err, want)
+	}
+}
 
 // wantMints fails unless the provider was asked n times so far.
 func (w *world) wantMints(n int) {
 	w.t.Helper()
 	synctest.Wait()
-	if got := len(w.provider.all()); got != n {
-		w.t.Fatalf("after %s: %d mints, want %d", w.age(), got, n)
+	if got := len(w.provider.allCalls()); got != n {
+		w.t.Fatalf("after %s: got %d mints, want %d", w.elapsed(), got, n)
 	}
 }
 
-// wantToken fails unless g is the n-th token that the provider gave.
+// wantToken fails unless g is the n-th token of the provider.
 func (w *world) wantToken(g Grant, n int) {
 	w.t.Helper()
-	if want := accessToken(n); g.Token.Access != want {
-		w.t.Fatalf("after %s: got token %s, want %s", w.age(), g.Token.Access.Reveal(), want.Reveal())
+	if got, want := g.Token.Access.Reveal(), accessToken(n).Reveal(); got != want {
+		w.t.Fatalf("after %s: got token %q, want %q", w.elapsed(), got, want)
 	}
 }
 
-// testClock is the bubble's clock, and a wall clock that can be set. That it is
-// set forward is also how a suspended machine looks: the monotonic clock stood
-// still meanwhile, and timers with it.
+// wantStored fails unless the store has the n-th token of the provider for the account
+// "a", under that revision.
+func (w *world) wantStored(revision string, n int) {
+	w.t.Helper()
+	synctest.Wait()
+	s := w.store.tokens["a"]
+	equal(w, "revision of the stored token", s.revision, revision)
+	equal(w, "stored token", s.token.Access.Reveal(), accessToken(n).Reveal())
+}
+
+// wantState fails unless the account "a" is in memory and in that state.
+func (w *world) wantState(want State) Status {
+	w.t.Helper()
+	s, ok := w.Status("a")
+	equal(w, "account in memory", ok, true)
+	equal(w, "state", s.State, want)
+	return s
+}
+
+// testClock is the bubble's clock with a wall clock that can be set. A suspended machine
+// looks like a wall clock that is set forward: the monotonic clock and timers stand still.
 type testClock struct {
 	began time.Time
 	set   atomic.Int64

@@ -3,7 +3,6 @@
 package tokencache
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -11,11 +10,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// manyAccounts writes so many accounts for each of so many hosts.
-func manyAccounts(w *world, hosts, each int) (names []string) {
+// putMany stores accounts for each of several hosts, and returns their names.
+func putMany(w *world, hosts, accounts int) (names []string) {
 	for h := range hosts {
-		for i := range each {
-			a := &fakeAccount{name: fmt.Sprintf("%d/%d", h, i), revision: "1", host: fmt.Sprint(h), provider: w.provider}
+		for i := range accounts {
+			a := w.account(fmt.Sprintf("%d/%d", h, i), "1")
+			a.host = fmt.Sprint(h)
 			w.store.write(a)
 			names = append(names, a.name)
 		}
@@ -23,24 +23,32 @@ func manyAccounts(w *world, hosts, each int) (names []string) {
 	return names
 }
 
+// wantNoSlotTaken fails unless the limiter is as new.
+func (w *world) wantNoSlotTaken() {
+	w.t.Helper()
+	if !w.limiter.all.TryAcquire(maxMints) {
+		w.t.Fatalf("after %s: got taken slots, want none", w.elapsed())
+	}
+	w.limiter.all.Release(maxMints)
+	equal(w, "hosts with mints", len(w.limiter.hosts), 0)
+}
+
 func TestLimiterBounds(t *testing.T) {
 	for _, test := range []struct {
-		name        string
-		hosts, each int
-		most        int
+		name            string
+		hosts, accounts int
+		want            int // mints at once
 	}{
-		{"few", 1, 10, 10},
-		{"at one host", 1, 200, MaxMintsPerHost},
+		{"below the limits", 1, 10, 10},
+		{"per host", 1, 200, MaxMintsPerHost},
 		{"in all", 10, 60, maxMints},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				names := manyAccounts(w, test.hosts, test.each)
+				names := putMany(w, test.hosts, test.accounts)
 				w.provider.set(slow(time.Second, tokens(time.Hour)))
 				readAtOnce(w, names, 1)
-				if w.provider.most != test.most {
-					t.Errorf("%d mints at once, want %d", w.provider.most, test.most)
-				}
+				equal(w, "most mints at once", w.provider.maxRunning, test.want)
 				w.wantMints(len(names))
 				w.wantNoSlotTaken()
 			})
@@ -48,84 +56,70 @@ func TestLimiterBounds(t *testing.T) {
 	}
 }
 
-// wantNoSlotTaken fails unless the gate is as it was when it was new.
-func (w *world) wantNoSlotTaken() {
-	w.t.Helper()
-	if !w.limiter.all.TryAcquire(maxMints) || len(w.limiter.hosts) != 0 {
-		w.t.Fatalf("slots are taken; hosts: %v", w.limiter.hosts)
-	}
-	w.limiter.all.Release(maxMints)
-}
-
-// TestRefreshesBehind: few run at once, so that they do not stand in the way of
-// a reader who waits; and one that a reader comes to wait for waits no longer.
-func TestRefreshesBehind(t *testing.T) {
+// Background refreshes leave slots for readers that wait. A refresh for which a reader
+// waits is promoted, so it needs no background slot.
+func TestBackgroundSlots(t *testing.T) {
 	inWorld(t, func(w *world) {
-		names := manyAccounts(w, 1, 50)
+		names := putMany(w, 1, 50)
 		readAtOnce(w, names, 1)
-		cold := &fakeAccount{name: "cold", revision: "1", host: "0", provider: w.provider}
-		w.store.write(cold)
+		other := w.account("other", "1")
+		other.host = "0"
+		w.store.write(other)
 
-		w.pass(55 * time.Minute)
-		w.provider.most = 0
+		w.advance(55 * time.Minute)
+		w.provider.maxRunning = 0
 		w.provider.set(slow(20*time.Second, tokens(time.Hour)))
 		w.Tick()
 		w.wantMints(50 + maxBackgroundPerHost)
-		before := w.age()
-		w.get("cold", 0)
-		if w.age()-before != 20*time.Second {
-			t.Errorf("waited %s", w.age()-before)
-		}
+		ticked := time.Now()
+		waited := w.timed(func() { w.get("other", 0) })
+		equal(w, "wait for the account without a token", waited, 20*time.Second)
 		w.wantMints(50 + 2*maxBackgroundPerHost + 1)
-		var waiting string
+
+		refreshed := map[string]bool{}
+		for _, c := range w.provider.allCalls() {
+			refreshed[c.name] = refreshed[c.name] || !c.at.Before(ticked)
+		}
+		var queued string
 		for _, name := range names {
-			if !w.mintedAfter(name, before) {
-				waiting = name
+			if !refreshed[name] {
+				queued = name
 			}
 		}
-		before = w.age()
-		if g := w.get(waiting, 30*time.Minute); g.Left < 30*time.Minute || w.age()-before != 20*time.Second {
-			t.Errorf("waited %s for %s", w.age()-before, g.Left)
-		}
-		w.pass(10 * time.Minute)
+		waited = w.timed(func() {
+			if g := w.get(queued, 30*time.Minute); g.Left < 30*time.Minute {
+				t.Errorf("got %s left, want at least 30m", g.Left)
+			}
+		})
+		equal(w, "wait for the promoted refresh", waited, 20*time.Second)
+		w.advance(10 * time.Minute)
 		w.wantMints(101)
-		if w.provider.most > maxBackgroundPerHost+1 {
-			t.Errorf("%d mints at once", w.provider.most)
+		if got := w.provider.maxRunning; got > maxBackgroundPerHost+1 {
+			t.Errorf("got %d mints at once, want at most %d", got, maxBackgroundPerHost+1)
 		}
 		w.wantNoSlotTaken()
 	})
 }
 
-// mintedAfter reports whether the provider was asked for the account after that age.
-func (w *world) mintedAfter(name string, age time.Duration) bool {
-	for _, c := range w.provider.all() {
-		if c.name == name && c.at.Sub(w.clock.began) >= age {
-			return true
-		}
-	}
-	return false
-}
-
-// TestCrowded: a mint that finds no slot in time fails as if the provider were
-// down, and one that is given up gives its place back.
-func TestCrowded(t *testing.T) {
+// A mint that finds no slot in time fails as if the provider were unavailable. A mint
+// that is superseded while it waits takes no slot.
+func TestNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
-		names := manyAccounts(w, 1, MaxMintsPerHost+2)
-		w.provider.set(stubborn(2*mintTimeout, tokens(time.Hour)))
+		names := putMany(w, 1, MaxMintsPerHost+2)
+		w.provider.set(uncancellable(2*mintTimeout, tokens(time.Hour)))
 		for _, name := range names[:MaxMintsPerHost] {
-			w.background(w.t.Context(), name, 0)
+			w.startRead(name)
 		}
-		given := w.background(w.t.Context(), names[MaxMintsPerHost], 0)
+		superseded := w.startRead(names[MaxMintsPerHost])
 		w.delete(names[MaxMintsPerHost])
-		if _, err := given(); !errors.Is(err, ErrNotFound) {
-			t.Errorf("err = %v", err)
-		}
-		f := w.fail(names[MaxMintsPerHost+1])
-		if !errors.Is(f.Err, errNoSlot) || f.Kind != token.Unavailable || w.age() != mintTimeout {
-			t.Errorf("failure = %+v after %s", f, w.age())
-		}
+		_, err := superseded()
+		w.wantErr("get", err, ErrNotFound)
+		f := w.getFailure(names[MaxMintsPerHost+1])
+		w.wantErr("get", f, errNoSlot)
+		equal(w, "kind", f.Kind, token.Unavailable)
+		equal(w, "elapsed time", w.elapsed(), mintTimeout)
 		w.wantMints(MaxMintsPerHost)
-		w.pass(2 * mintTimeout)
+		w.advance(2 * mintTimeout)
 		w.wantNoSlotTaken()
 	})
 }

@@ -13,14 +13,14 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-func (m *machine) wait() {
+func (m *machine) sleep() {
 	d := pick(m, time.Millisecond, time.Second, 2*time.Second, 9*time.Second, 11*time.Second, time.Minute, 5*time.Minute, 20*time.Minute, 3*time.Hour)
 	d += time.Duration(m.rand.Int64N(int64(d)/4 + 1))
-	m.logf("-", "wait %s", d)
+	m.logf("-", "sleep for %s", d)
 	time.Sleep(d)
 }
 
-// read starts a read: plain, asking for life, or of little patience.
+// read starts a read. Some reads ask for life, and some give up early.
 func (m *machine) read(name string) {
 	asked := pick(m, 0, 0, 0, time.Minute, 30*time.Minute, 10*time.Hour)
 	ctx, cancel := m.t.Context(), context.CancelFunc(func() {})
@@ -33,24 +33,24 @@ func (m *machine) read(name string) {
 	})
 }
 
-// turn starts a rotate.
-func (m *machine) turn(name string) {
+// rotate starts a rotate.
+func (m *machine) rotate(name string) {
 	m.mu.Lock()
-	m.accounts[name].clear()
+	m.accounts[name].clearFailures()
 	m.accounts[name].rotating++
 	m.mu.Unlock()
 	m.start(name, outcome{rotate: true}, func(c *Cache) (Grant, error) { return c.Rotate(m.t.Context(), name) })
 }
 
-// start runs a read or a rotate, and has it judged when it comes back.
+// start runs a read or a rotate, and judges its outcome.
 func (m *machine) start(name string, o outcome, do func(*Cache) (Grant, error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a, cache := m.accounts[name], m.Cache
 	o.began = m.event()
-	r := &reading{name: name, content: !o.rotate && a.content(o.began.at, o.asked)}
+	r := &pendingCall{name: name, servable: !o.rotate && a.enough(o.began.at, o.asked)}
 	if spare := a.left(o.began.at) - 2*time.Second; spare > 0 && !o.rotate {
-		o.lastCall, o.moves = o.began.at.Mono+spare, a.moves
+		o.waitEnds, o.changes = o.began.at.Mono+spare, a.changes
 	}
 	m.pending[r] = true
 	m.logf(name, "read asking for %s; rotate: %t", o.asked, o.rotate)
@@ -66,33 +66,33 @@ func (m *machine) start(name string, o outcome, do func(*Cache) (Grant, error)) 
 			return
 		}
 		m.check(name, a.judge(o, m.event()))
-		if !o.rotate && a.held != nil && o.grant.Token.Access == a.held.access {
+		if !o.rotate && a.cached != nil && o.grant.Token.Access == a.cached.access {
 			a.reads++
 		}
 	})
 }
 
-// behave changes how the provider answers.
-func (m *machine) behave() {
+// changeProvider changes how the provider answers.
+func (m *machine) changeProvider() {
 	lifetime := pick(m, 1500*time.Millisecond, 4*time.Second, 15*time.Second, 5*time.Minute, time.Hour, 24*time.Hour)
 	retryAfter := pick(m, time.Second, 5*time.Minute, time.Hour)
 	delay := pick(m, 0, 0, time.Millisecond, time.Second, 20*time.Second)
 	good := []answer{tokens(lifetime), sessions(lifetime, 0), sessions(lifetime, 2*lifetime)}
 	bad := []answer{tokens(-time.Second), panics("s3cret"), hangs, fails(token.Unavailable, 0), fails(token.Malformed, 0), fails(token.Refused, 0),
 		fails(token.RateLimited, 0), fails(token.RateLimited, retryAfter), fails(token.RateLimited, retryAfter)}
-	a, what := slow(delay, pick(m, good...)), "well"
+	a, what := slow(delay, pick(m, good...)), "answers"
 	switch m.rand.IntN(5) {
 	case 0, 1:
-		a, what = slow(delay, pick(m, bad...)), "ill"
+		a, what = slow(delay, pick(m, bad...)), "fails"
 	case 2:
-		a, what = stubborn(delay, pick(m, good...)), "stubborn"
+		a, what = uncancellable(delay, pick(m, good...)), "answers, even if cancelled"
 	}
-	m.logf("-", "the provider is %s: lifetime %s, Retry-After %s, delay %s", what, lifetime, retryAfter, delay)
-	m.provider.set(m.mint(a))
+	m.logf("-", "the provider %s; lifetime %s, Retry-After %s, delay %s", what, lifetime, retryAfter, delay)
+	m.provider.set(m.observe(a))
 }
 
-// mint is how the provider answers, with the model looking on.
-func (m *machine) mint(a answer) answer {
+// observe returns an answer that tells the model of each mint.
+func (m *machine) observe(a answer) answer {
 	return func(ctx context.Context, c call) (minted token.Token, err error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -100,13 +100,13 @@ func (m *machine) mint(a answer) answer {
 		m.logf(c.name, "mint %d for revision %s with refresh token %q", c.n, c.revision, c.refresh.Reveal())
 		m.check(c.name, account.began(c, began))
 		if m.ticking && account.reads == 0 {
-			m.check(c.name, errors.New("a tick minted for an account that no one has read"))
+			m.check(c.name, errors.New("got a refresh by a tick of a token that nobody read, want none"))
 		}
-		l := &liveMint{ctx: ctx}
-		if account.held != nil {
-			l.previous = account.held.lifetime
+		l := &runningMint{ctx: ctx}
+		if account.cached != nil {
+			l.previous = account.cached.lifetime
 		}
-		account.live[c.n] = l
+		account.running[c.n] = l
 
 		m.mu.Unlock()
 		defer func() {
@@ -115,7 +115,7 @@ func (m *machine) mint(a answer) answer {
 				err = errors.New("panic")
 			}
 			m.mu.Lock()
-			delete(account.live, c.n)
+			delete(account.running, c.n)
 			if ctx.Err() != context.Canceled {
 				m.logf(c.name, "mint %d ends: lifetime %s, %v", c.n, minted.Lifetime, err)
 				account.ended(c, l.previous, minted, err, began, m.event())
@@ -136,8 +136,8 @@ func (m *machine) tick() {
 	m.Tick()
 }
 
-// write writes a config, of the same revision or another, with a token or
-// without, and sometimes the storage fails in between.
+// write writes a config: of the same or another revision, with or without a token. Some
+// writes fail before or after they reach storage.
 func (m *machine) write(name string) {
 	a := m.accounts[name]
 	next := &fakeAccount{name: name, provider: m.provider, policy: Policy{
@@ -169,25 +169,25 @@ func (m *machine) write(name string) {
 		}
 		if fault != "" {
 			a.forget(now)
-			return errors.New("storage is down")
+			return errStorage
 		}
-		a.move(now)
+		a.change(now)
 		if !same {
-			a.held = nil
-			a.clear()
+			a.cached = nil
+			a.clearFailures()
 		}
 		if verified != nil {
-			a.succeeded(&modelToken{access: verified.Access, name: name, revision: next.revision,
+			a.succeeded(&modelToken{access: verified.Access,
 				lifetime: verified.Lifetime, refresh: verified.Refresh, sent: verified.Sent}, now)
 		}
 		return nil
 	})
 	if (err != nil) != (fault != "") {
-		m.t.Errorf("write: %v", err)
+		m.t.Errorf("write with fault %q: got error %v", fault, err)
 	}
 }
 
-// verified returns a token that comes with a config write.
+// verified returns the token of a verified config write.
 func (m *machine) verified() *token.Token {
 	p := m.provider
 	p.mu.Lock()
@@ -207,11 +207,11 @@ func (m *machine) remove(name string) {
 		m.accounts[name].forget(m.event())
 		return m.store.delete(name)
 	}); err != nil {
-		m.t.Errorf("delete: %v", err)
+		m.t.Errorf("delete: got error %v, want none", err)
 	}
 }
 
-// invalidate is a write by another node.
+// invalidate does what the cache sees of a write by another node.
 func (m *machine) invalidate(name string) {
 	a := m.accounts[name]
 	m.mu.Lock()
@@ -239,7 +239,7 @@ func (m *machine) setClock() {
 	defer m.mu.Unlock()
 	for _, a := range m.accounts {
 		a.wallSet = true
-		a.moves += 2 // its last calls are no more what they were
+		a.changes += 2 // waitEnds is no longer known
 	}
 }
 
@@ -254,7 +254,7 @@ func (m *machine) restartFromStore() {
 	m.restart()
 }
 
-// loaded is called when the cache is about to load an account.
+// loaded is called before the cache loads an account.
 func (m *machine) loaded(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -270,19 +270,19 @@ func (m *machine) loaded(name string) {
 	if age < -2*time.Second {
 		return
 	}
-	a.hold(&modelToken{access: s.token.Access, name: name, revision: s.revision, lifetime: s.token.Lifetime,
-		lasting: s.token.RefreshLifetime, refresh: s.token.Refresh, sent: now.at.Add(-age)}, now)
+	a.keep(&modelToken{access: s.token.Access, lifetime: s.token.Lifetime,
+		refreshLifetime: s.token.RefreshLifetime, refresh: s.token.Refresh, sent: now.at.Add(-age)}, now)
 }
 
-// saved is called when the cache is about to save a token.
+// saved is called before the cache saves a token.
 func (m *machine) saved(name string, account Account, t token.Token) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.accounts[name]
 	switch {
 	case a.config == nil || a.config.revision != account.Revision():
-		m.check(name, fmt.Errorf("a token of revision %s is stored", account.Revision()))
-	case a.held == nil || a.held.access != t.Access || a.held.refresh != t.Refresh:
-		m.check(name, fmt.Errorf("token %s is stored, which is not the newest", t.Access.Reveal()))
+		m.check(name, fmt.Errorf("got a saved token of revision %s, want none of an old revision", account.Revision()))
+	case a.cached == nil || a.cached.access != t.Access || a.cached.refresh != t.Refresh:
+		m.check(name, fmt.Errorf("got saved token %s, want the newest", t.Access.Reveal()))
 	}
 }

@@ -15,17 +15,21 @@ import (
 
 var (
 	machineSeed  = flag.Uint64("machine.seed", 0, "run the state machine with this seed only (0 means seeds 1, 2, …)")
-	machineSeeds = flag.Uint64("machine.seeds", 100, "how many seeds to run it with")
-	machineSteps = flag.Int("machine.steps", 200, "how many steps to run with each")
+	machineSeeds = flag.Uint64("machine.seeds", 100, "run the state machine with that many seeds")
+	machineSteps = flag.Int("machine.steps", 200, "steps per seed")
 )
 
-// TestStateMachine does whatever can happen to a cache, at random, and checks
-// all the while what must hold whatever happens (see model): no token is served
-// past its end, or under its min TTL when a mint succeeded in its place, or of an
-// older revision; at most one flight per account; no more calls of the provider
-// than the waits and the windows allow; no reader waits who need not, or for
-// nothing; a tick leaves out nothing; the store has no token of another revision
-// than its config; and no goroutine stays.
+// TestStateMachine does to a cache at random whatever can happen to it. After each step,
+// the test checks these rules (see model):
+//
+//   - No read gets a token that has expired or is of an old revision. A read gets a token
+//     with less than the min TTL only if no better token can be had.
+//   - At most one mint runs per account, and only when the backoff and the refresh window
+//     allow a mint.
+//   - A reader waits only if there is no token for it, and only while a mint runs.
+//   - A tick starts every refresh that is due.
+//   - The store has no token of another revision than its config.
+//   - No goroutine remains.
 func TestStateMachine(t *testing.T) {
 	first, last := uint64(1), *machineSeeds
 	if *machineSeed > 0 {
@@ -35,7 +39,7 @@ func TestStateMachine(t *testing.T) {
 		t.Run(fmt.Sprintf("machine.seed=%d", seed), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				m := &machine{world: w, rand: rand.New(rand.NewPCG(seed, 0)),
-					accounts: map[string]*model{}, pending: map[*reading]bool{}}
+					accounts: map[string]*model{}, pending: map[*pendingCall]bool{}}
 				m.run(*machineSteps)
 			})
 		})
@@ -50,8 +54,8 @@ type machine struct {
 	mu       sync.Mutex
 	steps    int
 	accounts map[string]*model
-	pending  map[*reading]bool
-	revision int  // the last one that any account had
+	pending  map[*pendingCall]bool
+	revision int  // the newest of any account
 	ticking  bool // the step is a tick
 	closing  bool // the step is a restart
 	failed   bool
@@ -60,19 +64,19 @@ type machine struct {
 	log    []string
 }
 
-// reading is a read or a rotate that has not come back.
-type reading struct {
-	name    string
-	content bool // there was a token for it when it began
+// pendingCall is a read or a rotate that has not returned.
+type pendingCall struct {
+	name     string
+	servable bool // there was a token for it when it began
 }
 
-var machineNames = []string{"a", "b", "c"}
+var machineAccounts = []string{"a", "b", "c"}
 
 func (m *machine) run(steps int) {
-	m.provider.set(m.mint(tokens(time.Hour)))
+	m.provider.set(m.observe(tokens(time.Hour)))
 	m.store.onLoad, m.store.onSave = m.loaded, m.saved
-	for _, name := range machineNames {
-		m.accounts[name] = &model{live: map[int]*liveMint{}}
+	for _, name := range machineAccounts {
+		m.accounts[name] = &model{running: map[int]*runningMint{}}
 		m.write(name)
 	}
 	for range steps {
@@ -85,27 +89,27 @@ func (m *machine) run(steps int) {
 		}
 		m.act()
 		synctest.Wait()
-		m.checkSettled()
+		m.checkIdle()
 	}
-	m.settle()
+	m.finish()
 	m.Close()
 	m.reads.Wait()
 }
 
-// act does one thing.
+// act does one random thing.
 func (m *machine) act() {
-	name := pick(m, machineNames...)
+	name := pick(m, machineAccounts...)
 	switch p := m.rand.IntN(100); {
 	case p < 30:
 		for range 1 + m.rand.IntN(3) {
 			m.read(name)
 		}
 	case p < 55:
-		m.wait()
+		m.sleep()
 	case p < 65:
 		m.tick()
 	case p < 78:
-		m.behave()
+		m.changeProvider()
 	case p < 84:
 		m.write(name)
 	case p < 86:
@@ -113,32 +117,32 @@ func (m *machine) act() {
 	case p < 88:
 		m.invalidate(name)
 	case p < 93:
-		m.turn(name)
+		m.rotate(name)
 	case p < 96:
 		m.setClock()
 	case p < 98:
 		m.restartFromStore()
 	default:
-		deaf := m.rand.IntN(2) == 0
-		m.logf("-", "saving fails: %t", deaf)
-		m.store.beDeaf(deaf)
+		savesFail := m.rand.IntN(2) == 0
+		m.logf("-", "saving fails: %t", savesFail)
+		m.store.setFaults(false, savesFail)
 	}
 }
 
-// pick returns one of the choices.
+// pick returns a random choice.
 func pick[T any](m *machine, choices ...T) T { return choices[m.rand.IntN(len(choices))] }
 
-// event is this moment in this step; m.mu is held.
+// event returns the present moment and step; the caller holds m.mu.
 func (m *machine) event() event { return event{m.steps, m.clock.now()} }
 
-// logf keeps a line for the case that something fails.
+// logf keeps a line, which is shown if a check fails.
 func (m *machine) logf(name, format string, args ...any) {
 	m.logged.Lock()
 	defer m.logged.Unlock()
-	m.log = append(m.log, fmt.Sprintf("step %d, after %s, %s: ", m.steps, m.age(), name)+fmt.Sprintf(format, args...))
+	m.log = append(m.log, fmt.Sprintf("step %d, after %s, %s: ", m.steps, m.elapsed(), name)+fmt.Sprintf(format, args...))
 }
 
-// check reports what does not hold, with what led to it; m.mu is held.
+// check fails if err is not nil, and shows the last log lines; the caller holds m.mu.
 func (m *machine) check(name string, err error) {
 	if err == nil || m.failed {
 		return
@@ -149,53 +153,53 @@ func (m *machine) check(name string, err error) {
 	for _, line := range m.log[max(0, len(m.log)-30):] {
 		m.t.Log(line)
 	}
-	m.t.Errorf("step %d, after %s, %s: %v", m.steps, m.age(), name, err)
+	m.t.Errorf("step %d, after %s, %s: %v", m.steps, m.elapsed(), name, err)
 }
 
-// checkSettled looks around when all that can be done without time is done.
-func (m *machine) checkSettled() {
+// checkIdle checks the rules while all goroutines wait for time to pass.
+func (m *machine) checkIdle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for r := range m.pending {
-		if r.content {
-			m.check(r.name, errors.New("a reader waits, and there was a token for it"))
+		if r.servable {
+			m.check(r.name, errors.New("got a reader that waits, want it served because there was a token for it"))
 		}
-		if !m.accounts[r.name].flying() {
-			m.check(r.name, errors.New("a reader waits, and no mint is under way"))
+		if !m.accounts[r.name].minting() {
+			m.check(r.name, errors.New("got a reader that waits while no mint runs"))
 		}
 	}
 	now := m.clock.now()
 	for name, a := range m.accounts {
 		if m.ticking && a.overdue(now) {
-			m.check(name, errors.New("a tick left out what was due"))
+			m.check(name, errors.New("got no refresh by a tick, want one because it is due"))
 		}
 		m.store.mu.Lock()
 		if t, ok := m.store.tokens[name]; ok && (a.config == nil || t.revision != a.config.revision) {
-			m.check(name, fmt.Errorf("the store has a token of revision %s", t.revision))
+			m.check(name, fmt.Errorf("got a stored token of revision %s, want the config's revision", t.revision))
 		}
 		m.store.mu.Unlock()
 	}
 	m.ticking, m.closing = false, false
-	m.wantTidyQueue()
+	m.wantValidQueue()
 }
 
-// settle lets the provider be well again: then all are served, within one backoff.
-func (m *machine) settle() {
-	m.provider.set(m.mint(tokens(time.Hour)))
-	m.pass(20 * time.Minute)
+// finish checks that all readers get a token within one backoff, once the provider answers.
+func (m *machine) finish() {
+	m.provider.set(m.observe(tokens(time.Hour)))
+	m.advance(20 * time.Minute)
 	m.mu.Lock()
 	for r := range m.pending {
-		m.check(r.name, errors.New("a reader still waits"))
+		m.check(r.name, errors.New("got a reader that still waits"))
 	}
 	m.mu.Unlock()
 	for name, a := range m.accounts {
 		_, err := m.Get(m.t.Context(), name, 0)
 		m.mu.Lock()
 		if (a.config != nil || !errors.Is(err, ErrNotFound)) && err != nil {
-			m.check(name, fmt.Errorf("in the end: %w", err))
+			m.check(name, fmt.Errorf("last read: got error %w, want a token", err))
 		}
 		m.mu.Unlock()
 	}
 	synctest.Wait()
-	m.checkSettled()
+	m.checkIdle()
 }

@@ -13,139 +13,231 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// TestPanicInMint: is an error for those who wait, not a wedge, and tells nothing
-// of the value.
+// wantRefreshToken fails unless the last mint used that refresh token; "" means a login.
+func (w *world) wantRefreshToken(want secret.String) {
+	w.t.Helper()
+	calls := w.provider.allCalls()
+	if got := calls[len(calls)-1].refresh; got != want {
+		w.t.Fatalf("after %s: mint %d: got refresh token %q, want %q", w.elapsed(), len(calls), got.Reveal(), want.Reveal())
+	}
+}
+
+// A panic in Mint is an error for the readers that wait. The error does not contain the
+// value of the panic.
 func TestPanicInMint(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(time.Second, panics("s3cret")))
-		other := w.background(w.t.Context(), "a", 0)
-		f := w.fail("a")
+		other := w.startRead("a")
+		f := w.getFailure("a")
 		var p *secret.PanicError
 		if !errors.As(f, &p) || p.Type != "string" || strings.Contains(string(p.Stack)+f.Error(), "s3cret") {
-			t.Errorf("failure = %v", f)
+			t.Errorf("got error %v, want a PanicError of type string without its value", f)
 		}
-		if _, err := other(); err != error(f) {
-			t.Errorf("the other reader got %v", err)
-		}
+		equal(w, "failure of the other reader", w.mustFail(other()), f)
 		if _, err := w.Rotate(w.t.Context(), "a"); !errors.As(err, &p) {
-			t.Errorf("rotate: %v", err)
+			t.Errorf("rotate: got error %v, want a PanicError", err)
 		}
 		w.provider.set(tokens(time.Hour))
-		w.pass(time.Minute)
+		w.advance(time.Minute)
 		w.get("a", 0)
-		if len(w.limiter.hosts) != 0 {
-			t.Error("a panic kept its slot")
-		}
+		w.wantNoSlotTaken()
 	})
 }
 
 func TestPanicInStore(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+	withAccount(t, Policy{}, func(w *world) {
 		w.store.onLoad = func(string) { panic("s3cret") }
 		var p *secret.PanicError
 		if _, err := w.Get(w.t.Context(), "a", 0); !errors.As(err, &p) || p.Type != "string" {
-			t.Errorf("err = %v", err)
+			t.Errorf("load: got error %v, want a PanicError of type string", err)
 		}
 		w.store.onLoad = nil
 		w.store.onSave = func(string, Account, token.Token) { panic("s3cret") }
-		if f := w.fail("a"); !errors.As(f, &p) {
-			t.Errorf("failure = %v", f)
+		if f := w.getFailure("a"); !errors.As(f, &p) {
+			t.Errorf("save: got error %v, want a PanicError", f)
 		}
 		w.store.onSave = nil
-		w.pass(time.Second)
+		w.advance(time.Second)
 		w.get("a", 0)
 	})
 }
 
-// TestHangingProvider: the flight's own deadline ends it.
-func TestHangingProvider(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+// A mint has a deadline of its own, which ends a mint that hangs.
+func TestMintTimeout(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
-		f := w.fail("a")
-		if w.age() != mintTimeout || f.Kind != token.Unavailable || !errors.Is(f, context.DeadlineExceeded) {
-			t.Errorf("after %s: %+v", w.age(), f)
-		}
+		f := w.getFailure("a")
+		equal(w, "elapsed time", w.elapsed(), mintTimeout)
+		equal(w, "kind", f.Kind, token.Unavailable)
+		w.wantErr("mint", f, context.DeadlineExceeded)
 		w.provider.set(tokens(time.Hour))
-		w.pass(time.Second)
+		w.advance(time.Second)
 		w.get("a", 0)
 	})
 }
 
-func TestFlown(t *testing.T) {
-	inWorld(t, func(w *world) {
-		a := w.put("a", "1", Policy{})
+// The context of a mint has the mint's deadline and not the reader's.
+func TestMintContext(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(func(ctx context.Context, c call) (token.Token, error) {
+			deadline, _ := ctx.Deadline()
+			equal(w, "time until the deadline", time.Until(deadline), mintTimeout)
+			w.wantErr("context", ctx.Err(), nil)
+			return tokens(time.Hour)(ctx, c)
+		})
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+		defer cancel()
+		w.must(w.Get(ctx, "a", 0))
+	})
+}
+
+func TestMintResult(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		account := w.store.accounts["a"]
 		w.provider.set(slow(3*time.Second, fails(token.Unavailable, 0)))
-		w.fail("a")
-		w.pass(time.Second)
-		w.fail("a")
-		w.pass(2 * time.Second)
+		w.getFailure("a")
+		w.advance(time.Second)
+		w.getFailure("a")
+		w.advance(2 * time.Second)
 		w.provider.set(slow(time.Second, tokens(time.Hour)))
 		w.get("a", 0)
-		if len(w.told()) != 3 {
-			t.Fatalf("flights = %+v", w.told())
+		for i, r := range w.results() {
+			failed := i < 2
+			equal(w, "failed", r.Failure != nil, failed)
+			r.Failure = nil
+			equal(w, "result", r, MintResult{Name: "a", Account: account, FailuresBefore: i,
+				Took: map[bool]time.Duration{true: 3 * time.Second, false: time.Second}[failed]})
 		}
-		for i, took := range []time.Duration{3 * time.Second, 3 * time.Second, time.Second} {
-			f := w.told()[i]
-			if f.Name != "a" || f.Account != Account(a) || f.Took != took || f.FailuresBefore != i || (f.Failure == nil) != (i == 2) {
-				t.Errorf("flight %d = %+v", i, f)
-			}
+		equal(w, "reported mints", len(w.results()), 3)
+	})
+}
+
+// A token is stored before it is served, so a process that is killed after a read has
+// stored what the read got.
+func TestSavedBeforeServed(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.store.onSave = func(string, Account, token.Token) { time.Sleep(3 * time.Second) }
+		read := w.startRead("a")
+		w.advance(2 * time.Second)
+		w.wantState(Refreshing)
+		equal(w, "left", w.must(read()).Left, time.Hour-3*time.Second)
+		w.wantStored("1", 1)
+	})
+}
+
+// If the machine is suspended during a mint, the wall clock tells how old the token is.
+func TestSuspendedDuringMint(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		set  time.Duration
+		left time.Duration // 0 if the token is dead on arrival
+	}{
+		{"for ten minutes", 10 * time.Minute, 50*time.Minute - 2*time.Second},
+		{"for longer than the token lives", time.Hour, 0},
+		{"not suspended, but the wall clock was set back", -time.Hour, time.Hour - 2*time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			withAccount(t, Policy{}, func(w *world) {
+				w.provider.set(slow(2*time.Second, tokens(time.Hour)))
+				read := w.startRead("a")
+				w.clock.setWall(test.set)
+				if test.left == 0 {
+					equal(w, "kind", w.mustFail(read()).Kind, token.Malformed)
+				} else {
+					equal(w, "left", w.must(read()).Left, test.left)
+				}
+			})
+		})
+	}
+}
+
+// Each mint uses the newest refresh token. Without a new one, the next mint is a login.
+func TestRefreshTokenIsUsedAndReplaced(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		for i, mint := range []struct {
+			answer  answer
+			refresh secret.String
+		}{
+			{sessions(time.Hour, 90*time.Minute), ""},
+			{sessions(time.Hour, 90*time.Minute), "refresh-1"},
+			{sessions(time.Hour, 90*time.Minute), "refresh-2"},
+			{tokens(time.Hour), "refresh-3"},
+			{tokens(time.Hour), ""},
+		} {
+			w.provider.set(mint.answer)
+			w.get("a", 0)
+			w.wantMints(i + 1)
+			w.wantRefreshToken(mint.refresh)
+			w.advance(50 * time.Minute)
 		}
 	})
 }
 
-// TestClose: ends what is under way, tells those who wait, and stores nothing
-// more. That no goroutine stays is checked by inWorld.
-func TestClose(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
-		w.put("b", "1", Policy{})
-		w.put("c", "1", Policy{})
-		w.get("b", 0)
-		w.provider.set(slow(time.Minute, tokens(time.Hour)))
-		read := w.background(w.t.Context(), "a", 0)
-		rotated := make(chan error, 1)
-		go func() {
-			_, err := w.Rotate(w.t.Context(), "c")
-			rotated <- err
-		}()
-		w.pass(time.Second)
-		before := w.age()
-		w.Close()
-		w.Close()
-		if _, err := read(); err != ErrClosed {
-			t.Errorf("read: %v", err)
-		}
-		if err := <-rotated; err != ErrClosed {
-			t.Errorf("rotate: %v", err)
-		}
-		if w.age() != before {
-			t.Errorf("after %s", w.age()-before)
-		}
-		if _, err := w.Get(w.t.Context(), "c", 0); err != ErrClosed {
-			t.Errorf("read after Close: %v", err)
-		}
-		w.wantToken(w.get("b", 0), 1)
-		w.pass(time.Hour)
-		w.Tick()
-		if len(w.store.tokens) != 1 || len(w.told()) != 1 {
-			t.Errorf("%d tokens, %d flights", len(w.store.tokens), len(w.told()))
-		}
+// A refresh that fails is repeated with the same refresh token.
+func TestRefreshTokenAfterFailure(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(sessions(time.Hour, 0))
+		w.get("a", 0)
+		w.provider.set(fails(token.Unavailable, 0))
+		w.advance(2 * time.Hour)
+		w.getFailure("a")
+		w.advance(time.Minute)
+		w.provider.set(sessions(time.Hour, 0))
+		w.get("a", 0)
 		w.wantMints(3)
+		w.wantRefreshToken("refresh-1")
 	})
 }
 
-func TestCloseDuringLoad(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
-		w.store.onLoad = func(string) { time.Sleep(time.Second) }
-		read := w.background(w.t.Context(), "a", 0)
-		w.Close()
-		if _, err := read(); err != ErrClosed {
-			t.Errorf("err = %v", err)
-		}
-		w.pass(time.Second)
+// A refresh that yields at most nine tenths of the lifetime shows that the session nears
+// its end, so the next mint is a login. A second less shows nothing, because providers
+// round. A login may yield any lifetime.
+func TestRefreshTokenOfShorterToken(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		first   answer
+		second  time.Duration // the lifetime of the second token
+		refresh secret.String // the refresh token that the third mint uses
+	}{
+		{"refresh, as long", sessions(time.Hour, 0), time.Hour, "refresh-2"},
+		{"refresh, a second less", sessions(time.Hour, 0), time.Hour - time.Second, "refresh-2"},
+		{"refresh, more than nine tenths", sessions(time.Hour, 0), 54*time.Minute + time.Second, "refresh-2"},
+		{"refresh, nine tenths", sessions(time.Hour, 0), 54 * time.Minute, ""},
+		{"refresh, half", sessions(time.Hour, 0), 30 * time.Minute, ""},
+		{"login, a minute", tokens(time.Hour), time.Minute, "refresh-2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			withAccount(t, Policy{}, func(w *world) {
+				w.provider.set(test.first)
+				w.get("a", 0)
+				w.advance(time.Hour)
+				w.provider.set(sessions(test.second, 0))
+				w.get("a", 0)
+				w.advance(time.Hour)
+				w.get("a", 0)
+				w.wantMints(3)
+				w.wantRefreshToken(test.refresh)
+				if w.store.tokens["a"].token.Refresh == "" {
+					t.Error("got no stored refresh token, want the one of the third mint")
+				}
+			})
+		})
+	}
+}
+
+// A config write of the same revision keeps the refresh token. A write of another
+// revision drops it.
+func TestRefreshTokenAfterWrite(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(sessions(time.Hour, 0))
+		w.get("a", 0)
+		w.put("1", Policy{MaxTTL: time.Minute})
+		w.advance(time.Minute)
+		w.get("a", 0)
+		w.wantRefreshToken("refresh-1")
+		w.put("2", Policy{})
+		w.get("a", 0)
+		w.wantMints(3)
+		w.wantRefreshToken("")
 	})
 }

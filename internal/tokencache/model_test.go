@@ -13,162 +13,146 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// model is what the state machine believes of one account: a second, slower
-// telling of the design's rules. It is told of what goes in (writes, the
-// provider's answers) and judges what comes out (mints, tokens, errors). The
-// machine's mu guards it.
+// model implements the rules of the package for one account a second time, in a simpler
+// way. It learns of inputs (writes, answers of the provider) and judges outputs (mints,
+// tokens, errors). The machine's mu guards it.
 type model struct {
-	config *fakeAccount      // nil if there is none
-	held   *modelToken       // the newest that the cache knows of; nil if it has none
-	moved  event             // the last change of the two
-	moves  int               // how many there were
-	live   map[int]*liveMint // mints under way
+	config  *fakeAccount         // nil if there is none
+	cached  *modelToken          // nil if the cache has none
+	changed event                // the last change of config or cached
+	changes int                  // how often config or cached changed
+	running map[int]*runningMint // also mints that were cancelled
 
-	reads    int // served from held
-	rotating int // rotates under way
+	reads    int // of cached
+	rotating int // rotates that have not returned
 
-	refused, transient int           // failures since the last success, or since what clears them
-	earliest, latest   clock.Instant // between these the next attempt becomes possible
-	retryAfter         clock.Instant // before this nothing clears
-	wallSet            bool          // since the token in hand was minted
+	refused, transient int           // failures since the last success or clearFailures
+	earliest, latest   clock.Instant // the backoff ends between earliest and latest
+	retryAfter         clock.Instant // the end of the last Retry-After
+	wallSet            bool          // the wall clock was set since cached was minted
 }
 
-// liveMint is a mint under way, given up if its context was cancelled.
-type liveMint struct {
+// runningMint is a mint that has not returned.
+type runningMint struct {
 	ctx      context.Context
-	previous time.Duration // the lifetime of the token in hand when it began
+	previous time.Duration // the lifetime of the cached token when the mint began
 }
 
-// event is a moment and the step of the machine that it belongs to.
+// event is a moment and its step of the machine.
 type event struct {
 	step int
 	at   clock.Instant
 }
 
-// modelToken is a token as the provider knows it, and as the cache must use it.
+// modelToken is a token and all that the rules need to know of it.
 type modelToken struct {
-	access            secret.String
-	name, revision    string
-	lifetime, lasting time.Duration // lasting is that of the refresh token
-	sent              clock.Instant
-	landed            event
-	refresh           secret.String
+	access, refresh           secret.String
+	lifetime, refreshLifetime time.Duration
+	sent                      clock.Instant
+	minted                    event
 }
 
-// age counts by the clock that says more.
+// age returns the larger of the ages on the two clocks.
 func (k *modelToken) age(now clock.Instant) time.Duration {
-	wall, mono := now.Wall.Sub(k.sent.Wall), now.Mono-k.sent.Mono
-	if wall > mono {
-		return wall
-	}
-	return mono
+	return max(now.Wall.Sub(k.sent.Wall), now.Mono-k.sent.Mono)
 }
 
-// terms are the numbers of the design's picture for the token in hand.
-func (m *model) terms() (lifetime, window, minTTL time.Duration) {
+// timeline returns the timeline of the cached token.
+func (m *model) timeline() (lifetime, window, minTTL time.Duration) {
 	p := m.config.policy
-	lifetime = m.held.lifetime
-	if p.MaxTTL > 0 && p.MaxTTL < lifetime {
-		lifetime = p.MaxTTL
+	lifetime = m.cached.lifetime
+	if p.MaxTTL > 0 {
+		lifetime = min(lifetime, p.MaxTTL)
 	}
 	window = lifetime * 20 / 100
 	if p.RefreshWindow != nil {
 		window = min(*p.RefreshWindow, lifetime/10*9)
 	}
-	minTTL = 30 * time.Second
-	if minTTL > lifetime/10 {
-		minTTL = lifetime / 10
-	}
+	minTTL = min(30*time.Second, lifetime/10)
 	if p.MinTTL != nil {
 		minTTL = *p.MinTTL
 	}
-	if minTTL < 2*time.Second {
-		minTTL = 2 * time.Second
-	}
-	if minTTL > lifetime/2 {
-		minTTL = lifetime / 2
-	}
-	return lifetime, window, minTTL
+	return lifetime, window, min(max(minTTL, 2*time.Second), lifetime/2)
 }
 
-// left is the life of the token in hand; 0 if there is none.
+// left returns the life of the cached token; 0 if there is none.
 func (m *model) left(now clock.Instant) time.Duration {
-	if m.held == nil || m.config == nil {
+	if m.cached == nil || m.config == nil {
 		return 0
 	}
-	lifetime, _, _ := m.terms()
-	return max(0, lifetime-m.held.age(now))
+	lifetime, _, _ := m.timeline()
+	return max(0, lifetime-m.cached.age(now))
 }
 
-// content reports whether a read that asks for so much has to be served at once.
-func (m *model) content(now clock.Instant, asked time.Duration) bool {
+// enough reports whether a read that asks for that life must be served at once.
+func (m *model) enough(now clock.Instant, asked time.Duration) bool {
 	left := m.left(now)
 	if left == 0 {
 		return false
 	}
-	lifetime, _, minTTL := m.terms()
-	return left >= minTTL && (m.held.age(now) < 10*time.Second || left >= min(asked, lifetime/2))
+	lifetime, _, minTTL := m.timeline()
+	return left >= minTTL && (m.cached.age(now) < 10*time.Second || left >= min(asked, lifetime/2))
 }
 
-// hold takes a token in hand that the cache is about to.
-func (m *model) hold(k *modelToken, now event) {
-	m.held, m.reads, m.wallSet = k, 0, false
-	k.landed = now
-	m.move(now)
+// keep makes k the cached token.
+func (m *model) keep(k *modelToken, now event) {
+	m.cached, m.reads, m.wallSet = k, 0, false
+	k.minted = now
+	m.change(now)
 }
 
-func (m *model) move(now event) { m.moved, m.moves = now, m.moves+1 }
+func (m *model) change(now event) { m.changed, m.changes = now, m.changes+1 }
 
-// succeeded counts a mint that did.
+// succeeded records a mint that succeeded.
 func (m *model) succeeded(k *modelToken, now event) {
-	m.hold(k, now)
+	m.keep(k, now)
 	m.retryAfter, m.latest = clock.Instant{}, clock.Instant{}
-	m.clear()
+	m.clearFailures()
 }
 
-// failed counts a mint that did, and sets when the next one may be.
+// failed records a mint that failed, and sets the end of the backoff.
 func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
-	doubling := func(first, most time.Duration, n int) time.Duration {
+	doubled := func(first, limit time.Duration, n int) time.Duration {
 		for range n - 1 {
-			first = min(2*first, most)
+			first = min(2*first, limit)
 		}
 		return first
 	}
-	// A rotate that shares the last one's outcome clears nothing, so the most is
-	// as if nothing had ever been cleared.
-	var least, most time.Duration
+	// A rotate that shares the result of an earlier rotate does not clear failures, but the
+	// model clears them. So the real wait may be the longest.
+	var least, longest time.Duration
 	switch {
 	case kind == token.Refused:
 		m.refused++
-		least, most = doubling(time.Minute, 15*time.Minute, m.refused), 15*time.Minute
+		least, longest = doubled(time.Minute, 15*time.Minute, m.refused), 15*time.Minute
 	case kind == token.RateLimited && retryAfter > 0:
 		m.transient++
-		least, most = min(retryAfter, 15*time.Minute), 15*time.Minute
+		least, longest = min(retryAfter, 15*time.Minute), 15*time.Minute
 		m.retryAfter = now.Add(least)
 	default:
 		m.transient++
-		least, most = doubling(time.Second, time.Minute, m.transient)*3/4, time.Minute
+		least, longest = doubled(time.Second, time.Minute, m.transient)*3/4, time.Minute
 	}
-	m.earliest, m.latest = now.Add(least), now.Add(most)
+	m.earliest, m.latest = now.Add(least), now.Add(longest)
 }
 
-// clear forgets the failures, but for a Retry-After.
-func (m *model) clear() {
+// clearFailures forgets the failures except a Retry-After.
+func (m *model) clearFailures() {
 	m.refused, m.transient = 0, 0
 	m.earliest = m.retryAfter
 }
 
-// forget is what the cache does when it lets go of an account.
+// forget records that the cache forgets the account.
 func (m *model) forget(now event) {
 	m.retryAfter, m.latest = clock.Instant{}, clock.Instant{}
-	m.clear()
-	m.held, m.reads = nil, 0
-	m.move(now)
+	m.clearFailures()
+	m.cached, m.reads = nil, 0
+	m.change(now)
 }
 
-// flying reports whether a mint is under way that was not given up.
-func (m *model) flying() bool {
-	for _, l := range m.live {
+// minting reports whether a mint runs that was not cancelled.
+func (m *model) minting() bool {
+	for _, l := range m.running {
 		if l.ctx.Err() != context.Canceled {
 			return true
 		}
@@ -176,45 +160,45 @@ func (m *model) flying() bool {
 	return false
 }
 
-// began judges a mint that begins.
+// began judges the start of a mint.
 func (m *model) began(c call, now clock.Instant) error {
-	if m.flying() {
-		return fmt.Errorf("a second flight")
+	if m.minting() {
+		return errors.New("got two mints at once, want one")
 	}
 	if m.config == nil || m.config.revision != c.revision {
-		return fmt.Errorf("a mint for revision %s", c.revision)
+		return fmt.Errorf("got a mint for revision %s, want the config's revision", c.revision)
 	}
 	if now.Mono < m.retryAfter.Mono {
-		return fmt.Errorf("a mint during a Retry-After, %s before its end", m.retryAfter.Mono-now.Mono)
+		return fmt.Errorf("got a mint %s before the end of a Retry-After", m.retryAfter.Mono-now.Mono)
 	}
-	if m.rotating > 0 { // which clears the waits, and wants a login
-		m.clear()
+	if m.rotating > 0 { // a rotate clears the failures and logs in
+		m.clearFailures()
 		return nil
 	}
 	if now.Mono < m.earliest.Mono {
-		return fmt.Errorf("a mint during a backoff, %s before its end", m.earliest.Mono-now.Mono)
+		return fmt.Errorf("got a mint %s before the end of a backoff", m.earliest.Mono-now.Mono)
 	}
 	if left := m.left(now); left > 0 {
-		lifetime, window, minTTL := m.terms()
-		age := m.held.age(now)
+		lifetime, window, minTTL := m.timeline()
+		age := m.cached.age(now)
 		if age < lifetime-window && left >= minTTL && (age < 10*time.Second || left >= lifetime/2) {
-			return fmt.Errorf("a mint at the age of %s with %s left", age, left)
+			return fmt.Errorf("got a mint while the cached token has age %s and %s left, want none", age, left)
 		}
 	}
 	if want := m.refreshToken(now); c.refresh != want {
-		return fmt.Errorf("a mint with refresh token %q, want %q", c.refresh.Reveal(), want.Reveal())
+		return fmt.Errorf("got a mint with refresh token %q, want %q", c.refresh.Reveal(), want.Reveal())
 	}
 	return nil
 }
 
 func (m *model) refreshToken(now clock.Instant) secret.String {
-	if m.held == nil || m.held.lasting > 0 && m.held.age(now) >= m.held.lasting-2*time.Second {
+	if m.cached == nil || m.cached.refreshLifetime > 0 && m.cached.age(now) >= m.cached.refreshLifetime-2*time.Second {
 		return ""
 	}
-	return m.held.refresh
+	return m.cached.refresh
 }
 
-// ended is told of the outcome of a mint that was not given up.
+// ended records the end of a mint that was not cancelled.
 func (m *model) ended(c call, previous time.Duration, minted token.Token, err error, began clock.Instant, now event) {
 	var refusal *token.Error
 	switch {
@@ -226,9 +210,8 @@ func (m *model) ended(c call, previous time.Duration, minted token.Token, err er
 		return
 	}
 	k := &modelToken{
-		access: accessToken(c.n), name: c.name, revision: c.revision,
-		lifetime: minted.Lifetime, lasting: minted.RefreshLifetime, refresh: minted.Refresh,
-		sent: began,
+		access: accessToken(c.n), refresh: minted.Refresh,
+		lifetime: minted.Lifetime, refreshLifetime: minted.RefreshLifetime, sent: began,
 	}
 	if p := c.policy.MaxTTL; k.age(now.at) >= k.lifetime || p > 0 && k.age(now.at) >= p {
 		m.failed(token.Malformed, 0, now.at)
@@ -240,7 +223,7 @@ func (m *model) ended(c call, previous time.Duration, minted token.Token, err er
 	m.succeeded(k, now)
 }
 
-// outcome is what a read or a rotate came back with.
+// outcome is the result of a read or a rotate, and what is needed to judge the result.
 type outcome struct {
 	grant  Grant
 	err    error
@@ -248,64 +231,62 @@ type outcome struct {
 	began  event
 	rotate bool
 
-	// lastCall is when it is served what is left of the token that was in hand
-	// when it began, on the monotonic clock; 0 if there was none. moves is the
-	// model's of that time.
-	lastCall time.Duration
-	moves    int
+	// waitEnds is when the read gets the token that was cached when the read began, on
+	// the monotonic clock; 0 if there was none. changes is a copy of the model's.
+	waitEnds time.Duration
+	changes  int
 }
 
-// judge checks an outcome at the moment when it came back. What changed in the
-// step in which the read began, or at this very moment, may have come before it
-// or after.
+// judge checks an outcome at the moment of the return. A change in the step in which the
+// read began, or at this very moment, may have come before or after the outcome.
 func (m *model) judge(o outcome, now event) error {
-	settled := o.began.step > m.moved.step || m.moved.at.Mono < now.at.Mono
+	ordered := o.began.step > m.changed.step || m.changed.at.Mono < now.at.Mono
 	left := m.left(now.at)
-	if still := m.moves == o.moves || m.moves == o.moves+1 && m.moved.at.Mono > o.lastCall; still &&
-		o.lastCall > 0 && now.at.Mono > o.lastCall {
-		return fmt.Errorf("waited for %s after the last call", now.at.Mono-o.lastCall)
+	unchanged := m.changes == o.changes || m.changes == o.changes+1 && m.changed.at.Mono > o.waitEnds
+	if unchanged && o.waitEnds > 0 && now.at.Mono > o.waitEnds {
+		return fmt.Errorf("got an outcome %s after the wait had to end", now.at.Mono-o.waitEnds)
 	}
 	var failure *Failure
 	switch {
 	case o.err == nil:
 		g := o.grant
 		if g.Left <= 0 {
-			return fmt.Errorf("served a dead token")
+			return errors.New("got an expired token")
 		}
-		if !settled {
+		if !ordered {
 			return nil
 		}
-		if m.config == nil || m.held == nil {
-			return fmt.Errorf("served %s, and there is no token", g.Token.Access.Reveal())
+		if m.config == nil || m.cached == nil {
+			return fmt.Errorf("got token %s, want an error because there is no token", g.Token.Access.Reveal())
 		}
-		if g.Token.Access != m.held.access || g.Account.Revision() != m.config.revision {
-			return fmt.Errorf("served %s of revision %s, and %s of %s is the newest",
-				g.Token.Access.Reveal(), g.Account.Revision(), m.held.access.Reveal(), m.config.revision)
+		if g.Token.Access != m.cached.access || g.Account.Revision() != m.config.revision {
+			return fmt.Errorf("got token %s of revision %s, want %s of %s",
+				g.Token.Access.Reveal(), g.Account.Revision(), m.cached.access.Reveal(), m.config.revision)
 		}
 		if g.Left != left {
-			return fmt.Errorf("served with %s left, which is %s", g.Left, left)
+			return fmt.Errorf("got %s left, want %s", g.Left, left)
 		}
-		if o.rotate && m.held.landed.at.Mono < o.began.at.Mono-10*time.Second {
-			return fmt.Errorf("rotated to a token of %s before", o.began.at.Mono-m.held.landed.at.Mono)
+		if o.rotate && m.cached.minted.at.Mono < o.began.at.Mono-10*time.Second {
+			return fmt.Errorf("got a token from a rotate that was minted %s before, want at most 10s", o.began.at.Mono-m.cached.minted.at.Mono)
 		}
-		_, _, minTTL := m.terms()
-		if g.Failure == nil && !o.rotate && left < minTTL && !m.flying() {
-			return fmt.Errorf("served with %s left, and no mint under way nor a reason why", left)
+		_, _, minTTL := m.timeline()
+		if g.Failure == nil && !o.rotate && left < minTTL && !m.minting() {
+			return fmt.Errorf("got a token with %s left while no mint runs, want a Failure with it", left)
 		}
-		if left < min(2*time.Second, minTTL) && !o.rotate && o.began.step > m.moved.step && !m.wallSet {
-			return fmt.Errorf("served with %s left", left)
+		if left < min(2*time.Second, minTTL) && !o.rotate && o.began.step > m.changed.step && !m.wallSet {
+			return fmt.Errorf("got a token with %s left, want more", left)
 		}
 	case errors.As(o.err, &failure):
-		if settled && !o.rotate && left >= 2*time.Second {
-			return fmt.Errorf("failed with %s left: %v", left, o.err)
+		if ordered && !o.rotate && left >= 2*time.Second {
+			return fmt.Errorf("got error %v, want the token with %s left", o.err, left)
 		}
 	case errors.Is(o.err, ErrNotFound):
-		if settled && m.config != nil {
+		if ordered && m.config != nil {
 			return o.err
 		}
 	case errors.Is(o.err, context.DeadlineExceeded):
-		if settled && !o.rotate && left >= 2*time.Second {
-			return fmt.Errorf("gave up with %s left", left)
+		if ordered && !o.rotate && left >= 2*time.Second {
+			return fmt.Errorf("got error %v, want the token with %s left", o.err, left)
 		}
 	default:
 		return o.err
@@ -313,11 +294,11 @@ func (m *model) judge(o outcome, now event) error {
 	return nil
 }
 
-// overdue reports whether a tick ought to have begun a refresh by now.
+// overdue reports whether a tick must have started a refresh by now.
 func (m *model) overdue(now clock.Instant) bool {
-	if m.left(now) == 0 || m.reads == 0 || m.wallSet || m.flying() || now.Mono < m.latest.Mono {
+	if m.left(now) == 0 || m.reads == 0 || m.wallSet || m.minting() || now.Mono < m.latest.Mono {
 		return false
 	}
-	lifetime, window, minTTL := m.terms()
-	return window > 0 && m.held.age(now) > lifetime-window+max(0, window-minTTL)/10
+	lifetime, window, minTTL := m.timeline()
+	return window > 0 && m.cached.age(now) > lifetime-window+max(0, window-minTTL)/10
 }

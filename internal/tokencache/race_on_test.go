@@ -4,6 +4,6 @@
 
 package tokencache
 
-// burst is how many reads a test makes at once where it makes millions. The race
-// detector makes each about ten times as dear.
+// burst scales the tests that make millions of reads. The race detector makes each read
+// about ten times slower.
 const burst = 1

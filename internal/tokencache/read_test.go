@@ -4,11 +4,9 @@ package tokencache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -22,59 +20,53 @@ func TestAskedLife(t *testing.T) {
 		token    int
 		short    bool
 	}{
-		{"less than there is", h, 20 * m, 30 * m, 1, false},
-		{"all that there is", h, 30 * m, 30 * m, 1, false},
-		{"more than there is", h, 30*m + 1, 30 * m, 2, false},
+		{"less than is left", h, 20 * m, 30 * m, 1, false},
+		{"all that is left", h, 30 * m, 30 * m, 1, false},
+		{"more than is left", h, 30*m + 1, 30 * m, 2, false},
 		{"more than half counts as half: enough", h, 20 * m, 50 * m, 1, true},
 		{"more than half counts as half: not enough", h, 30*m + 1, 50 * m, 2, false},
-		{"the whole lifetime, of the newest", h, 0, h, 1, false},
+		{"the whole lifetime, at once", h, 0, h, 1, false},
 		{"the whole lifetime, later", h, s, h, 1, true},
 		{"more than the lifetime", h, 0, 2 * h, 1, true},
-		{"under the account's own minimum", h, 59*m + 31*s, 10 * s, 2, false},
-		{"newest there is", 12 * s, 10*s - 1, 6 * s, 1, true},
-		{"newest no more", 12 * s, 10 * s, 6 * s, 2, false},
-		{"newest, but under min ttl", 11 * s, 9*s + 1, 0, 2, false},
+		{"less than the account's minimum", h, 59*m + 31*s, 10 * s, 2, false},
+		{"the token still counts as the newest", 12 * s, 10*s - 1, 6 * s, 1, true},
+		{"the token no longer counts as the newest", 12 * s, 10 * s, 6 * s, 2, false},
+		{"the newest token has less than the min TTL", 11 * s, 9*s + 1, 0, 2, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put("a", "1", Policy{})
+			withAccount(t, Policy{}, func(w *world) {
 				w.provider.set(tokens(test.lifetime))
 				w.get("a", 0)
-				w.pass(test.age)
+				w.advance(test.age)
 				g := w.get("a", test.asked)
 				w.wantToken(g, test.token)
-				if g.Short != test.short {
-					t.Errorf("short = %t with %s left of %s asked", g.Short, g.Left, test.asked)
-				}
+				equal(w, "short", g.Short, test.short)
 				if least := min(test.asked, test.lifetime/2); g.MinTTL < least {
-					t.Errorf("MinTTL = %s, want at least %s", g.MinTTL, least)
+					t.Errorf("got MinTTL %s, want at least %s", g.MinTTL, least)
 				}
 			})
 		})
 	}
 }
 
-// TestGreedyReader: asking for all of the lifetime mints no more often than
-// asking for half of it, however often it is asked.
-func TestGreedyReader(t *testing.T) {
+// Readers that ask for the whole lifetime cause no more mints than readers that ask for
+// half of it.
+func TestReaderThatAsksForWholeLifetime(t *testing.T) {
 	const lifetime = 10 * time.Minute
 	mints := map[time.Duration]int{}
 	for _, asked := range []time.Duration{lifetime / 2, lifetime} {
-		inWorld(t, func(w *world) {
-			w.put("a", "1", Policy{})
+		withAccount(t, Policy{}, func(w *world) {
 			w.provider.set(tokens(lifetime))
-			if errs := readForAnHour(w, asked); errs > 0 {
-				t.Errorf("%d reads failed", errs)
-			}
-			mints[asked] = len(w.provider.all())
+			equal(w, "failed reads", readForAnHour(w, asked), 0)
+			mints[asked] = len(w.provider.allCalls())
 		})
 	}
 	if half, all := mints[lifetime/2], mints[lifetime]; half < 10 || half > 13 || all > half {
-		t.Errorf("%d mints for half the lifetime, %d for all of it", half, all)
+		t.Errorf("got %d mints for half the lifetime and %d for all of it, want 10 to 13 and no more than those", half, all)
 	}
 }
 
-// readForAnHour reads 1,000 times a second for an hour (100 times under the race
+// readForAnHour reads "a" 1,000 times a second for an hour (100 times under the race
 // detector), and returns how many reads failed.
 func readForAnHour(w *world, asked time.Duration) (failed int) {
 	ctx := w.t.Context()
@@ -91,17 +83,12 @@ func readForAnHour(w *world, asked time.Duration) (failed int) {
 
 func TestReadersShareOneMint(t *testing.T) {
 	const readers = 10_000
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(time.Second, tokens(time.Hour)))
 		readAtOnce(w, []string{"a"}, readers)
 		w.wantMints(1)
-		if s, _ := w.Status("a"); s.Reads != readers {
-			t.Errorf("%d reads counted", s.Reads)
-		}
-		if w.store.loads != 1 {
-			t.Errorf("%d loads", w.store.loads)
-		}
+		equal(w, "reads", w.wantState(Fresh).Reads, readers)
+		equal(w, "loads", w.store.loads, 1)
 	})
 }
 
@@ -112,168 +99,160 @@ func TestReadersOfManyAccounts(t *testing.T) {
 		var names []string
 		for i := range accounts {
 			names = append(names, fmt.Sprint("account-", i))
-			w.put(names[i], "1", Policy{})
+			w.write(w.account(names[i], "1"), nil)
 		}
 		readAtOnce(w, names, 10)
 		w.wantMints(accounts)
-		if w.provider.most > MaxMintsPerHost {
-			t.Errorf("%d mints at once at one host", w.provider.most)
-		}
+		equal(w, "most mints at once", w.provider.maxRunning, MaxMintsPerHost)
 	})
 }
 
-// readAtOnce reads each account so many times at once, and waits until all are served.
+// readAtOnce starts that many readers of each account, and waits until all have a token.
 func readAtOnce(w *world, names []string, readers int) {
 	var all sync.WaitGroup
 	for _, name := range names {
 		for range readers {
 			all.Go(func() {
-				if _, err := w.Get(w.t.Context(), name, 0); err != nil {
-					w.t.Error(err)
-				}
+				_, err := w.Get(w.t.Context(), name, 0)
+				w.wantErr("get "+name, err, nil)
 			})
 		}
 	}
 	all.Wait()
 }
 
+// If a reader gives up, other readers still get the token of its mint.
 func TestReaderGivesUp(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(10*time.Second, tokens(time.Hour)))
 		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
 		defer cancel()
-		patient := w.background(w.t.Context(), "a", 0)
-		if _, err := w.Get(ctx, "a", 0); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("err = %v", err)
-		}
-		if w.age() != time.Second {
-			t.Errorf("gave up after %s", w.age())
-		}
-		if _, err := patient(); err != nil {
-			t.Errorf("the other reader got %v", err)
-		}
+		other := w.startRead("a")
+		_, err := w.Get(ctx, "a", 0)
+		w.wantErr("get", err, context.DeadlineExceeded)
+		equal(w, "elapsed time", w.elapsed(), time.Second)
+		w.must(other())
 		w.wantMints(1)
 	})
 }
 
-func TestFlightOutlivesItsOnlyReader(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+func TestMintContinuesWithoutReader(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(10*time.Second, tokens(time.Hour)))
 		ctx, cancel := context.WithCancel(w.t.Context())
-		read := w.background(ctx, "a", 0)
+		read := w.start(func() (Grant, error) { return w.Get(ctx, "a", 0) })
 		cancel()
-		if _, err := read(); !errors.Is(err, context.Canceled) {
-			t.Errorf("err = %v", err)
-		}
-		w.pass(time.Minute)
+		_, err := read()
+		w.wantErr("get", err, context.Canceled)
+		w.advance(time.Minute)
 		w.wantToken(w.get("a", 0), 1)
 		w.wantMints(1)
 	})
 }
 
-// TestReaderWithTokenGivesUp: a reader whose patience ends gets what is in hand.
-func TestReaderWithTokenGivesUp(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
-		w.get("a", 0)
+// A reader that asked for more life and gives up gets the cached token.
+func TestReaderGivesUpWithCachedToken(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
-		w.pass(40 * time.Minute)
+		w.advance(40 * time.Minute)
 		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
 		defer cancel()
-		g, err := w.Get(ctx, "a", time.Hour)
-		if err != nil || !g.Short || g.Left != 20*time.Minute-time.Second {
-			t.Errorf("grant = %+v, %v", g, err)
-		}
+		g := w.must(w.Get(ctx, "a", time.Hour))
+		equal(w, "short", g.Short, true)
+		equal(w, "left", g.Left, 20*time.Minute-time.Second)
 	})
 }
 
-// TestLastCall: with a token in hand, no one waits for a hanging provider until
-// it is dead.
-func TestLastCall(t *testing.T) {
+// A reader waits for a provider that hangs until the cached token is about to have too
+// little life.
+func TestWaitEndsBeforeCachedToken(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		left  time.Duration // when the read comes
-		waits time.Duration
-		ok    bool
+		name   string
+		left   time.Duration // when the read comes
+		wait   time.Duration
+		served bool
 	}{
-		{"in the min ttl zone", 20 * time.Second, 18 * time.Second, true},
-		{"just in time", leastMinTTL + 1, 1, true},
-		{"too late", leastMinTTL, mintTimeout, false},
+		{"less than the min TTL is left", 20 * time.Second, 18 * time.Second, true},
+		{"just enough is left", leastMinTTL + 1, 1, true},
+		{"too little is left", leastMinTTL, mintTimeout, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put("a", "1", Policy{RefreshWindow: ptr(time.Duration(0))})
-				w.get("a", 0)
+			withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
 				w.provider.set(hangs)
-				w.pass(time.Hour - test.left)
-				before := w.age()
-				g, err := w.Get(w.t.Context(), "a", 0)
-				if waited := w.age() - before; waited != test.waits {
-					t.Errorf("waited %s, want %s", waited, test.waits)
-				}
-				if test.ok && (err != nil || g.Left != leastMinTTL || !g.Short) {
-					t.Errorf("grant = %+v, %v", g, err)
-				}
-				if f := (*Failure)(nil); !test.ok && !errors.As(err, &f) {
-					t.Errorf("err = %v", err)
+				w.advance(time.Hour - test.left)
+				waited := w.timed(func() {
+					if !test.served {
+						w.getFailure("a")
+						return
+					}
+					g := w.get("a", 0)
+					equal(w, "left", g.Left, leastMinTTL)
+					equal(w, "short", g.Short, true)
+				})
+				equal(w, "wait", waited, test.wait)
+			})
+		})
+	}
+}
+
+// A reader whose wait ends gets the token that is cached at that moment, and not the
+// token that was cached when the wait began.
+func TestWaitEndsAfterChange(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		act   func(w *world)
+		token int
+	}{
+		{"the machine was suspended", func(w *world) { w.clock.setWall(19 * time.Second) }, 2},
+		{"the config was written", func(w *world) { w.put("2", Policy{}) }, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
+				w.provider.set(slow(30*time.Second, tokens(time.Hour)))
+				w.advance(time.Hour - 20*time.Second)
+				read := w.startRead("a")
+				test.act(w)
+				g := w.must(read())
+				w.wantToken(g, test.token)
+				if g.Left < leastMinTTL {
+					t.Errorf("got %s left, want at least %s", g.Left, leastMinTTL)
 				}
 			})
 		})
 	}
 }
 
-// TestLastCallSeesWhatHappened: what is served at the last call is what is in
-// hand then, not what was in hand when the wait began.
-func TestLastCallSeesWhatHappened(t *testing.T) {
-	waiting := func(t *testing.T, f func(w *world, read func() (Grant, error))) {
-		inWorld(t, func(w *world) {
-			w.put("a", "1", Policy{RefreshWindow: ptr(time.Duration(0))})
-			w.get("a", 0)
-			w.provider.set(slow(30*time.Second, tokens(time.Hour)))
-			w.pass(time.Hour - 20*time.Second)
-			f(w, w.background(w.t.Context(), "a", 0))
-		})
-	}
-	t.Run("the machine was suspended", func(t *testing.T) {
-		waiting(t, func(w *world, read func() (Grant, error)) {
-			w.clock.setWall(19 * time.Second)
-			g, err := read()
-			if err != nil || g.Left < leastMinTTL {
-				t.Errorf("grant = %+v, %v", g, err)
+// A read of a cached token calls neither the store nor the provider.
+func TestCachedReadMakesNoCall(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
+		loads := w.store.loads
+		w.store.setFaults(true, true)
+		w.provider.set(hangs)
+		waited := w.timed(func() {
+			for range 1000 {
+				w.get("a", 0)
 			}
-			w.wantToken(g, 2)
 		})
-	})
-	t.Run("the config was written", func(t *testing.T) {
-		waiting(t, func(w *world, read func() (Grant, error)) {
-			w.put("a", "2", Policy{})
-			g, err := read()
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.wantToken(g, 3)
-		})
+		equal(w, "wait", waited, 0)
+		equal(w, "loads", w.store.loads, loads)
+		w.wantMints(1)
 	})
 }
 
-// TestReadInHandMakesNoCall: neither to the store nor to the provider.
-func TestReadInHandMakesNoCall(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+func TestGrant(t *testing.T) {
+	withAccount(t, Policy{MaxTTL: 40 * time.Minute}, func(w *world) {
+		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
+		sent := w.clock.now().Wall
 		w.get("a", 0)
-		loads := w.store.loads
-		w.store.fail(true)
-		w.provider.set(hangs)
-		before := w.age()
-		for range 1000 {
-			w.get("a", 0)
-		}
-		synctest.Wait()
-		if w.store.loads != loads || w.age() != before {
-			t.Errorf("%d loads, %s", w.store.loads-loads, w.age()-before)
-		}
-		w.wantMints(1)
+		w.advance(8 * time.Second)
+		g := w.get("a", 0)
+		equal(w, "left", g.Left, 40*time.Minute-10*time.Second)
+		equal(w, "lifetime", g.Lifetime, 40*time.Minute)
+		equal(w, "min TTL", g.MinTTL, 30*time.Second)
+		equal(w, "short", g.Short, false)
+		equal(w, "failure", g.Failure, nil)
+		equal(w, "account", g.Account, Account(w.store.accounts["a"]))
+		equal(w, "expiry since the request", g.Expires.Sub(sent), 40*time.Minute)
+		equal(w, "sent since the request", g.Token.Sent.Wall.Sub(sent), 0)
 	})
 }

@@ -4,92 +4,68 @@ package tokencache
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// rotate rotates, and fails if that fails.
-func (w *world) rotate(name string) Grant {
-	w.t.Helper()
-	g, err := w.Rotate(w.t.Context(), name)
-	if err != nil {
-		w.t.Fatalf("rotate %s after %s: %v", name, w.age(), err)
-	}
-	return g
+// startRotate starts a rotate of the account "a".
+func (w *world) startRotate(ctx context.Context) (result func() (Grant, error)) {
+	return w.start(func() (Grant, error) { return w.Rotate(ctx, "a") })
 }
 
 func TestRotate(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
-		w.get("a", 0)
-		g := w.rotate("a")
+	withToken(t, Policy{}, func(w *world) {
+		g := w.rotate()
 		w.wantToken(g, 2)
-		if g.Left != time.Hour || g.Short || g.Failure != nil {
-			t.Errorf("grant = %+v", g)
-		}
+		equal(w, "left", g.Left, time.Hour)
+		equal(w, "short", g.Short, false)
+		equal(w, "failure", g.Failure, nil)
+		equal(w, "replaced token", g.Replaced.Access.Reveal(), "token-1")
 		w.wantToken(w.get("a", 0), 2)
-		if saved := w.store.tokens["a"].token.Access; saved != accessToken(2) {
-			t.Errorf("stored %s", saved.Reveal())
-		}
-		if s, _ := w.Status("a"); s.Reads != 1 || s.Mints != 2 {
-			t.Errorf("status = %+v", s)
-		}
-		if f := w.told(); len(f) != 2 || f[0].Rotated || !f[1].Rotated {
-			t.Errorf("flights = %+v", f)
+		w.wantStored("1", 2)
+		s := w.wantState(Fresh)
+		equal(w, "reads", s.Reads, 1)
+		equal(w, "mints", s.Mints, 2)
+		for i, r := range w.results() {
+			equal(w, "rotated", r.Rotated, i == 1)
 		}
 	})
 }
 
-func TestRotateOfColdAccount(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
-		w.wantToken(w.rotate("a"), 1)
+func TestRotateWithoutToken(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		g := w.rotate()
+		w.wantToken(g, 1)
+		equal(w, "replaced token", g.Replaced, nil)
 		w.wantToken(w.get("a", 0), 1)
-		if _, err := w.Rotate(w.t.Context(), "nobody"); !errors.Is(err, ErrNotFound) {
-			t.Errorf("err = %v", err)
-		}
 		w.wantMints(1)
 	})
 }
 
-// TestRotatesShare: until 10 s after the attempt ended, whether or not it succeeded.
-func TestRotatesShare(t *testing.T) {
-	for name, end := range map[string]answer{"success": tokens(time.Hour), "failure": fails(token.Unavailable, 0), "refused": fails(token.Refused, 0)} {
+// Rotates share the result of a login, good or bad, until 10 s after its end.
+func TestRotatesShareResult(t *testing.T) {
+	for name, answer := range map[string]answer{
+		"success": tokens(time.Hour), "unavailable": fails(token.Unavailable, 0), "refused": fails(token.Refused, 0),
+	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put("a", "1", Policy{})
-				w.get("a", 0)
-				w.provider.set(slow(15*time.Second, end))
-				var all sync.WaitGroup
-				outcomes := map[string]int{}
-				var mu sync.Mutex
-				for i := range 25 { // a second apart, the last 9 s after the end
-					all.Go(func() {
-						time.Sleep(time.Duration(i) * time.Second)
-						g, err := w.Rotate(w.t.Context(), "a")
-						mu.Lock()
-						defer mu.Unlock()
-						if err != nil {
-							outcomes[err.Error()]++
-						} else {
-							outcomes[g.Token.Access.Reveal()]++
-						}
-					})
+			withToken(t, Policy{}, func(w *world) {
+				const end = 15 * time.Second
+				w.provider.set(slow(end, answer))
+				var rotates []func() (Grant, error)
+				for _, at := range []time.Duration{0, 1, time.Second, end - 1, end, end + time.Second, end + newest - 1} {
+					w.advance(at - w.elapsed())
+					rotates = append(rotates, w.startRotate(w.t.Context()))
 				}
-				all.Wait()
-				w.wantMints(2)
-				if len(outcomes) != 1 {
-					t.Errorf("outcomes = %v", outcomes)
+				g, err := rotates[0]()
+				for _, rotate := range rotates[1:] {
+					g2, err2 := rotate()
+					equal(w, "error", err2, err)
+					equal(w, "token", g2.Token.Access.Reveal(), g.Token.Access.Reveal())
 				}
-				w.pass(time.Second - 1)
-				_, _ = w.Rotate(w.t.Context(), "a")
 				w.wantMints(2)
-				w.pass(1)
+				w.advance(1)
 				_, _ = w.Rotate(w.t.Context(), "a")
 				w.wantMints(3)
 			})
@@ -97,115 +73,128 @@ func TestRotatesShare(t *testing.T) {
 	}
 }
 
-// TestRotateOfShortLives: a shared token that has died is not shared.
-func TestRotateOfShortLives(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
-		w.provider.set(tokens(4 * time.Second))
-		w.wantToken(w.rotate("a"), 1)
-		w.pass(4*time.Second - 1)
-		w.wantToken(w.rotate("a"), 1)
-		w.pass(1)
-		w.wantToken(w.rotate("a"), 2)
-		w.pass(4 * time.Second)
-		w.provider.set(slow(time.Second, tokens(4*time.Second)))
-		read := w.background(w.t.Context(), "a", 0)
-		w.wantToken(w.rotate("a"), 3)
-		if _, err := read(); err != nil {
-			t.Error(err)
-		}
+// Rotates share a token only while it lives.
+func TestRotateAfterExpiry(t *testing.T) {
+	const lifetime = 4 * time.Second
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(tokens(lifetime))
+		w.wantToken(w.rotate(), 1)
+		w.advance(lifetime - 1)
+		w.wantToken(w.rotate(), 1)
+		w.advance(1)
+		w.wantToken(w.rotate(), 2)
+		w.advance(lifetime)
+		w.provider.set(slow(time.Second, tokens(lifetime)))
+		read := w.startRead("a")
+		w.wantToken(w.rotate(), 3)
+		w.must(read())
 	})
 }
 
-// TestRotateJoinsLogin: a token that is under way is one that nobody has seen.
+// A rotate joins a running login, because nobody has seen the login's token.
 func TestRotateJoinsLogin(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(5*time.Second, tokens(time.Hour)))
-		read := w.background(w.t.Context(), "a", 0)
-		w.wantToken(w.rotate("a"), 1)
-		if _, err := read(); err != nil {
-			t.Error(err)
-		}
-		w.wantToken(w.rotate("a"), 1)
+		read := w.startRead("a")
+		w.wantToken(w.rotate(), 1)
+		w.must(read())
+		w.wantToken(w.rotate(), 1)
 		w.wantMints(1)
 	})
 }
 
-// TestReadDuringRotate: readers of a valid token do not wait for it.
-func TestReadDuringRotate(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+// A rotate logs in even if there is a refresh token.
+func TestRotateLogsIn(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(sessions(time.Hour, 0))
 		w.get("a", 0)
+		w.advance(time.Minute)
+		w.wantToken(w.rotate(), 2)
+		w.wantRefreshToken("")
+		w.advance(50 * time.Minute)
+		w.get("a", 0)
+		w.wantMints(3)
+		w.wantRefreshToken("refresh-2")
+	})
+}
+
+// A rotate does not join a running refresh. It waits for the refresh and then logs in.
+func TestRotateLogsInAfterRefresh(t *testing.T) {
+	for name, answer := range map[string]answer{
+		"the refresh succeeds": sessions(time.Hour, 0), "the refresh fails": fails(token.Refused, 0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			withAccount(t, Policy{}, func(w *world) {
+				w.provider.set(sessions(time.Hour, 0))
+				w.get("a", 0)
+				w.advance(50 * time.Minute)
+				w.provider.set(slow(10*time.Second, answer))
+				w.get("a", 0)
+				w.wantMints(2)
+				w.wantRefreshToken("refresh-1")
+				w.provider.set(slow(time.Second, sessions(time.Hour, 0)))
+				waited := w.timed(func() { w.wantToken(w.rotate(), 3) })
+				equal(w, "wait", waited, 11*time.Second)
+				w.wantRefreshToken("")
+				equal(w, "most mints at once", w.provider.maxRunning, 1)
+			})
+		})
+	}
+}
+
+// Readers of a valid token do not wait for a rotate.
+func TestReadDuringRotate(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
 		ctx, cancel := context.WithCancel(w.t.Context())
-		var end sync.WaitGroup
-		end.Go(func() {
-			if _, err := w.Rotate(ctx, "a"); !errors.Is(err, context.Canceled) {
-				t.Errorf("rotate: %v", err)
-			}
-		})
-		synctest.Wait()
+		rotate := w.startRotate(ctx)
 		w.wantToken(w.get("a", 0), 1)
 		cancel()
-		end.Wait()
+		_, err := rotate()
+		w.wantErr("rotate", err, context.Canceled)
 		w.wantToken(w.get("a", 0), 1)
 		w.wantMints(2)
 	})
 }
 
-// TestFailedRotateKeepsToken: and its failure shows as far as it matters.
 func TestFailedRotateKeepsToken(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
-		w.get("a", 0)
+	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
-		if _, err := w.Rotate(w.t.Context(), "a"); err == nil || err.Error() != "credentials refused: the provider says so" {
-			t.Errorf("err = %v", err)
-		}
+		f := w.mustFail(w.Rotate(w.t.Context(), "a"))
+		equal(w, "error", f.Error(), "credentials refused: the provider says so")
 		w.wantToken(w.get("a", 0), 1)
 	})
 }
 
 func TestRotateDuringRetryAfter(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
+	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.RateLimited, 5*time.Minute))
-		first := w.fail("a")
+		first := w.getFailure("a")
 		for range 3 {
-			w.pass(time.Minute)
-			_, err := w.Rotate(w.t.Context(), "a")
-			if f := (*Failure)(nil); !errors.As(err, &f) || !f.Next.Equal(first.Next) || f.Kind != token.RateLimited {
-				t.Errorf("err = %v", err)
-			}
+			w.advance(time.Minute)
+			f := w.mustFail(w.Rotate(w.t.Context(), "a"))
+			equal(w, "kind", f.Kind, token.RateLimited)
+			equal(w, "next attempt", f.Next, first.Next)
 		}
 		w.wantMints(1)
 		w.provider.set(tokens(time.Hour))
-		w.pass(2 * time.Minute)
-		w.wantToken(w.rotate("a"), 2)
+		w.advance(2 * time.Minute)
+		w.wantToken(w.rotate(), 2)
 	})
 }
 
 func TestConfigWriteDuringRotate(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.put("a", "1", Policy{})
-		w.get("a", 0)
+	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(slow(5*time.Second, tokens(time.Hour)))
-		var end sync.WaitGroup
-		end.Go(func() { w.wantToken(w.rotate("a"), 3) })
-		w.pass(time.Second)
-		w.put("a", "2", Policy{})
-		end.Wait()
+		rotate := w.startRotate(w.t.Context())
+		w.put("2", Policy{})
+		w.wantToken(w.must(rotate()), 3)
 		w.wantToken(w.get("a", 0), 3)
 
-		w.pass(time.Minute)
-		end.Go(func() {
-			if _, err := w.Rotate(w.t.Context(), "a"); !errors.Is(err, ErrNotFound) {
-				t.Errorf("err = %v", err)
-			}
-		})
-		w.pass(time.Second)
+		w.advance(time.Minute)
+		rotate = w.startRotate(w.t.Context())
 		w.delete("a")
-		end.Wait()
+		_, err := rotate()
+		w.wantErr("rotate", err, ErrNotFound)
 	})
 }

@@ -8,43 +8,39 @@ import (
 	"time"
 )
 
-func TestSpan(t *testing.T) {
+func TestTimeline(t *testing.T) {
 	const s, m, h = time.Second, time.Minute, time.Hour
 	for _, test := range []struct {
-		name      string
-		policy    Policy
-		lifetime  time.Duration
-		used      time.Duration // the lifetime as it is used
-		minTTL    time.Duration
-		refreshAt time.Duration
+		name     string
+		policy   Policy
+		lifetime time.Duration
+		want     timeline
 	}{
-		{"defaults, an hour", Policy{}, h, h, 30 * s, 48 * m},
-		{"defaults, a day", Policy{}, 24 * h, 24 * h, 30 * s, 24 * h / 5 * 4},
-		{"default min ttl is at most 10 %", Policy{}, 100 * s, 100 * s, 10 * s, 80 * s},
-		{"min ttl is never under 2 s", Policy{}, 10 * s, 10 * s, 2 * s, 8 * s},
-		{"but at most half the lifetime", Policy{}, 3 * s, 3 * s, 1500 * time.Millisecond, 2400 * time.Millisecond},
-		{"refresh window of its own", Policy{RefreshWindow: ptr(10 * m)}, h, h, 30 * s, 50 * m},
-		{"refresh window 0: never early", Policy{RefreshWindow: ptr(0 * s)}, h, h, 30 * s, h},
-		{"refresh window of the lifetime", Policy{RefreshWindow: ptr(h)}, h, h, 30 * s, 6 * m},
-		{"refresh window beyond the lifetime", Policy{RefreshWindow: ptr(5 * h)}, h, h, 30 * s, 6 * m},
-		{"min ttl of its own, above 10 %", Policy{MinTTL: ptr(20 * m)}, h, h, 20 * m, 48 * m},
-		{"min ttl of its own, under 2 s", Policy{MinTTL: ptr(0 * s)}, h, h, 2 * s, 48 * m},
-		{"min ttl of its own, above half", Policy{MinTTL: ptr(50 * m)}, h, h, 30 * m, 48 * m},
-		{"max ttl cuts", Policy{MaxTTL: 10 * m}, h, 10 * m, 30 * s, 8 * m},
-		{"max ttl beyond the lifetime", Policy{MaxTTL: 2 * h}, h, h, 30 * s, 48 * m},
-		{"all three", Policy{RefreshWindow: ptr(5 * m), MinTTL: ptr(m), MaxTTL: 20 * m}, h, 20 * m, m, 15 * m},
+		{"defaults, an hour", Policy{}, h, timeline{h, 30 * s, 48 * m}},
+		{"defaults, a day", Policy{}, 24 * h, timeline{24 * h, 30 * s, 24 * h / 5 * 4}},
+		{"default min TTL, at most 10 %", Policy{}, 100 * s, timeline{100 * s, 10 * s, 80 * s}},
+		{"default min TTL, at least 2 s", Policy{}, 10 * s, timeline{10 * s, 2 * s, 8 * s}},
+		{"default min TTL, at most half the lifetime", Policy{}, 3 * s, timeline{3 * s, 1500 * time.Millisecond, 2400 * time.Millisecond}},
+		{"refresh window", Policy{RefreshWindow: ptr(10 * m)}, h, timeline{h, 30 * s, 50 * m}},
+		{"refresh window 0: never early", Policy{RefreshWindow: ptr(0 * s)}, h, timeline{h, 30 * s, h}},
+		{"refresh window as long as the lifetime", Policy{RefreshWindow: ptr(h)}, h, timeline{h, 30 * s, 6 * m}},
+		{"refresh window longer than the lifetime", Policy{RefreshWindow: ptr(5 * h)}, h, timeline{h, 30 * s, 6 * m}},
+		{"min TTL over 10 %", Policy{MinTTL: ptr(20 * m)}, h, timeline{h, 20 * m, 48 * m}},
+		{"min TTL under 2 s", Policy{MinTTL: ptr(0 * s)}, h, timeline{h, 2 * s, 48 * m}},
+		{"min TTL over half the lifetime", Policy{MinTTL: ptr(50 * m)}, h, timeline{h, 30 * m, 48 * m}},
+		{"max TTL under the lifetime", Policy{MaxTTL: 10 * m}, h, timeline{10 * m, 30 * s, 8 * m}},
+		{"max TTL over the lifetime", Policy{MaxTTL: 2 * h}, h, timeline{h, 30 * s, 48 * m}},
+		{"all three", Policy{RefreshWindow: ptr(5 * m), MinTTL: ptr(m), MaxTTL: 20 * m}, h, timeline{20 * m, m, 15 * m}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := test.policy.timeline(test.lifetime)
-			if want := (timeline{test.used, test.minTTL, test.refreshAt}); got != want {
-				t.Errorf("span = %v, want %v", got, want)
+			if got := test.policy.timeline(test.lifetime); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
 	}
 }
 
 func TestWant(t *testing.T) {
-	sp := Policy{}.timeline(time.Hour)
 	for asked, want := range map[time.Duration]time.Duration{
 		0:                30 * time.Second,
 		10 * time.Second: 30 * time.Second,
@@ -54,78 +50,52 @@ func TestWant(t *testing.T) {
 		99 * time.Hour:   30 * time.Minute,
 		-1 * time.Second: 30 * time.Second,
 	} {
-		if got := sp.want(asked); got != want {
-			t.Errorf("asked %s, want %s, got %s", asked, want, got)
+		if got := (Policy{}).timeline(time.Hour).want(asked); got != want {
+			t.Errorf("asked for %s: got %s, want %s", asked, got, want)
 		}
 	}
 }
 
-// TestZones has a row for each part of the picture in the package's comment.
+// Each part of the picture in the package comment.
 func TestZones(t *testing.T) {
 	const mint = 500 * time.Millisecond
+	never := Policy{RefreshWindow: ptr(time.Duration(0))}
 	for _, test := range []struct {
 		name   string
 		policy Policy
 		age    time.Duration
-		token  int           // which the read gets
-		waits  time.Duration // how long it waits for it
-		mints  int           // when all is done
+		token  int           // that the read gets
+		wait   time.Duration // of the read
+		mints  int           // after the background refresh, if any
 	}{
 		{"fresh", Policy{}, time.Second, 1, 0, 1},
-		{"fresh to the end", Policy{}, 48*time.Minute - 1, 1, 0, 1},
+		{"end of fresh", Policy{}, 48*time.Minute - 1, 1, 0, 1},
 		{"refresh window", Policy{}, 48 * time.Minute, 1, 0, 2},
-		{"refresh window to the end", Policy{}, 59*time.Minute + 30*time.Second, 1, 0, 2},
-		{"min ttl", Policy{}, 59*time.Minute + 30*time.Second + 1, 2, mint, 2},
-		{"under 2 s", Policy{}, time.Hour - 2*time.Second + 1, 2, mint, 2},
+		{"end of refresh window", Policy{}, 59*time.Minute + 30*time.Second, 1, 0, 2},
+		{"min TTL", Policy{}, 59*time.Minute + 30*time.Second + 1, 2, mint, 2},
+		{"less than 2 s left", Policy{}, time.Hour - 2*time.Second + 1, 2, mint, 2},
 		{"expired", Policy{}, time.Hour, 2, mint, 2},
 		{"long expired", Policy{}, 100 * time.Hour, 2, mint, 2},
-		{"no refresh window: fresh until min ttl", Policy{RefreshWindow: ptr(time.Duration(0))}, 59 * time.Minute, 1, 0, 1},
-		{"no refresh window: min ttl", Policy{RefreshWindow: ptr(time.Duration(0))}, 59*time.Minute + 31*time.Second, 2, mint, 2},
-		{"max ttl: refresh window", Policy{MaxTTL: 10 * time.Minute}, 8 * time.Minute, 1, 0, 2},
-		{"max ttl: expired", Policy{MaxTTL: 10 * time.Minute}, 10 * time.Minute, 2, mint, 2},
+		{"no refresh window: fresh", never, 59 * time.Minute, 1, 0, 1},
+		{"no refresh window: min TTL", never, 59*time.Minute + 31*time.Second, 2, mint, 2},
+		{"max TTL: refresh window", Policy{MaxTTL: 10 * time.Minute}, 8 * time.Minute, 1, 0, 2},
+		{"max TTL: expired", Policy{MaxTTL: 10 * time.Minute}, 10 * time.Minute, 2, mint, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.put("a", "1", test.policy)
-				w.get("a", 0)
+			withToken(t, test.policy, func(w *world) {
 				w.provider.set(slow(mint, tokens(time.Hour)))
-				w.pass(test.age)
-
-				before := w.age()
-				g := w.get("a", 0)
-				if waited := w.age() - before; waited != test.waits {
-					t.Errorf("waited %s, want %s", waited, test.waits)
-				}
-				w.wantToken(g, test.token)
-				w.pass(time.Second)
+				w.advance(test.age)
+				waited := w.timed(func() { w.wantToken(w.get("a", 0), test.token) })
+				equal(w, "wait", waited, test.wait)
+				w.advance(time.Second)
 				w.wantMints(test.mints)
 			})
 		})
 	}
 }
 
-func TestGrant(t *testing.T) {
-	inWorld(t, func(w *world) {
-		a := w.put("a", "1", Policy{MaxTTL: 40 * time.Minute})
-		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
-		sent := w.clock.now().Wall
-		w.get("a", 0)
-		w.pass(8 * time.Second)
-		g := w.get("a", 0)
-		if g.Left != 40*time.Minute-10*time.Second {
-			t.Errorf("Left = %s: it counts from the sending of the request", g.Left)
-		}
-		if g.Lifetime != 40*time.Minute || g.MinTTL != 30*time.Second || g.Short || g.Failure != nil || g.Account != Account(a) {
-			t.Errorf("grant = %+v", g)
-		}
-		if want := sent.Add(40 * time.Minute); !g.Expires.Equal(want) || !g.Token.Sent.Wall.Equal(sent) {
-			t.Errorf("sent %s, expires %s, want %s, %s", g.Token.Sent.Wall, g.Expires, sent, want)
-		}
-	})
-}
-
-// TestMintsStayWithinFormula reads and ticks all the time, and counts.
-func TestMintsStayWithinFormula(t *testing.T) {
+// Constant reads and ticks cause no more mints than the timeline allows.
+func TestMintsPerLifetime(t *testing.T) {
 	for _, policy := range []Policy{
 		{},
 		{RefreshWindow: ptr(time.Duration(0))},
@@ -138,24 +108,22 @@ func TestMintsStayWithinFormula(t *testing.T) {
 		{MaxTTL: 5 * time.Minute, RefreshWindow: ptr(time.Minute), MinTTL: ptr(2 * time.Minute)},
 	} {
 		for _, lifetime := range []time.Duration{4 * time.Second, time.Minute, time.Hour} {
-			sp := policy.timeline(lifetime)
-			name := fmt.Sprintf("%s: refresh at %s, min ttl %s", sp.lifetime, sp.refreshAt, sp.minTTL)
-			t.Run(name, func(t *testing.T) {
-				inWorld(t, func(w *world) {
-					w.put("a", "1", policy)
+			tl := policy.timeline(lifetime)
+			t.Run(fmt.Sprintf("lifetime %s, refresh at %s, min TTL %s", tl.lifetime, tl.refreshAt, tl.minTTL), func(t *testing.T) {
+				withAccount(t, policy, func(w *world) {
 					w.provider.set(tokens(lifetime))
-					total, tick := 20*sp.lifetime, w.age()
-					for w.age() < total {
+					total, tick := 20*tl.lifetime, w.elapsed()
+					for w.elapsed() < total {
 						w.get("a", 0)
-						if w.age() >= tick {
+						if w.elapsed() >= tick {
 							w.Tick()
-							tick += sp.lifetime / 40
+							tick += tl.lifetime / 40
 						}
-						w.pass(sp.lifetime / 500)
+						w.advance(tl.lifetime / 500)
 					}
-					least := sp.lifetime - max(sp.lifetime-sp.refreshAt, sp.minTTL)
-					if got, most := len(w.provider.all()), int(total/least)+1; got > most || got < 20 {
-						t.Errorf("%d mints, want at most %d (and 20)", got, most)
+					shortest := tl.lifetime - max(tl.lifetime-tl.refreshAt, tl.minTTL)
+					if got, limit := len(w.provider.allCalls()), int(total/shortest)+1; got > limit || got < 20 {
+						t.Errorf("got %d mints in 20 lifetimes, want 20 to %d", got, limit)
 					}
 				})
 			})

@@ -15,9 +15,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// TestHammer is the state machine's complement: everything at once, in real time,
-// for the race detector. A millisecond counts as a second.
-func TestHammer(t *testing.T) {
+// TestConcurrentUse does everything at once, in real time, for the race detector. A
+// millisecond of real time is a second for the cache.
+func TestConcurrentUse(t *testing.T) {
 	const goroutines, rounds, accounts = 8, 3000, 4
 	began := time.Now()
 	fast := func() clock.Instant {
@@ -33,12 +33,12 @@ func TestHammer(t *testing.T) {
 		}
 		return sessions(20*time.Second, 0)(ctx, c)
 	}}
-	store := &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
+	store := newFakeStore()
 	store.onSave = func(name string, a Account, _ token.Token) {
 		store.mu.Lock()
 		defer store.mu.Unlock()
 		if current := store.accounts[name]; current == nil || current.revision != a.Revision() {
-			t.Errorf("a token of revision %s of %s is stored", a.Revision(), name)
+			t.Errorf("%s: got a saved token of revision %s, want none of an old revision", name, a.Revision())
 		}
 	}
 	cache := New(Options{Store: store, Clock: fast})
@@ -47,7 +47,7 @@ func TestHammer(t *testing.T) {
 	put := func(name, revision string) {
 		a := &fakeAccount{name: name, revision: revision, provider: provider}
 		if err := cache.Put(t.Context(), name, a, nil, func() error { store.write(a); return nil }); err != nil {
-			t.Error(err)
+			t.Errorf("put %s: got error %v, want none", name, err)
 		}
 	}
 	act := func(name string) {
@@ -55,10 +55,10 @@ func TestHammer(t *testing.T) {
 		case p < 900:
 			g, err := cache.Get(t.Context(), name, time.Duration(rand.IntN(3))*5*time.Second)
 			if f := (*Failure)(nil); err != nil && !errors.As(err, &f) && !errors.Is(err, ErrNotFound) {
-				t.Error(err)
+				t.Errorf("get %s: got error %v, want a Failure or %v", name, err, ErrNotFound)
 			}
 			if err == nil && g.Left <= 0 {
-				t.Errorf("served with %s left", g.Left)
+				t.Errorf("get %s: got a token with %s left, want a valid token", name, g.Left)
 			}
 		case p < 960:
 			cache.Tick()
