@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Failure is the last failed mint of an account, and the error of a read that the failure
-// left without a token. It does not change once made.
+// Failure is the last failed mint of an account. It is also the error of a read that gets
+// no token because of that failure. A Failure does not change once made.
 type Failure struct {
 	Kind     token.Kind
 	Err      error     // as Mint returned it
@@ -98,8 +98,8 @@ func (b *backoff) blocked(now clock.Instant) *Failure {
 	return nil
 }
 
-// clear forgets the failures, except a Retry-After that has not passed: the provider set
-// that wait, and nobody here can lift it.
+// clear forgets the failures, except a Retry-After that has not passed, because only the
+// provider can end that wait.
 func (b *backoff) clear(now clock.Instant) {
 	if b.last != nil && now.Until(b.retryAfter) > 0 {
 		kept := *b.last

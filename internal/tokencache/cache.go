@@ -9,8 +9,8 @@
 // Start at [New]. Readers call [Cache.Get]; a config write calls [Cache.Put] or
 // [Cache.Delete]; an operator's rotate calls [Cache.Rotate]; a periodic function calls
 // [Cache.Tick]. The package knows neither Vault nor providers: an [Account] mints, a
-// [Store] keeps tokens, a [clock.Clock] tells the time. It starts a goroutine only for a
-// mint that a read, a rotate or a tick asked for.
+// [Store] keeps tokens, a [clock.Clock] tells the time. The package starts
+// goroutines only for mints that a read, a rotate or a tick asked for.
 //
 //	cache.go          Cache, and the order between storage and memory
 //	entry.go          the state of one account, and the snapshot of it that readers see
@@ -57,16 +57,16 @@ type Account interface {
 	// Policy says how the account's tokens are kept.
 	Policy() Policy
 
-	// Share reports whether all readers share one token. If not, each read mints a
-	// token, which is neither kept nor refreshed. Accounts of one revision agree on it.
+	// Share reports whether all readers share one token. If not, each read mints a token,
+	// which is neither kept nor refreshed. All accounts of one revision report the same.
 	Share() bool
 
 	// Host names the host at which the account mints. Mints at one host share a limit.
 	Host() string
 
-	// Mint gets a new token with Sent set: by the refresh token, if one is given and
-	// the provider accepts it, otherwise by the long-lived credential. An error that
-	// wraps no [*token.Error] counts as [token.Unavailable].
+	// Mint gets a new token and sets its Sent. Mint uses the refresh token if refresh is
+	// not "" and the provider accepts it. Otherwise Mint uses the long-lived credential.
+	// An error that wraps no [*token.Error] counts as [token.Unavailable].
 	Mint(ctx context.Context, refresh secret.String) (token.Token, error)
 }
 
@@ -78,8 +78,8 @@ type Store interface {
 	// error wraps ErrNotFound if there is no such account.
 	Load(ctx context.Context, name string) (Account, *token.Token, error)
 
-	// Save stores the newest token of an account. The store itself reports a Save that
-	// fails: the cache serves the token all the same.
+	// Save stores the newest token of an account. The store reports failures itself,
+	// because the cache serves the token all the same.
 	Save(ctx context.Context, name string, a Account, t token.Token)
 }
 
@@ -112,9 +112,9 @@ type Cache struct {
 	queue   refreshQueue
 	limiter *limiter
 
-	// loads merges concurrent loads of one name. Mints do not use singleflight: it lets
-	// a panic end the process, it cannot tell a mint of an older revision from a current
-	// one, and nobody can join a call without starting one.
+	// loads merges concurrent loads of one name. Mints do not use singleflight for three
+	// reasons: a panic would end the process, a mint of an old revision would look like a
+	// current mint, and nobody could join a mint without starting one.
 	loads singleflight.Group
 
 	// writing keeps storage and memory in the same order. Whoever reads or writes the
@@ -189,8 +189,8 @@ func (c *Cache) load(name string) (*entry, error) {
 	return e, nil
 }
 
-// Put makes a the current account of that name. If t is not nil, t is a token that
-// a.Mint just returned: Put saves and serves it. commit, if not nil, runs first and
+// Put makes account a the current account of that name. If t is not nil, t is a token
+// that a.Mint just returned, and Put saves and serves t. commit, if not nil, runs first and
 // stores the config behind a. If commit fails, Put returns its error and forgets what is
 // in memory, because commit may have taken effect in part.
 //

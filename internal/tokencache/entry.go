@@ -82,9 +82,9 @@ func (e *entry) minted(t token.Token) {
 	e.backoff = backoff{}
 }
 
-// restore makes t, which was stored, the cached token; the caller holds e.mu. A token
-// from the future is dropped: after a clock was set back, or if another node's clock is
-// ahead, the token may be dead and our clock cannot tell.
+// restore makes t, which was stored, the cached token; the caller holds e.mu. It drops a
+// token from the future. The store has such a token after the clock was set back, or if
+// another node's clock is ahead. This clock cannot tell whether the token has expired.
 func (e *entry) restore(now clock.Instant, t token.Token) {
 	t.Sent = now.At(t.Sent.Wall)
 	if now.Since(t.Sent) >= -leastMinTTL {
@@ -124,7 +124,7 @@ func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	return t.Refresh
 }
 
-// expires returns the end of the token on today's wall clock. The result is the same for
+// expires returns the end of the token on the current wall clock. The result is the same for
 // every read, unless the wall clock was set since the mint.
 func (t *cachedToken) expires(now clock.Instant) time.Time {
 	set := now.Wall.Sub(t.Sent.Wall) - (now.Mono - t.Sent.Mono)

@@ -12,14 +12,14 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// How many mints run at once. A thousand tokens that fall due together must neither flood
+// Limits on the mints that run at once. A thousand tokens that fall due together must neither flood
 // a provider nor delay a reader who waits.
 const (
 	maxMints             = 256
 	maxBackgroundPerHost = 16
 
-	// MaxMintsPerHost is how many mints run at one host. An HTTP client that opens as
-	// many connections to a host lets no exchange wait for a connection.
+	// MaxMintsPerHost is how many mints run at one host. An HTTP client needs as many
+	// connections per host, so that no mint waits for a connection.
 	MaxMintsPerHost = 32
 )
 

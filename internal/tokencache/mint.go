@@ -121,17 +121,17 @@ func (c *Cache) exchange(ctx context.Context, m *mint) (t token.Token, err error
 		return token.Token{}, &token.Error{Kind: token.Malformed, Problem: fmt.Sprintf(
 			"the token lives %s and took %s to arrive", life, took.Round(time.Millisecond))}
 	}
-	// A session near its end answers refreshes with ever shorter tokens: Keycloak cuts
-	// each token to what is left of the session, and may round by a second. The next
-	// mint is therefore a login.
+	// When a session nears its end, refreshes yield ever shorter tokens. Keycloak cuts
+	// each token to what is left of the session, and may round by a second. The next mint
+	// must then be a login.
 	if m.refresh != "" && t.Lifetime <= m.previous/10*9 && t.Lifetime < m.previous-time.Second {
 		t.Refresh = ""
 	}
 	return t, nil
 }
 
-// finishMint ends m: it stores the token, shows it to readers and wakes the readers that
-// wait. It returns nil if m was given up.
+// finishMint stores the token of m, shows it to readers and wakes the readers that wait.
+// It returns nil if m was superseded or found no slot, because then nobody needs a report.
 func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token, err error) *MintResult {
 	if m.purpose == unsharedRead {
 		return c.finishUnshared(e, m, t, err)
@@ -150,7 +150,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 		err = c.save(ctx, e.name, m.account, t)
 	}
 
-	// Only a holder of the stripe takes a mint from its entry, so e.mint is still m.
+	// e.mint is still m, because only the holder of the stripe removes a mint.
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if errors.Is(err, errNoSlot) && m.demoted.Err() == nil {
@@ -203,7 +203,7 @@ func (c *Cache) report(r MintResult) {
 func (c *Cache) save(ctx context.Context, name string, a Account, t token.Token) (err error) {
 	defer secret.RecoverTo(&err)
 
-	// A mint that used nearly all of its time still gets to store its token.
+	// The save has its own timeout, because the mint may have used nearly all of its time.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()

@@ -267,7 +267,7 @@ func (m *model) judge(o outcome, now event) error {
 			return fmt.Errorf("got %s left, want %s", g.Left, left)
 		}
 		if o.rotate && m.cached.minted.at.Mono < o.began.at.Mono-10*time.Second {
-			return fmt.Errorf("got a token from a rotate that was minted %s before, want at most 10s", o.began.at.Mono-m.cached.minted.at.Mono)
+			return fmt.Errorf("got a token minted %s before the rotate, want at most 10s", o.began.at.Mono-m.cached.minted.at.Mono)
 		}
 		_, _, minTTL := m.timeline()
 		if g.Failure == nil && !o.rotate && left < minTTL && !m.minting() {

@@ -27,8 +27,8 @@ type Grant struct {
 	// can be had.
 	Short bool
 
-	// Memo is for what a reader derives from the token: the next reader of the token finds
-	// it there. The cache does not use it.
+	// Memo lets a reader keep what it derives from the token for the next reader of the
+	// token. The cache does not use Memo.
 	Memo *atomic.Value
 
 	// Replaced is, after Rotate, the token that Token replaced; nil if there was none.
@@ -148,7 +148,7 @@ func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant,
 		e.mu.Unlock()
 		return Grant{}, errSuperseded
 	}
-	if s.enough(now, asked) { // another reader's mint brought it
+	if s.enough(now, asked) { // another reader's mint brought a token
 		e.mu.Unlock()
 		return s.grant(now, asked), nil
 	}
@@ -185,7 +185,7 @@ func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant,
 	}
 }
 
-// waited returns what a read gets that waited for m.
+// waited returns the result of a read that waited for m.
 func (c *Cache) waited(e *entry, m *mint, asked time.Duration) (Grant, error) {
 	s, now := e.snapshot.Load(), c.clock()
 	switch {

@@ -30,11 +30,11 @@ func (w *world) wantValidQueue() {
 	w.queue.mu.Unlock()
 	for i, p := range places {
 		if p.index != i+1 || i > 0 && p.at < places[(i-1)/2].at {
-			w.t.Fatalf("after %s: place %d of the queue: got index %d and time %s, want index %d and no time before its parent's",
+			w.t.Fatalf("after %s: queue place %d: got index %d and time %s, want index %d and the order of a heap",
 				w.elapsed(), i, p.index, p.at, i+1)
 		}
 		if e, ok := w.entries.Load(p.entry.name); !ok || e != any(p.entry) {
-			w.t.Fatalf("after %s: place %d of the queue: got an entry of %s that is not in the cache", w.elapsed(), i, p.entry.name)
+			w.t.Fatalf("after %s: queue place %d: got an entry of %s that is not in the cache", w.elapsed(), i, p.entry.name)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 // Rotate replaces the named account's token with a new token and returns it, without
 // counting a read. Rotate logs in even if there is a refresh token. It forgets earlier
 // failures first, except a Retry-After that has not passed. Concurrent rotates share one
-// login, and rotates within 10 s of its end share its result, because some clients repeat
-// a failed request by themselves. If the login fails, readers keep the cached token.
+// login. Rotates within 10 s of the login's end share its result, because some clients
+// repeat a failed request by themselves. If the login fails, readers keep the cached token.
 func (c *Cache) Rotate(ctx context.Context, name string) (Grant, error) {
 	for {
 		e, err := c.entry(ctx, name)

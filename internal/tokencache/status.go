@@ -130,7 +130,7 @@ func (c *counts) mint(r MintResult) {
 }
 
 // Each calls f for each account in memory, in no particular order, until f returns false.
-// It holds no lock while f runs, so the accounts are not all of one moment.
+// It holds no lock while f runs, so the states are not all of one moment.
 func (c *Cache) Each(f func(name string, a Account, s Status, counts Counts) bool) {
 	c.entries.Range(func(name, v any) bool {
 		e := v.(*entry)

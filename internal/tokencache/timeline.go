@@ -5,26 +5,26 @@ package tokencache
 import "time"
 
 const (
-	// leastMinTTL is the least life with which a token is served while a newer token can
-	// be had, and the least with which a token is served at all if none can. A token with
-	// less life would end before it reached the provider.
+	// leastMinTTL is the lowest min TTL of a token that lives for at least 4 s. It is also
+	// the least life with which a read gets a token if no newer token can be had. A token
+	// with less life would end before it reached the provider.
 	leastMinTTL = 2 * time.Second
 
-	// newest is the age below which a token counts as the newest there is: a reader that
-	// wants more life than it has does not cause another mint.
+	// newest is the age below which a token counts as the newest. A reader that asks for
+	// more life than the newest token has does not cause another mint.
 	newest = 10 * time.Second
 )
 
 // Policy says how an operator wants the tokens of an account to be kept. The zero Policy
 // has every default.
 type Policy struct {
-	// RefreshWindow is the time before its end in which a token is refreshed in the
+	// RefreshWindow is the time before a token's end in which the token is refreshed in the
 	// background. nil means 20 % of the lifetime; 0 means never. At most 90 % of the
 	// lifetime counts.
 	RefreshWindow *time.Duration
 
-	// MinTTL is the least life with which a token is served: readers of a token with
-	// less wait for a new token. nil means 30 s, but at most 10 % of the lifetime. The
+	// MinTTL is the least life with which a token is served. If the cached token has less,
+	// readers wait for a new token. nil means 30 s, but at most 10 % of the lifetime. The
 	// effective value is at least 2 s and at most half the lifetime.
 	MinTTL *time.Duration
 

@@ -12,9 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// maxUnsharedMints is how many mints of one unshared account run at once. It is also how
-// many logins with a password that just became wrong the provider sees before the first
-// refusal is known, so it is well below what locks accounts.
+// maxUnsharedMints is how many mints of one unshared account run at once. When a password
+// becomes wrong, that many logins may fail, so the number is well below what locks accounts.
 const maxUnsharedMints = 4
 
 // unshared is what an entry knows of its unshared mints.
@@ -27,7 +26,8 @@ type unshared struct {
 // backoff is the account's. Until a mint of the revision succeeds, and after a mint
 // fails, one mint runs at a time and other readers wait for its result.
 //
-// The mint continues if ctx ends, because nobody would end a token that arrived later.
+// If ctx ends during the mint, getUnshared still returns the token, because only its
+// caller can revoke the token.
 func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	e.mu.Lock()
 	if e.unshared.slots == nil {
