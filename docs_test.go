@@ -78,7 +78,7 @@ func TestDocsLinks(t *testing.T) {
 // errors of the network come from Go.
 func TestDocsQuoteErrors(t *testing.T) {
 	text, fromGo := "", []string{"`no such host`", "`connection refused`", "`i/o timeout`"}
-	for _, dir := range []string{"providers", "internal/tokencache"} {
+	for _, dir := range []string{"providers", "internal/tokencache", "internal/token"} {
 		for file, source := range readTree(t, dir, ".go") {
 			if !strings.HasSuffix(file, "_test.go") {
 				text += source

@@ -74,7 +74,7 @@ func (brokenRefresher) Refresh(context.Context, *Client, Settings, secret.String
 }
 
 func TestRenewReturnsOtherErrors(t *testing.T) {
-	if _, err := Renew(t.Context(), brokenRefresher{}, nil, Settings{}, "first"); !errors.Is(err, errBroken) {
+	if _, err := Renew(t.Context(), brokenRefresher{}, testClient(t), Settings{}, "first"); !errors.Is(err, errBroken) {
 		t.Errorf("got %v, want %v", err, errBroken)
 	}
 }
