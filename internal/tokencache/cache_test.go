@@ -240,7 +240,8 @@ func TestDeleteDuringMint(t *testing.T) {
 func TestDeleteFails(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.wantErr("delete", w.Delete("a", func() error { return errStorage }), errStorage)
-		w.wantToken(w.get("a", 0), 1) // from the store
+		w.wantToken(w.get("a", 0), 1)
+		equal(w, "loads", w.store.loads, 2)
 		w.wantMints(1)
 	})
 }
@@ -261,7 +262,8 @@ func TestInvalidate(t *testing.T) {
 		equal(w, "reported mints", len(w.results()), 1)
 		w.wantStored("2", 2)
 		w.Invalidate("a")
-		w.wantToken(w.get("a", 0), 2) // from the store
+		w.wantToken(w.get("a", 0), 2)
+		equal(w, "loads", w.store.loads, 3)
 		w.wantMints(2)
 	})
 }

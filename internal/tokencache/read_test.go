@@ -188,6 +188,7 @@ func TestWaitEndsBeforeCachedToken(t *testing.T) {
 					g := w.get("a", 0)
 					equal(w, "left", g.Left, leastMinTTL)
 					equal(w, "short", g.Short, true)
+					equal(w, "served", g.Served, ServedStale)
 				})
 				equal(w, "wait", waited, test.wait)
 			})
