@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -68,30 +67,6 @@ func newBareMount(t testing.TB, ps []providers.Provider) *mount {
 	m := &mount{t: t, clock: clock, storage: &storage{}, system: &system{}, log: &logBuffer{},
 		options: Options{Version: "v1.2.3", Clock: clock.instant, Providers: ps}}
 	m.start()
-	return m
-}
-
-// newSinchMount makes a mount with config/a of sinch-india.
-func newSinchMount(t testing.TB, more fields) *mount {
-	t.Helper()
-	m := newMount(t)
-	m.write("config/a", m.sinch(more)).want(t, http.StatusNoContent)
-	return m
-}
-
-// newRevocableMount is newSinchMount with a revocation_url.
-func newRevocableMount(t testing.TB, more fields) *mount {
-	t.Helper()
-	m := newMount(t)
-	m.write("config/a", m.revocable(more)).want(t, http.StatusNoContent)
-	return m
-}
-
-// newFakeMount makes a mount with config/a of p.
-func newFakeMount(t testing.TB, p providers.Provider, more fields) *mount {
-	t.Helper()
-	m := newMount(t, p)
-	m.write("config/a", with(maps.Clone(fakeConfig), more)).want(t, http.StatusNoContent)
 	return m
 }
 
@@ -340,51 +315,6 @@ func (a answer) wantWarning(t testing.TB, texts ...string) {
 			t.Errorf("got the warning %q, want %q in it", a.warnings[0], text)
 		}
 	}
-}
-
-// sinch returns the data of a config of sinch-india at the simulator, changed by more.
-func (m *mount) sinch(more fields) fields {
-	return with(fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse",
-		"token_url": m.url + "/realms/ipmessaging/protocol/openid-connect/token"}, more)
-}
-
-// revocable is sinch with a revocation_url.
-func (m *mount) revocable(more fields) fields {
-	return with(m.sinch(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke"}), more)
-}
-
-// oauth2 returns the data of a config of oauth2 at the simulator, changed by more.
-func (m *mount) oauth2(more fields) fields {
-	return with(fields{"provider": "oauth2", "client_id": "generic-client", "client_secret": "generic-secret",
-		"token_url": m.url + "/generic/token"}, more)
-}
-
-// enablex returns the data of a config of an EnableX API at the simulator, changed by more.
-func (m *mount) enablex(channel string, more fields) fields {
-	return with(fields{"provider": "enablex-" + channel, "app_id": "5f0c0ffee0ddba11acce55ed", "app_key": "battery-staple-app-key",
-		"token_url": m.url + "/" + channel + "/v1/token"}, more)
-}
-
-// conversation returns the data of a config of sinch-conversation, changed by more.
-func (m *mount) conversation(more fields) fields {
-	return with(fields{"provider": "sinch-conversation", "client_id": "conversation-key", "client_secret": "conversation-secret",
-		"token_url": m.url + "/oauth2/token"}, more)
-}
-
-// The configs that tables start from.
-func sinchAt(m *mount) fields        { return m.sinch(nil) }
-func rcsAt(m *mount) fields          { return m.enablex("rcs", nil) }
-func smsAt(m *mount) fields          { return m.enablex("sms", nil) }
-func whatsappAt(m *mount) fields     { return m.enablex("whatsapp", nil) }
-func conversationAt(m *mount) fields { return m.conversation(nil) }
-func oauth2At(m *mount) fields {
-	return m.oauth2(fields{"grant_type": "password", "username": "alice", "password": "wonderland"})
-}
-
-// with adds more to data and returns data.
-func with(data, more fields) fields {
-	maps.Copy(data, more)
-	return data
 }
 
 // eventually waits until a goroutine has made ok return true.

@@ -53,17 +53,12 @@ func (m *mount) scrape() exposition {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") {
 			continue
 		}
-		name, text, _ := strings.Cut(line, "} ")
-		if _, labelled := strings.CutSuffix(line, "}"); strings.Contains(name, "{") && !labelled {
-			name += "}"
-		} else {
-			name, text, _ = strings.Cut(line, " ")
-		}
-		value, err := strconv.ParseFloat(text, 64)
+		end := strings.LastIndexByte(line, ' ')
+		value, err := strconv.ParseFloat(line[end+1:], 64)
 		if err != nil {
 			m.t.Fatalf("line %q: %v", line, err)
 		}
-		series[name] = value
+		series[line[:end]] = value
 	}
 	return series
 }
@@ -78,25 +73,17 @@ func (e exposition) want(t testing.TB, series map[string]float64) {
 	}
 }
 
-// of returns series of a config. A key is the name of a metric, then a space and its other
-// labels if it has any.
+// of returns series of a config. A key is the name of a metric and its other labels,
+// separated by spaces.
 func of(config, provider string, series map[string]float64) map[string]float64 {
 	all := map[string]float64{}
-	for name, value := range series {
-		name, more, _ := strings.Cut(name, " ")
-		if more != "" {
-			more = "," + more
-		}
-		all[fmt.Sprintf("%s{config=%q%s}", name, config, labels(provider, more))] = value
+	for key, value := range series {
+		parts := strings.Fields(key)
+		labels := append(parts[1:], fmt.Sprintf("config=%q", config), fmt.Sprintf("provider=%q", provider))
+		slices.Sort(labels)
+		all[parts[0]+"{"+strings.Join(labels, ",")+"}"] = value
 	}
 	return all
-}
-
-// labels returns the label of a provider and more, sorted by name as in a scrape.
-func labels(provider, more string) string {
-	all := strings.Split(fmt.Sprintf("provider=%q%s", provider, more), ",")
-	slices.Sort(all)
-	return "," + strings.Join(all, ",")
 }
 
 func TestMetrics(t *testing.T) {
@@ -121,8 +108,8 @@ func TestMetrics(t *testing.T) {
 		`reads_total served="stale"`:                   0,
 		`reads_total served="waited"`:                  0,
 		`reads_total served="failed"`:                  0,
-		`mints_total kind="",outcome="success"`:        1,
-		`mints_total kind="refused",outcome="failure"`: 0,
+		`mints_total kind="" outcome="success"`:        1,
+		`mints_total kind="refused" outcome="failure"`: 0,
 		`token_minted_timestamp_seconds`:               now,
 		`token_expiry_timestamp_seconds`:               now + 3600,
 		`consecutive_failures kind="unavailable"`:      0,
@@ -155,7 +142,7 @@ func TestMetricsOfFailures(t *testing.T) {
 			e := m.scrape()
 			want := map[string]float64{
 				`reads_total served="failed"`:           2,
-				`mints_total kind="",outcome="success"`: 1,
+				`mints_total kind="" outcome="success"`: 1,
 				`backing_off`:                           1,
 			}
 			for k := range kinds {
@@ -163,7 +150,7 @@ func TestMetricsOfFailures(t *testing.T) {
 				if k == kind {
 					n = 1
 				}
-				want[`mints_total kind="`+k+`",outcome="failure"`] = n
+				want[`mints_total kind="`+k+`" outcome="failure"`] = n
 				want[`consecutive_failures kind="`+k+`"`] = n
 			}
 			e.want(t, of("sinch", "sinch-india", want))
@@ -179,8 +166,8 @@ func TestMetricsOfFailures(t *testing.T) {
 			m.clock.advance(2 * time.Hour)
 			m.token("sinch")
 			m.scrape().want(t, of("sinch", "sinch-india", map[string]float64{
-				`mints_total kind="",outcome="success"`:             2,
-				`mints_total kind="` + kind + `",outcome="failure"`: 1,
+				`mints_total kind="" outcome="success"`:             2,
+				`mints_total kind="` + kind + `" outcome="failure"`: 1,
 				`consecutive_failures kind="` + kind + `"`:          0,
 				`backing_off`: 0,
 			}))

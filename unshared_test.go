@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+func TestUnshared(t *testing.T) {
+	m := newRevocableMount(t, fields{"share": false})
+	if got := m.sim.State().Total.RevocationsSucceeded; got == 0 {
+		t.Error("got no revocation of the token that verified the write, which nobody gets")
+	}
+	first, second := m.read("creds/a"), m.read("creds/a")
+	if first.token() == second.token() {
+		t.Error("got the same token twice, want two tokens")
+	}
+	m.wantLogins(3) // the first verified the write
+	m.wantStored("config/a")
+	m.revokeLease(first)
+	m.wantAlive("the first token", first.token(), false)
+	m.wantAlive("the second token", second.token(), true)
+	m.rotate("a").want(t, http.StatusBadRequest, "share=false")
+	m.patch("config/a", fields{"lease": false}).want(t, http.StatusBadRequest, "lease: must be true with share=false")
+	m.patch("config/a", fields{"share": nil}).want(t, http.StatusNoContent)
+	if m.token("a") != m.token("a") {
+		t.Error("share=true: got two tokens, want one")
+	}
+}
+
+// A lease that max_ttl shortens ends the token, which would live longer at the provider.
+func TestUnsharedWithMaxTTL(t *testing.T) {
+	m := newRevocableMount(t, fields{"share": false, "max_ttl": "60s"})
+	a := m.read("creds/a")
+	m.clock.advance(61 * time.Second)
+	m.revokeLease(a)
+	m.wantAlive("the token of the lease", a.token(), false)
+}
+
+// A reader that gives up gets no lease, so the engine revokes the unshared token.
+func TestUnsharedTokenOfAReaderWhoLeftIsEnded(t *testing.T) {
+	m := newRevocableMount(t, fields{"share": false})
+	before := m.sim.State().Total
+	m.simulate(`{"latency": 0.3}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan answer)
+	go func() { done <- m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) }()
+	eventually(t, "the provider gets a request", func() bool { return m.requests() > before.Requests })
+	cancel()
+	(<-done).want(t, http.StatusServiceUnavailable)
+	if got := m.sim.State().Total; got.LoginsSucceeded-before.LoginsSucceeded != 1 || got.RevocationsSucceeded == before.RevocationsSucceeded {
+		t.Errorf("got %+v after %+v, want one more login and a revocation", got, before)
+	}
+}
+
+// A provider that is down gets one request, not one for each lease. The same holds while
+// Vault disables or moves the mount; a moved mount keeps its queue.
+func TestUnsharedRevocationInAnOutage(t *testing.T) {
+	for _, tainted := range []bool{false, true} {
+		m := newRevocableMount(t, fields{"share": false})
+		var leases []answer
+		for range 5 {
+			leases = append(leases, m.read("creds/a"))
+		}
+		m.system.set(func(s *system) { s.tainted = tainted })
+		m.simulate(revokeDown)
+		requests := m.requests()
+		for _, a := range leases {
+			m.revokeLease(a)
+		}
+		if got := m.requests() - requests; got > 1 {
+			t.Errorf("tainted=%t: got %d requests in the outage, want at most 1", tainted, got)
+		}
+		m.wantQueued(len(leases))
+		m.system.set(func(s *system) { s.tainted = false })
+		m.simulate(`{"faults": null}`)
+		m.clock.advance(time.Minute)
+		m.drain()
+		for _, a := range leases {
+			m.wantAlive("a token after the outage", a.token(), false)
+		}
+	}
+}
+
+// The credentials of a config go only to the endpoint that the lease was made with.
+func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
+	for name, move := range map[string]func(m *mount) answer{
+		"deleted": func(m *mount) answer { return m.delete("config/a") },
+		"moved": func(m *mount) answer {
+			return m.patch("config/a", fields{"revocation_url": m.url + "/elsewhere", "password": "correct-horse", "verify_connection": false})
+		},
+	} {
+		for _, queued := range []bool{false, true} {
+			m := newRevocableMount(t, fields{"share": false})
+			a := m.read("creds/a")
+			if queued {
+				m.simulate(revokeDown)
+				m.revokeLease(a)
+				m.simulate(`{"faults": null}`)
+			}
+			move(m).want(t, http.StatusNoContent)
+			requests := m.requests()
+			if !queued {
+				m.revokeLease(a)
+			}
+			m.drain()
+			if got := m.requests() - requests; got != 0 {
+				t.Errorf("%s, queued=%t: got %d requests, want 0", name, queued, got)
+			}
+			m.wantLogged("left to expire")
+		}
+	}
+}
