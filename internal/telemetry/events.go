@@ -83,14 +83,14 @@ func withoutEvents(err error) bool {
 
 // OnMint logs a mint that ended, and sends its event in the background.
 func (s *Events) OnMint(r tokencache.MintResult) {
-	log, provider := s.Log(), r.Account.(*account.Account).Provider()
+	provider := r.Account.(*account.Account).Provider()
+	log := s.Log().With("config", r.Name, "provider", provider, "took", r.Took.Round(time.Millisecond).String())
 	go func() {
 		var err error
 		defer func() { LogPanic(log, err) }()
 		defer secret.RecoverTo(&err)
 		s.Send(context.Background(), mintEvent(r, provider))
 	}()
-	log = log.With("config", r.Name, "provider", provider, "took", r.Took.Round(time.Millisecond).String())
 	switch f := r.Failure; {
 	case f == nil && r.FailuresBefore > 0:
 		log.Info("minted a token again", "failures_before", r.FailuresBefore)
