@@ -113,7 +113,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	creds := &credsPath{responder: responder, cache: cache, revoker: revoker}
 	rotate := &rotatePath{responder: responder, registry: registry, cache: cache, revoker: revoker}
 	status := &statusPath{responder: responder, registry: registry, cache: cache}
-	catalogue := &providersPath{responder: responder, registry: registry}
+	provider := &providersPath{responder: responder, registry: registry}
 	metricsPath := &metricsPath{responder: responder, metrics: metrics}
 
 	fb.Paths = []*framework.Path{
@@ -123,8 +123,8 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		rotate.path(),
 		status.path(),
 		status.listPath(),
-		catalogue.path(),
-		catalogue.listPath(),
+		provider.path(),
+		provider.listPath(),
 		metricsPath.path(),
 	}
 	fb.PathsSpecial = &logical.Paths{
