@@ -16,7 +16,7 @@ programs = vault=$$(scripts/vault) && export VAULT_BIN="$$vault" \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint unit acceptance test-clients test-keycloak leaks soak bench fuzz dist clean
+.PHONY: help build dev test lint unit acceptance test-clients test-keycloak leaks soak bench fuzz outdated dist clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,9 @@ bench: build ## measure the speed inside the process and in a real Vault server 
 	@CGO_ENABLED=0 go build -trimpath -o bin/ ./acceptance/floor
 	@$(programs) && cd acceptance/bench && \
 	FLOOR_BIN="$(CURDIR)/bin/floor" go test -timeout=60m -run '^$$' -benchtime=1x -bench '$(or $(RUN),.)'
+
+outdated: ## list the direct dependencies that have a newer version
+	@go list -m -u -f '{{if and .Update (not .Indirect)}}{{.Path}} {{.Version}} → {{.Update.Version}}{{end}}' all
 
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
