@@ -28,7 +28,7 @@ func TestUnshared(t *testing.T) {
 	m.rotate("a").want(t, http.StatusBadRequest, "share=false")
 	m.patch("config/a", fields{"lease": false}).want(t, http.StatusBadRequest, "lease: must be true with share=false")
 	m.patch("config/a", fields{"share": nil}).want(t, http.StatusNoContent)
-	if m.token("a") != m.token("a") {
+	if first, second := m.token("a"), m.token("a"); first != second {
 		t.Error("share=true: got two tokens, want one")
 	}
 }
