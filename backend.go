@@ -106,7 +106,10 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	store := &account.Store{Storage: conf.StorageView, Registry: registry, Log: log.Logger}
 	cache := tokencache.New(tokencache.Options{Store: store, Clock: opts.Clock, OnMint: events.OnMint})
 	metrics.Collect(cache, registry.Names())
-	revoker := revocation.NewRevoker(revocation.Options{Storage: conf.StorageView, Registry: registry, Clock: opts.Clock, Log: log.Logger})
+	revoker := revocation.NewRevoker(revocation.Options{
+		Store: store, Clock: opts.Clock, Log: log.Logger,
+		Tainted: func() bool { return fb.System().Tainted() },
+	})
 	responder := &responder{clock: opts.Clock, log: log.Logger}
 
 	config := newConfigPath(responder, registry, store, cache, revoker, events)

@@ -213,10 +213,29 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	err = p.cache.Put(ctx, name, a, keep, func() error {
 		return account.WriteConfig(ctx, req.Storage, name, next)
 	})
-	if err == nil && minted != nil && keep == nil {
-		p.revoker.RevokeOrQueue(revocation.New(a, *minted))
+	switch {
+	case minted == nil:
+		return nil, err
+	case err != nil:
+		// Nobody gets the token, unless the provider returned the stored token again.
+		if _, t, _ := p.store.LoadAccount(ctx, name); t == nil || t.Access != minted.Access {
+			p.revoker.RevokeOnce(a, revocation.New(a, *minted))
+		}
+		return nil, err
+	case keep == nil:
+		return warned(p.revoker.RevokeOrQueue(revocation.New(a, *minted))), nil
 	}
-	return nil, err
+	return nil, nil
+}
+
+// warned returns a response with a warning; nil if the warning is "".
+func warned(warning string) *logical.Response {
+	if warning == "" {
+		return nil
+	}
+	resp := &logical.Response{}
+	resp.AddWarning(warning)
+	return resp
 }
 
 // verify mints a token with an account that is not stored yet.
@@ -237,25 +256,23 @@ func (p *configPath) delete(ctx context.Context, req *logical.Request, d *framew
 	lock := p.lock(name)
 	lock.Lock()
 	defer lock.Unlock()
-	var (
-		a *account.Account
-		t *token.Token
-	)
-	err := p.cache.Delete(name, func() (err error) {
-		a, t, err = p.store.LoadAccount(ctx, name)
+	var a *account.Account
+	err := p.cache.Delete(name, func() error {
+		stored, t, err := p.store.LoadAccount(ctx, name)
 		if damaged := (*account.RecordError)(nil); err != nil && !errors.As(err, &damaged) && !errors.Is(err, tokencache.ErrNotFound) {
 			return err
 		}
+		a = stored
+		if t != nil {
+			if err := p.revoker.Prepare(revocation.New(a, *t)); err != nil {
+				return err
+			}
+		}
 		return account.DeleteConfig(ctx, req.Storage, name)
 	})
-	if err != nil || t == nil {
+	if err != nil {
+		p.revoker.Abandon(name)
 		return nil, err
 	}
-	warning := p.revoker.RevokeOnce(a, revocation.New(a, *t))
-	if warning == "" {
-		return nil, nil
-	}
-	resp := &logical.Response{}
-	resp.AddWarning(warning)
-	return resp, nil
+	return warned(p.revoker.EndConfig(name, a)), nil
 }

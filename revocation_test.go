@@ -147,17 +147,6 @@ func TestQueuedRevocationEndsWithItsToken(t *testing.T) {
 	}
 }
 
-// A cooldown for requests, which a slow endpoint starts again and again, does not hold up
-// the queue.
-func TestQueueIsTriedDuringACooldown(t *testing.T) {
-	m := newRevocableMount(t, fields{"share": false})
-	a := m.read("creds/a")
-	m.simulate(revokeDownOnce)
-	m.revokeLease(a)
-	m.drain()
-	m.wantAlive("the token of the lease", a.token(), false)
-}
-
 func TestSuccessfulRevocationDrainsTheQueue(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	first, second := m.read("creds/a"), m.read("creds/a")
@@ -220,25 +209,33 @@ func TestQueueSurvivesFaultsOfStorage(t *testing.T) {
 		a := m.read("creds/a")
 		m.simulate(revokeDownOnce)
 		m.revokeLease(a)
+		m.clock.advance(time.Minute)
 		m.failQueue(op)
 		m.tick().want(t, http.StatusNoContent)
 		eventually(t, op+" fails", func() bool { return strings.Contains(m.log.String(), errStorage.Error()) })
 		m.wantQueued(1)
 		m.storage.failWith(nil)
+		m.clock.advance(time.Minute)
 		m.drain()
 		m.wantAlive("the token after "+op+" failed", a.token(), false)
 	}
 }
 
+// A token that storage refuses waits in memory.
 func TestRevocationThatCannotBeQueued(t *testing.T) {
 	m := newRevocableMount(t, nil)
-	m.token("a")
+	old := m.token("a")
 	m.clock.advance(time.Minute)
 	m.simulate(revokeBusy)
 	m.failQueue("put")
 	a := m.rotate("a")
 	a.want(t, http.StatusOK)
-	a.wantWarning(t, "the old token was not revoked and is left to expire", errStorage.Error())
+	a.wantWarning(t, "a token was not revoked yet and could not be stored", errStorage.Error())
+	m.simulate(`{"faults": null}`)
+	m.storage.failWith(nil)
+	m.clock.advance(time.Minute)
+	m.tick().want(t, http.StatusNoContent)
+	eventually(t, "the old token ends", func() bool { return !m.alive(old) })
 }
 
 func TestDamagedQueueEntry(t *testing.T) {

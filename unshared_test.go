@@ -87,7 +87,8 @@ func TestUnsharedRevocationInAnOutage(t *testing.T) {
 	}
 }
 
-// The credentials of a config go only to the endpoint that the lease was made with.
+// A token goes only to the endpoint that its lease was made with. The deletion of a config
+// ends the tokens that are queued.
 func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
 	for name, move := range map[string]func(m *mount) answer{
 		"deleted": func(m *mount) answer { return m.delete("config/a") },
@@ -102,9 +103,15 @@ func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
 				m.simulate(revokeDown)
 				m.revokeLease(a)
 				m.simulate(`{"faults": null}`)
+				m.clock.advance(time.Minute)
 			}
-			move(m).want(t, http.StatusNoContent)
 			requests := m.requests()
+			move(m).want(t, http.StatusNoContent)
+			if name == "deleted" && queued {
+				m.wantAlive("the queued token of a deleted config", a.token(), false)
+				m.wantQueued(0)
+				continue
+			}
 			if !queued {
 				m.revokeLease(a)
 			}

@@ -4,14 +4,19 @@ package providers
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// revoke ends tokens at s.RevocationURL (RFC 7009 §2.1), first the refresh token. Most servers
-// then end the session with its access tokens. For the other servers, the access token
-// follows.
+// invalidToken is the code of a 400 of servers that report a token that has ended or that they do
+// not know. RFC 7009 §2.2 asks for a success, because there is nothing to revoke.
+const invalidToken = "invalid_token"
+
+// revoke ends tokens at s.RevocationURL (RFC 7009 §2.1). The refresh token comes first,
+// because most servers end its session with it, and so the access token. The access token
+// comes second, for the other servers.
 func (g grant) revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String
@@ -30,7 +35,9 @@ func (g grant) revoke(ctx context.Context, c *Client, s Settings, access, refres
 			if err != nil {
 				return err
 			}
-			return a.oauthError(f) // RFC 7009 §2.2.1
+			if err := a.oauthError(f); a.status != http.StatusBadRequest || err.Code != invalidToken { // RFC 7009 §2.2.1
+				return err
+			}
 		}
 	}
 	return nil

@@ -80,6 +80,7 @@ func TestRevokeSucceeds(t *testing.T) {
 	for _, answer := range []reply{
 		{}, {status: http.StatusNoContent}, {body: "OK"}, {body: "<html>"}, {body: strings.Repeat("x", 70<<10)},
 		{body: `{"error":"invalid_token","error_description":"Invalid token"}`},
+		{status: http.StatusBadRequest, body: `{"error":"invalid_token"}`}, // of a server that does not follow RFC 7009 §2.2
 	} {
 		e := serve(t, answer)
 		s := Settings{RevocationURL: e.url, Values: revokers[0].values}
@@ -101,6 +102,7 @@ func TestRevokeFails(t *testing.T) {
 		saying string
 	}{
 		{"unsupported", reply{status: 400, body: `{"error":"unsupported_token_type"}`}, token.Refused, "answered 400 Bad Request: unsupported_token_type"},
+		{"401 with invalid_token", reply{status: 401, body: `{"error":"invalid_token"}`}, token.Refused, "401 Unauthorized: invalid_token"},
 		{"client", reply{status: 401, body: `{"error":"invalid_client"}`}, token.Refused, "credentials refused: "},
 		{"400 that says nothing", reply{status: 400, body: "{}"}, token.Malformed, "the answer gives no reason"},
 		{"400 with a page", reply{status: 400, body: page}, token.Malformed, "not an HTML page"},

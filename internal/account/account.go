@@ -15,6 +15,8 @@ package account
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 
@@ -40,6 +42,19 @@ func (a *Account) Provider() string { return a.Config.Provider }
 
 // RevocationURL returns where tokens of the account are revoked; "" if they expire.
 func (a *Account) RevocationURL() string { return a.settings.RevocationURL }
+
+// RevocationEndpoint identifies where and how tokens of the account are revoked: the
+// endpoint, the certificates that it is trusted by, and the client that may end the tokens
+// (RFC 7009 §2.1). It has no secrets, because a token outlives a change of password.
+func (a *Account) RevocationEndpoint() string {
+	h := sha256.New()
+	for _, part := range []string{
+		a.Config.Provider, a.Config.environment(a.provider.spec), a.settings.RevocationURL, a.Config.CACert, a.settings.Value("client_id"),
+	} {
+		fmt.Fprintf(h, "%d:%s,", len(part), part)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
 
 // Revision implements [tokencache.Account].
 func (a *Account) Revision() string { return a.Config.Revision }

@@ -169,16 +169,24 @@ func validateEnvironment(c *Config, spec providers.Spec) error {
 
 // guard refuses a write that changes where or how a secret is sent and does not repeat
 // that secret. Otherwise whoever may edit the endpoint could have a password that they do
-// not know sent to a host of theirs.
+// not know sent to a host of theirs. The secrets that the write removes count too: whoever
+// does not know a secret may not change its endpoint by removing the secret.
 func guard(old, next *Config, spec providers.Spec, w *Write) error {
 	field := redirected(old, next, spec)
 	if field == "" {
 		return nil
 	}
-	for _, name := range next.secretsSet(spec) {
+	kept := next.secretsSet(spec)
+	for _, name := range kept {
 		if text, ok := w.providerFields[name].(string); !ok || text == "" {
 			return &providers.FieldError{Field: field, Problem: fmt.Sprintf(
 				"this change affects where or how %s is sent; write %s again in the same request", name, name)}
+		}
+	}
+	for _, name := range old.secretsSet(spec) {
+		if !slices.Contains(kept, name) {
+			return &providers.FieldError{Field: field, Problem: fmt.Sprintf(
+				"a request that removes %s cannot change where or how secrets are sent; write %s again in this request, and remove it in a later request", name, name)}
 		}
 	}
 	return nil

@@ -4,8 +4,12 @@
 // at once if the revocation endpoint answers, otherwise later.
 //
 //	revocation.go  Revocation: a token to end, and its stored form
-//	revoker.go     Revoker: tries now, and queues what failed for a later attempt
-//	cooldowns.go   the revocation endpoints that failed lately
+//	revoker.go     Revoker: ends tokens for requests, and queues what has to wait
+//	queue.go       the queued tokens: their records in storage, and an index in memory
+//	drain.go       later attempts at the queued tokens
+//	deletion.go    what the deletion of a config does with its tokens
+//	endpoints.go   the revocation endpoints that failed lately
+//	budget.go      how long the requests of a mount wait for revocation endpoints
 package revocation
 
 import (
@@ -25,6 +29,16 @@ type Revocation struct {
 	AccessToken  secret.String `json:"access_token"`
 	RefreshToken secret.String `json:"refresh_token"`
 	Expires      int64         `json:"expires"` // Unix time of the token's end
+
+	// Endpoint is the [account.Account.RevocationEndpoint] of the account that minted the
+	// token. The token is sent only if the config still has this endpoint. Records of
+	// older plugins have no Endpoint. Nothing tells which certificates their tokens may be
+	// sent to, so these tokens are left to expire.
+	Endpoint string `json:"endpoint"`
+
+	// Deleting says that the config was about to be deleted. If the deletion failed, the
+	// token may still be in use.
+	Deleting bool `json:"deleting"`
 }
 
 // New returns the revocation of a token of a. The token's end is the provider's: max_ttl
@@ -33,6 +47,7 @@ func New(a *account.Account, t token.Token) Revocation {
 	return Revocation{
 		Config:       a.Name,
 		URL:          a.RevocationURL(),
+		Endpoint:     a.RevocationEndpoint(),
 		AccessToken:  t.Access,
 		RefreshToken: t.Refresh,
 		Expires:      t.Sent.Wall.Add(t.Lifetime).Unix(),
@@ -43,7 +58,11 @@ func New(a *account.Account, t token.Token) Revocation {
 func (r Revocation) Stored() map[string]any {
 	stored := map[string]any{"config": r.Config, "expires": r.Expires}
 	if r.URL != "" {
-		stored["revocation_url"], stored["access_token"], stored["refresh_token"] = r.URL, r.AccessToken.Reveal(), r.RefreshToken.Reveal()
+		stored["revocation_url"], stored["endpoint"] = r.URL, r.Endpoint
+		stored["access_token"], stored["refresh_token"] = r.AccessToken.Reveal(), r.RefreshToken.Reveal()
+	}
+	if r.Deleting {
+		stored["deleting"] = true
 	}
 	return stored
 }

@@ -16,7 +16,7 @@ func TestRevocationShowsNoToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, got := range []string{string(encoded), fmt.Sprint(rev), fmt.Sprintf("%+v %#v", rev, rev)} {
+	for _, got := range []string{string(encoded), fmt.Sprint(rev), fmt.Sprintf("%+v %#v %q", rev, rev, rev.AccessToken)} {
 		if strings.Contains(got, "hunter2") {
 			t.Errorf("got %s, want no token", got)
 		}

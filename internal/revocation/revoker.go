@@ -6,74 +6,71 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/account"
 	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/telemetry"
 	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-const (
-	// maxWait is how long a request waits for a revocation. Vault blocks disabling and
-	// moving the mount meanwhile.
-	maxWait = 3 * time.Second
-
-	// walKind is the kind of the write-ahead entries of tokens to revoke. They are stored
-	// under framework.WALPrefix.
-	walKind = "revocation"
-)
+// maxWait is how long a request waits for one token, and for one use of the storage.
+const maxWait = 3 * time.Second
 
 // Options configure a Revoker. All are required.
 type Options struct {
-	Storage  logical.Storage // of the mount
-	Registry *account.Registry
-	Clock    clock.Clock
-	Log      func() hclog.Logger
+	Store   *account.Store
+	Clock   clock.Clock
+	Log     func() hclog.Logger
+	Tainted func() bool // whether Vault disables or moves the mount
 }
 
 // Revoker ends tokens at their providers. It is safe for concurrent use.
 type Revoker struct {
-	Options
+	opts   Options
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	pending  atomic.Bool // the write-ahead log may have entries
-	draining sync.Mutex  // held by the drain that runs
-
-	// The endpoints that failed for a request, which waits a short time, and for a drain,
-	// which waits longer. A slow endpoint may fail for a request and work for a drain.
-	interactive, background *cooldowns
+	queue     queue
+	endpoints endpoints
+	budget    budget
+	draining  sync.Mutex // held by the drain that runs
 }
 
 // NewRevoker returns a Revoker. Its first Drain also handles what another process queued.
 func NewRevoker(opts Options) *Revoker {
-	r := &Revoker{Options: opts, interactive: newCooldowns(opts.Clock), background: newCooldowns(opts.Clock)}
+	r := &Revoker{
+		opts:      opts,
+		queue:     queue{storage: opts.Store.Storage, clock: opts.Clock, entries: map[string]*entry{}},
+		endpoints: endpoints{clock: opts.Clock, failed: map[endpointID]*endpoint{}},
+		budget:    budget{clock: opts.Clock},
+	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.pending.Store(true)
 	return r
 }
 
 // Close cancels the running revocations and returns without waiting for them.
-func (r *Revoker) Close() { r.cancel() }
-
-// Pending reports whether Drain may have anything to do.
-func (r *Revoker) Pending() bool { return r.pending.Load() }
+func (r *Revoker) Close() {
+	r.cancel()
+	if n := r.queue.len(); n > 0 {
+		r.opts.Log().Warn("tokens wait to be revoked; they are left to expire if the mount is being disabled, otherwise the next process tries again", "tokens", n)
+	}
+}
 
 var (
-	// errMoved reports that a config no longer has the revocation endpoint of a token. The
-	// config's credentials must not go to another endpoint.
-	errMoved = errors.New("the config is gone or has another revocation_url, so the token is left to expire")
+	// errMoved reports that a config no longer has the revocation endpoint of a token. A
+	// token must go to no other endpoint, and neither must the config's credentials.
+	errMoved = errors.New("the config is gone, or the provider, environment, revocation_url, ca_cert or client_id of the config has changed, so the token is left to expire")
 
-	errCooldown = errors.New("the revocation endpoint failed lately")
+	errTainted = fmt.Errorf("%w, because the mount is being disabled or moved", errWaits)
+	errBudget  = fmt.Errorf("%w, because requests have waited %s for revocation endpoints in the last %s", errWaits, budgetWait, budgetPeriod)
 )
 
 // isPermanent reports whether no later attempt at a revocation can succeed.
@@ -84,160 +81,162 @@ func isPermanent(err error) bool {
 
 // alive reports whether there is a token to end and an endpoint that ends it.
 func (r *Revoker) alive(rev Revocation) bool {
-	return rev.URL != "" && rev.Expires > r.Clock().Wall.Unix()
+	return rev.URL != "" && rev.Expires > r.opts.Clock().Wall.Unix()
 }
 
-// revoke ends a token with the credentials of the config as it is now.
-func (r *Revoker) revoke(ctx context.Context, rev Revocation, c *cooldowns) error {
-	cfg, err := r.Registry.ReadConfig(ctx, r.Storage, rev.Config)
-	if err != nil {
-		return err
-	}
-	if cfg == nil || cfg.RevocationURL != rev.URL {
-		return errMoved
-	}
-	a, err := r.Registry.Account(rev.Config, cfg)
-	if err != nil {
-		return err
-	}
-	return r.revokeAs(ctx, a, rev, c)
-}
-
-// revokeAs ends a token with the credentials of a.
-func (r *Revoker) revokeAs(ctx context.Context, a *account.Account, rev Revocation, c *cooldowns) error {
-	if !a.CanRevoke() {
-		return errMoved
-	}
-	if c.active(rev) {
-		return errCooldown
-	}
-	if err := a.Revoke(ctx, rev.AccessToken, rev.RefreshToken); err != nil {
-		c.start(rev, err)
-		return err
-	}
-	interactive, background := r.interactive.end(rev), r.background.end(rev)
-	if (interactive || background) && r.pending.Load() {
-		go r.Drain() // the endpoint works again
-	}
-	return nil
-}
-
-// RevokeOrQueue ends a token, or queues it for a later attempt. It returns what a user
-// should know if the token has not ended yet, otherwise "". It returns no error, because
+// RevokeOrQueue ends tokens, or queues them for a later attempt. It returns what a user
+// should know if a token has not ended yet, otherwise "". It returns no error, because
 // Vault keeps a lease whose revocation fails, in the end for good. It takes no context,
-// because the token has to end even if the client is gone.
-func (r *Revoker) RevokeOrQueue(rev Revocation) (warning string) {
+// because the tokens have to end even if the client is gone. It waits within the budget of
+// the mount.
+func (r *Revoker) RevokeOrQueue(revs ...Revocation) (warning string) {
+	return each(revs, r.revokeOrQueue)
+}
+
+func (r *Revoker) revokeOrQueue(rev Revocation) (warning string) {
 	if !r.alive(rev) {
 		return ""
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, maxWait)
-	defer cancel()
-	err := r.revoke(ctx, rev, r.interactive)
-	log := r.Log().With("config", rev.Config)
+	err := r.revokeNow(rev)
+	log := r.opts.Log().With("config", rev.Config)
 	switch {
 	case err == nil:
 		return ""
 	case isPermanent(err):
 		log.Warn("a token was not revoked", "error", err)
-	default:
-		// A tainted mount queues too: it may be on the move, which keeps its storage.
-		if err := r.queue(rev); err != nil {
-			log.Error("a token was not revoked and is left to expire: it could not be stored for a later attempt", "error", err)
-			return fmt.Sprintf("the old token was not revoked and is left to expire: %s", err)
-		}
-		log.Warn("a token was not revoked yet; the engine tries again until the token expires or the mount is disabled", "error", err)
-		return fmt.Sprintf("the old token was not revoked yet; the engine tries again until the token expires: %s", err)
+		return fmt.Sprintf("a token was not revoked and is left to expire: %s", err)
 	}
-	return fmt.Sprintf("the old token was not revoked and is left to expire: %s", err)
+	if warning := r.queueOrLog(rev); warning != "" {
+		return warning
+	}
+	level := hclog.Warn
+	if errors.Is(err, errWaits) { // one line for each failed attempt, not for each token
+		level = hclog.Debug
+	}
+	log.Log(level, "a token was not revoked yet; the engine tries again until the token expires or the mount is disabled", "error", err)
+	if errors.Is(err, errBudget) {
+		go r.Drain() // in the background there is time
+	}
+	return fmt.Sprintf("a token was not revoked yet; the engine tries again until the token expires: %s", err)
 }
 
-// RevokeOnce ends the token of a config that was deleted, with the credentials that a
-// still has. A later attempt would have no credentials. RevokeOnce returns what a user
-// should know if the token has not ended, otherwise "".
-func (r *Revoker) RevokeOnce(a *account.Account, rev Revocation) (warning string) {
-	if !r.alive(rev) {
-		return ""
+// Queue stores tokens for a later attempt, and waits for no provider. It works after Close
+// too, because another process makes the attempt.
+func (r *Revoker) Queue(revs ...Revocation) {
+	for _, rev := range revs {
+		if r.alive(rev) {
+			r.queueOrLog(rev)
+		}
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, maxWait)
+}
+
+// queueOrLog stores a token for a later attempt. It returns what a user should know if the
+// token could not be stored, otherwise "".
+func (r *Revoker) queueOrLog(rev Revocation) (warning string) {
+	ctx, cancel := r.storageContext()
 	defer cancel()
-	err := r.revokeAs(ctx, a, rev, r.interactive)
+	err := r.queue.add(ctx, rev)
 	if err == nil {
 		return ""
 	}
-	r.Log().Warn("the token of a deleted config was not revoked and is left to expire", "config", rev.Config, "error", err)
-	return fmt.Sprintf("the config is deleted; its token was not revoked and is left to expire: %s", err)
+	r.opts.Log().Error("a token to revoke could not be stored and is known only to this process", "config", rev.Config, "error", err)
+	return fmt.Sprintf("a token was not revoked yet and could not be stored; the engine tries again until the token expires or the plugin restarts: %s", err)
 }
 
-// queue stores a token for a later attempt. It works after Close too: another process
-// makes the attempt.
-func (r *Revoker) queue(rev Revocation) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), maxWait)
-	defer cancel()
-	if _, err := framework.PutWAL(ctx, r.Storage, walKind, rev.Stored()); err != nil {
-		return fmt.Errorf("storing a token to revoke: %w", err)
+// RevokeOnce ends tokens of an account that is not stored, with the credentials that a
+// has. A later attempt would have no credentials. RevokeOnce returns what a user should
+// know if a token has not ended, otherwise "". It waits within the budget of the mount.
+func (r *Revoker) RevokeOnce(a *account.Account, revs ...Revocation) (warning string) {
+	return each(revs, func(rev Revocation) string {
+		if !r.alive(rev) {
+			return ""
+		}
+		err := errTainted
+		if !r.opts.Tainted() {
+			err = r.wait(a, rev)
+		}
+		if err != nil {
+			return r.leave(rev.Config, err)
+		}
+		return ""
+	})
+}
+
+// leave logs that a token is left to expire, and returns the warning for the user.
+func (r *Revoker) leave(config string, err error) (warning string) {
+	const text = "a token was not revoked and is left to expire, because no stored config has its credentials"
+	r.opts.Log().Warn(text, "config", config, "error", err)
+	return fmt.Sprintf("%s: %s", text, err)
+}
+
+// each returns the different warnings of f for the tokens, as one text.
+func each(revs []Revocation, f func(Revocation) string) string {
+	var warnings []string
+	for _, rev := range revs {
+		if w := f(rev); w != "" && !slices.Contains(warnings, w) {
+			warnings = append(warnings, w)
+		}
 	}
-	r.pending.Store(true)
+	return strings.Join(warnings, "; ")
+}
+
+// revokeNow ends a token with the credentials of the stored config, within the budget.
+func (r *Revoker) revokeNow(rev Revocation) error {
+	if r.opts.Tainted() {
+		return errTainted
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, maxWait)
+	defer cancel()
+	a, _, err := r.load(ctx, rev)
+	if err != nil {
+		return err
+	}
+	return r.wait(a, rev)
+}
+
+// load returns the account of the stored config, and the config's stored token.
+func (r *Revoker) load(ctx context.Context, rev Revocation) (*account.Account, *token.Token, error) {
+	a, t, err := r.opts.Store.LoadAccount(ctx, rev.Config)
+	if errors.Is(err, tokencache.ErrNotFound) {
+		err = errMoved
+	}
+	return a, t, err
+}
+
+// wait ends a token with the credentials of a, within the budget.
+func (r *Revoker) wait(a *account.Account, rev Revocation) error {
+	if err := r.endpoints.blocked(rev.endpointID(), a.Revision()); err != nil {
+		return err
+	}
+	left, end := r.budget.start()
+	if left == 0 {
+		return errBudget
+	}
+	defer end()
+	ctx, cancel := context.WithTimeout(r.ctx, min(left, maxWait))
+	defer cancel()
+	return r.send(ctx, a, rev)
+}
+
+// send ends a token with the credentials of a. A panic of the provider is an error.
+func (r *Revoker) send(ctx context.Context, a *account.Account, rev Revocation) (err error) {
+	defer func() { telemetry.LogPanic(r.opts.Log(), err) }()
+	defer secret.RecoverTo(&err)
+	if !a.CanRevoke() || a.RevocationEndpoint() != rev.Endpoint {
+		return errMoved
+	}
+	began := r.opts.Clock()
+	if err := a.Revoke(ctx, rev.AccessToken, rev.RefreshToken); err != nil {
+		r.endpoints.fail(ctx, rev.endpointID(), a.Revision(), began, err)
+		return err
+	}
+	if r.endpoints.succeed(rev.endpointID()) && r.queue.wake(rev.endpointID()) {
+		go r.Drain()
+	}
 	return nil
 }
 
-// Drain tries again to end the queued tokens. A concurrent Drain returns at once.
-func (r *Revoker) Drain() {
-	if !r.draining.TryLock() {
-		return
-	}
-	defer r.draining.Unlock()
-	var err error
-	defer func() { telemetry.LogPanic(r.Log(), err) }()
-	defer secret.RecoverTo(&err)
-	r.pending.Store(false) // before the list: an entry that is queued later sets it again
-	keys, listErr := framework.ListWAL(r.ctx, r.Storage)
-	if listErr != nil {
-		r.pending.Store(true)
-		r.Log().Error("listing the tokens to revoke failed", "error", listErr)
-		return
-	}
-	// In random order, so that an entry that always fails does not hold up the others.
-	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-	for _, key := range keys {
-		if r.ctx.Err() != nil {
-			return
-		}
-		if !r.drainEntry(key) {
-			r.pending.Store(true)
-		}
-	}
-}
-
-// drainEntry reports whether an entry of the write-ahead log needs no further attempt.
-func (r *Revoker) drainEntry(key string) bool {
-	entry, err := framework.GetWAL(r.ctx, r.Storage, key)
-	if err != nil {
-		r.Log().Error("reading a token to revoke failed", "error", err)
-		return false
-	}
-	if entry == nil || entry.Kind != walKind {
-		return true
-	}
-	rev, err := Decode(entry.Data)
-	log := r.Log().With("config", rev.Config)
-	switch {
-	case err != nil:
-		log.Error("a token to revoke cannot be decoded and is left to expire", "error", err)
-	case !r.alive(rev):
-		log.Warn("a token expired before it could be revoked")
-	default:
-		switch err = r.revoke(r.ctx, rev, r.background); {
-		case err == nil:
-			log.Info("a token was revoked at a later attempt")
-		case isPermanent(err):
-			log.Warn("a token was not revoked", "error", err)
-		default:
-			return false
-		}
-	}
-	if err := framework.DeleteWAL(r.ctx, r.Storage, key); err != nil {
-		r.Log().Error("removing a revoked token from the queue failed", "error", err)
-		return false
-	}
-	return true
+// storageContext returns a context for a use of the storage, which works after Close too.
+func (r *Revoker) storageContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(r.ctx), maxWait)
 }

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package revocation
+
+import (
+	"fmt"
+	"testing"
+)
+
+// A tick that has nothing to do looks through the index in memory.
+func BenchmarkPending(b *testing.B) {
+	for _, tokens := range []int{100, 20_000} {
+		b.Run(fmt.Sprint(tokens), func(b *testing.B) {
+			f := newFixture(b)
+			f.tick()
+			f.provider.fail(errDown)
+			a := f.config("a")
+			for i := range tokens {
+				f.RevokeOrQueue(f.token(a, fmt.Sprint(i)))
+			}
+			for b.Loop() {
+				if f.Pending() {
+					b.Fatal("got Pending while the endpoint rests, want nothing to do")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package revocation
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// While an endpoint is down, a tick reads what is due, however long the queue is. A restart
+// reads each record once, in bounded steps.
+func TestTicksReadOnlyWhatIsDue(t *testing.T) {
+	const tokens = 5000
+	f := newFixture(t)
+	a := f.config("a")
+	for i := range tokens {
+		f.Queue(f.token(a, fmt.Sprint("token-", i)))
+	}
+	f.provider.fail(errDown)
+	const perAttempt = 6 // list, record, config and token, with some room
+	for range 2 {
+		f.storage.take()
+		f.tick()
+		for range 10 {
+			f.advance(time.Minute)
+			f.tick()
+		}
+		if got, limit := f.storage.take(), tokens+11*perAttempt; got > limit {
+			t.Errorf("10 ticks: got %d calls of the storage, want at most %d", got, limit)
+		}
+		f.advance(time.Minute)
+		f.tick()
+		if got := f.storage.take(); got > perAttempt {
+			t.Errorf("a later tick: got %d calls of the storage, want at most %d", got, perAttempt)
+		}
+		f.restart()
+	}
+	f.storage.take()
+	f.tick()
+	if got := f.storage.take(); got > maxReads+perAttempt {
+		t.Errorf("the first tick after a restart: got %d calls of the storage, want at most %d", got, maxReads+perAttempt)
+	}
+
+	f.provider.fail(nil)
+	for range 20 { // the 15 minutes of the longest wait, and some ticks for the records that nobody has read
+		f.advance(time.Minute)
+		f.tick()
+	}
+	f.wantQueued(0)
+}
+
+func TestIdleTick(t *testing.T) {
+	f := newFixture(t)
+	f.tick()
+	f.storage.take()
+	if f.Pending() {
+		t.Error("got Pending with an empty queue, want nothing to do")
+	}
+	if got := f.storage.take(); got != 0 {
+		t.Errorf("got %d calls of the storage, want 0", got)
+	}
+}
+
+// A token is stored once, however often it is queued, also across a restart.
+func TestTokenIsQueuedOnce(t *testing.T) {
+	f := newFixture(t)
+	rev := f.token(f.config("a"), "one")
+	for range 30 {
+		f.Queue(rev)
+	}
+	f.wantQueued(1)
+	if got := f.storage.take(); got != 1 {
+		t.Errorf("got %d calls of the storage, want 1", got)
+	}
+	f.restart()
+	f.Queue(rev)
+	f.wantQueued(1)
+	f.tick()
+	f.wantSent("one")
+	f.wantQueued(0)
+}
+
+// A damaged record is logged once and removed. Records of other kinds are left alone.
+func TestDamagedRecords(t *testing.T) {
+	f := newFixture(t)
+	for i, record := range []string{"not JSON", `{"type":"revocation","data":7}`, `{"type":"revocation","data":{"config":"a","expires":"soon"}}`,
+		`{"type":"revocation","data":{}}`, `{"type":"other","data":{}}`} {
+		entry := &logical.StorageEntry{Key: fmt.Sprint(framework.WALPrefix, i), Value: []byte(record)}
+		if err := f.storage.InmemStorage.Put(t.Context(), entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 5 {
+		f.tick()
+		f.advance(time.Minute)
+	}
+	f.wantQueued(1)
+	if got := f.log.count("a token to revoke cannot be decoded"); got != 4 {
+		t.Errorf("got %d log lines of damaged records, want 4", got)
+	}
+}
+
+// A record that storage cannot read or remove is tried less and less often, and its token
+// is not sent again.
+func TestStorageThatFailsOneOperation(t *testing.T) {
+	for _, op := range []string{"list", "get", "delete"} {
+		f := newFixture(t)
+		f.Queue(f.token(f.config("a"), "one"))
+		f.restart()
+		f.storage.failOn(op)
+		for range 120 {
+			f.tick()
+			f.advance(30 * time.Second)
+		}
+		if op != "list" {
+			if got := f.log.count(errStorage.Error()); got < 2 || got > 12 {
+				t.Errorf("%s fails for an hour: got %d log lines, want 2 to 12", op, got)
+			}
+		}
+		f.storage.failOn("")
+		f.advance(longestWait)
+		f.tick()
+		f.wantSent("one")
+		f.wantQueued(0)
+	}
+}
+
+// A wrong revocation_url costs one request at a time, less and less often.
+func TestEndpointThatFailsIsAskedLessAndLess(t *testing.T) {
+	for _, failure := range []error{errWrong, errDown} {
+		f := newFixture(t)
+		f.tick()
+		f.provider.fail(failure)
+		a := f.config("a")
+		for i := range 51 {
+			f.RevokeOrQueue(f.token(a, fmt.Sprint("token-", i)))
+		}
+		if got := len(f.provider.take()); got != 1 {
+			t.Errorf("%v: got %d requests for 51 leases, want 1", failure, got)
+		}
+		if f.Pending() {
+			t.Errorf("%v: got Pending right after the failure, want nothing to do", failure)
+		}
+		for range 60 {
+			f.advance(time.Minute)
+			f.tick()
+		}
+		if got := len(f.provider.take()); got < 4 || got > 8 {
+			t.Errorf("%v: got %d requests in an hour, want 4 to 8", failure, got)
+		}
+		f.provider.fail(nil)
+		f.advance(longestWait)
+		f.tick()
+		f.wantQueued(0)
+	}
+}
+
+// An answer that may concern one token only does not hold up the others. An endpoint that
+// rejects all tokens is asked less and less often.
+func TestEndpointThatRejectsTokens(t *testing.T) {
+	f := newFixture(t)
+	f.provider.set(func(_ context.Context, access string) error {
+		if access == "bad" {
+			return errRejected
+		}
+		return nil
+	})
+	a := f.config("a")
+	f.Queue(f.token(a, "bad"))
+	for i := range 20 {
+		f.Queue(f.token(a, fmt.Sprint("good-", i)))
+	}
+	f.tick()
+	f.wantQueued(1)
+	f.provider.take()
+	for range 60 {
+		f.advance(time.Minute)
+		f.tick()
+	}
+	if got := len(f.provider.take()); got < 4 || got > 8 {
+		t.Errorf("a bad token: got %d requests in an hour, want 4 to 8", got)
+	}
+
+	f.provider.fail(errRejected)
+	for i := range 51 {
+		f.RevokeOrQueue(f.token(a, fmt.Sprint("token-", i)))
+	}
+	for range 59 {
+		f.advance(time.Minute)
+		f.tick()
+	}
+	if got := len(f.provider.take()); got > maxRejected+8 {
+		t.Errorf("51 bad tokens: got %d requests in an hour, want at most %d", got, maxRejected+8)
+	}
+}
+
+// A Retry-After that is longer than the wait counts.
+func TestRetryAfter(t *testing.T) {
+	f := newFixture(t)
+	busy := *errDown
+	busy.RetryAfter = 10 * time.Minute
+	f.provider.fail(&busy)
+	f.RevokeOrQueue(f.token(f.config("a"), "one"))
+	f.provider.fail(nil)
+	f.provider.take()
+	f.advance(9 * time.Minute)
+	f.tick()
+	f.wantSent()
+	f.advance(time.Minute)
+	f.tick()
+	f.wantSent("one")
+}
+
+// The failures of one config hold up no other config, even at the same endpoint.
+func TestFailuresArePerConfig(t *testing.T) {
+	f := newFixture(t)
+	f.provider.set(func(_ context.Context, access string) error {
+		if access == "of-a" {
+			return errDown
+		}
+		return nil
+	})
+	a, b := f.config("a"), f.config("b")
+	f.RevokeOrQueue(f.token(a, "of-a"))
+	if warning := f.RevokeOrQueue(f.token(b, "of-b")); warning != "" {
+		t.Errorf("got warning %q, want none", warning)
+	}
+	f.wantQueued(1)
+}
+
+// A request asks an endpoint that was down once in 30 s. Its success ends the wait of the
+// queued tokens.
+func TestSuccessWakesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.provider.fail(errDown)
+		a := f.config("a")
+		f.RevokeOrQueue(f.token(a, "one"))
+		for range 20 {
+			f.advance(time.Minute)
+			f.tick()
+		}
+		f.provider.take()
+		for i := range 6 { // for a minute
+			f.RevokeOrQueue(f.token(a, fmt.Sprint("more-", i)))
+			f.advance(10 * time.Second)
+		}
+		if got := len(f.provider.take()); got != 2 {
+			t.Errorf("got %d attempts of requests in a minute, want 2", got)
+		}
+		f.provider.fail(nil)
+		if warning := f.RevokeOrQueue(f.token(a, "two")); warning != "" {
+			t.Errorf("got warning %q, want none", warning)
+		}
+		synctest.Wait() // for the drain that the success started
+		f.wantQueued(0)
+	})
+}
+
+// Only a write of the config repairs a wrong endpoint, so requests ask less and less often.
+func TestRequestsAskAWrongEndpointLessAndLess(t *testing.T) {
+	f := newFixture(t)
+	f.provider.fail(errWrong)
+	a := f.config("a")
+	for i := range 60 {
+		f.RevokeOrQueue(f.token(a, fmt.Sprint("token-", i)))
+		f.advance(time.Minute)
+	}
+	if got := len(f.provider.take()); got < 4 || got > 8 {
+		t.Errorf("got %d attempts of requests in an hour, want 4 to 8", got)
+	}
+}
+
+// Attempts that run at the same time and fail count once.
+func TestConcurrentFailuresCountOnce(t *testing.T) {
+	f := newFixture(t)
+	a := f.config("a")
+	began := f.opts.Clock()
+	f.advance(time.Second)
+	id := f.token(a, "one").endpointID()
+	for range 15 {
+		f.endpoints.fail(t.Context(), id, "1", began, errDown)
+	}
+	if got := f.endpoints.failures(id); got != 1 {
+		t.Errorf("got %d failures, want 1", got)
+	}
+}
+
+// A token that has expired leaves the queue even if its endpoint has just failed.
+func TestTokenExpiresInTheQueue(t *testing.T) {
+	f := newFixture(t)
+	f.provider.fail(errDown)
+	a := f.config("a")
+	f.RevokeOrQueue(f.token(a, "one"))
+	f.advance(2 * time.Hour)
+	_ = f.send(t.Context(), a, f.token(a, "two"))
+	f.provider.take()
+	f.storage.take()
+	f.tick()
+	f.wantSent()
+	f.wantQueued(0)
+	if got := f.storage.take(); got > 2 { // list, and delete
+		t.Errorf("got %d calls of the storage for an expired token, want at most 2", got)
+	}
+	if got := f.log.count("expired before it could be revoked"); got != 1 {
+		t.Errorf("got %d log lines, want 1", got)
+	}
+}
+
+// A mount that is being disabled or moved sends nothing. A moved mount keeps its queue.
+func TestTaintedMount(t *testing.T) {
+	f := newFixture(t)
+	a := f.config("a")
+	f.tainted = true
+	wantContains(t, f.RevokeOrQueue(f.token(a, "one"), f.token(a, "two")), "the mount is being disabled or moved")
+	f.Drain()
+	f.wantSent()
+	f.wantQueued(2)
+	f.restart()
+	f.tainted = false
+	f.tick()
+	f.wantQueued(0)
+	if got := len(f.provider.take()); got != 2 {
+		t.Errorf("got %d revocations after the move, want 2", got)
+	}
+}
+
+func TestProviderThatPanics(t *testing.T) {
+	f := newFixture(t)
+	f.provider.set(func(context.Context, string) error { panic("hunter2") })
+	wantContains(t, f.RevokeOrQueue(f.token(f.config("a"), "one")), "a panic, see the server's log")
+	f.wantQueued(1)
+	for range 60 {
+		f.advance(time.Minute)
+		f.tick()
+	}
+	if got := f.log.count("recovered from a panic"); got < 2 || got > 10 {
+		t.Errorf("got %d log lines of panics in an hour, want 2 to 10", got)
+	}
+	if got := f.log.count("hunter2"); got != 0 {
+		t.Errorf("got %d times the value of the panic in the log, want 0", got)
+	}
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package revocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+const (
+	firstWait   = 30 * time.Second // after the first failure; each further failure doubles it
+	longestWait = 15 * time.Minute
+
+	// maxRejected is how many tokens in a row an endpoint may reject before the endpoint
+	// counts as failed.
+	maxRejected = 10
+)
+
+// waitAfter returns the wait after the given number of failures in a row.
+func waitAfter(failures int) time.Duration {
+	return min(firstWait<<min(max(failures-1, 0), 10), longestWait)
+}
+
+// errWaits reports that a token was not tried, because it has to wait for its turn.
+var errWaits = errors.New("its revocation has to wait")
+
+// endpointID identifies a revocation endpoint of one config. Two configs may reach one
+// endpoint with different credentials.
+type endpointID struct{ config, endpoint string }
+
+func (rev Revocation) endpointID() endpointID { return endpointID{rev.Config, rev.Endpoint} }
+
+// endpoints are the revocation endpoints that failed lately. It is safe for concurrent use.
+type endpoints struct {
+	clock clock.Clock
+
+	mu     sync.Mutex
+	failed map[endpointID]*endpoint
+}
+
+// endpoint is the state of an endpoint since its last success.
+type endpoint struct {
+	failures int           // in a row
+	rejected int           // tokens in a row that the endpoint rejected
+	last     clock.Instant // when it failed last
+	retry    clock.Instant // no drain asks the endpoint before
+	ask      clock.Instant // no request asks the endpoint before
+
+	revision string // of the config whose attempt failed
+	err      error  // the last failure
+}
+
+// blocked returns an error that wraps errWaits if a request must not wait for the endpoint
+// now. A new revision of the config may have repaired what failed, so it is not blocked.
+func (s *endpoints) blocked(id endpointID, revision string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.failed[id]
+	if e == nil || e.revision != revision || s.clock().Until(e.ask) <= 0 {
+		return nil
+	}
+	return fmt.Errorf("%w, because the endpoint failed lately: %w", errWaits, e.err)
+}
+
+// resting reports whether a drain must not ask the endpoint now.
+func (s *endpoints) resting(id endpointID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.failed[id]
+	return e != nil && s.clock().Until(e.retry) > 0
+}
+
+// failures returns how often in a row the endpoint failed.
+func (s *endpoints) failures(id endpointID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.failed[id]; e != nil {
+		return e.failures
+	}
+	return 0
+}
+
+// succeed records a success, and reports whether the endpoint works again.
+func (s *endpoints) succeed(id endpointID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.failed[id]
+	delete(s.failed, id)
+	return e != nil && (e.failures > 0 || e.ask != clock.Instant{})
+}
+
+// forget forgets the failures of an endpoint.
+func (s *endpoints) forget(id endpointID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.failed, id)
+}
+
+// fail records the failure of an attempt that began at the given time, and forgets the
+// endpoints that have not been asked for long. ctx is the attempt's.
+func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, began clock.Instant, err error) {
+	var refusal *token.Error
+	if !errors.As(err, &refusal) || errors.Is(ctx.Err(), context.Canceled) || isPermanent(err) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock()
+	maps.DeleteFunc(s.failed, func(_ endpointID, e *endpoint) bool { return e.last.Until(now) > 2*longestWait })
+	e := s.failed[id]
+	if e == nil {
+		e = &endpoint{}
+		s.failed[id] = e
+	}
+	concurrent := began.Until(e.last) > 0 // another attempt failed since this attempt began
+	e.last, e.revision, e.err = now, revision, err
+	if ctx.Err() != nil { // a request has less time than request_timeout allows, a drain has enough
+		e.ask = now.Add(firstWait)
+		return
+	}
+	if rejectsToken(refusal) {
+		if e.rejected++; e.rejected < maxRejected {
+			return
+		}
+	}
+	if concurrent {
+		return
+	}
+	e.failures++
+	e.retry = now.Add(max(waitAfter(e.failures), refusal.RetryAfter))
+	e.ask = e.retry
+	if refusal.Kind == token.Unavailable || refusal.Kind == token.RateLimited { // ends by itself: requests notice it early
+		e.ask = now.Add(max(firstWait, refusal.RetryAfter))
+	}
+}
+
+// rejectsToken reports whether an answer may concern only the token that was sent.
+func rejectsToken(e *token.Error) bool {
+	return e.Status == http.StatusBadRequest && (e.Kind == token.Malformed || e.Code == "invalid_grant")
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package revocation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+var (
+	errStorage = errors.New("raft is out of quorum")
+
+	errDown     = &token.Error{Kind: token.Unavailable, Problem: "connection refused"}
+	errWrong    = &token.Error{Kind: token.Malformed, Status: 404, Problem: "revocation_url is probably wrong"}
+	errRejected = &token.Error{Kind: token.Malformed, Status: 400, Problem: "the answer gives no reason"}
+)
+
+// fakeProvider records the tokens that it is asked to revoke, and answers with a function.
+type fakeProvider struct {
+	name string
+
+	mu     sync.Mutex
+	sent   []string
+	answer func(ctx context.Context, access string) error // nil: success
+}
+
+func (p *fakeProvider) Spec() providers.Spec {
+	return providers.Spec{Name: p.name, Description: "Fake.",
+		Fields: []providers.Field{
+			{Name: "client_id", Description: "Client."},
+			{Name: "password", Secret: true, Description: "Password."},
+			{Name: "scopes", Description: "Scopes."},
+		},
+		Endpoints: []providers.Endpoint{
+			{Environment: "production", TokenURL: "https://fake.example/token"},
+			{Environment: "uat", TokenURL: "https://uat.example/token"},
+		}}
+}
+
+func (*fakeProvider) Mint(context.Context, *providers.Client, providers.Settings) (token.Token, error) {
+	return token.Token{}, errDown
+}
+
+func (p *fakeProvider) Revoke(ctx context.Context, _ *providers.Client, _ providers.Settings, access, _ secret.String) error {
+	p.mu.Lock()
+	p.sent = append(p.sent, access.Reveal())
+	answer := p.answer
+	p.mu.Unlock()
+	if answer == nil {
+		return nil
+	}
+	return answer(ctx, access.Reveal())
+}
+
+// set makes the provider answer with f from now on.
+func (p *fakeProvider) set(f func(ctx context.Context, access string) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = f
+}
+
+// fail makes the provider answer with err from now on; nil is a success.
+func (p *fakeProvider) fail(err error) {
+	p.set(func(context.Context, string) error { return err })
+}
+
+// hang makes the provider accept requests and never answer.
+func (p *fakeProvider) hang() {
+	p.set(func(ctx context.Context, _ string) error {
+		<-ctx.Done()
+		return &token.Error{Kind: token.Unavailable, Cause: ctx.Err()}
+	})
+}
+
+// take returns the tokens that were sent since the previous take.
+func (p *fakeProvider) take() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sent := p.sent
+	p.sent = nil
+	return sent
+}
+
+// fakeStorage counts its calls, and fails on demand.
+type fakeStorage struct {
+	logical.InmemStorage
+
+	mu    sync.Mutex
+	calls map[string]int // by operation
+	fail  string         // the operation that fails on the write-ahead log
+}
+
+func (s *fakeStorage) call(op, key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[op]++
+	if s.fail == op && strings.HasPrefix(key, framework.WALPrefix) {
+		return errStorage
+	}
+	return nil
+}
+
+func (s *fakeStorage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if err := s.call("get", key); err != nil {
+		return nil, err
+	}
+	return s.InmemStorage.Get(ctx, key)
+}
+
+func (s *fakeStorage) Put(ctx context.Context, e *logical.StorageEntry) error {
+	if err := s.call("put", e.Key); err != nil {
+		return err
+	}
+	return s.InmemStorage.Put(ctx, e)
+}
+
+func (s *fakeStorage) Delete(ctx context.Context, key string) error {
+	if err := s.call("delete", key); err != nil {
+		return err
+	}
+	return s.InmemStorage.Delete(ctx, key)
+}
+
+func (s *fakeStorage) List(ctx context.Context, prefix string) ([]string, error) {
+	if err := s.call("list", prefix); err != nil {
+		return nil, err
+	}
+	return s.InmemStorage.List(ctx, prefix)
+}
+
+func (s *fakeStorage) failOn(op string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = op
+}
+
+// take returns the number of calls since the previous take.
+func (s *fakeStorage) take() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, calls := range s.calls {
+		n += calls
+	}
+	s.calls = map[string]int{}
+	return n
+}
+
+// lockedBuffer holds a log.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) count(text string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.text.String(), text)
+}
+
+// fixture is a Revoker with a fake provider, storage and clock.
+type fixture struct {
+	*Revoker
+	t        testing.TB
+	provider *fakeProvider
+	other    *fakeProvider
+	storage  *fakeStorage
+	log      *lockedBuffer
+	tainted  bool
+
+	mu  sync.Mutex
+	now clock.Instant
+}
+
+func newFixture(t testing.TB) *fixture {
+	f := &fixture{t: t, provider: &fakeProvider{name: "fake"}, other: &fakeProvider{name: "other"},
+		storage: &fakeStorage{calls: map[string]int{}}, log: &lockedBuffer{},
+		now: clock.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC), Mono: time.Hour}}
+	f.start(func() clock.Instant {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.now
+	})
+	return f
+}
+
+// start makes the Revoker, as a start of the process does.
+func (f *fixture) start(c clock.Clock) {
+	observe := func(string) func() func() { return func() func() { return func() {} } }
+	registry := account.NewRegistry([]providers.Provider{f.provider, f.other}, providers.NewClients(providers.ClientOptions{}), observe)
+	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: f.log})
+	logger := func() hclog.Logger { return log }
+	f.Revoker = NewRevoker(Options{
+		Store: &account.Store{Storage: f.storage, Registry: registry, Log: logger},
+		Clock: c, Log: logger, Tainted: func() bool { return f.tainted },
+	})
+	f.t.Cleanup(f.Close)
+}
+
+// restart makes a new Revoker on the same storage.
+func (f *fixture) restart() {
+	f.Close()
+	f.start(f.opts.Clock)
+}
+
+func (f *fixture) advance(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now = f.now.Add(d)
+}
+
+// tick does what a tick of the mount does, and waits for it.
+func (f *fixture) tick() {
+	if f.Pending() {
+		f.Drain()
+	}
+}
+
+// config stores a config, with changes, and returns its account.
+func (f *fixture) config(name string, changes ...func(*account.Config)) *account.Account {
+	f.t.Helper()
+	c := &account.Config{Revision: "1", Provider: "fake", RevocationURL: "https://fake.example/revoke", Lease: true,
+		Fields: map[string]secret.String{"client_id": "acme", "password": "hunter2"}}
+	for _, change := range changes {
+		change(c)
+	}
+	if err := account.WriteConfig(f.t.Context(), &f.storage.InmemStorage, name, c); err != nil {
+		f.t.Fatal(err)
+	}
+	a, err := f.opts.Store.Registry.Account(name, c)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return a
+}
+
+// token returns the revocation of a token of a that lives for 2 hours.
+func (f *fixture) token(a *account.Account, access string) Revocation {
+	return New(a, token.Token{Access: secret.String(access), Sent: f.opts.Clock(), Lifetime: 2 * time.Hour})
+}
+
+// save stores the shared token of a.
+func (f *fixture) save(a *account.Account, access string) {
+	f.opts.Store.Save(f.t.Context(), a.Name, a, token.Token{Access: secret.String(access), Sent: f.opts.Clock(), Lifetime: 2 * time.Hour})
+}
+
+// queued returns the number of stored revocations.
+func (f *fixture) queued() int {
+	f.t.Helper()
+	keys, err := framework.ListWAL(f.t.Context(), &f.storage.InmemStorage)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return len(keys)
+}
+
+func (f *fixture) wantQueued(want int) {
+	f.t.Helper()
+	if got := f.queued(); got != want {
+		f.t.Errorf("got %d queued tokens, want %d", got, want)
+	}
+}
+
+// wantSent fails the test unless these tokens were sent since the previous take.
+func (f *fixture) wantSent(want ...string) {
+	f.t.Helper()
+	if got := f.provider.take(); fmt.Sprint(got) != fmt.Sprint(want) {
+		f.t.Errorf("got revocations of %q, want %q", got, want)
+	}
+}
+
+// wantContains fails the test unless text contains part.
+func wantContains(t *testing.T, text, part string) {
+	t.Helper()
+	if !strings.Contains(text, part) {
+		t.Errorf("got %q, want %q in it", text, part)
+	}
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// deletionFaults are what goes wrong at the failing-th call of the storage by a deletion.
+var deletionFaults = map[string]func(m *mount, failing int){
+	"the call fails": func(m *mount, failing int) {
+		m.failCalls(func(n int, _, _ string) bool { return n == failing })
+	},
+	"the call works, and fails": func(m *mount, failing int) {
+		m.failCalls(func(n int, op, key string) bool {
+			if n == failing && op == "delete" {
+				_ = m.storage.InmemStorage.Delete(context.Background(), key)
+			}
+			return n == failing
+		})
+	},
+	"all later calls fail": func(m *mount, failing int) {
+		m.failCalls(func(n int, _, _ string) bool { return n >= failing })
+	},
+}
+
+// failCalls makes the calls of the storage fail for which fails holds. They count from 1.
+func (m *mount) failCalls(fails func(n int, op, key string) bool) {
+	n := 0
+	m.storage.failWith(func(op, key string) error {
+		if n++; fails(n, op, key) {
+			return errStorage
+		}
+		return nil
+	})
+}
+
+// A deletion may fail at each call of the storage. Then it is repeated, or not, by the same
+// process or the next. Afterwards readers get no dead token, and a token that they do not get
+// has ended, or a warning or the log says that it has not.
+func TestDeletionThatFailsHalfway(t *testing.T) {
+	for fault, arrange := range deletionFaults {
+		for _, crash := range []bool{false, true} {
+			for _, retry := range []bool{false, true} {
+				for failing := 1; ; failing++ {
+					m := newRevocableMount(t, nil)
+					old := m.token("a")
+					m.storage.takeCalls()
+					arrange(m, failing)
+					first := m.delete("config/a")
+					calls := len(m.storage.takeCalls())
+					m.storage.failWith(nil)
+					if calls < failing {
+						break
+					}
+					what := fmt.Sprintf("%s (call %d), crash=%t, retry=%t", fault, failing, crash, retry)
+					if crash {
+						m = m.restart()
+					}
+					warned := strings.Join(first.warnings, "")
+					if retry {
+						second := m.delete("config/a")
+						if second.status >= 300 {
+							t.Fatalf("%s: got %d %s from the second deletion, want success", what, second.status, second.text)
+						}
+						warned += strings.Join(second.warnings, "")
+						m.wantStored()
+					}
+					m.clock.advance(time.Minute)
+					m.drain()
+					if !retry && strings.Contains(m.log.String(), "left to expire") { // only storage that lies does that
+						warned += "left to expire"
+					}
+					current := ""
+					if a := m.read("creds/a"); a.status == http.StatusOK {
+						current = a.token()
+					}
+					switch alive := m.alive(old); {
+					case current == old && !alive:
+						t.Errorf("%s: readers get a dead token", what)
+					case current != old && alive && !strings.Contains(warned, "left to expire"):
+						t.Errorf("%s: the token is alive, and neither a warning nor the log says so", what)
+					case fault == "the call fails" && retry && !crash && alive:
+						t.Errorf("%s: the token is alive after the second deletion", what)
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+// unsharedClient returns the data of a config of a client with a secret, with unshared tokens
+// that are revoked at the simulator.
+func (m *mount) unsharedClient() fields {
+	return m.oauth2(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke", "share": false, "verify_connection": false})
+}
+
+// A write that removes a secret must not change where or how the secret was sent, because
+// tokens of the old config live on in leases and in the queue.
+func TestGuardCoversRemovedSecrets(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.unsharedClient()).want(t, http.StatusNoContent)
+	ca := newCA(t)
+	for _, change := range []fields{
+		{"client_secret": nil, "ca_cert": ca},
+		{"client_secret": "", "ca_cert": ca},
+		{"client_secret": nil, "revocation_url": "https://evil.example/revoke"},
+		{"client_secret": nil, "token_url": "https://evil.example/token"},
+	} {
+		change["verify_connection"] = false
+		for _, write := range []func(string, fields) answer{m.write, m.patch} {
+			write("config/a", change).want(t, http.StatusBadRequest, "a request that removes client_secret cannot change where or how secrets are sent",
+				"write client_secret again in this request, and remove it in a later request")
+		}
+	}
+	m.patch("config/a", fields{"client_secret": nil, "verify_connection": false}).want(t, http.StatusNoContent)
+}
+
+// A config that has no secrets, or that is deleted and written again, may get another
+// ca_cert. The tokens of older leases are not sent then, at once or from the queue.
+func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
+	for name, change := range map[string]func(m *mount, ca string){
+		"secret removed first": func(m *mount, ca string) {
+			m.patch("config/a", fields{"client_secret": nil, "verify_connection": false}).want(m.t, http.StatusNoContent)
+			m.patch("config/a", fields{"ca_cert": ca, "verify_connection": false}).want(m.t, http.StatusNoContent)
+		},
+		"deleted and written again": func(m *mount, ca string) {
+			if a := m.delete("config/a"); a.status >= 300 {
+				m.t.Fatalf("delete: got %d %s, want success", a.status, a.text)
+			}
+			m.write("config/a", with(m.unsharedClient(), fields{"ca_cert": ca, "client_secret": "hunter2-own"})).want(m.t, http.StatusNoContent)
+		},
+	} {
+		for _, queued := range []bool{false, true} {
+			m := newMount(t)
+			m.write("config/a", m.unsharedClient()).want(t, http.StatusNoContent)
+			a := m.read("creds/a")
+			a.want(t, http.StatusOK)
+			if queued {
+				m.simulate(revokeDown)
+				m.revokeLease(a)
+			}
+			change(m, newCA(t))
+			m.simulate(`{"faults": null}`)
+			m.clock.advance(time.Hour / 2)
+			requests := m.requests()
+			if !queued {
+				m.revokeLease(a)
+			}
+			m.drain()
+			if got := m.requests() - requests; got != 0 {
+				t.Errorf("%s, queued=%t: got %d requests, want 0", name, queued, got)
+			}
+			m.wantLogged("left to expire")
+		}
+	}
+}
+
+// A verified write of an unshared config revokes the token that it minted, so it notices a
+// wrong revocation_url.
+func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
+	m := newMount(t)
+	a := m.write("config/a", m.sinch(fields{"share": false, "revocation_url": m.url + "/nowhere"}))
+	a.want(t, http.StatusOK)
+	a.wantWarning(t, "404 Not Found", "revocation_url is probably wrong")
+	var leases []answer
+	for range 20 {
+		leases = append(leases, m.read("creds/a"))
+	}
+	requests := m.requests()
+	for _, a := range leases {
+		m.revokeLease(a)
+	}
+	for range 3 {
+		m.tick().want(t, http.StatusNoContent)
+	}
+	if got := m.requests() - requests; got > 1 {
+		t.Errorf("got %d requests to the wrong address for 20 leases, want at most 1", got)
+	}
+	a = m.patch("config/a", fields{"revocation_url": m.revocable(nil)["revocation_url"], "password": "correct-horse"})
+	a.want(t, http.StatusNoContent)
+}
+
+// failConfigWrites makes storage refuse configs.
+func (m *mount) failConfigWrites() {
+	m.storage.failWith(func(op, key string) error {
+		if op == "put" && strings.HasPrefix(key, "config/") {
+			return errStorage
+		}
+		return nil
+	})
+}
+
+// The provider may answer the write with the token that readers have.
+func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
+	m, p := newRevokingMount(t, &token.Error{Kind: token.Unavailable}, nil)
+	m.token("a")
+	m.failConfigWrites()
+	m.write("config/a", fields{"password": "fake-hunter2", "verify_connection": true}).want(t, http.StatusInternalServerError)
+	if got := p.calls.Load(); got != 0 {
+		t.Errorf("got %d revocations of the token in use, want 0", got)
+	}
+}
+
+// A verified write that cannot be stored revokes the token that it minted.
+func TestVerifiedWriteThatIsNotStored(t *testing.T) {
+	for _, share := range []bool{true, false} {
+		m := newMount(t)
+		m.failConfigWrites()
+		m.write("config/a", m.revocable(fields{"share": share})).want(t, http.StatusInternalServerError)
+		m.wantLogins(1)
+		if got := m.sim.State().Total.RevocationsSucceeded; got == 0 {
+			t.Errorf("share=%t: got no revocation, want that of the token that the write minted", share)
+		}
+		m.storage.failWith(nil)
+		m.wantStored()
+		m.wantQueued(0)
+	}
+}
