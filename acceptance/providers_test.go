@@ -97,7 +97,7 @@ func TestProviderRefusals(t *testing.T) {
 		w.Write(t, a.path(), a.body(w.sim)).Refused(t, 502, "nothing was stored", "default_ttl must be set")
 	}
 	for _, a := range []account{conversation, sms} {
-		w.Write(t, a.path(), a.body(w.sim, harness.Fields{"revocation_url": "https://revoke.example"})).Refused(t, 400, "revocation_url", "cannot end tokens")
+		w.Write(t, a.path(), a.body(w.sim, harness.Fields{"revocation_url": "https://revoke.example"})).Refused(t, 400, "revocation_url", "cannot revoke tokens")
 	}
 	w.Write(t, generic.path(), generic.body(w.sim, harness.Fields{"token_params": "scope=all"})).Refused(t, 400, "token_params")
 	w.Write(t, generic.path(), generic.body(w.sim, harness.Fields{"grant_type": "password"})).Refused(t, 400, "username")
