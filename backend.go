@@ -123,6 +123,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		config.path(),
 		config.listPath(),
 		creds.path(),
+		creds.listPath(),
 		rotate.path(),
 		status.path(),
 		status.listPath(),

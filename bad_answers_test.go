@@ -29,11 +29,11 @@ var badAnswers = []struct {
 	{sinchAt, `{"faults":[{"kind":"status","status":503,"retry_after":"30"}]}`, 502, "unavailable: % answered 503 Service Unavailable, asking to wait 30s"},
 	{sinchAt, `{"faults":[{"kind":"status","status":504}]}`, 502, "unavailable: % answered 504 Gateway Timeout"},
 	{sinchAt, `{"faults":[{"kind":"status","status":401}]}`, 400, "credentials refused: % answered 401 Unauthorized"},
-	{sinchAt, `{"faults":[{"kind":"status","status":403}]}`, 400, "credentials refused: % answered 403 Forbidden"},
+	{sinchAt, `{"faults":[{"kind":"status","status":403}]}`, 502, "unavailable: % answered 403 Forbidden: the body must be a JSON object, not an HTML page; a proxy or firewall has probably blocked the request"},
 	{sinchAt, `{"faults":[{"kind":"status","status":404}]}`, 502, "malformed answer: % answered 404 Not Found: nothing exists at this address; token_url is probably wrong"},
 	{sinchAt, `{"faults":[{"kind":"status","status":405}]}`, 502, "malformed answer: % answered 405 Method Not Allowed: this address does not accept POST; token_url is probably wrong"},
 	{sinchAt, `{"faults":[{"kind":"status","status":200}]}`, 502, "malformed answer: % answered 200 OK: the body must be a JSON object, not an HTML page"},
-	{sinchAt, `{"faults":[{"kind":"redirect"}]}`, 502, "malformed answer: % answered 302 Found: redirects are not followed; token_url must be the address that this redirect leads to"},
+	{sinchAt, `{"faults":[{"kind":"redirect"}]}`, 502, "malformed answer: % answered 302 Found: redirects are not followed, and this redirect leads to elsewhere.invalid; change token_url only if the provider has moved, because proxies and login pages redirect too"},
 	{sinchAt, `{"faults":[{"kind":"close-before"}]}`, 502, "unavailable: %: the connection was closed before the answer was complete"},
 
 	// Refusals.
@@ -50,8 +50,8 @@ var badAnswers = []struct {
 	{rcsAt, `{"faults":[{"kind":"refuse"}],"failure_status":401}`, 400, `credentials refused: % answered 401 Unauthorized: 1003 "Authentication failed: invalid credentials or the account has been deactivated"`},
 
 	// Malformed answers.
-	{sinchAt, `{"faults":[{"kind":"not-json"}]}`, 502, "malformed answer: % answered 200 OK: the body must be a JSON object"},
-	{sinchAt, `{"faults":[{"kind":"truncated"}]}`, 502, "malformed answer: % answered 200 OK: the body must be a JSON object"},
+	{sinchAt, `{"faults":[{"kind":"not-json"}]}`, 502, "malformed answer: % answered 200 OK: the body must be a JSON object, not plain text"},
+	{sinchAt, `{"faults":[{"kind":"truncated"}]}`, 502, "malformed answer: % answered 200 OK: the body must be a JSON object, but the JSON is damaged or cut short"},
 	{sinchAt, `{"faults":[{"kind":"empty"}]}`, 502, "malformed answer: % answered 200 OK: the body is empty"},
 	{sinchAt, `{"faults":[{"kind":"oversized"}]}`, 502, "malformed answer: % answered 200 OK: the body is larger than 64 KiB"},
 	{sinchAt, `{"faults":[{"kind":"close-mid-body"}]}`, 502, "unavailable: % answered 200 OK: the connection was closed before the answer was complete"},
@@ -73,8 +73,9 @@ var badAnswers = []struct {
 	{conversationAt, `{"faults":[{"kind":"no-token"}]}`, 502, "malformed answer: % answered 200 OK: the answer contains no token"},
 }
 
-// A bad answer refuses a config write, which stores nothing, and fails a read of creds,
-// which says when the next attempt is. The account recovers with the provider.
+// A bad answer refuses a config write, which stores nothing and is a 400 unless a later write may
+// succeed: clients repeat a request that answers 5xx. A bad answer fails a read of creds, which
+// says when the next attempt is. The account recovers with the provider.
 func TestBadAnswers(t *testing.T) {
 	for _, test := range badAnswers {
 		m := newMount(t)
@@ -85,8 +86,12 @@ func TestBadAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := `config "a": ` + strings.Replace(test.text, "%", endpoint.Host+endpoint.Path, 1)
-		if a, want := m.write("config/a", data), "nothing was stored: "+text; a.status != test.status || a.text != want {
-			t.Errorf("%s: write: got %d %q, want %d %q", test.settings, a.status, a.text, test.status, want)
+		status := test.status
+		if strings.HasPrefix(test.text, "malformed answer: ") {
+			status = http.StatusBadRequest
+		}
+		if a, want := m.write("config/a", data), "nothing was stored: "+text; a.status != status || a.text != want {
+			t.Errorf("%s: write: got %d %q, want %d %q", test.settings, a.status, a.text, status, want)
 		}
 		m.wantStored()
 		m.write("config/a", with(maps.Clone(data), fields{"verify_connection": false})).want(t, http.StatusNoContent)

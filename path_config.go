@@ -245,7 +245,13 @@ func (p *configPath) verify(ctx context.Context, a *account.Account) (*token.Tok
 			"nothing was stored: the provider asked for no more requests until %s: write again then, or now with verify_connection=false", until.UTC().Format(time.RFC3339)))
 	}
 	t, err := a.Mint(ctx, "")
-	if err != nil {
+	var failure *token.Error
+	switch {
+	case errors.As(err, &failure) && (failure.Kind == token.Refused || failure.Kind == token.Malformed):
+		// The operator has to correct the write. Vault's clients repeat a request that
+		// answers 5xx, and each repetition would be another login.
+		return nil, userError("nothing was stored: " + err.Error())
+	case err != nil:
 		return nil, fmt.Errorf("nothing was stored: %w", err)
 	}
 	return &t, nil

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -35,12 +36,12 @@ func TestConfigRead(t *testing.T) {
 			fields{"provider": "enablex-rcs", "app_id": "5f0c0ffee0ddba11acce55ed", "secrets_set": []string{"app_key"}},
 		}, {
 			m.conversation(nil),
-			fields{"provider": "sinch-conversation", "client_id": "conversation-key", "secrets_set": []string{"client_secret"}},
+			fields{"provider": "sinch-conversation", "client_id": "conversation-key", "auth_style": "header", "secrets_set": []string{"client_secret"}},
 		}, {
 			m.oauth2(fields{"scopes": "read,write", "token_params": fields{"audience": "https://api.example.com", "n": 1}}),
 			fields{"provider": "oauth2", "client_id": "generic-client", "secrets_set": []string{"client_secret"},
 				"auth_style": "header", "grant_type": "client_credentials", "scopes": []string{"read", "write"},
-				"token_params": map[string]string{"audience": "https://api.example.com", "n": "1"}},
+				"token_params": map[string]any{"audience": "https://api.example.com", "n": "1"}},
 		}, {
 			m.oauth2(fields{"grant_type": "password", "username": "alice", "password": "wonderland", "auth_style": "body"}),
 			fields{"provider": "oauth2", "client_id": "generic-client", "username": "alice", "secrets_set": []string{"client_secret", "password"},
@@ -156,25 +157,41 @@ func TestConfigPatch(t *testing.T) {
 	m.wantStored()
 	m.write("config/a", m.oauth2(fields{"token_params": fields{"a": "1", "b": "2"}})).want(t, http.StatusNoContent)
 
-	// A patch merges an object member by member (RFC 7396); an update replaces it.
+	// A patch merges pairs key by key (RFC 7396), in whatever form they come. The CLI sends
+	// texts. An update replaces the pairs.
 	for _, step := range []struct {
 		op   string
 		data any
-		want map[string]string
+		want map[string]any
 	}{
-		{"patch", fields{"b": "3", "c": 4}, map[string]string{"a": "1", "b": "3", "c": "4"}},
-		{"patch", fields{"a": nil, "b": nil}, map[string]string{"c": "4"}},
-		{"patch", fields{}, map[string]string{"c": "4"}},
-		{"patch", "d=5", map[string]string{"d": "5"}},
-		{"update", fields{"e": 6, "f": nil}, map[string]string{"e": "6"}},
-		{"update", []string{"g=7", "h=8=9"}, map[string]string{"g": "7", "h": "8=9"}},
-		{"patch", fields{"g": nil, "h": nil}, nil},
+		{"patch", fields{"b": "3", "c": 4}, map[string]any{"a": "1", "b": "3", "c": "4"}},
+		{"patch", fields{"a": nil, "b": nil}, map[string]any{"c": "4"}},
+		{"patch", fields{}, map[string]any{"c": "4"}},
+		{"patch", "d=5", map[string]any{"c": "4", "d": "5"}},
+		{"patch", []string{"d=6", "d=7"}, map[string]any{"c": "4", "d": []string{"6", "7"}}},
+		{"patch", fields{"c": []any{"A", 5}}, map[string]any{"c": []string{"A", "5"}, "d": []string{"6", "7"}}},
+		{"patch", []any{"c=8", fields{"d": nil}}, map[string]any{"c": "8"}},
+		{"update", fields{"e": 6, "f": nil}, map[string]any{"e": "6"}},
+		{"update", []string{"g=7", "h=8=9"}, map[string]any{"g": "7", "h": "8=9"}},
+		{"update", "i=10", map[string]any{"i": "10"}},
+		{"patch", fields{"i": nil}, nil},
 	} {
-		m.changer(step.op)("config/a", fields{"token_params": step.data}).want(t, http.StatusNoContent)
-		got, _ := m.read("config/a").data["token_params"].(map[string]string)
-		if !maps.Equal(got, step.want) {
+		m.changer(step.op)("config/a", fields{"token_params": step.data, "verify_connection": false}).want(t, http.StatusNoContent)
+		got, _ := m.read("config/a").data["token_params"].(map[string]any)
+		if !reflect.DeepEqual(got, step.want) {
 			t.Errorf("after a %s with %v: got %v, want %v", step.op, step.data, got, step.want)
 		}
+	}
+}
+
+// A patch replaces lists and all other values as a whole.
+func TestConfigPatchReplaces(t *testing.T) {
+	m := newMount(t)
+	m.write("config/a", m.oauth2(fields{"scopes": "a,b", "min_ttl": 5, "lease": false})).want(t, http.StatusNoContent)
+	m.patch("config/a", fields{"scopes": "c", "min_ttl": 6, "lease": true}).want(t, http.StatusNoContent)
+	data := m.read("config/a").data
+	if !reflect.DeepEqual(data["scopes"], []string{"c"}) || data["min_ttl"] != int64(6) || data["lease"] != true {
+		t.Errorf("got %v, want scopes [c], min_ttl 6 and lease true", data)
 	}
 }
 
@@ -218,4 +235,26 @@ func TestConfigTextFromNumber(t *testing.T) {
 	if got := m.read("config/a").data["username"]; got != "20261122" {
 		t.Errorf("username: got %#v, want %q", got, "20261122")
 	}
+}
+
+// PEM that operators paste or read from files keeps working: it is stored in its normal form.
+func TestConfigCACert(t *testing.T) {
+	ca := newCA(t)
+	lines := strings.Split(strings.TrimSpace(ca), "\n")
+	for name, text := range map[string]string{
+		"a byte order mark":         "\ufeff" + ca,
+		"a byte order mark between": ca + "\ufeff" + ca,
+		"indented":                  "  " + strings.Join(lines, "\n  "),
+		"literal line breaks":       strings.Join(lines, `\n`) + `\n`,
+	} {
+		m := newMount(t)
+		m.write("config/a", m.sinch(fields{"ca_cert": text, "verify_connection": false})).want(t, http.StatusNoContent)
+		got, _ := m.read("config/a").data["ca_cert"].(string)
+		if strings.TrimSpace(strings.ReplaceAll(got, ca, "")) != "" && strings.TrimSpace(got) != strings.TrimSpace(ca) {
+			t.Errorf("%s: got %q, want %q", name, got, ca)
+		}
+	}
+	m := newMount(t)
+	m.write("config/a", m.sinch(fields{"ca_cert": strings.Join(lines, " ")})).want(t, http.StatusBadRequest,
+		"ca_cert: contains a damaged PEM block; each block must be complete, with its BEGIN and END on lines of their own")
 }

@@ -29,7 +29,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"echoed":       {func(m *mount) fields { return m.sinch(fields{"password": "hunter2-wrong"}) }, `{"echo_secrets":["raw","url","base64","json"]}`, 400, "(text withheld because it contains a secret)"},
 		"rate limited": {func(m *mount) fields { return m.sinch(nil) }, `{"faults":[{"kind":"status","status":429,"retry_after":"30"}]}`, 502, "asking to wait 30s"},
 		"unavailable":  {func(m *mount) fields { return m.sinch(nil) }, `{"faults":[{"kind":"status","status":503}]}`, 502, "503 Service Unavailable"},
-		"malformed":    {func(m *mount) fields { return m.sinch(nil) }, `{"faults":[{"kind":"not-json"}]}`, 502, "the body must be a JSON object"},
+		"malformed":    {func(m *mount) fields { return m.sinch(nil) }, `{"faults":[{"kind":"not-json"}]}`, 400, "the body must be a JSON object"},
 		"no server":    {func(m *mount) fields { return m.sinch(fields{"token_url": "http://127.0.0.1:1/"}) }, `{}`, 502, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,15 +29,22 @@ If the config has lease=false, there is no lease; ttl says after how many second
 to read again. If the config has share=false, each read mints an unshared token,
 and revoking its lease revokes the token at the provider if revocation_url is set.
 `
+	credsListSynopsis = "List the accounts whose tokens can be read."
+
+	credsListDescription = `
+Returns the names of all configs. Read creds/<name> for the token of one of them.
+The list mints nothing.
+`
 )
 
-// credsPath is creds/<name>.
+// credsPath is creds/<name> and creds/.
 type credsPath struct {
 	*responder
 	cache   *tokencache.Cache
 	revoker *revocation.Revoker
 }
 
+// path is creds/<name>.
 func (p *credsPath) path() *framework.Path {
 	return &framework.Path{
 		Pattern: "creds/" + framework.GenericNameRegex("name"),
@@ -56,6 +63,27 @@ func (p *credsPath) path() *framework.Path {
 			}),
 		},
 	}
+}
+
+// listPath is creds/.
+func (p *credsPath) listPath() *framework.Path {
+	return &framework.Path{
+		Pattern:         "creds/?$",
+		HelpSynopsis:    credsListSynopsis,
+		HelpDescription: credsListDescription,
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: credsListSynopsis}),
+		},
+	}
+}
+
+func (p *credsPath) list(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := account.ListConfigs(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	return logical.ListResponse(names), nil
 }
 
 func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {

@@ -152,3 +152,31 @@ func TestCredsWarnWhileRefreshesFail(t *testing.T) {
 		t.Errorf("after the outage: got %d %s with the warnings %q, want a new token", a.status, a.text, a.warnings)
 	}
 }
+
+func TestCredsList(t *testing.T) {
+	m := newMount(t)
+	m.list("creds/").want(t, http.StatusNotFound)
+	for _, name := range []string{"b", "a"} {
+		m.write("config/"+name, m.sinch(fields{"verify_connection": false})).want(t, http.StatusNoContent)
+	}
+	if keys, want := m.list("creds/").data["keys"], []string{"a", "b"}; !reflect.DeepEqual(keys, want) {
+		t.Errorf("got %v, want %v", keys, want)
+	}
+	if n := m.logins(); n != 0 {
+		t.Errorf("got %d logins, want none", n)
+	}
+}
+
+// The operator's word counts where the provider states a lifetime that cannot be.
+func TestCredsOperatorTTL(t *testing.T) {
+	for _, field := range []string{"max_ttl", "default_ttl"} {
+		m := newMount(t)
+		m.simulate(`{"faults":[{"kind":"expiry-negative"}]}`)
+		m.write("config/a", m.sinch(fields{field: "5m"})).want(t, http.StatusNoContent)
+		a := m.read("creds/a")
+		a.want(t, http.StatusOK)
+		if got := a.secret.TTL; got > 5*time.Minute || got < 4*time.Minute {
+			t.Errorf("%s=5m: got a lease of %s, want 5m", field, got)
+		}
+	}
+}

@@ -94,7 +94,7 @@ func TestProviderRefusals(t *testing.T) {
 	}
 	w.sim.Configure(t, `{"expiry_format": "absent"}`)
 	for _, a := range []account{conversation, sms, generic} {
-		w.Write(t, a.path(), a.body(w.sim)).Refused(t, 502, "nothing was stored", "default_ttl must be set")
+		w.Write(t, a.path(), a.body(w.sim)).Refused(t, 400, "nothing was stored", "default_ttl must be set")
 	}
 	for _, a := range []account{conversation, sms} {
 		w.Write(t, a.path(), a.body(w.sim, harness.Fields{"revocation_url": "https://revoke.example"})).Refused(t, 400, "revocation_url", "cannot revoke tokens")

@@ -3,7 +3,10 @@
 package providers
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -24,58 +27,96 @@ type answer struct {
 	body   []byte       // nil if unread is set
 	unread *token.Error // why the body could not be read
 
-	sent  clock.Instant // when the request was sent
-	now   time.Time     // of the answer: its Date, or our time if dated is false
-	dated bool
+	sent clock.Instant // when the request was sent
+	now  time.Time     // when the answer came, on our clock
+	date time.Time     // the Date of the answer; zero if it has none
 }
 
 // fail returns an error about the answer, or about the lack of an answer.
 func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	e := &token.Error{Kind: kind, Step: a.role.step, Endpoint: a.endpoint, Status: a.status, Problem: problem}
 	if kind == token.RateLimited || kind == token.Unavailable {
-		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), a.now)
-	}
-	return e
-}
-
-// refuse returns an error with the provider's code and words.
-func (a *answer) refuse(kind token.Kind, code, words string) *token.Error {
-	e := a.fail(kind, "")
-	if kind == token.Malformed {
-		e.Problem = a.statusHint()
-		if e.Problem == "" && code == "" {
-			e.Problem = a.role.unexplained
+		now := a.date
+		if now.IsZero() {
+			now = a.now
 		}
+		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), now)
 	}
-	e.Code = a.redact.show(code, maxCode)
-	e.Words = a.redact.show(words, maxWords)
 	return e
 }
 
 // object decodes the body. If the body is not a JSON object, the error tells what the status
 // means, or what is wrong with the body if the status tells nothing. Later errors about the
-// answer withhold its tokens.
+// answer withhold its tokens. An error response that is form-encoded, or JSON of another
+// type, is returned as fields too.
 func (a *answer) object() (fields, error) {
-	var f fields
 	problem := ""
 	if a.unread == nil {
-		f, problem = decode(a.body)
-	}
-	hint := a.statusHint()
-	switch {
-	case a.unread == nil && problem == "":
-		for _, name := range []string{"token", "access_token", "refresh_token", "id_token"} {
-			if text, ok := f.text(name); ok {
-				a.redact = a.redact.withToken(text)
-			}
+		var f fields
+		f, problem = decode(a.body, a.header.Get("Content-Type"))
+		if problem != "" {
+			f = a.oddError()
 		}
-		return f, nil
-	case kindOf(a.status) != token.Malformed, hint != "":
-		return nil, a.fail(kindOf(a.status), hint)
+		if f != nil {
+			for _, name := range []string{"token", "access_token", "refresh_token", "id_token"} {
+				if text, ok := f.text(name); ok {
+					a.redact = a.redact.withToken(text)
+				}
+			}
+			return f, nil
+		}
+	}
+	switch {
+	case a.status == http.StatusForbidden, a.status == http.StatusProxyAuthRequired:
+		return nil, a.blocked(problem)
+	case a.status == http.StatusUnauthorized:
+		// Servers check HTTP Basic before the token endpoint sees the request, and often
+		// answer with a page. A further login could lock the account.
+		return nil, a.fail(token.Refused, "")
+	case a.status == http.StatusTooManyRequests:
+		return nil, a.fail(token.RateLimited, "")
+	case isOutage(a.status):
+		return nil, a.fail(token.Unavailable, "")
+	case a.statusHint() != "":
+		return nil, a.fail(token.Malformed, a.statusHint())
 	case a.unread != nil:
 		return nil, a.unread
 	}
 	return nil, a.fail(token.Malformed, problem)
+}
+
+// oddError returns an error response that is form-encoded, or that is JSON but no object;
+// nil if the body is neither.
+func (a *answer) oddError() fields {
+	if f := formError(a.body); f != nil {
+		return f
+	}
+	body := trimBody(a.body)
+	if !json.Valid(body) {
+		return nil
+	}
+	var (
+		text  string
+		found fault
+		f     = fields{"errors": body}
+	)
+	if json.Unmarshal(body, &text) == nil {
+		f = fields{"message": body}
+	}
+	found.addNested(body, 0)
+	if a.status/100 == 4 || found.isError {
+		return f
+	}
+	return nil
+}
+
+// blocked returns the error of an answer that comes from a proxy or firewall, because the
+// endpoint itself would answer with JSON. The credentials were not refused.
+func (a *answer) blocked(problem string) *token.Error {
+	if a.unread != nil {
+		problem = a.unread.Problem
+	}
+	return a.fail(token.Unavailable, problem+"; a proxy or firewall has probably blocked the request")
 }
 
 // token returns a token with a valid lifetime, or an error if access cannot be a token.
@@ -113,67 +154,41 @@ func badToken(access string) string {
 	return ""
 }
 
-// lifetime returns the lifetime of the token in the answer, or defaultTTL if f does not have
-// the named field. The function turns the value of the field into seconds.
-func (a *answer) lifetime(f fields, name string, seconds func(value float64) float64, defaultTTL time.Duration) (time.Duration, error) {
-	if f.has(name) {
-		value, ok := f.number(name)
-		if !ok {
-			return 0, a.fail(token.Malformed, name+" must be a number")
-		}
-		return a.duration(name, seconds(value))
-	}
-	if defaultTTL <= 0 {
-		return 0, a.fail(token.Malformed, "the answer has no "+name+", so default_ttl must be set")
-	}
-	return defaultTTL, nil
-}
-
-// duration turns the seconds from the named field into a lifetime.
-func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
-	if seconds > token.MaxLifetime.Seconds() {
-		return 0, a.fail(token.Malformed, name+" gives a lifetime of more than 10 years; it may be in milliseconds")
-	}
-	d := time.Duration(max(seconds, 0) * float64(time.Second))
-	if d == 0 {
-		return 0, a.fail(token.Malformed, name+" gives a lifetime that has already ended")
-	}
-	return d, nil
-}
-
-// until returns the seconds from the answer to a Unix time, both on the provider's clock.
-func (a *answer) until(unix float64) float64 {
-	return unix - float64(a.now.Unix()) - float64(a.now.Nanosecond())/1e9
-}
-
-// kindOf returns what an HTTP status means unless the body says more.
-func kindOf(status int) token.Kind {
-	switch {
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return token.Refused
-	case status == http.StatusTooManyRequests:
-		return token.RateLimited
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
-		return token.Unavailable
-	}
-	return token.Malformed
-}
-
 // statusHint returns what is probably wrong if an endpoint of this role never answers with
 // the status; "" for other statuses.
 func (a *answer) statusHint() string {
-	switch status := a.status; {
-	case status/100 == 3:
-		return "redirects are not followed; " + a.role.field + " must be the address that this redirect leads to"
-	case status == http.StatusNotFound, status == http.StatusGone:
-		return "nothing exists at this address; " + a.role.field + " is probably wrong"
-	case status == http.StatusMethodNotAllowed:
-		return "this address does not accept POST; " + a.role.field + " is probably wrong"
-	case kindOf(status) == token.Malformed && status/100 != 2 && status != http.StatusBadRequest:
+	hint := a.wrongAddress()
+	if hint == "" && a.status/100 != 2 && a.status != http.StatusBadRequest {
 		return "a " + a.role.title + " does not use this status; " + a.role.field + " is probably wrong"
+	}
+	return hint
+}
+
+// wrongAddress returns a hint if the status means that the address is wrong; otherwise "".
+func (a *answer) wrongAddress() string {
+	switch a.status {
+	case http.StatusNotFound, http.StatusGone:
+		return "nothing exists at this address; " + a.role.field + " is probably wrong"
+	case http.StatusMethodNotAllowed:
+		return "this address does not accept POST; " + a.role.field + " is probably wrong"
 	}
 	return ""
 }
+
+// redirected returns the error of a redirect. It shows only the host of the new address,
+// because the rest may contain anything.
+func (a *answer) redirected(from *url.URL) *token.Error {
+	target := "to an address that cannot be shown"
+	location := a.header.Get("Location")
+	if to, err := from.Parse(location); err == nil && location != "" && harmlessHost.MatchString(to.Host) && !a.redact.isIn(to.Host) {
+		target = "to " + to.Host
+	}
+	return a.fail(token.Malformed, "redirects are not followed, and this redirect leads "+target+
+		"; change "+a.role.field+" only if the provider has moved, because proxies and login pages redirect too")
+}
+
+// harmlessHost matches a host that can be shown.
+var harmlessHost = regexp.MustCompile(`^[A-Za-z0-9.-]{1,253}(:\d{1,5})?$`)
 
 // retryAfter returns the delay of a Retry-After header (RFC 9110 §10.2.3), which is in
 // seconds or a date; now is the time on the provider's clock. The delay is 0 if the header

@@ -39,10 +39,9 @@ type Client struct {
 	http      *http.Client
 	userAgent string
 	clock     clock.Clock
-	logins    *logins
 }
 
-func newClient(roots *x509.CertPool, o ClientOptions, logins *logins) *Client {
+func newClient(roots *x509.CertPool, o ClientOptions) *Client {
 	t := cleanhttp.DefaultPooledTransport() // HTTP/2 if the server speaks it
 	t.Proxy = environmentProxy
 	t.OnProxyConnectResponse = checkProxyAnswer
@@ -54,7 +53,6 @@ func newClient(roots *x509.CertPool, o ClientOptions, logins *logins) *Client {
 	return &Client{
 		userAgent: "vault-plugin-secrets-messaging/" + o.Version,
 		clock:     o.Clock,
-		logins:    logins,
 		http: &http.Client{
 			Transport: t,
 			// To follow a redirect would send the credentials to another address.
@@ -117,10 +115,10 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	defer resp.Body.Close()
 	a.status, a.header, a.now = resp.StatusCode, resp.Header, c.clock().Wall
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		a.now, a.dated = date, true
+		a.date = date
 	}
 	if a.status/100 == 3 {
-		return nil, a.fail(token.Malformed, a.statusHint())
+		return nil, a.redirected(req.URL)
 	}
 	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {

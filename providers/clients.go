@@ -20,7 +20,6 @@ import (
 // account uses, because each write of a config may bring other certificates.
 type Clients struct {
 	options ClientOptions // defaults are filled in
-	logins  *logins       // of all clients, because a user may log in through several
 
 	mu   sync.Mutex
 	byCA map[string]weak.Pointer[Client] // by the PEM of the certificates
@@ -45,7 +44,7 @@ func NewClients(opts ClientOptions) *Clients {
 	if opts.MaxConnsPerHost == 0 {
 		opts.MaxConnsPerHost = 32
 	}
-	return &Clients{options: opts, logins: newLogins(), byCA: map[string]weak.Pointer[Client]{}}
+	return &Clients{options: opts, byCA: map[string]weak.Pointer[Client]{}}
 }
 
 // For returns the client that trusts only the certificates in caPEM, or the certificates
@@ -63,7 +62,7 @@ func (p *Clients) For(caPEM string) (*Client, error) {
 			return nil, &FieldError{"ca_cert", err.Error()}
 		}
 	}
-	c := newClient(roots, p.options, p.logins)
+	c := newClient(roots, p.options)
 	p.byCA[caPEM] = weak.Make(c)
 	runtime.AddCleanup(c, p.forget, caPEM)
 	return c, nil
@@ -116,7 +115,7 @@ func certPool(caPEM string) (*x509.CertPool, error) {
 	}
 	switch {
 	case strings.Count(caPEM, "-----BEGIN ") > blocks:
-		return nil, errors.New("contains a damaged PEM block; each block must be complete")
+		return nil, errors.New("contains a damaged PEM block; each block must be complete, with its BEGIN and END on lines of their own")
 	case blocks == 0:
 		return nil, errors.New("must contain at least one PEM certificate")
 	case strings.TrimSpace(string(rest)) != "":

@@ -140,8 +140,8 @@ func TestClientsRejectInvalidPEM(t *testing.T) {
 		"a key beside it":      {good + key, "must contain only certificates, but contains a private key"},
 		"a request":            {strings.ReplaceAll(good, "CERTIFICATE", "CERTIFICATE REQUEST"), "must contain only certificates, but PEM block 1 is not a certificate"},
 		"no certificate in it": {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("unshown")})), "PEM block 1 must be a valid certificate"},
-		"cut short":            {good[:len(good)/2], "contains a damaged PEM block; each block must be complete"},
-		"a damaged one first":  {strings.Replace(good, "\n", "\n!", 1) + good, "contains a damaged PEM block; each block must be complete"},
+		"cut short":            {good[:len(good)/2], "contains a damaged PEM block; each block must be complete, with its BEGIN and END on lines of their own"},
+		"a damaged one first":  {strings.Replace(good, "\n", "\n!", 1) + good, "contains a damaged PEM block; each block must be complete, with its BEGIN and END on lines of their own"},
 		"more after it":        {good + "unshown", "cannot contain text after the last PEM block"},
 	}
 	for name, test := range tests {

@@ -59,7 +59,7 @@ func (w wire) body(access, seconds string) string {
 // lifetime adds the epoch to a decimal number without rounding.
 func (w wire) lifetime(seconds string) string {
 	f, _, err := big.ParseFloat(seconds, 10, 200, big.ToNearestEven)
-	if err != nil || f.Sign() == 0 && w.epoch == 0 {
+	if err != nil || f.IsInf() || seconds == "1e999" || f.Sign() == 0 && w.epoch == 0 {
 		return seconds
 	}
 	return f.Add(f, new(big.Float).SetInt64(w.epoch)).Text('f', -1)
@@ -168,6 +168,13 @@ func TestContractSuccess(t *testing.T) {
 	})
 }
 
+func TestContractByteOrderMark(t *testing.T) {
+	forEach(t, func(t *testing.T, c contract) {
+		got, err := c.mint(t, reply{body: "\ufeff" + c.wire.body("tok", "3600")})
+		wantToken(t, got, err, "tok", time.Hour)
+	})
+}
+
 func TestContractLifetimes(t *testing.T) {
 	tests := map[string]struct {
 		seconds string
@@ -183,7 +190,7 @@ func TestContractLifetimes(t *testing.T) {
 		"more than ten years":  {seconds: "400000000", problem: "more than 10 years"},
 		"milliseconds":         {seconds: "1900000000000", problem: "milliseconds"},
 		"a huge number":        {seconds: "1e300", problem: "more than 10 years"},
-		"beyond numbers":       {seconds: `1e999`, problem: "must be a number"},
+		"beyond numbers":       {seconds: `1e999`, problem: "more than 10 years"},
 		"a word":               {seconds: `"soon"`, problem: "must be a number"},
 		"an empty string":      {seconds: `""`, problem: "must be a number"},
 		"hexadecimal":          {seconds: `"0x10"`, problem: "must be a number"},
@@ -222,6 +229,39 @@ func TestContractDefaultTTL(t *testing.T) {
 			s.DefaultTTL = 5 * time.Minute
 			got, err := c.ask(t, s)
 			wantToken(t, got, err, "tok", want)
+		}
+	})
+}
+
+// Where the provider states a lifetime that cannot be, the operator's word counts.
+func TestContractOperatorTTL(t *testing.T) {
+	const minute = time.Minute
+	forEach(t, func(t *testing.T, c contract) {
+		for _, lifetime := range []string{"0", "-5", "-1e300", "1e300", "1e999", `"0"`, `"1900000000000"`} {
+			e := serve(t, reply{body: fmt.Sprintf(c.wire.success, `"tok"`, lifetime)})
+			for _, test := range []struct{ defaultTTL, maxTTL, want time.Duration }{
+				{minute, 0, minute}, {0, minute, minute}, {2 * minute, minute, minute}, {minute, 2 * minute, minute}, {0, 0, 0},
+			} {
+				s := c.settings(e.url)
+				s.DefaultTTL, s.MaxTTL = test.defaultTTL, test.maxTTL
+				got, err := c.ask(t, s)
+				if test.want > 0 {
+					wantToken(t, got, err, "tok", test.want)
+				} else {
+					wantFailure(t, err, token.Malformed, "gives a lifetime")
+				}
+			}
+		}
+	})
+}
+
+// A Date that agrees with nothing else neither lengthens nor ends the life of a token.
+func TestContractWrongDate(t *testing.T) {
+	forEach(t, func(t *testing.T, c contract) {
+		access := jwt(`{"iat":` + enablexWire.lifetime("0") + `,"exp":` + enablexWire.lifetime("3600") + `}`)
+		for _, date := range []time.Time{noon.AddDate(-1, 0, 0), noon.Add(-2 * time.Hour), noon, noon.Add(2 * time.Hour), noon.AddDate(1, 0, 0)} {
+			got, err := c.mint(t, reply{date: date.Format(http.TimeFormat), body: c.wire.body(access, "3600")})
+			wantToken(t, got, err, access, time.Hour)
 		}
 	})
 }

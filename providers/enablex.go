@@ -6,8 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	"vault-plugin-secrets-messaging/internal/token"
 )
@@ -59,38 +59,29 @@ func (p enablex) Mint(ctx context.Context, c *Client, s Settings) (token.Token, 
 	if code := f.code("code"); access == "" || code != "" && !isNumber(code, 200) {
 		return token.Token{}, a.enablexError(f)
 	}
-	life, err := a.lifetime(f, "expiry", a.until, s.DefaultTTL)
+	life, err := a.expiresAt(f, "expiry", s)
 	if err != nil {
 		return token.Token{}, err
 	}
-	return a.token(access, life)
+	return a.token(access, min(life, enablexLifetime))
 }
 
-// enablexError returns the error of an answer without a token. "redason" is the spelling of
-// the provider.
+// enablexLifetime is the lifetime that EnableX documents for its tokens. It bounds them,
+// because expiry depends on clocks that may be wrong.
+const enablexLifetime = time.Hour
+
+// enablexError returns the error of an answer without a token. The HTTP status of a failure
+// may be 200, so words without a code of success are a refusal too.
 func (a *answer) enablexError(f fields) *token.Error {
-	var words []string
-	for _, name := range []string{"message", "description", "details", "desc", "reason", "redason"} {
-		if text, ok := f.text(name); ok && text != "" && !slices.Contains(words, text) {
-			words = append(words, text)
-		}
-	}
-	text := strings.Join(words, ": ")
-	code := f.code("code")
-	if result := f.code("result"); code == "" && !isNumber(result, 0) {
-		code = result
-	}
-	kind := kindOf(a.status)
+	found := f.fault()
+	kind := found.kind(a.status)
+	words := strings.ToLower(strings.Join(found.words, " "))
 	status, _ := f.text("status")
-	if isNumber(code, 1003) || strings.EqualFold(status, "Unauthorized") ||
-		strings.Contains(strings.ToLower(text), "authentication failed") {
+	switch {
+	case slices.ContainsFunc(found.codes, func(code string) bool { return isNumber(code, 1003) }),
+		strings.EqualFold(status, "Unauthorized"), strings.Contains(words, "authentication failed"),
+		kind == token.Malformed && words != "" && !f.has("code") && !f.has("result"):
 		kind = token.Refused
 	}
-	return a.refuse(kind, code, text)
-}
-
-// isNumber reports whether a code is the given number, in any notation.
-func isNumber(code string, want float64) bool {
-	got, err := strconv.ParseFloat(code, 64)
-	return err == nil && got == want
+	return a.refuse(found, kind)
 }

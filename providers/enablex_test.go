@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"testing"
 	"time"
 
@@ -77,9 +78,9 @@ func TestEnableXFailures(t *testing.T) {
 		{"only the code, in a 500", 500, `{"code":1003}`, token.Refused, "1003", ""},
 		{"only the status", 200, `{"status":"unauthorized"}`, token.Refused, "", ""},
 		{"an expired token", 200, `{"code":1002,"message":"Token Error","redason":"Invalid/Expired Token used"}`,
-			token.Malformed, "1002", "Token Error: Invalid/Expired Token used"},
+			token.Refused, "1002", "Token Error: Invalid/Expired Token used"},
 		{"a token with a code", 200, `{"code":1002,"token":"unshown-token","expiry":` + enablexWire.lifetime("60") + `,"message":"unshown-token"}`,
-			token.Malformed, "1002", withheld},
+			token.Refused, "1002", withheld},
 		{"a token with code 0", 200, `{"code":0,"token":"unshown-token"}`, token.Malformed, "0", ""},
 		{"a token with an odd code", 200, `{"code":{"a":200},"token":"unshown-token"}`, token.Malformed, "(unreadable)", ""},
 		{"code 200 without a token", 200, `{"code":200,"message":"OK"}`, token.Malformed, "200", "OK"},
@@ -87,7 +88,8 @@ func TestEnableXFailures(t *testing.T) {
 		{"words in a 401", 401, `{"message":"no"}`, token.Refused, "", "no"},
 		{"words in a 429", 429, `{"message":"slow down"}`, token.RateLimited, "", "slow down"},
 		{"words in a 503", 503, `{"message":"back soon"}`, token.Unavailable, "", "back soon"},
-		{"words in a 400", 400, `{"message":"app_id is missing","reason":7}`, token.Malformed, "", "app_id is missing"},
+		{"words in a 200", 200, `{"message":"suspended","status":"Blocked"}`, token.Refused, "", "suspended"},
+		{"words in a 400", 400, `{"message":"app_id is missing","reason":7}`, token.Refused, "", "app_id is missing"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -100,16 +102,43 @@ func TestEnableXFailures(t *testing.T) {
 	}
 }
 
-// The expiry is on the provider's clock, which the Date of the answer tells. Our clock counts
-// only for an answer without a Date.
-func TestEnableXExpiryIsOnTheProvidersClock(t *testing.T) {
-	expiry := wire{epoch: time.Now().Unix()}.lifetime("3600")
-	for _, date := range []string{"none", "yesterday"} {
-		got, err := mintEnableX(t, reply{date: date, body: `{"token":"tok","expiry":` + expiry + `}`})
-		if err != nil || got.Lifetime > time.Hour || got.Lifetime < time.Hour-10*time.Second {
-			t.Errorf("Date %q: got lifetime %v, error %v; want about an hour", date, got.Lifetime, err)
-		}
+// The expiry is on the provider's clock. EnableX documents that tokens live for 60 minutes, so
+// no clock can give a longer life.
+func TestEnableXClocks(t *testing.T) {
+	tests := map[string]struct {
+		date   time.Duration // Date of the answer, from noon on our clock
+		expiry string        // seconds from noon on our clock
+		want   time.Duration
+	}{
+		"clocks agree":                          {0, "3600", time.Hour},
+		"Date a year behind":                    {-365 * 24 * time.Hour, "3600", time.Hour},
+		"Date two hours ahead":                  {2 * time.Hour, "1800", 30 * time.Minute},
+		"Date a minute behind":                  {-time.Minute, "1800", 30 * time.Minute},
+		"Date a minute ahead":                   {time.Minute, "1800", 29 * time.Minute},
+		"our clock two hours behind":            {2 * time.Hour, "10800", time.Hour},
+		"our clock two hours ahead":             {-2 * time.Hour, "-3600", time.Hour},
+		"a token of a day":                      {0, "86400", time.Hour},
+		"an old token, with all clocks correct": {0, "60", time.Minute},
 	}
-	_, err := mintEnableX(t, reply{body: `{"token":"tok","expiry":` + expiry + `}`})
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := mintEnableX(t, reply{date: noon.Add(test.date).Format(http.TimeFormat), body: enablexWire.body("tok", test.expiry)})
+			wantToken(t, got, err, "tok", test.want)
+		})
+	}
+	for _, date := range []string{"none", "yesterday"} {
+		got, err := mintEnableX(t, reply{date: date, body: enablexWire.body("tok", "1800")})
+		wantToken(t, got, err, "tok", 30*time.Minute)
+	}
+	_, err := mintEnableX(t, reply{body: enablexWire.body("tok", "-1")})
 	wantFailure(t, err, token.Malformed, "expiry gives a lifetime that has already ended")
+}
+
+// default_ttl is bounded too.
+func TestEnableXDefaultTTL(t *testing.T) {
+	c := contractOf(t, "enablex-sms")
+	s := c.settings(serve(t, reply{body: `{"token":"tok"}`}).url)
+	s.DefaultTTL = 24 * time.Hour
+	got, err := c.ask(t, s)
+	wantToken(t, got, err, "tok", time.Hour)
 }

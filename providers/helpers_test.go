@@ -27,7 +27,8 @@ import (
 // characters in another way.
 const hidden = `pä ss/w+r"d\<&>?~'%`
 
-// noon is the time on the clocks of the providers, far from our time.
+// noon is the time on our clock and on the clocks of the providers, unless a test says
+// otherwise.
 var noon = time.Date(2031, 5, 4, 12, 0, 0, 0, time.UTC)
 
 // values returns the values of a Settings from pairs of name and value.
@@ -111,10 +112,10 @@ func (e *endpoint) requests() []sent {
 	return slices.Clone(e.sent)
 }
 
-// testClient returns a client that closes its connections at the end of the test.
+// testClient returns a client at noon, which closes its connections at the end of the test.
 func testClient(t *testing.T) *Client {
 	t.Helper()
-	pool := NewClients(ClientOptions{Version: "v1.2.3"})
+	pool := NewClients(ClientOptions{Version: "v1.2.3", Clock: func() clock.Instant { return clock.Instant{Wall: noon} }})
 	t.Cleanup(pool.CloseIdle)
 	c, err := pool.For("")
 	if err != nil {

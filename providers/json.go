@@ -5,6 +5,12 @@ package providers
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"mime"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
 )
 
 // fields are the undecoded values of a JSON object. If a name occurs twice, the last value
@@ -12,17 +18,65 @@ import (
 type fields map[string]json.RawMessage
 
 // decode returns the fields of a JSON object, or what is wrong with the body.
-func decode(body []byte) (f fields, problem string) {
-	body = bytes.TrimSpace(body)
-	switch err := json.Unmarshal(body, &f); {
-	case err == nil && f != nil:
+func decode(body []byte, contentType string) (f fields, problem string) {
+	body = trimBody(body)
+	if err := json.Unmarshal(body, &f); err == nil && f != nil {
 		return f, ""
+	}
+	const must = "the body must be a JSON object, "
+	switch {
 	case len(body) == 0:
 		return nil, "the body is empty"
+	case json.Valid(body):
+		kind := map[byte]string{'[': "a JSON list", '"': "a JSON string", 'n': "a JSON null", 't': "a JSON boolean", 'f': "a JSON boolean"}[body[0]]
+		if kind == "" {
+			kind = "a JSON number"
+		}
+		return nil, must + "not " + kind
+	case body[0] == '{':
+		return nil, must + "but the JSON is damaged or cut short"
+	case body[0] == '<' && isHTML(body, contentType):
+		return nil, must + "not an HTML page"
 	case body[0] == '<':
-		return nil, "the body must be a JSON object, not an HTML page"
+		return nil, must + "not XML"
+	case isForm(body):
+		return nil, must + "not form-encoded parameters"
 	}
-	return nil, "the body must be a JSON object"
+	return nil, must + "not plain text"
+}
+
+// trimBody removes white space and a byte order mark, which some servers send before JSON.
+func trimBody(body []byte) []byte {
+	return bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
+}
+
+var htmlTag = regexp.MustCompile(`(?i)<(!doctype html|html|head|body|title|meta|script|h1|p|div)\b`)
+
+func isHTML(body []byte, contentType string) bool {
+	media, _, _ := mime.ParseMediaType(contentType)
+	return media == "text/html" || htmlTag.Match(body)
+}
+
+var formPairs = regexp.MustCompile(`^[\w.-]+=[^\s=]*(&[\w.-]+=[^\s=]*)*$`)
+
+func isForm(body []byte) bool { return formPairs.Match(body) }
+
+// formError returns the error response in a form-encoded body, which some endpoints of RFC
+// 6749 send; nil if there is none.
+func formError(body []byte) fields {
+	body = trimBody(body)
+	if !isForm(body) {
+		return nil
+	}
+	form, _ := url.ParseQuery(string(body))
+	if form.Get("error") == "" {
+		return nil
+	}
+	f := fields{}
+	for _, name := range []string{"error", "error_description"} {
+		f[name], _ = json.Marshal(form.Get(name)) // never fails for a string
+	}
+	return f
 }
 
 // has reports whether f has a field that is not null.
@@ -40,13 +94,14 @@ func (f fields) text(name string) (text string, ok bool) {
 }
 
 // number returns the value of a field if it is a number, or a string that holds a number.
+// A number beyond the range of float64 is infinite.
 func (f fields) number(name string) (value float64, ok bool) {
 	var n json.Number // decodes both, and checks the string
 	if !f.has(name) || json.Unmarshal(f[name], &n) != nil {
 		return 0, false
 	}
 	value, err := n.Float64()
-	return value, err == nil
+	return value, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
 // code returns the text of a field that is a string or a number; "" if there is no such
@@ -60,7 +115,21 @@ func (f fields) code(name string) string {
 	case !f.has(name):
 		return ""
 	case json.Unmarshal(f[name], &n) != nil:
-		return "(unreadable)"
+		return unreadable
 	}
 	return n.String()
+}
+
+const unreadable = "(unreadable)"
+
+// isNumber reports whether a code is the given number, in any notation.
+func isNumber(code string, want float64) bool {
+	got, err := strconv.ParseFloat(code, 64)
+	return err == nil && got == want
+}
+
+// plainName returns a name in lower case without separators, because providers write
+// errorCode, error_code and ErrorCode.
+func plainName(name string) string {
+	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
 }

@@ -32,8 +32,7 @@ func (oauth2) Spec() Spec {
 				Description: "Password of the account. Only for the password grant."},
 			{Name: "scopes", Kind: List,
 				Description: "Scopes to request. The provider's documentation lists them. If there are none, the provider chooses."},
-			{Name: "auth_style", Allowed: []string{"header", "body"}, Default: "header", RequiresSecrets: true,
-				Description: "Where the client ID and secret are sent: header (HTTP Basic, which RFC 6749 section 2.3.1 requires all providers to support) or body (in the form)."},
+			authStyle,
 			{Name: "token_params", Kind: Pairs,
 				Description: "Further parameters of each token request, such as audience=https://api.example.com. Cannot hold secrets, because a read of the config shows them."},
 		},
@@ -103,11 +102,7 @@ func (p oauth2) grant(s Settings, form url.Values, secrets ...secret.String) gra
 		}
 	}
 	return grant{
-		client: oauthClient{
-			id:     s.Value("client_id"),
-			secret: s.Value("client_secret"),
-			inBody: s.Value("auth_style") == "body",
-		},
+		client: clientOf(s),
 		form:   form,
 		redact: newRedactor(p.Spec(), s, secrets...),
 	}

@@ -58,6 +58,10 @@ func TestOAuth2Requests(t *testing.T) {
 			form:    url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"old"}, "audience": {"x"}},
 			auth:    basic,
 		},
+		"a parameter with several values": {
+			fields: []string{"client_id", "acme", "token_params", "resource=A&resource=B"},
+			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}, "resource": {"A", "B"}},
+		},
 		"parameters that Validate rejects": {
 			fields: []string{"client_id", "acme", "token_params", "grant_type=evil&scope=all"},
 			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}},

@@ -10,6 +10,7 @@ package providers
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
@@ -107,6 +108,7 @@ type Settings struct {
 	TokenURL      string        // of the config, or of its environment
 	RevocationURL string        // where a [Revoker] ends tokens; "" to let tokens expire
 	DefaultTTL    time.Duration // lifetime of a token if the provider states none; 0 to fail then
+	MaxTTL        time.Duration // longest use of a token; 0 if there is no limit
 	Timeout       time.Duration // of each exchange, from dialling to the last byte; 0 means 10 s
 
 	// Values holds the value of each field by name, with defaults. A field without a
@@ -116,6 +118,15 @@ type Settings struct {
 
 // Value returns the value of a field; "" if the field has none.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
+
+// Host returns the host of the token endpoint; "" if TokenURL is not valid.
+func (s Settings) Host() string {
+	u, err := url.Parse(s.TokenURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
 
 // FieldError reports a field of a config with an invalid value.
 type FieldError struct {

@@ -11,16 +11,15 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Renew returns a new token. It uses the refresh token if p is a [Refresher] and refresh is
-// not "", and else logs in.
+// Renew makes one exchange and returns a new token. It logs in if refresh is "", and else
+// uses the refresh token.
 //
-// If the provider refuses the refresh token, Renew logs in at once: the session has ended,
-// but the credential of the account may be good. If the refresh fails otherwise, Renew
-// returns the error with the Step "refreshing the token". A login would probably fail too,
-// and count as a login.
+// Renew never logs in after a failed refresh, because the caller decides when logins run.
+// The error of a failed refresh has the Step "refreshing the token". A provider that is no
+// [Refresher] refuses every refresh token.
 //
-// Logins of one user at a [SerialLogins] provider run one after another. If p leaves Sent
-// zero, it becomes the moment at which Renew was called. Errors are of type [*token.Error].
+// If p leaves Sent zero, it becomes the moment at which Renew was called. Errors are of
+// type [*token.Error].
 func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (token.Token, error) {
 	called := c.clock()
 	t, err := renew(ctx, p, c, s, refresh)
@@ -31,9 +30,13 @@ func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secre
 }
 
 func renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (token.Token, error) {
+	const step = "refreshing the token"
+	if refresh == "" {
+		return p.Mint(ctx, c, s)
+	}
 	r, ok := p.(Refresher)
-	if !ok || refresh == "" {
-		return c.logins.login(ctx, p, c, s)
+	if !ok {
+		return token.Token{}, &token.Error{Kind: token.Refused, Step: step, Problem: "the provider does not use refresh tokens"}
 	}
 	t, err := r.Refresh(ctx, c, s, refresh)
 	if err == nil {
@@ -43,10 +46,43 @@ func renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secre
 	if !errors.As(err, &failure) {
 		return token.Token{}, err
 	}
-	if failure.Kind == token.Refused {
-		return c.logins.login(ctx, p, c, s)
+	failed := *failure
+	failed.Step = step
+	return token.Token{}, &failed
+}
+
+// SerialLogins is a [Provider] whose logins of one user must run one after another. Keycloak
+// with brute-force detection refuses a login during another login of the user, and for a
+// moment after that login, with the words for a wrong password.
+type SerialLogins interface {
+	// User returns the user that logs in; "" if logins with s may run at the same time.
+	User(s Settings) string
+}
+
+// SerialKey identifies the user whose logins with s must run one after another. It returns
+// "" if logins with s may run at the same time as any other login. The key contains no
+// secret.
+func SerialKey(p Provider, s Settings) string {
+	serial, ok := p.(SerialLogins)
+	if !ok {
+		return ""
 	}
-	step := *failure
-	step.Step = "refreshing the token"
-	return token.Token{}, &step
+	user := serial.User(s)
+	if user == "" {
+		return ""
+	}
+	return s.TokenURL + " " + user
+}
+
+// RateKey identifies the client that a Retry-After binds: the host of the token endpoint and
+// the values of the required fields that are not secret, such as client_id. A new password
+// keeps the key. The key contains no secret.
+func RateKey(spec Spec, s Settings) string {
+	key := s.Host()
+	for _, f := range spec.Fields {
+		if f.Required && !f.Secret {
+			key += " " + s.Value(f.Name)
+		}
+	}
+	return key
 }

@@ -5,7 +5,6 @@ package providers
 import (
 	"context"
 	"errors"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -16,26 +15,25 @@ import (
 
 func TestRenew(t *testing.T) {
 	success := reply{body: `{"access_token":"new","expires_in":300,"refresh_token":"second","refresh_expires_in":1800}`}
-	invalidGrant := reply{status: 400, body: `{"error":"invalid_grant"}`}
 	tests := map[string]struct {
 		refresh secret.String
-		replies []http.Handler
-		grants  string // in the order of the requests
+		reply   reply
+		grant   string
 		err     string // what the error begins with; "" for a token
 	}{
-		"no refresh token":                        {"", []http.Handler{success}, "password", ""},
-		"a refresh token":                         {"first", []http.Handler{success}, "refresh_token", ""},
-		"an expired refresh token":                {"first", []http.Handler{invalidGrant, success}, "refresh_token password", ""},
-		"a refresh token refused with a 401":      {"first", []http.Handler{reply{status: 401}, success}, "refresh_token password", ""},
-		"both the refresh token and the password": {"first", []http.Handler{invalidGrant}, "refresh_token password", "credentials refused: "},
-		"a refresh that is rate-limited":          {"first", []http.Handler{reply{status: 429}}, "refresh_token", "refreshing the token: rate-limited: "},
-		"a refresh without an answer":             {"first", []http.Handler{reply{status: 503}}, "refresh_token", "refreshing the token: unavailable: "},
-		"a refresh with a malformed answer":       {"first", []http.Handler{reply{body: "<p>"}}, "refresh_token", "refreshing the token: malformed answer: "},
-		"a login without an answer":               {"", []http.Handler{reply{status: 503}}, "password", "unavailable: "},
+		"no refresh token":                   {"", success, "password", ""},
+		"a refresh token":                    {"first", success, "refresh_token", ""},
+		"an expired refresh token":           {"first", reply{status: 400, body: `{"error":"invalid_grant"}`}, "refresh_token", "refreshing the token: credentials refused: "},
+		"a refresh token refused with a 401": {"first", reply{status: 401, body: `{}`}, "refresh_token", "refreshing the token: credentials refused: "},
+		"a refresh that a firewall blocks":   {"first", reply{status: 403, body: "<html>"}, "refresh_token", "refreshing the token: unavailable: "},
+		"a refresh that is rate-limited":     {"first", reply{status: 429}, "refresh_token", "refreshing the token: rate-limited: "},
+		"a refresh without an answer":        {"first", reply{status: 503}, "refresh_token", "refreshing the token: unavailable: "},
+		"a refresh with a malformed answer":  {"first", reply{body: "<p>"}, "refresh_token", "refreshing the token: malformed answer: "},
+		"a login without an answer":          {"", reply{status: 503}, "password", "unavailable: "},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			e := serve(t, test.replies...)
+			e := serve(t, test.reply)
 			c := contractOf(t, "sinch-india")
 			got, err := Renew(t.Context(), c.lookup(t), testClient(t), c.settings(e.url), test.refresh)
 			if test.err == "" {
@@ -47,21 +45,21 @@ func TestRenew(t *testing.T) {
 			for _, r := range e.requests() {
 				grants = append(grants, r.form.Get("grant_type"))
 			}
-			if got := strings.Join(grants, " "); got != test.grants {
-				t.Errorf("got the grants %q, want %q", got, test.grants)
+			if got := strings.Join(grants, " "); got != test.grant {
+				t.Errorf("got the grants %q, want only %q", got, test.grant)
 			}
 		})
 	}
 }
 
-// A provider without refresh ignores a stored refresh token.
+// The caller decides when logins run, so a refresh is never replaced by a login.
 func TestRenewWithoutRefresher(t *testing.T) {
 	e := serve(t, reply{body: `{"access_token":"new","expires_in":300}`})
 	c := contractOf(t, "sinch-conversation")
-	got, err := Renew(t.Context(), c.lookup(t), testClient(t), c.settings(e.url), "stored")
-	wantToken(t, got, err, "new", 5*time.Minute)
-	if grant := e.requests()[0].form.Get("grant_type"); grant != "client_credentials" || got.Refresh != "" {
-		t.Errorf("got grant %q and refresh token %q, want client_credentials and none", grant, got.Refresh.Reveal())
+	_, err := Renew(t.Context(), c.lookup(t), testClient(t), c.settings(e.url), "stored")
+	wantFailure(t, err, token.Refused, "refreshing the token: credentials refused: the provider does not use refresh tokens")
+	if n := len(e.requests()); n != 0 {
+		t.Errorf("got %d requests, want none", n)
 	}
 }
 
@@ -76,5 +74,46 @@ func (brokenRefresher) Refresh(context.Context, *Client, Settings, secret.String
 func TestRenewReturnsOtherErrors(t *testing.T) {
 	if _, err := Renew(t.Context(), brokenRefresher{}, testClient(t), Settings{}, "first"); !errors.Is(err, errBroken) {
 		t.Errorf("got %v, want %v", err, errBroken)
+	}
+}
+
+func TestSerialKey(t *testing.T) {
+	const address = "https://auth.example.com/token"
+	for _, test := range []struct {
+		provider Provider
+		values   map[string]secret.String
+		want     string
+	}{
+		{sinchIndia{}, values("username", "acme", "password", hidden), address + " acme"},
+		{oauth2{}, values("client_id", "acme", "grant_type", "password", "username", "joe", "password", hidden), address + " joe"},
+		{oauth2{}, values("client_id", "acme", "client_secret", hidden), ""},
+		{sinchConversation{}, values("client_id", "acme", "client_secret", hidden), ""},
+	} {
+		if got := SerialKey(test.provider, Settings{TokenURL: address, Values: test.values}); got != test.want {
+			t.Errorf("%T with %v: got key %q, want %q", test.provider, test.values, got, test.want)
+		}
+	}
+}
+
+func TestRateKey(t *testing.T) {
+	key := func(address, id, secret string) string {
+		return RateKey(oauth2{}.Spec(), Settings{TokenURL: address, Values: values("client_id", id, "client_secret", secret)})
+	}
+	base := key("https://auth.example.com/token", "acme", hidden)
+	if want := "auth.example.com acme"; base != want {
+		t.Errorf("got key %q, want %q", base, want)
+	}
+	for what, test := range map[string]struct {
+		key  string
+		same bool
+	}{
+		"another secret": {key("https://auth.example.com/token", "acme", "new"), true},
+		"another path":   {key("https://auth.example.com/v2/token", "acme", hidden), true},
+		"another host":   {key("https://auth2.example.com/token", "acme", hidden), false},
+		"another client": {key("https://auth.example.com/token", "other", hidden), false},
+	} {
+		if same := test.key == base; same != test.same {
+			t.Errorf("%s: got the same key: %v, want %v", what, same, test.same)
+		}
 	}
 }

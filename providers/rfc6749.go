@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -22,6 +23,16 @@ import (
 type oauthClient struct {
 	id, secret string
 	inBody     bool // send id and secret in the form instead of by HTTP Basic
+}
+
+// authStyle is the field that says where an [oauthClient] sends its ID and secret.
+var authStyle = Field{Name: "auth_style", Allowed: []string{"header", "body"}, Default: "header", RequiresSecrets: true,
+	Description: "Where the client ID and secret are sent: header (HTTP Basic, which RFC 6749 section 2.3.1 requires all providers to support) or body (in the form)."}
+
+// clientOf returns the client of an account with the fields client_id, client_secret and
+// [authStyle].
+func clientOf(s Settings) oauthClient {
+	return oauthClient{id: s.Value("client_id"), secret: s.Value("client_secret"), inBody: s.Value("auth_style") == "body"}
 }
 
 // grant is a request to an endpoint of RFC 6749.
@@ -49,7 +60,7 @@ func refreshGrant(refresh secret.String) url.Values {
 }
 
 // request sends a token request and returns the token in the answer. The lifetime is the
-// answer's expires_in, or s.DefaultTTL without one. A JWT may shorten it.
+// answer's expires_in, or the operator's if the answer states none. A JWT may shorten it.
 func (g grant) request(ctx context.Context, c *Client, s Settings) (token.Token, error) {
 	a, err := g.send(ctx, c, tokenEndpoint, s.TokenURL, s.Timeout)
 	if err != nil {
@@ -57,10 +68,10 @@ func (g grant) request(ctx context.Context, c *Client, s Settings) (token.Token,
 	}
 	f, err := a.object()
 	if err != nil {
-		return token.Token{}, err
+		return token.Token{}, g.advise(err)
 	}
 	if access, _ := f.text("access_token"); a.status/100 != 2 || access == "" {
-		return token.Token{}, a.oauthError(f)
+		return token.Token{}, g.advise(a.oauthError(f))
 	}
 	return a.oauthToken(f, s)
 }
@@ -91,37 +102,41 @@ func (g grant) send(ctx context.Context, c *Client, at role, endpoint string, ti
 	return c.post(ctx, r)
 }
 
-// oauthError returns the error of an error response (RFC 6749 §5.2) with any status.
-func (a *answer) oauthError(f fields) *token.Error {
-	code, _ := f.text("error")
-	words, _ := f.text("error_description")
-	return a.refuse(oauthKind(a.status, code), code, words)
+// advise returns the error of a request. If the provider rejects the client, and HTTP Basic
+// encodes characters of its ID or secret, the error suggests to send them in the form. Some
+// providers do not decode them, although RFC 6749 §2.3.1 requires it.
+func (g grant) advise(err error) error {
+	var e *token.Error
+	if !errors.As(err, &e) || g.client.secret == "" || g.client.inBody ||
+		e.Code != "invalid_client" && (e.Status != http.StatusUnauthorized || e.Code != "") ||
+		url.QueryEscape(g.client.id) == g.client.id && url.QueryEscape(g.client.secret) == g.client.secret {
+		return err
+	}
+	advised := *e
+	advised.Problem = "some providers do not decode client IDs and secrets that HTTP Basic has encoded; if both are right, try auth_style=body"
+	return &advised
 }
 
-// oauthKind returns the kind of an error code with a status. An unknown code with the status
-// of a refusal (mfa_required, account_locked) is a refusal, because to repeat the login
-// might lock the account.
-func oauthKind(status int, code string) token.Kind {
-	switch {
-	case status == http.StatusTooManyRequests:
-		return token.RateLimited
-	case code == "temporarily_unavailable", code == "server_error": // codes of RFC 6749 §4.1.2.1, which token endpoints use too
-		return token.Unavailable
-	case code == "invalid_grant", code == "invalid_client", code == "unauthorized_client":
-		return token.Refused
-	case code != "" && status == http.StatusBadRequest:
-		return token.Refused
+// oauthError returns the error of an error response (RFC 6749 §5.2) with any status and in
+// any format.
+func (a *answer) oauthError(f fields) *token.Error {
+	found := f.fault()
+	kind := found.kind(a.status)
+	if a.role == revocationEndpoint && kind == token.Refused && !found.isError &&
+		a.status != http.StatusUnauthorized && a.status != http.StatusForbidden {
+		return a.refuse(found, token.Malformed) // no login can fail here
 	}
-	return kindOf(status)
+	return a.refuse(found, kind)
 }
 
 // oauthToken returns the token of a successful response (RFC 6749 §5.1).
 func (a *answer) oauthToken(f fields, s Settings) (token.Token, error) {
 	access, _ := f.text("access_token")
-	if kind, ok := f.text("token_type"); f.has("token_type") && (!ok || kind != "" && !strings.EqualFold(kind, bearer)) {
+	kind, ok := f.text("token_type")
+	if f.has("token_type") && !ok || kind != "" && !strings.EqualFold(kind, bearer) && !strings.EqualFold(kind, "BearerToken") { // of Apigee
 		return token.Token{}, a.fail(token.Malformed, "token_type must be Bearer")
 	}
-	life, err := a.lifetime(f, "expires_in", func(seconds float64) float64 { return seconds }, s.DefaultTTL)
+	life, err := a.expiresIn(f, "expires_in", s)
 	if err != nil {
 		return token.Token{}, err
 	}
@@ -162,10 +177,9 @@ func keepRefresh(t token.Token, err error, old secret.String) (token.Token, erro
 	return t, err
 }
 
-// jwtLifetime returns the seconds until the exp claim (RFC 7519 §4.1.4) of a JWT. The time
-// of the answer is its Date, or the JWT's iat claim in an answer without a Date (Keycloak
-// sends none). The signature does not matter, because exp can only shorten the lifetime
-// that the endpoint states.
+// jwtLifetime returns the seconds until the exp claim (RFC 7519 §4.1.4) of a JWT. The
+// signature does not matter, because exp can only shorten the lifetime that the endpoint
+// states.
 func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
 	parts := strings.Split(access, ".")
 	if len(parts) != 3 {
@@ -183,10 +197,10 @@ func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	if iat, ok := claims.number("iat"); ok && !a.dated {
-		return exp - iat, true
+	if iat, ok := claims.number("iat"); ok {
+		return a.until(exp, &iat), true
 	}
-	return a.until(exp), true
+	return a.until(exp, nil), true
 }
 
 // isGrantParam reports whether a parameter of a token request has its own field, or is set

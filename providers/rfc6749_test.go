@@ -44,11 +44,11 @@ func TestOAuthErrorCodes(t *testing.T) {
 		{503, `"temporarily_unavailable"`, token.Unavailable},
 		{429, `"invalid_grant"`, token.RateLimited},
 		{429, `"server_error"`, token.RateLimited},
-		{400, `""`, token.Malformed},
-		{400, `{"message":"no"}`, token.Malformed},
-		{400, `400`, token.Malformed},
-		{404, `"Realm does not exist"`, token.Malformed},
-		{200, `"out_of_cheese"`, token.Malformed},
+		{400, `""`, token.Refused},
+		{400, `"400"`, token.Refused},
+		{404, `"Realm does not exist"`, token.Refused},
+		{200, `"out_of_cheese"`, token.Refused},
+		{200, `null`, token.Refused}, // error_description is an error too
 	}
 	for _, test := range tests {
 		_, err := mintOAuth(t, reply{status: test.status, body: `{"error":` + test.code + `,"error_description":"some words"}`})
@@ -62,11 +62,30 @@ func TestOAuthErrorCodes(t *testing.T) {
 	}
 }
 
-func TestOAuthErrorOfOddShape(t *testing.T) {
-	for _, body := range []string{`{"error":["invalid_grant"],"error_description":{"a":"b"}}`, `{"ERROR":"invalid_grant"}`} {
-		_, err := mintOAuth(t, reply{status: 400, body: body})
-		if e := wantFailure(t, err, token.Malformed, "the answer contains no token"); e.Code != "" || e.Words != "" {
-			t.Errorf("%s: got code %q and words %q, want none", body, e.Code, e.Words)
+// If the provider rejects the client, and HTTP Basic has encoded its ID or secret, the error
+// suggests auth_style=body.
+func TestOAuthAdvice(t *testing.T) {
+	const advice = "try auth_style=body"
+	for _, test := range []struct {
+		id, secret, style string
+		reply             reply
+		want              bool
+	}{
+		{"acme", "a+b/c=", "header", reply{status: 401, body: `{"error":"invalid_client"}`}, true},
+		{"acme", "50%", "header", reply{status: 400, body: `{"error":"invalid_client"}`}, true},
+		{"a@b", "plain", "header", reply{status: 401, body: `{"error":"invalid_client"}`}, true},
+		{"acme", "a+b/c=", "header", reply{status: 401}, true},
+		{"acme", "a+b/c=", "body", reply{status: 401, body: `{"error":"invalid_client"}`}, false},
+		{"acme", "plain", "header", reply{status: 401, body: `{"error":"invalid_client"}`}, false},
+		{"acme", "a+b/c=", "header", reply{status: 400, body: `{"error":"invalid_scope"}`}, false},
+		{"acme", "a+b/c=", "header", reply{status: 503}, false},
+	} {
+		for _, p := range []Provider{oauth2{}, sinchConversation{}} {
+			s := Settings{TokenURL: serve(t, test.reply).url, Values: values("client_id", test.id, "client_secret", test.secret, "auth_style", test.style)}
+			_, err := p.Mint(t.Context(), testClient(t), s)
+			if got := strings.Contains(failure(t, err).Error(), advice); got != test.want {
+				t.Errorf("%T with %+v: got %v, want the advice: %v", p, test, err, test.want)
+			}
 		}
 	}
 }
@@ -80,6 +99,7 @@ func TestOAuthErrorWithholdsTokens(t *testing.T) {
 func TestOAuthTokenType(t *testing.T) {
 	for kind, ok := range map[string]bool{
 		`"Bearer"`: true, `"bearer"`: true, `"BEARER"`: true, `null`: true, `""`: true,
+		`"BearerToken"`: true, `"bearertoken"`: true, // of Apigee
 		`"mac"`: false, `"DPoP"`: false, `"Bearer "`: false, `7`: false, `["Bearer"]`: false,
 	} {
 		t.Run(kind, func(t *testing.T) {
@@ -156,22 +176,49 @@ func TestOAuthJWT(t *testing.T) {
 	}
 }
 
-// Our clock counts for an answer without a valid Date.
-func TestOAuthJWTWithoutDate(t *testing.T) {
-	soon := wire{epoch: time.Now().Unix()}.lifetime("60")
-	for _, date := range []string{"none", "yesterday"} {
-		got, err := mintOAuth(t, reply{date: date, body: oauthWire.body(jwt(`{"exp":`+soon+`}`), "3600")})
-		if err != nil || got.Lifetime > time.Minute || got.Lifetime < 50*time.Second {
-			t.Errorf("Date %q: got lifetime %v, error %v; want about a minute", date, got.Lifetime, err)
-		}
+// Where the Date, our clock, the token's claims and expires_in disagree, the earliest end
+// counts. A clock that agrees with no other clock is not believed.
+func TestOAuthClocks(t *testing.T) {
+	at := enablexWire.lifetime // seconds after noon on our clock
+	tests := map[string]struct {
+		date     string // seconds after noon; "" for no Date
+		iat, exp string // seconds after noon; "" for no claim
+		want     time.Duration
+	}{
+		"Date two hours ahead":                       {"7200", "0", "3600", time.Hour},
+		"Date two hours behind":                      {"-7200", "0", "3600", time.Hour},
+		"Date two hours ahead, no iat":               {"7200", "", "1800", 30 * time.Minute},
+		"our clock two hours behind":                 {"7200", "7200", "9000", 30 * time.Minute},
+		"our clock two hours ahead":                  {"-7200", "-7200", "-5400", 30 * time.Minute},
+		"our clock two hours ahead, no Date":         {"", "-7200", "-5400", 30 * time.Minute},
+		"our clock two hours behind, no Date":        {"", "7200", "9000", 30 * time.Minute},
+		"our clock years ahead, no Date":             {"", "-1e9", "-999998200", 30 * time.Minute},
+		"a token of which half is left":              {"0", "-1800", "1800", 30 * time.Minute},
+		"a token of which half is left, no Date":     {"", "-1800", "1800", 30 * time.Minute},
+		"a short token, our clock a minute ahead":    {"", "-60", "-30", 30 * time.Second},
+		"a short token, Date a minute ahead":         {"60", "0", "30", 30 * time.Second},
+		"no Date, no iat":                            {"", "", "1800", 30 * time.Minute},
+		"a lifetime in the claims beyond expires_in": {"0", "0", "86400", time.Hour},
 	}
-}
-
-// Keycloak sends no Date, so the token's iat tells Keycloak's clock, even if that is wrong.
-func TestOAuthJWTOfAWrongClock(t *testing.T) {
-	access := jwt(`{"iat":1000000,"exp":1000300}`)
-	got, err := mintOAuth(t, reply{date: "none", body: oauthWire.body(access, "3600")})
-	wantToken(t, got, err, access, 5*time.Minute)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			claims := `{"exp":` + at(test.exp)
+			if test.iat != "" {
+				claims += `,"iat":` + at(test.iat)
+			}
+			date := "none"
+			if test.date != "" {
+				offset, _ := time.ParseDuration(test.date + "s")
+				date = noon.Add(offset).Format(http.TimeFormat)
+			}
+			access := jwt(claims + "}")
+			got, err := mintOAuth(t, reply{date: date, body: oauthWire.body(access, "3600")})
+			wantToken(t, got, err, access, test.want)
+		})
+	}
+	// The Date and our clock agree that the token has ended.
+	_, err := mintOAuth(t, reply{body: oauthWire.body(jwt(`{"iat":`+at("-7200")+`,"exp":`+at("-3600")+`}`), "3600")})
+	wantFailure(t, err, token.Malformed, "exp in the token gives a lifetime that has already ended")
 }
 
 // The exp of a JWT does not replace expires_in, because the endpoint does not state it. It

@@ -33,10 +33,10 @@ func (g grant) revoke(ctx context.Context, c *Client, s Settings, access, refres
 		if a.status/100 != 2 {
 			f, err := a.object() // the body may be of any format
 			if err != nil {
-				return err
+				return g.advise(err)
 			}
 			if err := a.oauthError(f); a.status != http.StatusBadRequest || err.Code != invalidToken { // RFC 7009 §2.2.1
-				return err
+				return g.advise(err)
 			}
 		}
 	}

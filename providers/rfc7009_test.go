@@ -110,7 +110,7 @@ func TestRevokeFails(t *testing.T) {
 		{"404", reply{status: 404, body: page}, token.Malformed, "nothing exists at this address; revocation_url is probably wrong"},
 		{"405", reply{status: 405, body: "{}"}, token.Malformed, "does not accept POST; revocation_url is probably wrong"},
 		{"418", reply{status: 418, body: "{}"}, token.Malformed, "a revocation endpoint does not use this status"},
-		{"302", reply{status: 302}, token.Malformed, "revocation_url must be the address that this redirect leads to"},
+		{"302", reply{status: 302}, token.Malformed, "change revocation_url only if the provider has moved"},
 		{"429", reply{status: 429, retry: "7"}, token.RateLimited, "asking to wait 7s"},
 		{"503", reply{status: 503, retry: "9", body: page}, token.Unavailable, "asking to wait 9s"}, // RFC 7009 §2.2.1
 		{"500 with a code", reply{status: 500, body: `{"error":"server_error"}`}, token.Unavailable, "server_error"},

@@ -19,9 +19,10 @@ func (sinchConversation) Spec() Spec {
 		Docs:        "https://developers.sinch.com/docs/conversation/api-reference",
 		Fields: []Field{
 			{Name: "client_id", Required: true,
-				Description: "Key ID of an access key, from the Sinch dashboard under Settings, Access keys. It is sent by HTTP Basic."},
+				Description: "Key ID of an access key, from the Sinch dashboard under Settings, Access keys."},
 			{Name: "client_secret", Required: true, Secret: true,
-				Description: "Key secret of the access key. The dashboard shows it once, when you create the key. It is sent by HTTP Basic."},
+				Description: "Key secret of the access key. The dashboard shows it once, when you create the key."},
+			authStyle,
 		},
 		Endpoints: []Endpoint{{Environment: "production", TokenURL: "https://auth.sinch.com/oauth2/token"}},
 	}
@@ -30,7 +31,7 @@ func (sinchConversation) Spec() Spec {
 // Mint implements [Provider].
 func (p sinchConversation) Mint(ctx context.Context, c *Client, s Settings) (token.Token, error) {
 	return grant{
-		client: oauthClient{id: s.Value("client_id"), secret: s.Value("client_secret")},
+		client: clientOf(s),
 		form:   clientCredentialsGrant(),
 		redact: newRedactor(p.Spec(), s),
 	}.request(ctx, c, s)

@@ -25,3 +25,15 @@ func TestSinchConversationMint(t *testing.T) {
 		t.Errorf("got Authorization %q, want %q", got, want)
 	}
 }
+
+func TestSinchConversationAuthStyle(t *testing.T) {
+	e := serve(t, reply{body: `{"access_token":"eyJh","expires_in":3599}`})
+	s := Settings{TokenURL: e.url, Values: values("client_id", "key-id", "client_secret", "a+b", "auth_style", "body")}
+	if _, err := (sinchConversation{}).Mint(t.Context(), testClient(t), s); err != nil {
+		t.Fatal(err)
+	}
+	want := url.Values{"grant_type": {"client_credentials"}, "client_id": {"key-id"}, "client_secret": {"a+b"}}
+	if r := e.requests()[0]; !reflect.DeepEqual(r.form, want) || r.header.Get("Authorization") != "" {
+		t.Errorf("got form %v with Authorization %q, want %v without", r.form, r.header.Get("Authorization"), want)
+	}
+}

@@ -9,6 +9,8 @@
 //	config_fields.go    the fields that every config has
 //	provider_fields.go  the fields that a provider adds
 //	input.go            untyped input, decoded
+//	pairs.go            fields of key=value pairs
+//	text.go             characters that no text may have
 //	write.go            a config write: decode, merge, validate, guard
 //	store.go            configs and tokens in storage
 package account
@@ -18,7 +20,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
@@ -72,15 +73,18 @@ func (a *Account) Policy() tokencache.Policy {
 }
 
 // Host implements [tokencache.Account].
-func (a *Account) Host() string {
-	u, err := url.Parse(a.settings.TokenURL)
-	if err != nil {
-		return ""
-	}
-	return u.Host
-}
+func (a *Account) Host() string { return a.settings.Host() }
 
-// Mint implements [tokencache.Account].
+// SerialKey identifies the user whose logins must run one after another; "" if logins of
+// the account may run at any time.
+func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.Provider, a.settings) }
+
+// RateKey identifies the client that a Retry-After of the token endpoint binds. See
+// [providers.RateKey].
+func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
+
+// Mint makes one exchange with the provider: a login if refresh is "", and else a refresh.
+// It implements [tokencache.Account].
 func (a *Account) Mint(ctx context.Context, refresh secret.String) (token.Token, error) {
 	defer a.provider.observe()()
 	t, err := providers.Renew(ctx, a.provider.Provider, a.client, a.settings, refresh)

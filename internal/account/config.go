@@ -98,6 +98,7 @@ func (c *Config) settings(spec providers.Spec) providers.Settings {
 		TokenURL:      c.tokenURL(spec),
 		RevocationURL: c.RevocationURL,
 		DefaultTTL:    c.DefaultTTL.duration(),
+		MaxTTL:        c.MaxTTL.duration(),
 		Timeout:       c.RequestTimeout.duration(),
 		Values:        values,
 	}

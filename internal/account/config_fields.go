@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
@@ -53,7 +52,7 @@ const requiresSecrets = true
 func configFields() []configField {
 	return []configField{
 		textField("environment", "Environment of the provider that the account is in, such as production (the default) or uat. Read providers/<name> for the names. Only for providers with more than one environment.",
-			func(c *Config) *string { return &c.Environment }, requiresSecrets, nil),
+			func(c *Config) *string { return &c.Environment }, requiresSecrets, checkText),
 		textField("token_url", "Endpoint that issues the tokens, instead of the provider's own endpoint, which providers/<name> shows. Must be https; http is allowed only to a loopback address.",
 			func(c *Config) *string { return &c.TokenURL }, requiresSecrets, checkURL),
 		textField("ca_cert", "CA certificates in PEM that must have signed the certificate of the token endpoint. If set, only these are trusted. The default is the CA certificates of the system.",
@@ -84,7 +83,10 @@ func textField(name, description string, of func(*Config) *string, requiresSecre
 		requiresSecrets: requiresSecrets,
 		set: func(c *Config, value any) error {
 			text, _ := value.(string)
-			if text != "" && check != nil {
+			if name == "ca_cert" {
+				text = normalPEM(text)
+			}
+			if text != "" {
 				if err := check(text); err != nil {
 					return err
 				}
@@ -154,12 +156,6 @@ func displayName(name string) string {
 	return strings.Join(words, " ")
 }
 
-// errControl refuses text that could change what a terminal shows.
-var errControl = errors.New("must not contain control characters such as line breaks")
-
-func unprintable(r rune) bool        { return unicode.IsControl(r) || r == '\uFFFD' }
-func unprintableOrSpace(r rune) bool { return unprintable(r) || r == ' ' }
-
 func tooLong(limit int) error { return fmt.Errorf("must be at most %d bytes long", limit) }
 
 // checkURL accepts a URL that a secret may be sent to.
@@ -168,6 +164,9 @@ func checkURL(text string) error {
 		return tooLong(maxURL)
 	}
 	u, err := url.Parse(text)
+	if invisibleEnd := checkText(text); invisibleEnd != nil && !strings.ContainsFunc(text, unprintable) {
+		return invisibleEnd
+	}
 	if err != nil || u.Hostname() == "" || u.Opaque != "" || !validPort(u.Port()) || strings.ContainsFunc(text, unprintableOrSpace) {
 		return errors.New("must be a URL such as https://auth.example.com/token")
 	}

@@ -54,7 +54,9 @@ func TestURLs(t *testing.T) {
 		"null":                                      false,
 		"http://[::ffff:8.8.8.8]/":                  false,
 		"http://127.0.0.1\t/":                       false,
-		"https://auth.example.com/\u202e":           true, // in a path, where it is sent escaped
+		"https://auth.example.com/\u202ea":          true, // in a path, where it is sent escaped
+		"https://auth.example.com/\u202e":           false,
+		"\u200bhttps://auth.example.com/":           false,
 		"https://auth.example.com/\x00":             false,
 		"http://localhost:8299:8299/":               false,
 		"https://auth.example.com:-1/":              false,

@@ -22,8 +22,8 @@ var typeRules = map[framework.FieldType]string{
 	framework.TypeKVPairs:          "must be a map of strings to strings, or key=value",
 }
 
-// CheckTypes returns data with null in place of each empty string, which means the same.
-// It refuses data if a value does not have the type of its field. The framework would
+// CheckTypes returns data with null in place of each empty string, which means the same,
+// without byte order marks, and with decoded pairs. It refuses data if a value does not have the type of its field. The framework would
 // refuse it too, but quotes the value, which may be a secret, and takes an empty string
 // for an invalid map. The error is a [*providers.FieldError].
 func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (map[string]any, error) {
@@ -37,8 +37,11 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 		if err != nil {
 			return nil, err
 		}
-		if value == nil {
-			checked[name] = nil
+		switch value.(type) {
+		case nil, pairs:
+			checked[name] = value
+		default:
+			checked[name] = withoutMarks(data[name])
 		}
 	}
 	return checked, nil
@@ -46,9 +49,11 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 
 // Decode returns the value of raw for a field of the given schema. null and the empty
 // string stand for the field's default and decode to nil. Durations decode to
-// [time.Duration], other types as in the framework. The error is a
-// [*providers.FieldError] that does not quote raw.
+// [time.Duration], pairs to [pairs], other types as in the framework. A byte order mark at
+// the beginning of a text is dropped. The error is a [*providers.FieldError] that does not
+// quote raw.
 func Decode(name string, s *framework.FieldSchema, raw any) (any, error) {
+	raw = withoutMarks(raw)
 	if raw == nil || raw == "" {
 		return nil, nil
 	}
@@ -60,14 +65,15 @@ func Decode(name string, s *framework.FieldSchema, raw any) (any, error) {
 		}
 		return d, nil
 	}
-	if s.Type != framework.TypeBool && !textual(raw) {
-		return nil, refused
-	}
-	if members, ok := raw.(map[string]any); ok {
-		if s.Type != framework.TypeKVPairs {
+	if s.Type == framework.TypeKVPairs {
+		p, ok := decodePairs(raw)
+		if !ok {
 			return nil, refused
 		}
-		raw = withoutNulls(members)
+		return p, nil
+	}
+	if s.Type != framework.TypeBool && !textual(raw) {
+		return nil, refused
 	}
 	d := framework.FieldData{Raw: map[string]any{name: raw}, Schema: map[string]*framework.FieldSchema{name: s}}
 	value, _, err := d.GetOkErr(name)
@@ -77,23 +83,14 @@ func Decode(name string, s *framework.FieldSchema, raw any) (any, error) {
 	return value, nil
 }
 
-// textual reports whether raw consists of strings and numbers. The framework would turn
-// true into "1".
+// textual reports whether raw is a string, a number, or a list of them. The framework would
+// turn true into "1".
 func textual(raw any) bool {
 	switch v := raw.(type) {
-	case bool:
+	case bool, map[string]any:
 		return false
 	case []any:
 		return !slices.ContainsFunc(v, func(e any) bool { return e == nil || !textual(e) })
-	case map[string]any:
-		return textual(slices.Collect(maps.Values(withoutNulls(v))))
 	}
 	return true
-}
-
-// withoutNulls returns the members that are not null. A null member counts as absent.
-func withoutNulls(members map[string]any) map[string]any {
-	present := maps.Clone(members)
-	maps.DeleteFunc(present, func(_ string, v any) bool { return v == nil })
-	return present
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -97,19 +96,24 @@ func fieldText(f providers.Field, value any) (secret.String, error) {
 			text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 		}
 	case []string:
-		if slices.ContainsFunc(v, func(w string) bool { return w == "" || strings.ContainsFunc(w, unprintableOrSpace) }) {
-			return "", errors.New("must be words without white space, separated by commas")
+		for _, w := range v {
+			if w == "" || strings.ContainsFunc(w, unprintableOrSpace) {
+				return "", errors.New("must be words without white space, separated by commas")
+			}
+			if err := checkText(w); err != nil {
+				return "", err
+			}
 		}
 		text = strings.Join(v, " ")
-	case map[string]string:
-		pairs := url.Values{}
-		for k, p := range v {
-			if strings.ContainsFunc(k+p, unprintable) {
-				return "", errControl
+	case pairs:
+		for k, values := range v.values {
+			for _, part := range append([]string{k}, values...) {
+				if err := checkText(part); err != nil {
+					return "", err
+				}
 			}
-			pairs.Set(k, p)
 		}
-		text = pairs.Encode()
+		text = v.encode()
 	}
 	limit := maxText
 	if f.Secret || f.Kind != providers.Text {
@@ -120,8 +124,10 @@ func fieldText(f providers.Field, value any) (secret.String, error) {
 		return "", nil
 	case len(text) > limit:
 		return "", tooLong(limit)
-	case strings.ContainsFunc(text, unprintable):
-		return "", errControl
+	case checkText(text) != nil:
+		return "", checkText(text)
+	case !f.Secret && strings.Trim(text, " ") != text:
+		return "", errors.New("must not begin or end with a space")
 	case len(f.Allowed) > 0 && !slices.Contains(f.Allowed, text):
 		return "", fmt.Errorf("must be one of %s", strings.Join(f.Allowed, ", "))
 	}
@@ -134,17 +140,7 @@ func fieldValue(f providers.Field, text string) any {
 	case providers.List:
 		return strings.Fields(text)
 	case providers.Pairs:
-		return pairs(text)
+		return showPairs(text)
 	}
 	return text
-}
-
-// pairs returns the pairs that fieldText encoded.
-func pairs(text string) map[string]string {
-	values, _ := url.ParseQuery(text)
-	decoded := make(map[string]string, len(values))
-	for k := range values {
-		decoded[k] = values.Get(k)
-	}
-	return decoded
 }

@@ -69,21 +69,18 @@ func (w *Write) Verify(changed bool) bool {
 	return changed
 }
 
-// Patched returns the data of a patch of old in the form of an update: an object is merged
-// member by member into the stored pairs (RFC 7396).
+// Patched returns the data of a patch of old in the form of an update. Pairs are merged key
+// by key into the stored pairs (RFC 7396), whatever the form in which they come. Every other
+// value replaces the stored value.
 func (r *Registry) Patched(old *Config, data map[string]any) map[string]any {
 	whole := maps.Clone(data)
 	for _, f := range r.providers[old.Provider].spec.Fields {
-		members, isObject := data[f.Name].(map[string]any)
-		if f.Kind != providers.Pairs || !isObject {
+		if raw := data[f.Name]; f.Kind != providers.Pairs || raw == nil || raw == "" {
 			continue
 		}
-		merged := map[string]any{}
-		for k, v := range pairs(old.Fields[f.Name].Reveal()) {
-			merged[k] = v
+		if p, ok := decodePairs(data[f.Name]); ok { // DecodeWrite refuses other values
+			whole[f.Name] = p.over(storedPairs(old.Fields[f.Name].Reveal()))
 		}
-		maps.Copy(merged, members)
-		whole[f.Name] = merged
 	}
 	return whole
 }
