@@ -27,6 +27,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/revocation"
 	"vault-plugin-secrets-messaging/internal/telemetry"
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/internal/tokencache"
 	"vault-plugin-secrets-messaging/providers"
 )
@@ -104,17 +105,18 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		Version: opts.Version, Clock: opts.Clock, MaxConnsPerHost: tokencache.MaxMintsPerHost})
 	registry := account.NewRegistry(opts.Providers, clients, metrics.Observe)
 	store := &account.Store{Storage: conf.StorageView, Registry: registry, Log: log.Logger}
-	cache := tokencache.New(tokencache.Options{Store: store, Clock: opts.Clock, OnMint: events.OnMint})
-	metrics.Collect(cache, registry.Names())
 	revoker := revocation.NewRevoker(revocation.Options{
 		Store: store, Clock: opts.Clock, Log: log.Logger,
 		Tainted: func() bool { return fb.System().Tainted() },
 	})
+	cache := tokencache.New(tokencache.Options{Store: store, Clock: opts.Clock, OnMint: events.OnMint,
+		OnUnused: func(a tokencache.Account, t token.Token) { revoker.Queue(revocation.New(a.(*account.Account), t)) }})
+	metrics.Collect(cache, registry.Names())
 	responder := &responder{clock: opts.Clock, log: log.Logger}
 
 	config := newConfigPath(responder, registry, store, cache, revoker, events)
 	creds := &credsPath{responder: responder, cache: cache, revoker: revoker}
-	rotate := &rotatePath{responder: responder, registry: registry, cache: cache, revoker: revoker}
+	rotate := &rotatePath{responder: responder, cache: cache, revoker: revoker}
 	status := &statusPath{responder: responder, registry: registry, cache: cache}
 	provider := &providersPath{responder: responder, registry: registry}
 	metricsPath := &metricsPath{responder: responder, metrics: metrics}

@@ -210,41 +210,66 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	if !next.Share {
 		keep = nil // an unshared token has one reader, and this write already has it
 	}
-	err = p.cache.Put(ctx, name, a, keep, func() error {
+	unsaved, err := p.cache.Put(ctx, name, a, keep, func() error {
 		return account.WriteConfig(ctx, req.Storage, name, next)
 	})
-	switch {
-	case minted == nil:
-		return nil, err
-	case err != nil:
+	if err != nil {
 		// Nobody gets the token, unless the provider returned the stored token again.
+		if minted == nil {
+			return nil, err
+		}
 		if _, t, _ := p.store.LoadAccount(ctx, name); t == nil || t.Access != minted.Access {
 			p.revoker.RevokeOnce(a, revocation.New(a, *minted))
 		}
 		return nil, err
-	case keep == nil:
-		return warned(p.revoker.RevokeOrQueue(revocation.New(a, *minted))), nil
 	}
-	return nil, nil
+	var warnings []string
+	if unsaved != nil {
+		p.log().Error("the token is served but could not be stored; the engine tries again", "config", name, "error", unsaved)
+		warnings = append(warnings, unsavedWarning(unsaved))
+	}
+	if minted != nil && keep == nil {
+		warnings = append(warnings, p.revoker.RevokeOrQueue(revocation.New(a, *minted)))
+	}
+	return withWarnings(nil, warnings...), nil
 }
 
-// warned returns a response with a warning; nil if the warning is "".
-func warned(warning string) *logical.Response {
-	if warning == "" {
-		return nil
+// withWarnings adds warnings to resp, which may be nil. It leaves out empty warnings.
+func withWarnings(resp *logical.Response, warnings ...string) *logical.Response {
+	for _, w := range warnings {
+		if w == "" {
+			continue
+		}
+		if resp == nil {
+			resp = &logical.Response{}
+		}
+		resp.AddWarning(w)
 	}
-	resp := &logical.Response{}
-	resp.AddWarning(warning)
 	return resp
 }
 
+// unsavedWarning says that the token in memory is not the token in storage.
+func unsavedWarning(err error) string {
+	return fmt.Sprintf("the new token is served, but storage does not have it yet; the engine tries again: %s", err)
+}
+
+// maxVerifyWait is how long a config write waits for the provider. Vault drains the requests
+// of a mount before it reloads, moves or disables the mount, so no request may wait long.
+const maxVerifyWait = 10 * time.Second
+
 // verify mints a token with an account that is not stored yet.
 func (p *configPath) verify(ctx context.Context, a *account.Account) (*token.Token, error) {
-	if until := p.cache.RetryAfter(a.Name); !until.IsZero() {
+	if until := p.cache.RetryAfter(a.Name, a); !until.IsZero() {
 		return nil, logical.CodedError(http.StatusBadGateway, fmt.Sprintf(
 			"nothing was stored: the provider asked for no more requests until %s: write again then, or now with verify_connection=false", until.UTC().Format(time.RFC3339)))
 	}
-	t, err := a.Mint(ctx, "")
+	ctx, cancel := context.WithTimeoutCause(ctx, maxVerifyWait, &token.Error{Kind: token.Unavailable,
+		Problem: fmt.Sprintf("the provider has not issued a token within %s", maxVerifyWait)})
+	defer cancel()
+	t, err := p.cache.Mint(ctx, a)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	var failure *token.Error
 	switch {
 	case errors.As(err, &failure) && (failure.Kind == token.Refused || failure.Kind == token.Malformed):
@@ -269,10 +294,15 @@ func (p *configPath) delete(ctx context.Context, req *logical.Request, d *framew
 			return err
 		}
 		a = stored
+		var tokens []revocation.Revocation
 		if t != nil {
-			if err := p.revoker.Prepare(revocation.New(a, *t)); err != nil {
-				return err
-			}
+			tokens = append(tokens, revocation.New(a, *t))
+		}
+		if held, ok := p.cache.Cached(name); ok && a != nil && (t == nil || t.Access != held.Access) { // not saved yet
+			tokens = append(tokens, revocation.New(a, held))
+		}
+		if err := p.revoker.Prepare(tokens...); err != nil {
+			return err
 		}
 		return account.DeleteConfig(ctx, req.Storage, name)
 	})
@@ -280,5 +310,5 @@ func (p *configPath) delete(ctx context.Context, req *logical.Request, d *framew
 		p.revoker.Abandon(name)
 		return nil, err
 	}
-	return warned(p.revoker.EndConfig(name, a)), nil
+	return withWarnings(nil, p.revoker.EndConfig(name, a)), nil
 }

@@ -111,8 +111,8 @@ func TestWriteAndBackoff(t *testing.T) {
 	m.simulate(`{"faults":[{"kind":"status","status":429,"retry_after":"60","count":1}]}`)
 	m.read("creds/b").want(t, http.StatusBadGateway, "429")
 	requests := m.requests()
-	m.write("config/b", fields{"username": "eve"}).want(t, http.StatusBadGateway, "nothing was stored: the provider asked for no more requests until 2026-11-22T08:01:00Z")
-	m.write("config/b", fields{"password": "correct-horse", "username": "acme", "verify_connection": false}).want(t, http.StatusNoContent)
+	m.write("config/b", fields{"password": "other-horse"}).want(t, http.StatusBadGateway, "nothing was stored: the provider asked for no more requests until 2026-11-22T08:01:00Z")
+	m.write("config/b", fields{"password": "correct-horse", "verify_connection": false}).want(t, http.StatusNoContent)
 	m.read("creds/b").want(t, http.StatusBadGateway, "429")
 	m.rotate("b").want(t, http.StatusBadGateway, "429", "2026-11-22T08:01:00Z")
 	if got := m.requests() - requests; got != 0 {
@@ -120,6 +120,35 @@ func TestWriteAndBackoff(t *testing.T) {
 	}
 	m.clock.advance(61 * time.Second)
 	m.token("b")
+}
+
+// The wait that a provider asked for holds for the host and client that it asked, and for no
+// other.
+func TestRetryAfterOfAnotherClient(t *testing.T) {
+	m := newSinchMount(t, fields{"verify_connection": false})
+	m.simulate(`{"any_account": true, "faults":[{"kind":"status","status":429,"retry_after":"900","count":1}]}`)
+	m.read("creds/a").want(t, http.StatusBadGateway, "429")
+	m.write("config/a", fields{"username": "eve", "password": "eve-secret"}).want(t, http.StatusNoContent)
+	m.token("a")
+}
+
+// A write waits 10 s for the provider. Then nothing is stored.
+func TestVerificationTakesLong(t *testing.T) {
+	t.Parallel()
+	f := newFake(minting("fake-token", time.Hour))
+	m := newFakeMount(t, f, nil)
+	m.token("a")
+	_, release := block(f)
+	defer release()
+	before := m.storage.snapshot()["config/a"]
+	began := time.Now()
+	m.write("config/a", fields{"password": "other-hunter2"}).want(t, http.StatusBadGateway, "nothing was stored", "within 10s")
+	if took := time.Since(began); took < 9*time.Second || took > 15*time.Second {
+		t.Errorf("got an answer after %s, want it after 10s", took)
+	}
+	if after := m.storage.snapshot()["config/a"]; after != before {
+		t.Errorf("got the stored config %s, want %s", after, before)
+	}
 }
 
 func TestReadersDoNotWaitForVerification(t *testing.T) {

@@ -4,7 +4,9 @@ package messaging
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -12,7 +14,9 @@ import (
 
 	"vault-plugin-secrets-messaging/internal/account"
 	"vault-plugin-secrets-messaging/internal/revocation"
+	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/internal/tokencache"
+	"vault-plugin-secrets-messaging/providers"
 )
 
 const (
@@ -52,6 +56,8 @@ func (p *credsPath) path() *framework.Path {
 			"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose token is read."},
 			"min_ttl": {Type: framework.TypeDurationSecond, Query: true,
 				Description: "Least remaining life of the token; the engine mints a newer token if need be. At most half the token's lifetime counts. A token minted within the last 10s is never replaced."},
+			"rejected": {Type: framework.TypeString, Query: true,
+				Description: "token_id of a token that the provider rejected before its time, for example with 401. If that token is still the cached token, the engine logs in and returns a new token, unless another report was honored within the last minutes; a warning then says when the next report will be honored. Send rejected once, and repeat the provider call once with the token that you get."},
 		},
 		HelpSynopsis:    credsSynopsis,
 		HelpDescription: credsDescription,
@@ -92,7 +98,16 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 	if err != nil {
 		return nil, err
 	}
-	g, err := p.cache.Get(ctx, name, asked)
+	rejected, err := rejectedID(d)
+	if err != nil {
+		return nil, err
+	}
+	var g tokencache.Grant
+	if rejected == "" {
+		g, err = p.cache.Get(ctx, name, asked)
+	} else {
+		g, err = p.cache.GetAfterRejection(ctx, name, rejected, asked)
+	}
 	if err != nil {
 		return nil, notFound(name, err)
 	}
@@ -101,9 +116,10 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 		"access_token": parts.accessToken,
 		"expire_time":  parts.expireTime,
 		"provider":     parts.provider,
+		"token_id":     parts.tokenID,
 		"token_type":   parts.tokenType,
 	}}
-	warn(resp, g, asked)
+	warn(resp, g, asked, rejected == parts.tokenID)
 	switch {
 	case !a.Config.Share:
 		rev := revocation.New(a, g.Token)
@@ -127,7 +143,7 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 type answerParts struct {
 	expires time.Time
 
-	accessToken, expireTime, provider, tokenType, rotationPeriod, lastRotation any
+	accessToken, expireTime, provider, tokenID, tokenType, rotationPeriod, lastRotation any
 }
 
 // partsOf returns the parts of the answer with g, which the token keeps for the next read.
@@ -141,12 +157,30 @@ func partsOf(g tokencache.Grant) *answerParts {
 		accessToken:    g.Token.Access.Reveal(),
 		expireTime:     g.Expires.UTC().Format(time.RFC3339),
 		provider:       g.Account.(*account.Account).Provider(),
+		tokenID:        token.ID(g.Token.Access),
 		tokenType:      g.Token.Type,
 		rotationPeriod: int64(g.Lifetime / time.Second),
 		lastRotation:   g.Token.Sent.Wall.UTC().Format(time.RFC3339),
 	}
 	g.Memo.Store(p)
 	return p
+}
+
+// rejectedID returns the token_id that a read reports as rejected; "" if it reports none.
+func rejectedID(d *framework.FieldData) (string, error) {
+	raw, ok := d.Raw["rejected"]
+	if !ok {
+		return "", nil
+	}
+	v, err := account.Decode("rejected", d.Schema["rejected"], raw)
+	if err != nil {
+		return "", err
+	}
+	id, _ := v.(string)
+	if sum, err := hex.DecodeString(id); id != "" && (err != nil || len(sum) != 8 || id != strings.ToLower(id)) {
+		return "", &providers.FieldError{Field: "rejected", Problem: "must be the token_id of a token: 16 lower-case hex digits"}
+	}
+	return id, nil
 }
 
 // askedTTL returns the min_ttl of a read; 0 if the read has none. The framework would drop
@@ -161,9 +195,38 @@ func askedTTL(d *framework.FieldData) (time.Duration, error) {
 	return asked, err
 }
 
-// warn adds a warning if the served token is not what it should be.
-func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
+// warnRejection says why the reader of a rejected token gets that token again.
+func warnRejection(resp *logical.Response, g tokencache.Grant) {
+	var why string
+	switch {
+	case g.Rejection == tokencache.RejectedHonored && g.Served == tokencache.ServedWaited:
+		why = "the provider returned the same token again"
+	case g.Rejection == tokencache.RejectedHonored && g.Failure != nil:
+		why = "the login failed"
+	case g.Rejection == tokencache.RejectedHonored:
+		why = "the login takes long and continues; read again"
+	case g.Rejection == tokencache.RejectedRecent:
+		why = "the token was minted within the last 10s"
+	case g.Rejection == tokencache.RejectedTooFrequent:
+		why = "another report was honored lately"
+	case g.Rejection == tokencache.RejectedBackingOff:
+		why = "the last login failed"
+	default:
+		return
+	}
+	if !g.RejectionNext.IsZero() {
+		why += "; the next report is honored after " + g.RejectionNext.UTC().Format(time.RFC3339)
+	}
+	resp.AddWarning("this token was reported as rejected and is served all the same: " + why)
+}
+
+// warn adds warnings if the served token is not what it should be. again says that the reader
+// reported the token as rejected.
+func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration, again bool) {
 	left := g.Left.Truncate(time.Second)
+	if again {
+		warnRejection(resp, g)
+	}
 	if f := g.Failure; f != nil {
 		resp.AddWarning(fmt.Sprintf("this token could not be refreshed and is served until it ends (in %s): %s; the next attempt is after %s",
 			left, f, f.Next.UTC().Format(time.RFC3339)))

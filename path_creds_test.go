@@ -3,20 +3,27 @@
 package messaging
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
 )
 
 func TestCredsWithLease(t *testing.T) {
 	m := newSinchMount(t, nil)
 	a := m.read("creds/a")
-	want := fields{"access_token": m.token("a"), "expire_time": "2026-11-22T09:00:00Z", "provider": "sinch-india", "token_type": "Bearer"}
+	want := fields{"access_token": m.token("a"), "token_id": token.ID(secret.String(m.token("a"))), "expire_time": "2026-11-22T09:00:00Z", "provider": "sinch-india", "token_type": "Bearer"}
 	if !reflect.DeepEqual(a.data, want) || len(a.warnings) > 0 || a.secret == nil {
 		t.Errorf("got %v with the lease %v and the warnings %q, want %v with a lease", a.data, a.secret, a.warnings, want)
 	}
@@ -29,7 +36,7 @@ func TestCredsWithoutLease(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"lease": false})
 	m.clock.advance(10 * time.Second)
 	a := m.read("creds/a")
-	want := fields{"access_token": "fake-token", "provider": "fake", "token_type": "Bearer", "expire_time": "2026-11-22T09:00:00Z",
+	want := fields{"access_token": "fake-token", "provider": "fake", "token_type": "Bearer", "token_id": "e1466187c844c921", "expire_time": "2026-11-22T09:00:00Z",
 		"ttl": int64(3560), "rotation_period": int64(3600), "last_vault_rotation": "2026-11-22T08:00:00Z"}
 	if !reflect.DeepEqual(a.data, want) || a.secret != nil {
 		t.Errorf("got %v with the lease %v, want %v without a lease", a.data, a.secret, want)
@@ -121,8 +128,10 @@ func TestCredsUnavailable(t *testing.T) {
 func TestCredsUnknown(t *testing.T) {
 	m := newMount(t)
 	m.read("creds/a").want(t, http.StatusBadRequest, `there is no config "a": write config/a first`)
-	if got := m.storage.takeCalls(); slices.Contains(got, "get token/a") {
-		t.Errorf("got %q from storage, want no token of an unknown config", got)
+	m.storage.put("token/a", "left behind by a delete on another cluster")
+	m.read("creds/a").want(t, http.StatusBadRequest, `there is no config "a"`)
+	if got := m.storage.snapshot()["token/a"]; got != "" {
+		t.Errorf("got the stored token %q of an unknown config, want none", got)
 	}
 }
 
@@ -153,30 +162,121 @@ func TestCredsWarnWhileRefreshesFail(t *testing.T) {
 	}
 }
 
-func TestCredsList(t *testing.T) {
-	m := newMount(t)
-	m.list("creds/").want(t, http.StatusNotFound)
-	for _, name := range []string{"b", "a"} {
-		m.write("config/"+name, m.sinch(fields{"verify_connection": false})).want(t, http.StatusNoContent)
-	}
-	if keys, want := m.list("creds/").data["keys"], []string{"a", "b"}; !reflect.DeepEqual(keys, want) {
-		t.Errorf("got %v, want %v", keys, want)
-	}
-	if n := m.logins(); n != 0 {
-		t.Errorf("got %d logins, want none", n)
+// report reads creds/a and reports the token of the given answer as rejected.
+func (m *mount) report(a answer) answer {
+	return m.request(logical.ReadOperation, "creds/a", fields{"rejected": a.data["token_id"]})
+}
+
+// numbered is a mint that returns another token each time.
+func numbered(lifetime time.Duration) mintFunc {
+	var n atomic.Int64
+	return func(ctx context.Context) (token.Token, error) {
+		return minting(secret.String(fmt.Sprintf("fake-token-%d", n.Add(1))), lifetime)(ctx)
 	}
 }
 
-// The operator's word counts where the provider states a lifetime that cannot be.
-func TestCredsOperatorTTL(t *testing.T) {
-	for _, field := range []string{"max_ttl", "default_ttl"} {
-		m := newMount(t)
-		m.simulate(`{"faults":[{"kind":"expiry-negative"}]}`)
-		m.write("config/a", m.sinch(fields{field: "5m"})).want(t, http.StatusNoContent)
-		a := m.read("creds/a")
-		a.want(t, http.StatusOK)
-		if got := a.secret.TTL; got > 5*time.Minute || got < 4*time.Minute {
-			t.Errorf("%s=5m: got a lease of %s, want 5m", field, got)
+func TestCredsRejected(t *testing.T) {
+	f := newFake(numbered(time.Hour))
+	m := newFakeMount(t, f, nil)
+	first := m.read("creds/a")
+	wantToken := func(a answer, want string) answer {
+		t.Helper()
+		if a.status != http.StatusOK || a.token() != want {
+			t.Fatalf("got %d %s with the token %s, want %s", a.status, a.text, a.token(), want)
+		}
+		return a
+	}
+	const again = "this token was reported as rejected and is served all the same: "
+	wantToken(m.report(first), first.token()).wantWarning(t, again+"the token was minted within the last 10s; the next report is honored after 2026-11-22T08:00:10Z")
+	m.clock.advance(10 * time.Second)
+	second := wantToken(m.report(first), "fake-token-2")
+	if len(second.warnings) > 0 {
+		t.Errorf("got the warnings %q, want none", second.warnings)
+	}
+	eventually(t, "the log of the report", func() bool {
+		return strings.Contains(m.log.String(), "minted a token because a reader reported that the provider rejected the previous token")
+	})
+	if got := m.status("rejected_time"); got != "2026-11-22T08:00:10Z" {
+		t.Errorf("got rejected_time %v, want 2026-11-22T08:00:10Z", got)
+	}
+	wantToken(m.report(first), "fake-token-2") // another app that comes late
+	m.clock.advance(30 * time.Second)
+	wantToken(m.report(second), "fake-token-2").wantWarning(t, again+"another report was honored lately; the next report is honored after 2026-11-22T08:01:10Z")
+	m.clock.advance(30 * time.Second)
+	f.set(down)
+	warns := func(a answer, text string) {
+		t.Helper()
+		if !strings.Contains(a.warnings[0], again+text) || !strings.Contains(a.warnings[1], "could not be refreshed") {
+			t.Errorf("got the warnings %q, want %q and that the refresh failed", a.warnings, again+text)
 		}
 	}
+	warns(wantToken(m.report(second), "fake-token-2"), "the login failed")
+	warns(wantToken(m.report(second), "fake-token-2"), "the last login failed; the next report is honored after 2026-11-22T08:01:1")
+	wantToken(m.read("creds/a"), "fake-token-2").wantWarning(t, "could not be refreshed") // outside the refresh window too
+	m.clock.advance(2 * time.Minute)
+	f.set(minting("fake-token-2", time.Hour))
+	wantToken(m.report(second), "fake-token-2").wantWarning(t, again+"the provider returned the same token again")
+	m.scrape().want(t, of("a", "fake", map[string]float64{
+		`rejected_tokens_total result="recent"`:       1,
+		`rejected_tokens_total result="honored"`:      3,
+		`rejected_tokens_total result="replaced"`:     1,
+		`rejected_tokens_total result="too_frequent"`: 1,
+		`rejected_tokens_total result="backing_off"`:  1,
+	}))
+}
+
+func TestCredsRejectedBadInput(t *testing.T) {
+	m := newFakeMount(t, newFake(numbered(time.Hour)), nil)
+	first := m.read("creds/a")
+	m.clock.advance(time.Minute)
+	for _, bad := range []any{"x", "e1466187c844c92", "e1466187c844c9211", "E1466187C844C921", "g1466187c844c921", first.token(), 7, []string{"a"}, map[string]any{}} {
+		a := m.request(logical.ReadOperation, "creds/a", fields{"rejected": bad})
+		a.want(t, http.StatusBadRequest, "rejected")
+		if strings.Contains(a.text, first.token()) {
+			t.Errorf("rejected=%v: got %q, want no token in it", bad, a.text)
+		}
+	}
+	for _, none := range []any{"", "e1466187c844c921"} {
+		if a := m.request(logical.ReadOperation, "creds/a", fields{"rejected": none}); a.token() != first.token() || len(a.warnings) > 0 {
+			t.Errorf("rejected=%v: got %d %s with the warnings %q, want the cached token", none, a.status, a.text, a.warnings)
+		}
+	}
+	m.request(logical.ReadOperation, "creds/unknown", fields{"rejected": "e1466187c844c921"}).want(t, http.StatusBadRequest, "there is no config")
+}
+
+// A reader waits 3 s at most. The mint continues, and the next reader gets its token.
+func TestCredsOfASlowProvider(t *testing.T) {
+	t.Parallel()
+	for _, share := range []bool{true, false} {
+		f := newFake(minting("fake-token", time.Hour))
+		m := newFakeMount(t, f, fields{"share": share, "verify_connection": false})
+		_, release := block(f)
+		began := time.Now()
+		m.read("creds/a").want(t, http.StatusBadGateway, "has not issued a token within 3s", "read again")
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("share=%t: got an answer after %s, want it after 3s", share, took)
+		}
+		release()
+		var a answer
+		eventually(t, "the token arrives", func() bool { a = m.read("creds/a"); return a.status == http.StatusOK })
+		if a.token() != "late-token" {
+			t.Errorf("share=%t: got the token %s, want late-token", share, a.token())
+		}
+	}
+}
+
+// While the login of a report takes long, the reader gets the token in hand.
+func TestCredsRejectedAtASlowProvider(t *testing.T) {
+	t.Parallel()
+	f := newFake(numbered(time.Hour))
+	m := newFakeMount(t, f, nil)
+	first := m.read("creds/a")
+	m.clock.advance(time.Minute)
+	_, release := block(f)
+	defer release()
+	a := m.report(first)
+	a.want(t, http.StatusOK)
+	a.wantWarning(t, "served all the same: the login takes long and continues; read again")
+	release()
+	eventually(t, "the new token", func() bool { return m.token("a") == "late-token" })
 }

@@ -4,6 +4,7 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-messaging/internal/account"
 	"vault-plugin-secrets-messaging/internal/revocation"
+	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
@@ -31,9 +33,8 @@ Rotates within 10 seconds share one login.
 // rotatePath is rotate/<name>.
 type rotatePath struct {
 	*responder
-	registry *account.Registry
-	cache    *tokencache.Cache
-	revoker  *revocation.Revoker
+	cache   *tokencache.Cache
+	revoker *revocation.Revoker
 }
 
 func (p *rotatePath) path() *framework.Path {
@@ -54,34 +55,56 @@ func (p *rotatePath) path() *framework.Path {
 	}
 }
 
-func (p *rotatePath) rotate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := nameOf(d)
-	c, err := p.registry.ReadConfig(ctx, req.Storage, name)
-	if err != nil {
-		return nil, err
+// rotate replaces the token. If the login takes long, the rotate continues after its
+// response, because the old token must be revoked.
+func (p *rotatePath) rotate(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, done := nameOf(d), make(chan outcome, 1)
+	go func() {
+		var o outcome
+		defer func() { done <- o }()
+		defer secret.RecoverTo(&o.err)
+		o.resp, o.err = p.replace(context.WithoutCancel(ctx), name)
+	}()
+	timer := time.NewTimer(tokencache.MaxWait)
+	defer timer.Stop()
+	select {
+	case o := <-done:
+		return o.resp, o.err
+	case <-timer.C:
+		return nil, tokencache.ErrStillMinting
 	}
-	if c != nil && !c.Share {
+}
+
+type outcome struct {
+	resp *logical.Response
+	err  error
+}
+
+// replace logs in, replaces the token and revokes the tokens that were replaced.
+func (p *rotatePath) replace(ctx context.Context, name string) (*logical.Response, error) {
+	r, err := p.cache.Rotate(ctx, name)
+	var warnings []string
+	for _, old := range r.Replaced { // a rotate that fails may have replaced a token too
+		warnings = append(warnings, p.revoker.RevokeOrQueue(revocation.New(old.Account.(*account.Account), old.Token)))
+	}
+	if errors.Is(err, tokencache.ErrUnshared) {
 		return nil, userError(fmt.Sprintf("config %q has share=false: there is no shared token to replace; revoke the lease of the token instead", name))
 	}
-	// A rotate continues if its client is gone, because the old token must be revoked.
-	g, err := p.cache.Rotate(context.WithoutCancel(ctx), name)
 	if err != nil {
 		return nil, notFound(name, err)
 	}
-	a := g.Account.(*account.Account)
-	resp := &logical.Response{Data: map[string]any{
-		"provider":    a.Provider(),
-		"minted_time": g.Token.Sent.Wall.UTC().Format(time.RFC3339),
-		"expire_time": g.Expires.UTC().Format(time.RFC3339),
-	}}
-	switch old := g.Replaced; {
-	case old == nil:
-	case old.Access == g.Token.Access: // revoking the old token would revoke the new token
-		resp.AddWarning("the provider returned the same token again, so it stays in use")
-	default:
-		if warning := p.revoker.RevokeOrQueue(revocation.New(a, *old)); warning != "" {
-			resp.AddWarning(warning)
-		}
+	if r.Unsaved != nil {
+		warnings = append(warnings, unsavedWarning(r.Unsaved))
 	}
-	return resp, nil
+	if r.Again {
+		warnings = append(warnings, "the provider returned the same token again, so it stays in use")
+	}
+	if r.Shared {
+		warnings = append(warnings, "another rotate logged in within the last 10s, and this rotate shares its token")
+	}
+	return withWarnings(&logical.Response{Data: map[string]any{
+		"provider":    r.Account.(*account.Account).Provider(),
+		"minted_time": r.Token.Sent.Wall.UTC().Format(time.RFC3339),
+		"expire_time": r.Expires.UTC().Format(time.RFC3339),
+	}}, warnings...), nil
 }

@@ -102,3 +102,63 @@ func TestRotateSaysNothingSecret(t *testing.T) {
 	m.simulate(`{"faults":[{"kind":"refuse"}],"echo_secrets":["raw","url","base64","json","json-twice"]}`)
 	m.rotate("a").want(t, http.StatusBadRequest, "text withheld because it contains a secret")
 }
+
+// A rotate waits 3 s for the login. The login continues, and the old token is revoked when the
+// new token is there.
+func TestRotateTakesLong(t *testing.T) {
+	t.Parallel()
+	m := newRevocableMount(t, nil)
+	old := m.token("a")
+	m.clock.advance(time.Minute)
+	m.simulate(`{"latency": 4}`)
+	began := time.Now()
+	m.rotate("a").want(t, http.StatusBadGateway, "has not issued a token within 3s")
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("got an answer after %s, want it after 3s", took)
+	}
+	if m.token("a") != old {
+		t.Error("during the login: got another token, want the old token")
+	}
+	m.simulate(`{"latency": 0}`)
+	eventually(t, "the new token", func() bool { return m.token("a") != old })
+	eventually(t, "the revocation of the old token", func() bool { return !m.alive(old) })
+	m.wantAlive("the new token", m.token("a"), true)
+}
+
+func TestRotateWarnings(t *testing.T) {
+	f := newFake(numbered(time.Hour))
+	m := newFakeMount(t, f, nil)
+	m.token("a")
+	m.clock.advance(time.Minute)
+	if a := m.rotate("a"); len(a.warnings) > 0 {
+		t.Errorf("got the warnings %q, want none", a.warnings)
+	}
+	m.clock.advance(9 * time.Second)
+	m.rotate("a").wantWarning(t, "another rotate logged in within the last 10s, and this rotate shares its token")
+
+	m.clock.advance(time.Minute)
+	m.storage.failWith(func(op, key string) error {
+		if op == "put" && key == "token/a" {
+			return errStorage
+		}
+		return nil
+	})
+	m.rotate("a").wantWarning(t, "the new token is served, but storage does not have it yet; the engine tries again")
+	if got := m.storage.snapshot()["token/a"]; got != "" {
+		t.Errorf("got the stored token %s, want none, because the old token may have leaked", got)
+	}
+	m.storage.failWith(nil)
+	current := m.token("a")
+	m.clock.advance(time.Minute)
+	m.tick().want(t, http.StatusNoContent)
+	eventually(t, "the token is stored", func() bool { return m.storage.snapshot()["token/a"] != "" })
+	if m.restart().token("a") != current {
+		t.Error("after a restart: got another token, want the token of the rotate")
+	}
+
+	m.clock.advance(time.Minute)
+	f.set(minting("same-token", time.Hour))
+	m.rotate("a").want(t, http.StatusOK)
+	m.clock.advance(time.Minute)
+	m.rotate("a").wantWarning(t, "the provider returned the same token again, so it stays in use")
+}

@@ -117,6 +117,15 @@ func (p *statusPath) status(ctx context.Context, s logical.Storage, name string)
 		"refresh_due_time": showTime(st.RefreshDue),
 		"next_attempt":     showTime(st.NextAttempt),
 	}
+	if !st.Rejected.IsZero() {
+		data["rejected_time"] = showTime(st.Rejected)
+	}
+	if st.Parked > 0 {
+		data["parked_tokens"] = st.Parked
+	}
+	if st.Unsaved {
+		data["unsaved"] = true
+	}
 	if f := st.LastFailure; f != nil {
 		data["last_error"] = f.Error()
 		data["last_error_kind"] = f.Kind.String()

@@ -124,7 +124,7 @@ func TestForwarding(t *testing.T) {
 func TestTickByNode(t *testing.T) {
 	for name, node := range nodes {
 		for _, tainted := range []bool{false, true} {
-			m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"min_ttl": 2})
+			m := newFakeMount(t, newFake(numbered(time.Hour)), fields{"min_ttl": 2})
 			m.token("a")
 			m.clock.advance(55 * time.Minute) // past the refresh time of any token
 			m.storage.takeCalls()

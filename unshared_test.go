@@ -42,8 +42,9 @@ func TestUnsharedWithMaxTTL(t *testing.T) {
 	m.wantAlive("the token of the lease", a.token(), false)
 }
 
-// A reader that gives up gets no lease, so the engine revokes the unshared token.
-func TestUnsharedTokenOfAReaderWhoLeftIsEnded(t *testing.T) {
+// A reader that gives up gets no lease. The next reader gets the unshared token, and if nobody
+// reads for a minute, the engine revokes the token.
+func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	before := m.sim.State().Total
 	m.simulate(`{"latency": 0.3}`)
@@ -53,9 +54,28 @@ func TestUnsharedTokenOfAReaderWhoLeftIsEnded(t *testing.T) {
 	eventually(t, "the provider gets a request", func() bool { return m.requests() > before.Requests })
 	cancel()
 	(<-done).want(t, http.StatusServiceUnavailable)
-	if got := m.sim.State().Total; got.LoginsSucceeded-before.LoginsSucceeded != 1 || got.RevocationsSucceeded == before.RevocationsSucceeded {
-		t.Errorf("got %+v after %+v, want one more login and a revocation", got, before)
+	parked := func() bool { return m.read("status/a").data["parked_tokens"] == 1 }
+	eventually(t, "the token is parked", parked)
+	next := m.read("creds/a")
+	next.want(t, http.StatusOK)
+	if got := m.sim.State().Total; got.LoginsSucceeded-before.LoginsSucceeded != 1 || !m.alive(next.token()) {
+		t.Errorf("got %d logins and token %s, want 1 login and its live token for the next reader", got.LoginsSucceeded-before.LoginsSucceeded, next.token())
 	}
+
+	ctx, cancel = context.WithCancel(t.Context())
+	requests := m.requests()
+	go func() { done <- m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) }()
+	eventually(t, "the provider gets a request", func() bool { return m.requests() > requests })
+	cancel()
+	(<-done).want(t, http.StatusServiceUnavailable)
+	eventually(t, "the token is parked", parked)
+	m.simulate(`{"latency": 0}`)
+	before = m.sim.State().Total
+	m.clock.advance(time.Minute)
+	eventually(t, "the token that nobody read is revoked", func() bool {
+		m.tick().want(t, http.StatusNoContent)
+		return m.sim.State().Total.RevocationsSucceeded > before.RevocationsSucceeded
+	})
 }
 
 // A provider that is down gets one request, not one for each lease. The same holds while

@@ -106,12 +106,13 @@ func TestProviderRefusals(t *testing.T) {
 // The engine refreshes a token by its refresh token, without a second login.
 func TestProviderRefreshes(t *testing.T) {
 	w := newWorld(t)
-	w.sim.Configure(t, `{"access_ttl": 5, "refresh_ttl": 60, "refresh_tokens": true}`)
+	w.sim.Configure(t, `{"access_ttl": 6, "refresh_ttl": 60, "refresh_tokens": true}`)
 	for _, a := range []account{
 		genericUser, publicUser, generic.with("body", harness.Fields{"auth_style": "body", "token_params": "audience=x"}),
 	} {
 		before := w.sim.State(t).Providers[a.provider]
-		w.writeConfig(t, a)
+		// With less life than 2 s, a token is replaced by a login.
+		w.writeConfig(t, a, harness.Fields{"refresh_window": "3s"})
 		token := w.token(t, a)
 		harness.Within(t, 15*time.Second, "the token is refreshed", func() error {
 			if w.token(t, a) == token {

@@ -21,12 +21,12 @@ import (
 )
 
 // Each program in docs/recipes reads one token for many messages. It reads the next token before
-// the old token ends, and also when the provider refuses the old token. Its policy allows only
-// these reads.
+// the old token ends. If the provider rejects a token, the program reports the token and gets a new
+// token at once. Its policy allows only these reads.
 func TestRecipes(t *testing.T) {
 	server, sim := start(t)
 	server.EnableAudit(t)
-	sim.Configure(t, `{"access_ttl": 10}`)
+	sim.Configure(t, `{"access_ttl": 30}`) // the engine replaces only rejected tokens older than 10 s
 	for _, r := range runtimes {
 		t.Run(r.name, func(t *testing.T) {
 			recipe, _ := r.ready(t)
@@ -68,8 +68,10 @@ func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, re
 		t.Errorf("after three messages: got %d refused requests, want none with an expired token", n)
 	}
 
+	harness.Until(t, "the third token is 11 s old", func() bool {
+		return time.Since(sim.Token(t, third).IssuedAt) > 11*time.Second
+	})
 	provider.reject(third)
-	server.Write(t, "messaging/rotate/"+name, nil).OK(t)
 	send("four")
 	provider.accepted(t, "four")
 	if n := provider.refusals(); n != 1 {

@@ -219,6 +219,7 @@ func (s *Store) LoadAccount(ctx context.Context, name string) (*Account, *token.
 		return nil, nil, err
 	}
 	if c == nil {
+		s.removeOrphan(ctx, name)
 		return nil, nil, tokencache.ErrNotFound
 	}
 	a, err := s.Registry.Account(name, c)
@@ -227,6 +228,19 @@ func (s *Store) LoadAccount(ctx context.Context, name string) (*Account, *token.
 	}
 	t, err := s.loadToken(ctx, name, c.Revision)
 	return a, t, err
+}
+
+// removeOrphan removes the stored token of a config that does not exist. Tokens are local
+// to a cluster, so a config that is deleted on the primary leaves the token of a performance
+// secondary behind.
+func (s *Store) removeOrphan(ctx context.Context, name string) {
+	entry, err := s.Storage.Get(ctx, TokenPrefix+name)
+	if err == nil && entry != nil {
+		err = s.Remove(ctx, name)
+	}
+	if err != nil {
+		s.Log().Warn("the token of a deleted config could not be removed from storage", "config", name, "error", err)
+	}
 }
 
 // loadToken returns the stored token of a revision of the named config; nil if there is
@@ -273,8 +287,8 @@ func decodeToken(stored []byte) (*tokenRecord, error) {
 }
 
 // Save implements [tokencache.Store].
-func (s *Store) Save(ctx context.Context, name string, a tokencache.Account, t token.Token) {
-	err := put(ctx, s.Storage, TokenPrefix+name, tokenRecord{
+func (s *Store) Save(ctx context.Context, name string, a tokencache.Account, t token.Token) error {
+	return put(ctx, s.Storage, TokenPrefix+name, tokenRecord{
 		Version:           tokenVersion,
 		Revision:          a.Revision(),
 		AccessToken:       t.Access.Reveal(),
@@ -284,7 +298,12 @@ func (s *Store) Save(ctx context.Context, name string, a tokencache.Account, t t
 		RefreshToken:      t.Refresh.Reveal(),
 		RefreshLifetimeMS: t.RefreshLifetime.Milliseconds(),
 	})
-	if err != nil {
-		s.Log().Error("the token is served, but will not survive a restart", "config", name, "error", err)
+}
+
+// Remove implements [tokencache.Store].
+func (s *Store) Remove(ctx context.Context, name string) error {
+	if err := s.Storage.Delete(ctx, TokenPrefix+name); err != nil {
+		return fmt.Errorf("deleting %s%s from storage: %w", TokenPrefix, name, err)
 	}
+	return nil
 }

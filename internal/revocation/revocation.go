@@ -54,14 +54,14 @@ func New(a *account.Account, t token.Token) Revocation {
 	}
 }
 
-// Stored returns the stored form of r. Without a revocation endpoint, it has no token.
-func (r Revocation) Stored() map[string]any {
-	stored := map[string]any{"config": r.Config, "expires": r.Expires}
-	if r.URL != "" {
-		stored["revocation_url"], stored["endpoint"] = r.URL, r.Endpoint
-		stored["access_token"], stored["refresh_token"] = r.AccessToken.Reveal(), r.RefreshToken.Reveal()
+// Stored returns the stored form of rev. Without a revocation endpoint, it has no token.
+func (rev Revocation) Stored() map[string]any {
+	stored := map[string]any{"config": rev.Config, "expires": rev.Expires}
+	if rev.URL != "" {
+		stored["revocation_url"], stored["endpoint"] = rev.URL, rev.Endpoint
+		stored["access_token"], stored["refresh_token"] = rev.AccessToken.Reveal(), rev.RefreshToken.Reveal()
 	}
-	if r.Deleting {
+	if rev.Deleting {
 		stored["deleting"] = true
 	}
 	return stored

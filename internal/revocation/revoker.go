@@ -164,9 +164,8 @@ func (r *Revoker) RevokeOnce(a *account.Account, revs ...Revocation) (warning st
 
 // leave logs that a token is left to expire, and returns the warning for the user.
 func (r *Revoker) leave(config string, err error) (warning string) {
-	const text = "a token was not revoked and is left to expire, because no stored config has its credentials"
-	r.opts.Log().Warn(text, "config", config, "error", err)
-	return fmt.Sprintf("%s: %s", text, err)
+	r.opts.Log().Warn("a token was not revoked and is left to expire, because no stored config has its credentials", "config", config, "error", err)
+	return fmt.Sprintf("a token was not revoked and is left to expire, because no stored config has its credentials: %s", err)
 }
 
 // each returns the different warnings of f for the tokens, as one text.

@@ -69,6 +69,14 @@ func (c Client) RevokeSessions(ctx context.Context, provider, account string) (i
 	return out.Revoked, err
 }
 
+// EndTokens calls Simulator.EndTokens.
+func (c Client) EndTokens(ctx context.Context, provider, account string) (int, error) {
+	var out struct{ Ended int }
+	form := url.Values{"provider": {provider}, "account": {account}}.Encode()
+	err := c.do(ctx, http.MethodPost, "/sim/end-tokens", formType, strings.NewReader(form), &out)
+	return out.Ended, err
+}
+
 // do sends one request and decodes the response into out, unless out is nil.
 func (c Client) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, body)

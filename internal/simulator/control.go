@@ -24,6 +24,8 @@ func (s *Simulator) controls() []control {
 		{"POST /sim/introspect", "describes a token (form parameter token)", s.postIntrospect},
 		{"POST /sim/revoke-sessions", "ends refresh tokens (optional form parameters provider and account)",
 			s.postRevokeSessions},
+		{"POST /sim/end-tokens", "ends access tokens (optional form parameters provider and account)", s.postEndTokens},
+		{"POST /messages/{provider}", "accepts a message with a live bearer token of the provider", s.postMessage},
 	}
 }
 

@@ -46,6 +46,11 @@ type session struct {
 	detached bool      // ended because a refresh token was used twice
 }
 
+// matches reports whether the session is of the provider and the account; "" matches any.
+func (s *session) matches(provider, account string) bool {
+	return (provider == "" || provider == s.provider) && (account == "" || account == s.account)
+}
+
 // token is an issued token.
 type token struct {
 	text    string
@@ -191,8 +196,7 @@ func (s *tokenStore) introspect(text string, now time.Time) Introspection {
 func (s *tokenStore) closeSessions(provider, account string, now time.Time) int {
 	n := 0
 	for _, t := range s.order {
-		if t.kind == kindRefresh && t.active(now) &&
-			(provider == "" || provider == t.session.provider) && (account == "" || account == t.session.account) {
+		if t.kind == kindRefresh && t.active(now) && t.session.matches(provider, account) {
 			t.session.closed = now // ends the session's other refresh tokens too: each session counts once
 			n++
 		}

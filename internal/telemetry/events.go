@@ -92,6 +92,8 @@ func (s *Events) OnMint(r tokencache.MintResult) {
 		s.Send(context.Background(), mintEvent(r, provider))
 	}()
 	switch f := r.Failure; {
+	case f == nil && r.Rejected:
+		log.Warn("minted a token because a reader reported that the provider rejected the previous token")
 	case f == nil && r.FailuresBefore > 0:
 		log.Info("minted a token again", "failures_before", r.FailuresBefore)
 	case f == nil:
@@ -100,6 +102,9 @@ func (s *Events) OnMint(r tokencache.MintResult) {
 		log.Warn("minting a token failed", "kind", f.Kind.String(), "error", f.Error(),
 			"failures", f.Failures, "next_attempt", f.Next.UTC().Format(time.RFC3339))
 		LogPanic(log, f.Err)
+	}
+	if r.Unsaved != nil {
+		log.Error("the token is served but could not be stored; the engine tries again", "error", r.Unsaved)
 	}
 }
 

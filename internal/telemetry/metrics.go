@@ -89,7 +89,7 @@ type accountMetrics struct {
 	accounts, failing *prometheus.Desc
 
 	// by config and provider
-	reads, mints, failures, backingOff, expiry, minted *prometheus.Desc
+	reads, mints, failures, backingOff, expiry, minted, rejected *prometheus.Desc
 
 	leftOut *prometheus.Desc
 }
@@ -117,13 +117,15 @@ func newAccountMetrics(cache *tokencache.Cache, providerNames []string) *account
 			"config", "provider"),
 		minted: desc("token_minted_timestamp_seconds", "When the cached token was requested. Absent without a token.",
 			"config", "provider"),
+		rejected: desc("rejected_tokens_total", "Reports that the provider rejected a token, by what became of them: honored (the engine logged in), replaced (the token was no longer cached), recent (the token was too new), too_frequent or backing_off.",
+			"config", "provider", "result"),
 		leftOut: desc("configs_left_out", fmt.Sprintf("Accounts in memory without their own series. At most %d accounts have their own series: failing accounts first, then by name.", maxConfigsShown)),
 	}
 }
 
 // Describe implements [prometheus.Collector].
 func (m *accountMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.leftOut} {
+	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.leftOut} {
 		ch <- d
 	}
 }
@@ -205,6 +207,11 @@ func (m *accountMetrics) collect(ch chan<- prometheus.Metric, s accountSample) {
 		}
 		send(m.mints, prometheus.CounterValue, float64(n), "failure", kind.String())
 		send(m.failures, prometheus.GaugeValue, float64(row), kind.String())
+	}
+	for r, n := range s.counts.Rejected {
+		if r := tokencache.Rejection(r); r != tokencache.NotRejected {
+			send(m.rejected, prometheus.CounterValue, float64(n), r.String())
+		}
 	}
 	backingOff := 0.0
 	if s.status.State == tokencache.BackingOff {

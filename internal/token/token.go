@@ -5,6 +5,8 @@
 package token
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/clock"
@@ -33,4 +35,11 @@ type Token struct {
 
 	Refresh         secret.String // the refresh token; "" if there is none
 	RefreshLifetime time.Duration // of the refresh token; 0 if it has no known end
+}
+
+// ID returns the identifier of an access token: the first 16 hex digits of its SHA-256. It
+// identifies a token without showing it.
+func ID(access secret.String) string {
+	sum := sha256.Sum256([]byte(access.Reveal()))
+	return hex.EncodeToString(sum[:8])
 }

@@ -57,7 +57,7 @@ func (b *backoff) failed(now clock.Instant, err error) *Failure {
 		f.Kind, retryAfter = e.Kind, e.RetryAfter
 	}
 	f.next = now.Add(b.wait(f.Kind, retryAfter))
-	if f.Kind == token.RateLimited && retryAfter > 0 {
+	if f.Kind != token.Refused && retryAfter > 0 {
 		b.retryAfter = f.next
 	}
 	f.Next = f.next.Wall
@@ -71,7 +71,7 @@ func (b *backoff) wait(kind token.Kind, retryAfter time.Duration) time.Duration 
 		return doubled(firstRefused, maxRefused, b.refused)
 	}
 	b.transient++
-	if kind == token.RateLimited && retryAfter > 0 {
+	if retryAfter > 0 {
 		return min(retryAfter, token.MaxRetryAfter)
 	}
 	d := doubled(firstTransient, maxTransient, b.transient)

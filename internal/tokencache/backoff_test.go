@@ -163,8 +163,8 @@ func TestServedWhileRefreshesFail(t *testing.T) {
 	}
 }
 
-// A read that asks for more life than can be had gets the cached token at once, with the
-// failure. Reads that ask for less are not affected.
+// A read that asks for more life than can be had gets the cached token at once. Each read
+// gets the failure of the last mint, even outside the refresh window.
 func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -177,8 +177,11 @@ func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 		}
 		g := w.get("a", 10*time.Minute)
 		equal(w, "short", g.Short, false)
-		equal(w, "failure", g.Failure, nil)
+		equal(w, "grant has a failure", g.Failure != nil, true)
 		w.wantMints(2)
+		w.provider.set(tokens(time.Hour))
+		w.advance(time.Minute)
+		equal(w, "failure after a success", w.get("a", 30*time.Minute).Failure, nil)
 	})
 }
 
@@ -229,6 +232,20 @@ func TestWhatClears(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A Retry-After binds the client at the host that asked for it, and no other client.
+func TestRetryAfterOfAnotherClient(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(fails(token.RateLimited, 15*time.Minute))
+		w.getFailure("a")
+		w.provider.set(tokens(time.Hour))
+		second := w.account("a", "2")
+		second.client = "another client"
+		equal(w, "Retry-After of the other client", w.RetryAfter("a", second).IsZero(), true)
+		w.write(second, nil)
+		w.get("a", 0)
+	})
 }
 
 // A write of another revision and a success reset the waits.

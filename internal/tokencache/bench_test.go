@@ -5,9 +5,12 @@ package tokencache
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
@@ -18,7 +21,7 @@ func benchCache(b *testing.B, accounts int) *Cache {
 	for i := range accounts {
 		name := fmt.Sprint("account-", i)
 		t := &token.Token{Access: "token", Type: "Bearer", Lifetime: 100 * time.Hour, Sent: c.clock()}
-		if err := c.Put(b.Context(), name, &fakeAccount{name: name, revision: "1"}, t, nil); err != nil {
+		if _, err := c.Put(b.Context(), name, &fakeAccount{name: name, revision: "1"}, t, nil); err != nil {
 			b.Fatal(err)
 		}
 		if _, err := c.Get(b.Context(), name, 0); err != nil {
@@ -62,5 +65,46 @@ func BenchmarkTickIdle(b *testing.B) {
 			b.Fatal("Due: got true, want false")
 		}
 		c.Tick()
+	}
+}
+
+// BenchmarkTickDue ticks when all of 100,000 tokens are due, and reports the goroutines and the
+// memory that the tick adds.
+func BenchmarkTickDue(b *testing.B) {
+	const accounts = 100_000
+	for b.Loop() {
+		b.StopTimer()
+		var ahead atomic.Int64
+		now := func() clock.Instant {
+			now := clock.System()()
+			return now.Add(time.Duration(ahead.Load()))
+		}
+		provider := &fakeProvider{clock: now, answer: hangs}
+		c := New(Options{Store: newFakeStore(), Clock: now})
+		for i := range accounts {
+			name := fmt.Sprint("account-", i)
+			t := &token.Token{Access: "token", Lifetime: time.Hour, Sent: now()}
+			if _, err := c.Put(b.Context(), name, &fakeAccount{name: name, revision: "1", provider: provider}, t, nil); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := c.Get(b.Context(), name, 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+		ahead.Store(int64(55 * time.Minute))
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		goroutines := runtime.NumGoroutine()
+		b.StartTimer()
+		c.Tick()
+		b.StopTimer()
+		added := runtime.NumGoroutine() - goroutines
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(added), "goroutines")
+		b.ReportMetric((float64(after.HeapInuse)-float64(before.HeapInuse)+float64(after.StackInuse)-float64(before.StackInuse))/1e6, "MB")
+		c.Close()
+		b.StartTimer()
 	}
 }

@@ -17,18 +17,19 @@
 //	read.go           Get: serve, refresh in the background, or wait
 //	mint.go           one running mint, from its start to its result
 //	rotate.go         Rotate
+//	rejected.go       tokens that the provider rejected before their time
 //	unshared.go       mints for one reader each
 //	timeline.go       the picture above in numbers
 //	backoff.go        the waits after failed mints
 //	refresh_queue.go  what a tick refreshes
-//	limiter.go        how many mints run at once
+//	limiter.go        how many mints run at once, and logins one after another
 //	status.go         what operators see
 package tokencache
 
 import (
 	"context"
 	"errors"
-	"hash/maphash"
+	"fmt"
 	"sync"
 	"time"
 
@@ -64,9 +65,17 @@ type Account interface {
 	// Host names the host at which the account mints. Mints at one host share a limit.
 	Host() string
 
-	// Mint gets a new token and sets its Sent. Mint uses the refresh token if refresh is
-	// not "" and the provider accepts it. Otherwise Mint uses the long-lived credential.
-	// An error that wraps no [*token.Error] counts as [token.Unavailable].
+	// SerialKey names the user whose logins must run one after another; "" if logins of
+	// the account may run at the same time.
+	SerialKey() string
+
+	// RateKey names whom a Retry-After binds: the host and the client, as the provider
+	// knows them.
+	RateKey() string
+
+	// Mint gets a new token with Sent set: by the refresh token if one is given, otherwise
+	// by the long-lived credential. An error that wraps no [*token.Error] counts as
+	// [token.Unavailable].
 	Mint(ctx context.Context, refresh secret.String) (token.Token, error)
 }
 
@@ -78,9 +87,12 @@ type Store interface {
 	// error wraps ErrNotFound if there is no such account.
 	Load(ctx context.Context, name string) (Account, *token.Token, error)
 
-	// Save stores the newest token of an account. The store reports failures itself,
-	// because the cache serves the token all the same.
-	Save(ctx context.Context, name string, a Account, t token.Token)
+	// Save stores the newest token of an account. If Save fails, the cache serves the token
+	// all the same and saves it again at a tick.
+	Save(ctx context.Context, name string, a Account, t token.Token) error
+
+	// Remove removes the stored token of an account, if there is one.
+	Remove(ctx context.Context, name string) error
 }
 
 // Options configure a Cache.
@@ -91,13 +103,23 @@ type Options struct {
 	// OnMint is called with the result of each mint, after its token can be read. It
 	// must neither block nor call the Cache. May be nil.
 	OnMint func(MintResult)
+
+	// OnUnused is called with a token that no reader got and none will get. It may block
+	// only for a short time, and must not call the Cache. May be nil.
+	OnUnused func(Account, token.Token)
 }
 
 const (
-	stripes = 256 // locks that order loads, saves and writes of a name
+	// MaxWait is how long a read waits for a mint. Vault drains the requests of a mount
+	// before it reloads, moves or disables the mount, so no request may wait long.
+	MaxWait = 3 * time.Second
 
-	storeTimeout = 10 * time.Second // for each use of the store by a mint or a load
+	storeTimeout = 10 * time.Second // for the uses of the store by one mint or load
 )
+
+// ErrStillMinting reports that a mint takes longer than MaxWait. The mint continues.
+var ErrStillMinting error = &token.Error{Kind: token.Unavailable, Problem: fmt.Sprintf(
+	"the provider has not issued a token within %s; the engine keeps trying, so read again", MaxWait)}
 
 // Cache holds the accounts that were read or written since it was made. It is safe for
 // concurrent use.
@@ -109,7 +131,7 @@ type Cache struct {
 	cancel context.CancelFunc
 
 	entries sync.Map // name → *entry
-	queue   refreshQueue
+	queue   *refreshQueue
 	limiter *limiter
 
 	// loads merges concurrent loads of one name. Mints do not use singleflight for three
@@ -118,10 +140,9 @@ type Cache struct {
 	loads singleflight.Group
 
 	// writing keeps storage and memory in the same order. Whoever reads or writes the
-	// store for a name and then changes the name's entry holds the name's stripe
-	// throughout. A stripe is locked before an entry's mu.
-	writing [stripes]sync.Mutex
-	seed    maphash.Seed
+	// store for a name and then changes the name's entry holds the name's lock
+	// throughout. This lock is taken before an entry's mu.
+	writing *keyed[*sync.Mutex]
 }
 
 // New returns an empty Cache.
@@ -130,16 +151,36 @@ func New(opts Options) *Cache {
 		opts.Clock = clock.System()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Cache{opts: opts, clock: opts.Clock, ctx: ctx, cancel: cancel, limiter: newLimiter(), seed: maphash.MakeSeed()}
+	c := &Cache{
+		opts: opts, clock: opts.Clock, ctx: ctx, cancel: cancel, queue: newRefreshQueue(),
+		writing: newKeyed(func() *sync.Mutex { return new(sync.Mutex) }),
+	}
+	c.limiter = newLimiter(c.freed)
+	return c
 }
 
 // Close cancels the running mints and returns without waiting for them. Readers that
-// wait for a mint get ErrClosed.
-func (c *Cache) Close() { c.cancel() }
+// wait for a mint get ErrClosed. Close calls OnUnused for each parked token.
+func (c *Cache) Close() {
+	c.cancel()
+	c.entries.Range(func(_, v any) bool {
+		e := v.(*entry)
+		e.mu.Lock()
+		parked := e.unshared.unpark()
+		e.mu.Unlock()
+		c.discard(parked)
+		return true
+	})
+}
 
-// stripe returns the lock that orders storage and memory for name.
-func (c *Cache) stripe(name string) *sync.Mutex {
-	return &c.writing[maphash.String(c.seed, name)%stripes]
+// lock locks the order of storage and memory for name.
+func (c *Cache) lock(name string) (unlock func()) {
+	mu := c.writing.join(name)
+	mu.Lock()
+	return func() {
+		mu.Unlock()
+		c.writing.leave(name)
+	}
 }
 
 // entry returns the entry of the named account, loading it if it is not in memory.
@@ -165,9 +206,7 @@ func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 }
 
 func (c *Cache) load(name string) (*entry, error) {
-	stripe := c.stripe(name)
-	stripe.Lock()
-	defer stripe.Unlock()
+	defer c.lock(name)()
 	if e, ok := c.entries.Load(name); ok {
 		return e.(*entry), nil
 	}
@@ -192,58 +231,82 @@ func (c *Cache) load(name string) (*entry, error) {
 // Put makes account a the current account of that name. If t is not nil, t is a token
 // that a.Mint just returned, and Put saves and serves t. commit, if not nil, runs first and
 // stores the config behind a. If commit fails, Put returns its error and forgets what is
-// in memory, because commit may have taken effect in part.
+// in memory, because commit may have taken effect in part. unsaved says why t was not
+// saved; a tick saves it later.
 //
 // An account of the same revision as before keeps its token, its running mint and its
 // failures, unless t replaces them. An account of another revision keeps only a
-// Retry-After that has not passed, and waiting readers get a token of the new revision.
-func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token, commit func() error) error {
+// Retry-After that has not passed, if the same host asked the same client for it. Waiting
+// readers get a token of the new revision.
+func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token, commit func() error) (unsaved, err error) {
 	now := c.clock()
-	stripe := c.stripe(name)
-	stripe.Lock()
-	defer stripe.Unlock()
+	defer c.lock(name)()
 	if commit != nil {
 		if err := commit(); err != nil {
 			c.forget(name)
-			return err
+			return nil, err
 		}
 	}
-	if t != nil {
-		c.opts.Store.Save(ctx, name, a, *t)
+	switch {
+	case t != nil:
+		unsaved = c.replace(ctx, name, a, *t)
+	case !a.Share(): // a shared token of an earlier config may be stored
+		unsaved = c.remove(ctx, name)
 	}
 	e := newEntry(name)
 	if old, ok := c.entries.Load(name); ok {
 		e = old.(*entry)
-	} else if t == nil { // the store may have a token: the next read loads account and token
+	} else if t == nil && a.Share() { // the store may have a token: the next read loads account and token
 		c.loads.Forget(name)
-		return nil
+		return nil, nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.account != nil && e.account.Revision() != a.Revision() {
-		e.supersede()
-		e.cached, e.rotation, e.unshared.proven = nil, nil, false
-		e.backoff.clear(now)
+		e.supersedeAndDrop()
+		c.discardLater(e.unshared.unpark())
+		e.rotation, e.rejections, e.unshared = nil, rejections{}, unshared{}
+		e.notBefore, e.unsaved = clock.Instant{}, false
+		if e.account.RateKey() == a.RateKey() {
+			e.backoff.clear(now)
+		} else {
+			e.backoff = backoff{}
+		}
 		e.lastFailure = e.backoff.last
 	}
 	e.account = a
 	switch {
 	case t != nil: // nobody needs to wait any longer
-		e.supersede()
+		e.supersedeAndDrop()
 		e.minted(*t)
+		e.unsaved = unsaved != nil
+	case !a.Share():
+		e.unsaved = unsaved != nil
 	case e.cached != nil: // the policy may have changed
 		e.keep(e.cached.Token, e.cached.reads)
 	}
 	c.publish(e)
 	c.entries.Store(name, e)
-	return nil
+	return unsaved, nil
+}
+
+// Cached returns the token that readers of the named account share, if it is in memory and
+// has not ended. It neither loads nor mints.
+func (c *Cache) Cached(name string) (t token.Token, ok bool) {
+	v, ok := c.entries.Load(name)
+	if !ok {
+		return token.Token{}, false
+	}
+	cached := v.(*entry).snapshot.Load().cached
+	if cached.left(c.clock()) <= 0 {
+		return token.Token{}, false
+	}
+	return cached.Token, true
 }
 
 // Delete forgets the named account. commit runs first, as in Put.
 func (c *Cache) Delete(name string, commit func() error) error {
-	stripe := c.stripe(name)
-	stripe.Lock()
-	defer stripe.Unlock()
+	defer c.lock(name)()
 	defer c.forget(name)
 	return commit()
 }
@@ -251,13 +314,11 @@ func (c *Cache) Delete(name string, commit func() error) error {
 // Invalidate forgets the named account, because another node changed it in storage. A
 // running mint is superseded.
 func (c *Cache) Invalidate(name string) {
-	stripe := c.stripe(name)
-	stripe.Lock()
-	defer stripe.Unlock()
+	defer c.lock(name)()
 	c.forget(name)
 }
 
-// forget removes the entry of name from memory; the caller holds its stripe.
+// forget removes the entry of name from memory; the caller holds the lock of name.
 func (c *Cache) forget(name string) {
 	c.loads.Forget(name) // a load may have ended without singleflight noticing yet
 	old, ok := c.entries.LoadAndDelete(name)
@@ -269,6 +330,80 @@ func (c *Cache) forget(name string) {
 	defer e.mu.Unlock()
 	e.gone = true
 	e.supersede()
+	c.discardLater(e.unshared.unpark())
 	e.cached = nil
+	c.publish(e)
+}
+
+// discardLater is discard for a caller that holds locks.
+func (c *Cache) discardLater(tokens []parkedToken) {
+	if len(tokens) > 0 {
+		go c.discard(tokens)
+	}
+}
+
+// discard hands tokens that nobody will read to OnUnused.
+func (c *Cache) discard(tokens []parkedToken) {
+	for _, p := range tokens {
+		if c.opts.OnUnused != nil {
+			var err error
+			func() {
+				defer secret.RecoverTo(&err)
+				c.opts.OnUnused(p.account, p.Token)
+			}()
+		}
+	}
+}
+
+// replace stores t in the place of any older token. If the store refuses t, replace removes
+// the older token, because readers must not get a token after a restart that was replaced
+// because it leaked. The error says why t is not stored.
+func (c *Cache) replace(ctx context.Context, name string, a Account, t token.Token) error {
+	// A mint that used nearly all of its time still gets to store its token.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	err := c.save(ctx, name, a, t)
+	if err == nil {
+		return nil
+	}
+	if removeErr := c.remove(ctx, name); removeErr != nil {
+		return fmt.Errorf("%w; an older token may still be stored: %w", err, removeErr)
+	}
+	return err
+}
+
+// save stores t. A panic of the store is an error of save.
+func (c *Cache) save(ctx context.Context, name string, a Account, t token.Token) (err error) {
+	defer secret.RecoverTo(&err)
+	return c.opts.Store.Save(ctx, name, a, t)
+}
+
+// remove removes the stored token. A panic of the store is an error of remove.
+func (c *Cache) remove(ctx context.Context, name string) (err error) {
+	defer secret.RecoverTo(&err)
+	return c.opts.Store.Remove(ctx, name)
+}
+
+// resave brings storage in line with memory for an entry that is unsaved.
+func (c *Cache) resave(e *entry) {
+	defer c.lock(e.name)()
+	e.mu.Lock()
+	a, t, unsaved := e.account, e.cached, e.unsaved && !e.gone && c.ctx.Err() == nil
+	e.mu.Unlock()
+	if !unsaved {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, storeTimeout)
+	defer cancel()
+	var err error
+	if t != nil {
+		err = c.save(ctx, e.name, a, t.Token)
+	} else {
+		err = c.remove(ctx, e.name)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.unsaved = err != nil
 	c.publish(e)
 }

@@ -4,7 +4,10 @@ package tokencache
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/clock"
@@ -27,20 +30,169 @@ func TestNotFound(t *testing.T) {
 	})
 }
 
-// A load that fails is an error, and the next read loads again. A save that fails changes
-// nothing for readers.
-func TestStoreFails(t *testing.T) {
+// A load that fails is an error, and the next read loads again.
+func TestLoadFails(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		w.store.setFaults(true, true)
+		w.store.setFaults(true, false)
 		_, err := w.Get(w.t.Context(), "a", 0)
 		w.wantErr("get", err, errStorage)
 		w.store.setFaults(false, false)
 		w.get("a", 0)
-		w.store.setFaults(true, true)
-		w.wantToken(w.rotate(), 2)
+	})
+}
+
+// A save that fails changes nothing for readers. The store loses the old token, because it may
+// have leaked, and gets the new token at a tick.
+func TestSaveFails(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
+		w.store.failSaves(1)
+		r := w.rotate()
+		w.wantToken(r.Grant, 2)
+		w.wantErr("unsaved", r.Unsaved, errStorage)
+		w.wantErr("unsaved in the result", w.results()[1].Unsaved, errStorage)
+		equal(w, "unsaved in the status", w.wantState(Fresh).Unsaved, true)
+		equal(w, "stored tokens", len(w.store.tokens), 0)
 		w.wantToken(w.get("a", 0), 2)
-		w.advance(time.Hour)
+
+		w.store.failSaves(1)
+		w.advance(resavePause)
+		equal(w, "due", w.Due(), true)
+		w.Tick()
+		synctest.Wait()
+		equal(w, "unsaved after another failure", w.wantState(Fresh).Unsaved, true)
+		w.put("1", Policy{}) // of the same revision
+		equal(w, "unsaved after a write", w.wantState(Fresh).Unsaved, true)
+		equal(w, "due at once", w.Due(), false)
+		w.advance(resavePause)
+		w.Tick()
+		w.wantStored("1", 2)
+		equal(w, "unsaved after a tick", w.wantState(Fresh).Unsaved, false)
+		w.advance(time.Minute)
+		equal(w, "due after the save", w.Due(), false)
+		w.tickFor(50 * time.Minute)
+		w.wantMints(3) // the refresh still comes
+	})
+}
+
+// A restart after a save that failed serves neither the old token nor the new one.
+func TestRestartAfterSaveFailed(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
+		w.store.failSaves(1)
+		w.rotate()
+		w.restart()
 		w.wantToken(w.get("a", 0), 3)
+	})
+}
+
+// If the old token cannot be removed either, the error says so, and ticks repeat the save.
+func TestSaveAndRemoveFail(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
+		w.store.setFaults(false, true)
+		r := w.rotate()
+		if r.Unsaved == nil || !strings.Contains(r.Unsaved.Error(), "older token may still be stored") {
+			t.Errorf("got %v, want an error that says that an older token may still be stored", r.Unsaved)
+		}
+		for range 5 {
+			w.advance(time.Minute)
+			w.Tick()
+			w.wantStored("1", 1)
+		}
+		w.store.setFaults(false, false)
+		w.advance(time.Minute)
+		w.Tick()
+		w.wantStored("1", 2)
+	})
+}
+
+// A token that could not be saved is forgotten with its account.
+func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
+		w.store.failSaves(1)
+		w.rotate()
+		w.delete("a")
+		w.advance(time.Minute)
+		equal(w, "due", w.Due(), false)
+		equal(w, "stored tokens", len(w.store.tokens), 0)
+	})
+}
+
+// A write of an unshared account removes the shared token of an earlier config. Ticks repeat
+// the removal if it fails.
+func TestUnsharedWriteRemovesToken(t *testing.T) {
+	for _, inMemory := range []bool{true, false} {
+		withToken(t, Policy{}, func(w *world) {
+			if !inMemory {
+				w.restart()
+			}
+			a := w.account("a", "2")
+			a.unshared = true
+			w.store.failSaves(1)
+			unsaved, err := w.Put(w.t.Context(), "a", a, nil, nil)
+			w.wantErr("put", err, nil)
+			w.wantErr("unsaved", unsaved, errStorage)
+			w.advance(time.Minute)
+			w.Tick()
+			synctest.Wait()
+			equal(w, "stored tokens", len(w.store.tokens), 0)
+			equal(w, "due", w.Due(), false)
+		})
+	}
+}
+
+// A verified write whose token is not saved says so, and removes the older token.
+func TestVerifiedWriteUnsaved(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
+		w.store.failSaves(1)
+		unsaved, err := w.Put(w.t.Context(), "a", w.store.accounts["a"],
+			&token.Token{Access: "verified", Lifetime: time.Hour, Sent: w.clock.now()}, nil)
+		w.wantErr("put", err, nil)
+		w.wantErr("unsaved", unsaved, errStorage)
+		equal(w, "stored tokens", len(w.store.tokens), 0)
+		w.advance(time.Minute)
+		w.Tick()
+		synctest.Wait()
+		equal(w, "stored token", w.store.tokens["a"].token.Access.Reveal(), "verified")
+	})
+}
+
+// A slow save of one account holds up no other account.
+func TestSlowSaveOfAnotherAccount(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.store.onSave = func(name string, _ Account, _ token.Token) {
+			if name == "0" {
+				time.Sleep(storeTimeout)
+			}
+		}
+		w.write(w.account("0", "1"), nil)
+		w.startRead("0")
+		waited := w.timed(func() {
+			for i := range 1000 {
+				name := fmt.Sprint(i + 1)
+				w.write(w.account(name, "1"), nil)
+				w.get(name, 0)
+				w.Invalidate(name)
+			}
+		})
+		equal(w, "wait", waited, 0)
+		w.advance(storeTimeout)
+		equal(w, "locks in use", len(w.writing.values), 0)
+	})
+}
+
+// Cached returns the token in memory while it lives.
+func TestCached(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		_, ok := w.Cached("a")
+		equal(w, "cached before the first read", ok, false)
+		w.get("a", 0)
+		w.store.failSaves(1)
+		w.rotate()
+		cached, ok := w.Cached("a")
+		equal(w, "cached", ok, true)
+		equal(w, "token", cached.Access, accessToken(2))
+		w.advance(time.Hour)
+		_, ok = w.Cached("a")
+		equal(w, "cached after its end", ok, false)
 	})
 }
 
@@ -89,7 +241,7 @@ func TestOtherRevisionDuringMint(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withAccount(t, Policy{}, func(w *world) {
-				w.provider.set(delayed(10*time.Second, tokens(time.Hour)))
+				w.provider.set(delayed(3*time.Second, tokens(time.Hour)))
 				read := w.startRead("a")
 				w.advance(time.Second)
 				w.provider.set(slow(time.Second, tokens(time.Hour)))
@@ -113,7 +265,7 @@ func TestOtherRevisionDropsToken(t *testing.T) {
 		w.wantToken(w.get("a", 0), 2)
 		w.rotate()
 		w.put("3", Policy{})
-		w.wantToken(w.rotate(), 4) // the last rotate was of another revision
+		w.wantToken(w.rotate().Grant, 4) // the last rotate was of another revision
 	})
 }
 
@@ -125,7 +277,7 @@ func TestVerifiedWrite(t *testing.T) {
 		w.getFailure("a")
 		a := w.account("a", "2")
 		verified := &token.Token{Sent: w.clock.now().Add(-time.Second), Access: "verified", Lifetime: time.Hour}
-		w.wantErr("put", w.Put(w.t.Context(), "a", a, verified, func() error {
+		w.wantErr("put", w.commit(a, verified, func() error {
 			time.Sleep(5 * time.Second)
 			w.store.write(a)
 			return nil
@@ -189,13 +341,13 @@ func TestSameRevision(t *testing.T) {
 // A write of the same revision keeps the running mint, whose token gets the new policy.
 func TestSameRevisionDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(slow(10*time.Second, tokens(time.Hour)))
+		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
 		read := w.startRead("a")
 		w.advance(time.Second)
 		w.put("1", Policy{MaxTTL: time.Minute})
 		g := w.must(read())
 		equal(w, "lifetime", g.Lifetime, time.Minute)
-		equal(w, "left", g.Left, 50*time.Second)
+		equal(w, "left", g.Left, 58*time.Second)
 		w.wantMints(1)
 	})
 }
@@ -219,7 +371,7 @@ func TestWriteOfAccountNotInMemory(t *testing.T) {
 
 func TestDeleteDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(slow(10*time.Second, tokens(time.Hour)))
+		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
 		read := w.startRead("a")
 		w.advance(time.Second)
 		waited := w.timed(func() {
@@ -249,7 +401,7 @@ func TestDeleteFails(t *testing.T) {
 func TestInvalidate(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.Invalidate("nobody")
-		w.provider.set(slow(10*time.Second, tokens(time.Hour)))
+		w.provider.set(slow(1500*time.Millisecond, tokens(time.Hour)))
 		read := w.startRead("a")
 		w.advance(time.Second)
 		second := w.account("a", "2")
@@ -281,11 +433,11 @@ func TestCommitFails(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			withToken(t, Policy{}, func(w *world) {
 				w.advance(40 * time.Minute)
-				w.provider.set(slow(10*time.Second, tokens(time.Hour)))
+				w.provider.set(slow(2*time.Second, tokens(time.Hour)))
 				read := w.start(func() (Grant, error) { return w.Get(w.t.Context(), "a", 30*time.Minute) })
 				second := w.account("a", "2")
 				verified := &token.Token{Access: "verified", Lifetime: time.Hour}
-				w.wantErr("put", w.Put(w.t.Context(), "a", second, verified, func() error {
+				w.wantErr("put", w.commit(second, verified, func() error {
 					if test.written {
 						w.store.write(second)
 					}
@@ -309,7 +461,7 @@ func TestForgottenEntry(t *testing.T) {
 		for name, use := range map[string]func() (Grant, error){
 			"get":    func() (Grant, error) { return w.Cache.get(w.t.Context(), e, 0) },
 			"wait":   func() (Grant, error) { return w.wait(w.t.Context(), e, 0) },
-			"rotate": func() (Grant, error) { return w.Cache.rotate(w.t.Context(), e) },
+			"rotate": func() (Grant, error) { return Grant{}, w.Cache.rotate(w.t.Context(), e, &Rotated{}) },
 		} {
 			_, err := use()
 			w.wantErr(name, err, errSuperseded)
@@ -343,7 +495,8 @@ func TestWriteDuringSave(t *testing.T) {
 	<-saving
 	put := make(chan error, 1)
 	go func() {
-		put <- cache.Put(t.Context(), "a", second, nil, func() error { store.write(second); return nil })
+		_, err := cache.Put(t.Context(), "a", second, nil, func() error { store.write(second); return nil })
+		put <- err
 	}()
 	close(wrote)
 	if err := <-put; err != nil {
@@ -367,7 +520,7 @@ func TestClose(t *testing.T) {
 		w.write(w.account("c", "1"), nil)
 		w.provider.set(slow(time.Minute, tokens(time.Hour)))
 		read := w.startRead("b")
-		rotate := w.start(func() (Grant, error) { return w.Rotate(w.t.Context(), "c") })
+		rotate := w.start(func() (Grant, error) { return w.rotateOnce(w.t.Context()) })
 		w.advance(time.Second)
 		waited := w.timed(func() {
 			w.Close()

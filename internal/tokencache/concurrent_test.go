@@ -46,7 +46,7 @@ func TestConcurrentUse(t *testing.T) {
 
 	put := func(name, revision string) {
 		a := &fakeAccount{name: name, revision: revision, provider: provider}
-		if err := cache.Put(t.Context(), name, a, nil, func() error { store.write(a); return nil }); err != nil {
+		if _, err := cache.Put(t.Context(), name, a, nil, func() error { store.write(a); return nil }); err != nil {
 			t.Errorf("put %s: got error %v, want none", name, err)
 		}
 	}

@@ -17,6 +17,10 @@ import (
 // account by now or is gone.
 var errSuperseded = errors.New("superseded")
 
+// againPause is the time between two mints after the end of a token that the provider
+// returns again.
+const againPause = 500 * time.Millisecond
+
 // entry is the state of one account. A reader of a valid token takes no lock: it reads
 // the snapshot, which is replaced whenever the entry changes.
 type entry struct {
@@ -27,13 +31,17 @@ type entry struct {
 	gone        bool // out of the cache; the store may have another account
 	account     Account
 	cached      *cachedToken // nil if there is no token
+	unsaved     bool         // the store does not have what cached says
 	mint        *mint        // the running mint of the shared token; nil if none runs
+	waiting     bool         // a background refresh waits for a slot
 	backoff     backoff
-	lastFailure *Failure // of this revision; kept when mints succeed again
-	mints       int64    // successful mints since the entry was made
+	lastFailure *Failure      // of this revision; kept when mints succeed again
+	notBefore   clock.Instant // before this, a mint would bring the cached token again
+	mints       int64         // successful mints since the entry was made
 
-	rotation *mint // the last mint that a rotate started or joined
-	unshared unshared
+	rotation   *mint // the last mint that a rotate started or joined
+	rejections rejections
+	unshared   unshared
 
 	queued queued // the entry's place in the refresh queue; guarded by the queue
 
@@ -48,24 +56,26 @@ func newEntry(name string) *entry {
 
 // snapshot is an entry as readers see it. It does not change once published.
 type snapshot struct {
-	gone    bool
-	share   bool
-	minting bool
-	account Account
-	cached  *cachedToken
-	failure *Failure // the last one, if no mint succeeded since
+	gone      bool
+	share     bool
+	minting   bool // a mint runs or waits for a slot
+	account   Account
+	cached    *cachedToken
+	failure   *Failure      // the last one, if no mint succeeded since
+	notBefore clock.Instant // see entry
 }
 
 // publish shows readers the entry as it is now and updates the refresh queue; the caller
 // holds e.mu.
 func (c *Cache) publish(e *entry) {
 	e.snapshot.Store(&snapshot{
-		gone:    e.gone,
-		share:   e.account.Share(),
-		minting: e.mint != nil,
-		account: e.account,
-		cached:  e.cached,
-		failure: e.backoff.last,
+		gone:      e.gone,
+		share:     e.account.Share(),
+		minting:   e.mint != nil || e.waiting,
+		account:   e.account,
+		cached:    e.cached,
+		failure:   e.backoff.last,
+		notBefore: e.notBefore,
 	})
 	c.enqueue(e, c.clock())
 }
@@ -80,6 +90,43 @@ func (e *entry) minted(t token.Token) {
 	e.keep(t, new(atomic.Int64))
 	e.mints++
 	e.backoff = backoff{}
+	e.notBefore = clock.Instant{}
+}
+
+// mintedAgain takes note of a mint at now that brought the cached token again. Its life does
+// not grow, unless the account's tokens slide, because some providers state the full life
+// of a token each time. It may shrink. The caller holds e.mu.
+func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
+	old := e.cached
+	newEnd := t.Sent.Since(old.Sent) + t.Lifetime // counted from old.Sent
+	e.mints++
+	e.backoff, e.notBefore = backoff{}, clock.Instant{}
+	if newEnd > old.Lifetime && e.account.Policy().Sliding {
+		e.keep(t, new(atomic.Int64))
+		e.unsaved = true
+		return
+	}
+	t.Sent = old.Sent
+	if t.Lifetime = newEnd; newEnd > old.Lifetime-time.Second { // a second may be rounding
+		t.Lifetime = old.Lifetime
+	}
+	e.keep(t, old.reads)
+	e.unsaved = e.unsaved || t.Lifetime != old.Lifetime || t.Refresh != old.Refresh
+	e.notBefore = now.Add(e.cached.again(now))
+}
+
+// again returns the time until the next mint after a mint that brought t again. Half of the
+// life that is left passes first. The last attempts come just after the end of t, because
+// readers wait then, and providers often return the token until then.
+func (t *cachedToken) again(now clock.Instant) time.Duration {
+	switch left := t.left(now); {
+	case left > leastMinTTL:
+		return left / 2
+	case left > 0:
+		return left + againPause/2
+	default:
+		return againPause
+	}
 }
 
 // restore makes t, which was stored, the cached token; the caller holds e.mu. It drops a
@@ -113,9 +160,11 @@ func (t *cachedToken) inRefreshWindow(now clock.Instant) bool {
 	return now.Since(t.Sent) >= t.timeline.refreshAt
 }
 
-// refreshToken returns the refresh token, or "" if there is none or it has expired.
+// refreshToken returns the refresh token, or "" if there is none or it has expired. Once the
+// access token has too little life to be served, a login replaces the token. Otherwise a
+// refresh token that the provider no longer accepts could keep an account without a token.
 func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
-	if t == nil || t.Refresh == "" {
+	if t == nil || t.left(now) < min(leastMinTTL, t.timeline.minTTL) {
 		return ""
 	}
 	if t.RefreshLifetime > 0 && now.Since(t.Sent) >= t.RefreshLifetime-leastMinTTL {

@@ -68,8 +68,8 @@ func TestStoredTokens(t *testing.T) {
 		{"from the future", -3 * time.Second, 2, ""},
 		{"from tomorrow", -24 * time.Hour, 2, ""},
 		{"less left than the min TTL", 59*time.Minute + 50*time.Second, 2, "refresh-1"},
-		{"expired, with a live refresh token", 90 * time.Minute, 2, "refresh-1"},
-		{"expired, with an expired refresh token", 3 * time.Hour, 2, ""},
+		{"less than 2 s left", time.Hour - leastMinTTL + 1, 2, ""},
+		{"expired, with a live refresh token", 90 * time.Minute, 2, ""},
 		{"of two centuries ago", 200 * 365 * 24 * time.Hour, 2, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -96,11 +96,12 @@ func TestRefreshTokenLifetime(t *testing.T) {
 		refresh  secret.String // the refresh token that the second mint uses
 	}{
 		{"alive", 2 * time.Hour, 50 * time.Minute, "refresh-1"},
-		{"alive after the access token", 2 * time.Hour, 119 * time.Minute, "refresh-1"},
-		{"about to end", 2 * time.Hour, 2*time.Hour - leastMinTTL, ""},
-		{"ended", 2 * time.Hour, 3 * time.Hour, ""},
+		{"alive after the access token", 2 * time.Hour, 119 * time.Minute, ""},
+		{"alive for 2 s", 50*time.Minute + leastMinTTL, 50 * time.Minute, ""},
+		{"alive for more than 2 s", 50*time.Minute + leastMinTTL + 1, 50 * time.Minute, "refresh-1"},
 		{"ended before the access token", 30 * time.Minute, 50 * time.Minute, ""},
-		{"no known end", 0, 1000 * time.Hour, "refresh-1"},
+		{"no known end", 0, 50 * time.Minute, "refresh-1"},
+		{"no known end, but the access token ended", 0, 1000 * time.Hour, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			withAccount(t, Policy{}, func(w *world) {

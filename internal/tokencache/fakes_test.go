@@ -102,15 +102,18 @@ func hangs(ctx context.Context, _ call) (token.Token, error) {
 
 type fakeAccount struct {
 	name, revision, host string
+	serial, client       string
 	policy               Policy
 	unshared             bool
 	provider             *fakeProvider
 }
 
-func (a *fakeAccount) Revision() string { return a.revision }
-func (a *fakeAccount) Policy() Policy   { return a.policy }
-func (a *fakeAccount) Share() bool      { return !a.unshared }
-func (a *fakeAccount) Host() string     { return a.host }
+func (a *fakeAccount) Revision() string  { return a.revision }
+func (a *fakeAccount) Policy() Policy    { return a.policy }
+func (a *fakeAccount) Share() bool       { return !a.unshared }
+func (a *fakeAccount) Host() string      { return a.host }
+func (a *fakeAccount) SerialKey() string { return a.serial }
+func (a *fakeAccount) RateKey() string   { return a.host + a.client }
 
 func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String) (token.Token, error) {
 	p := a.provider
@@ -149,8 +152,10 @@ type fakeStore struct {
 	loads     int
 	loadsFail bool
 	savesFail bool
+	failNext  int               // as many saves and removals fail
 	onLoad    func(name string) // may be nil
 	onSave    func(name string, a Account, t token.Token)
+	onRemove  func(name string, err error)
 }
 
 func newFakeStore() *fakeStore {
@@ -181,6 +186,22 @@ func (s *fakeStore) delete(name string) error {
 	return nil
 }
 
+// failSaves makes the next n saves of tokens fail, or removals if there is no save.
+func (s *fakeStore) failSaves(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failNext = n
+}
+
+// writeFails reports whether a save or a removal fails; the caller holds s.mu.
+func (s *fakeStore) writeFails() bool {
+	if s.failNext > 0 {
+		s.failNext--
+		return true
+	}
+	return s.savesFail
+}
+
 var errStorage = errors.New("storage is down")
 
 func (s *fakeStore) Load(_ context.Context, name string) (Account, *token.Token, error) {
@@ -205,13 +226,28 @@ func (s *fakeStore) Load(_ context.Context, name string) (Account, *token.Token,
 	return a, nil, nil
 }
 
-func (s *fakeStore) Save(_ context.Context, name string, a Account, t token.Token) {
+func (s *fakeStore) Save(_ context.Context, name string, a Account, t token.Token) error {
 	if s.onSave != nil {
 		s.onSave(name, a, t)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.savesFail {
-		s.tokens[name] = saved{a.Revision(), t}
+	if s.writeFails() {
+		return errStorage
 	}
+	s.tokens[name] = saved{a.Revision(), t}
+	return nil
+}
+
+func (s *fakeStore) Remove(_ context.Context, name string) (err error) {
+	if s.onRemove != nil {
+		defer func() { s.onRemove(name, err) }()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writeFails() {
+		return errStorage
+	}
+	delete(s.tokens, name)
+	return nil
 }

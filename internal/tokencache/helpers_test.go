@@ -3,6 +3,7 @@
 package tokencache
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -23,8 +24,11 @@ type world struct {
 	provider *fakeProvider
 	store    *fakeStore
 
-	mu    sync.Mutex
-	mints []MintResult
+	mu     sync.Mutex
+	mints  []MintResult
+	unused []token.Token // that OnUnused got
+
+	replaced []string // by rotates
 }
 
 // inWorld runs f in a new world and fails if a goroutine is left afterwards.
@@ -34,8 +38,8 @@ func inWorld(t *testing.T, f func(w *world)) {
 		c := &testClock{began: time.Now()}
 		w := &world{t: t, clock: c, provider: &fakeProvider{clock: c.now, answer: tokens(time.Hour)}, store: newFakeStore()}
 		w.restart()
+		defer func() { w.Close() }()
 		f(w)
-		w.Close()
 	})
 }
 
@@ -67,6 +71,10 @@ func (w *world) restart() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.mints = append(w.mints, r)
+	}, OnUnused: func(_ Account, t token.Token) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.unused = append(w.unused, t)
 	}})
 }
 
@@ -81,10 +89,16 @@ func (w *world) write(a *fakeAccount, t *token.Token) *fakeAccount {
 	if t != nil && t.Sent == (clock.Instant{}) {
 		t.Sent = w.clock.now()
 	}
-	if err := w.Put(w.t.Context(), a.name, a, t, func() error { w.store.write(a); return nil }); err != nil {
+	if _, err := w.Put(w.t.Context(), a.name, a, t, func() error { w.store.write(a); return nil }); err != nil {
 		w.t.Fatalf("after %s: put %s: got error %v, want none", w.elapsed(), a.name, err)
 	}
 	return a
+}
+
+// commit is Put of the account "a" without its first result.
+func (w *world) commit(a Account, t *token.Token, commit func() error) error {
+	_, err := w.Put(w.t.Context(), "a", a, t, commit)
+	return err
 }
 
 // put writes the config of the account "a".
@@ -130,9 +144,17 @@ func (w *world) get(name string, asked time.Duration) Grant {
 }
 
 // rotate rotates the account "a", and fails if there is no token.
-func (w *world) rotate() Grant {
+func (w *world) rotate() Rotated {
 	w.t.Helper()
-	return w.must(w.Rotate(w.t.Context(), "a"))
+	r, err := w.Rotate(w.t.Context(), "a")
+	w.must(r.Grant, err)
+	return r
+}
+
+// rotateOnce is Rotate as a read.
+func (w *world) rotateOnce(ctx context.Context) (Grant, error) {
+	r, err := w.Rotate(ctx, "a")
+	return r.Grant, err
 }
 
 // mustFail fails unless err is a *Failure.

@@ -5,7 +5,8 @@ package tokencache
 import (
 	"context"
 	"errors"
-	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -23,63 +24,99 @@ const (
 	MaxMintsPerHost = 32
 )
 
+// loginPause is the time between two logins of a user whose logins run one after another,
+// in which Keycloak notes that the first login has ended.
+const loginPause = 100 * time.Millisecond
+
 // errNoSlot reports a mint that found no slot in time.
 var errNoSlot = errors.New("too many mints are running")
 
-// limiter bounds the mints that run at once. It is safe for concurrent use.
+// limiter bounds the mints that run at once, and lets the logins of a user run one after
+// another. It is safe for concurrent use.
 type limiter struct {
-	all *semaphore.Weighted
+	all   *semaphore.Weighted
+	hosts *keyed[*host]
+	turns *keyed[*semaphore.Weighted] // by SerialKey
 
-	mu    sync.Mutex
-	hosts map[string]*host // the hosts with a mint that runs or waits
+	freed    func(host string) // called when a mint at host may start
+	releases atomic.Int64      // before each call of freed
 }
 
-type host struct {
-	all, background *semaphore.Weighted
-	users           int // guarded by the limiter's mu
-}
+type host struct{ all, background *semaphore.Weighted }
 
-func newLimiter() *limiter {
-	return &limiter{all: semaphore.NewWeighted(maxMints), hosts: map[string]*host{}}
-}
-
-// acquire waits for a slot until ctx ends and returns the function that releases the slot.
-// Until demoted ends, the mint also needs one of the host's background slots.
-func (l *limiter) acquire(ctx, demoted context.Context, name string) (release func(), err error) {
-	h := l.join(name)
-	var taken []*semaphore.Weighted
-	if h.background.Acquire(demoted, 1) == nil {
-		taken = append(taken, h.background)
+func newLimiter(freed func(host string)) *limiter {
+	return &limiter{
+		all:   semaphore.NewWeighted(maxMints),
+		turns: newKeyed(func() *semaphore.Weighted { return semaphore.NewWeighted(1) }),
+		hosts: newKeyed(func() *host {
+			return &host{all: semaphore.NewWeighted(MaxMintsPerHost), background: semaphore.NewWeighted(maxBackgroundPerHost)}
+		}),
+		freed: freed,
 	}
-	for _, s := range []*semaphore.Weighted{h.all, l.all} {
-		if s.Acquire(ctx, 1) != nil {
-			l.leave(name, h, taken)
+}
+
+// lane is where a mint runs: at a host and, for a login that must not run beside another
+// login of the same user, in the turn of that user.
+type lane struct{ host, serialKey string }
+
+// acquire waits until a mint in l may run, or until ctx ends. It takes the user's turn
+// before a slot of the host, so that the logins of one user do not hold slots that others
+// need.
+func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err error) {
+	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
+}
+
+// tryBackground starts a background mint in l if it may run now.
+func (l *limiter) tryBackground(at lane) (release func(), ok bool) {
+	release, err := l.take(at, true, func(s *semaphore.Weighted) bool { return s.TryAcquire(1) })
+	return release, err == nil
+}
+
+func (l *limiter) take(at lane, background bool, acquire func(*semaphore.Weighted) bool) (release func(), err error) {
+	h := l.hosts.join(at.host)
+	var turn *semaphore.Weighted
+	needed := []*semaphore.Weighted{h.all, l.all}
+	if background {
+		needed = append(needed, h.background)
+	}
+	if at.serialKey != "" {
+		turn = l.turns.join(at.serialKey)
+		needed = append([]*semaphore.Weighted{turn}, needed...)
+	}
+	for i, s := range needed {
+		if !acquire(s) {
+			for _, taken := range needed[:i] {
+				taken.Release(1)
+			}
+			l.leave(at)
 			return nil, &token.Error{Kind: token.Unavailable, Problem: errNoSlot.Error(), Cause: errNoSlot}
 		}
-		taken = append(taken, s)
 	}
-	return func() { l.leave(name, h, taken) }, nil
+	return func() {
+		for _, s := range needed {
+			if s != turn {
+				s.Release(1)
+			}
+		}
+		l.releases.Add(1)
+		if turn == nil {
+			l.leave(at)
+			l.freed(at.host)
+			return
+		}
+		l.freed(at.host)
+		time.AfterFunc(loginPause, func() {
+			turn.Release(1)
+			l.releases.Add(1)
+			l.leave(at)
+			l.freed(at.host)
+		})
+	}, nil
 }
 
-func (l *limiter) join(name string) *host {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h := l.hosts[name]
-	if h == nil {
-		h = &host{all: semaphore.NewWeighted(MaxMintsPerHost), background: semaphore.NewWeighted(maxBackgroundPerHost)}
-		l.hosts[name] = h
+func (l *limiter) leave(at lane) {
+	if at.serialKey != "" {
+		l.turns.leave(at.serialKey)
 	}
-	h.users++
-	return h
-}
-
-func (l *limiter) leave(name string, h *host, taken []*semaphore.Weighted) {
-	for _, s := range taken {
-		s.Release(1)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if h.users--; h.users == 0 {
-		delete(l.hosts, name)
-	}
+	l.hosts.leave(at.host)
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"vault-plugin-secrets-messaging/internal/token"
 )
 
 // putMany stores accounts for each of several hosts, and returns their names.
@@ -30,7 +28,7 @@ func (w *world) wantNoSlotTaken() {
 		w.t.Fatalf("after %s: got taken slots, want none", w.elapsed())
 	}
 	w.limiter.all.Release(maxMints)
-	equal(w, "hosts with mints", len(w.limiter.hosts), 0)
+	equal(w, "hosts with mints", len(w.limiter.hosts.values), 0)
 }
 
 func TestLimiterBounds(t *testing.T) {
@@ -56,10 +54,11 @@ func TestLimiterBounds(t *testing.T) {
 	}
 }
 
-// Background refreshes leave slots for readers that wait. A refresh for which a reader
-// waits is promoted, so it needs no background slot.
+// Background refreshes leave slots for readers that wait. A reader that needs more life than
+// a token has does not wait until the token's refresh gets a slot.
 func TestBackgroundSlots(t *testing.T) {
 	inWorld(t, func(w *world) {
+		const mint = 2 * time.Second
 		names := putMany(w, 1, 50)
 		readAtOnce(w, names, 1)
 		other := w.account("other", "1")
@@ -68,12 +67,12 @@ func TestBackgroundSlots(t *testing.T) {
 
 		w.advance(55 * time.Minute)
 		w.provider.maxRunning = 0
-		w.provider.set(slow(20*time.Second, tokens(time.Hour)))
+		w.provider.set(slow(mint, tokens(time.Hour)))
 		w.Tick()
 		w.wantMints(50 + maxBackgroundPerHost)
 		ticked := time.Now()
 		waited := w.timed(func() { w.get("other", 0) })
-		equal(w, "wait for the account without a token", waited, 20*time.Second)
+		equal(w, "wait for the account without a token", waited, mint)
 		w.wantMints(50 + 2*maxBackgroundPerHost + 1)
 
 		refreshed := map[string]bool{}
@@ -86,13 +85,9 @@ func TestBackgroundSlots(t *testing.T) {
 				queued = name
 			}
 		}
-		waited = w.timed(func() {
-			if g := w.get(queued, 30*time.Minute); g.Left < 30*time.Minute {
-				t.Errorf("got %s left, want at least 30m", g.Left)
-			}
-		})
-		equal(w, "wait for the promoted refresh", waited, 20*time.Second)
-		w.advance(10 * time.Minute)
+		waited = w.timed(func() { equal(w, "short", w.get(queued, 30*time.Minute).Short, false) })
+		equal(w, "wait for the refresh that waited", waited, mint)
+		w.advance(time.Minute) // without another tick
 		w.wantMints(101)
 		if got := w.provider.maxRunning; got > maxBackgroundPerHost+1 {
 			t.Errorf("got %d mints at once, want at most %d", got, maxBackgroundPerHost+1)
@@ -101,8 +96,8 @@ func TestBackgroundSlots(t *testing.T) {
 	})
 }
 
-// A mint that finds no slot in time fails as if the provider were unavailable. A mint
-// that is superseded while it waits takes no slot.
+// A mint that finds no slot in time gives up, and nothing failed. A mint that is superseded
+// while it waits takes no slot.
 func TestNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		names := putMany(w, 1, MaxMintsPerHost+2)
@@ -114,12 +109,75 @@ func TestNoSlot(t *testing.T) {
 		w.delete(names[MaxMintsPerHost])
 		_, err := superseded()
 		w.wantErr("get", err, ErrNotFound)
-		f := w.getFailure(names[MaxMintsPerHost+1])
-		w.wantErr("get", f, errNoSlot)
-		equal(w, "kind", f.Kind, token.Unavailable)
+		last := names[MaxMintsPerHost+1]
+		_, err = w.Get(w.t.Context(), last, 0)
+		w.wantErr("get", err, ErrStillMinting)
+		equal(w, "elapsed time", w.elapsed(), MaxWait)
+		w.advance(mintTimeout - MaxWait - time.Second)
+		read := w.startRead(last)
+		_, err = read()
+		w.wantErr("get", err, ErrStillMinting)
 		equal(w, "elapsed time", w.elapsed(), mintTimeout)
+		s, _ := w.Status(last)
+		equal(w, "failures", s.Failures, 0)
 		w.wantMints(MaxMintsPerHost)
 		w.advance(2 * mintTimeout)
 		w.wantNoSlotTaken()
+		equal(w, "reported mints", len(w.results()), MaxMintsPerHost)
+		w.provider.set(tokens(time.Hour))
+		w.get(last, 0)
+	})
+}
+
+// The logins of one user run one after another, with a pause. They hold no slot while they
+// wait, so another user at the host does not wait.
+func TestSerialLogins(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const configs, login = 40, 300 * time.Millisecond
+		put := func(name, user string) {
+			a := w.account(name, "1")
+			a.host, a.serial = "host", user
+			w.write(a, nil)
+		}
+		w.provider.set(slow(login, tokens(time.Hour)))
+		for i := range configs {
+			put(fmt.Sprint(i), "user 1")
+			w.startRead(fmt.Sprint(i))
+		}
+		put("other", "user 2")
+		equal(w, "wait of the other user", w.timed(func() { w.get("other", 0) }), login)
+		w.advance(configs * (login + loginPause))
+		calls := w.provider.allCalls()
+		equal(w, "logins", len(calls), configs+1)
+		var last time.Time
+		for _, c := range calls {
+			if c.serial == "user 1" {
+				if pause := c.at.Sub(last); pause < login+loginPause {
+					t.Errorf("got a login %s after the start of another login of the user, want %s", pause, login+loginPause)
+				}
+				last = c.at
+			}
+		}
+		w.wantNoSlotTaken()
+	})
+}
+
+// A refresh does not wait for the turn of its user.
+func TestRefreshNeedsNoTurn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for _, name := range []string{"a", "b"} {
+			a := w.account(name, "1")
+			a.serial = "user"
+			w.write(a, nil)
+		}
+		w.provider.set(sessions(time.Hour, 0))
+		w.get("a", 0)
+		w.advance(50 * time.Minute)
+		w.provider.set(slow(2*time.Second, sessions(time.Hour, 0)))
+		w.startRead("b")
+		w.wantMints(2)
+		w.Tick()
+		w.wantMints(3)
+		w.wantRefreshToken("refresh-1")
 	})
 }

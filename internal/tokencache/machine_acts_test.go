@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 )
@@ -39,7 +41,29 @@ func (m *machine) rotate(name string) {
 	m.accounts[name].clearFailures()
 	m.accounts[name].rotating++
 	m.mu.Unlock()
-	m.start(name, outcome{rotate: true}, func(c *Cache) (Grant, error) { return c.Rotate(m.t.Context(), name) })
+	m.start(name, outcome{rotate: true}, func(c *Cache) (Grant, error) {
+		r, err := c.Rotate(m.t.Context(), name)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, old := range r.Replaced {
+			if m.replaced[old.Token.Access] && !m.accounts[name].returns {
+				m.check(name, fmt.Errorf("got replaced token %s twice, want it once", old.Token.Access.Reveal()))
+			}
+			m.replaced[old.Token.Access] = !strings.HasPrefix(old.Token.Access.Reveal(), "same-") // which may come again
+		}
+		return r.Grant, err
+	})
+}
+
+// report starts a read that reports the newest token, or another token, as rejected.
+func (m *machine) report(name string) {
+	m.mu.Lock()
+	m.accounts[name].reporting++
+	id := token.ID(pick(m, m.accounts[name].newest, m.accounts[name].newest, "another token"))
+	m.mu.Unlock()
+	m.start(name, outcome{report: true}, func(c *Cache) (Grant, error) {
+		return c.GetAfterRejection(m.t.Context(), name, id, 0)
+	})
 }
 
 // start runs a read or a rotate, and judges its outcome.
@@ -48,12 +72,14 @@ func (m *machine) start(name string, o outcome, do func(*Cache) (Grant, error)) 
 	defer m.mu.Unlock()
 	a, cache := m.accounts[name], m.Cache
 	o.began = m.event()
-	r := &pendingCall{name: name, servable: !o.rotate && a.enough(o.began.at, o.asked)}
-	if spare := a.left(o.began.at) - 2*time.Second; spare > 0 && !o.rotate {
+	isRead := !o.rotate && !o.report
+	r := &pendingCall{name: name, servable: isRead && a.enough(o.began.at, o.asked)}
+	if spare := a.left(o.began.at) - 2*time.Second; spare > 0 && isRead {
 		o.waitEnds, o.changes = o.began.at.Mono+spare, a.changes
 	}
+	o.unshared = a.config != nil && a.config.unshared
 	m.pending[r] = true
-	m.logf(name, "read asking for %s; rotate: %t", o.asked, o.rotate)
+	m.logf(name, "read asking for %s; rotate: %t, report: %t", o.asked, o.rotate, o.report)
 	m.reads.Go(func() {
 		o.grant, o.err = do(cache)
 		m.mu.Lock()
@@ -61,6 +87,9 @@ func (m *machine) start(name string, o outcome, do func(*Cache) (Grant, error)) 
 		delete(m.pending, r)
 		if o.rotate {
 			a.rotating--
+		}
+		if o.report {
+			a.reporting--
 		}
 		if m.closing && errors.Is(o.err, ErrClosed) {
 			return
@@ -77,9 +106,10 @@ func (m *machine) changeProvider() {
 	lifetime := pick(m, 1500*time.Millisecond, 4*time.Second, 15*time.Second, 5*time.Minute, time.Hour, 24*time.Hour)
 	retryAfter := pick(m, time.Second, 5*time.Minute, time.Hour)
 	delay := pick(m, 0, 0, time.Millisecond, time.Second, 20*time.Second)
-	good := []answer{tokens(lifetime), sessions(lifetime, 0), sessions(lifetime, 2*lifetime)}
-	bad := []answer{tokens(-time.Second), panics("s3cret"), hangs, fails(token.Unavailable, 0), fails(token.Malformed, 0), fails(token.Refused, 0),
-		fails(token.RateLimited, 0), fails(token.RateLimited, retryAfter), fails(token.RateLimited, retryAfter)}
+	good := []answer{tokens(lifetime), sessions(lifetime, 0), sessions(lifetime, 2*lifetime), same(lifetime, true), same(lifetime, false)}
+	bad := []answer{refuses(token.Refused, 0), refuses(token.Malformed, 0), refuses(token.Unavailable, 0)}
+	bad = append(bad, []answer{tokens(-time.Second), panics("s3cret"), hangs, fails(token.Unavailable, 0), fails(token.Malformed, 0), fails(token.Refused, 0),
+		fails(token.RateLimited, 0), fails(token.RateLimited, retryAfter), fails(token.Unavailable, retryAfter)}...)
 	a, what := slow(delay, pick(m, good...)), "answers"
 	switch m.rand.IntN(5) {
 	case 0, 1:
@@ -91,6 +121,22 @@ func (m *machine) changeProvider() {
 	m.provider.set(m.observe(a))
 }
 
+// same answers with one token for each lifetime that passes, and states that the token has its
+// full life or the rest of it.
+func same(lifetime time.Duration, full bool) answer {
+	return func(_ context.Context, c call) (token.Token, error) {
+		n := time.Now().UnixNano() / int64(lifetime)
+		t := token.Token{Access: secret.String(fmt.Sprintf("same-%s-%s-%d", c.name, lifetime, n)), Lifetime: lifetime}
+		if !full {
+			t.Lifetime = time.Duration((n+1)*int64(lifetime) - time.Now().UnixNano())
+		}
+		if c.unshared { // a provider of unshared tokens answers with new tokens
+			t.Access = accessToken(c.n)
+		}
+		return t, nil
+	}
+}
+
 // observe returns an answer that tells the model of each mint.
 func (m *machine) observe(a answer) answer {
 	return func(ctx context.Context, c call) (minted token.Token, err error) {
@@ -98,11 +144,13 @@ func (m *machine) observe(a answer) answer {
 		defer m.mu.Unlock()
 		account, began := m.accounts[c.name], m.clock.now()
 		m.logf(c.name, "mint %d for revision %s with refresh token %q", c.n, c.revision, c.refresh.Reveal())
-		m.check(c.name, account.began(c, began))
-		if m.ticking && account.reads == 0 {
-			m.check(c.name, errors.New("got a refresh by a tick of a token that nobody read, want none"))
+		if !m.closing { // otherwise the old cache mints until it is closed
+			m.check(c.name, account.began(c, began))
+			if m.ticking && account.reads == 0 {
+				m.check(c.name, errors.New("got a refresh by a tick of a token that nobody read, want none"))
+			}
 		}
-		l := &runningMint{ctx: ctx}
+		l := &runningMint{ctx: ctx, account: c.fakeAccount, forgotten: account.forgotten}
 		if account.cached != nil {
 			l.previous = account.cached.lifetime
 		}
@@ -116,7 +164,13 @@ func (m *machine) observe(a answer) answer {
 			}
 			m.mu.Lock()
 			delete(account.running, c.n)
-			if ctx.Err() != context.Canceled {
+			if minted.Access == "" {
+				minted.Access = accessToken(c.n)
+			}
+			if c.unshared && err == nil && minted.Lifetime > m.clock.now().Since(began) {
+				account.unshared[minted.Access] += 0
+			}
+			if !m.closing && ctx.Err() != context.Canceled && account.forgotten == l.forgotten {
 				m.logf(c.name, "mint %d ends: lifetime %s, %v", c.n, minted.Lifetime, err)
 				account.ended(c, l.previous, minted, err, began, m.event())
 			}
@@ -145,21 +199,23 @@ func (m *machine) write(name string) {
 		MinTTL:        pick(m, nil, nil, ptr(time.Duration(0)), ptr(5*time.Minute)),
 		MaxTTL:        pick(m, 0, 0, 0, 10*time.Minute),
 	}}
+	next.policy.Sliding = m.rand.IntN(4) == 0
 	same := a.config != nil && m.rand.IntN(2) == 0
 	if same {
-		next.revision = a.config.revision
+		next.revision, next.unshared = a.config.revision, a.config.unshared
 	} else {
+		next.unshared = m.rand.IntN(4) == 0
 		m.revision++
 		next.revision = strconv.Itoa(m.revision)
 	}
 	var verified *token.Token
-	if m.rand.IntN(3) == 0 {
+	if m.rand.IntN(3) == 0 && !next.unshared {
 		verified = m.verified()
 	}
 	fault := pick(m, "", "", "", "before", "after")
 	m.logf(name, "write revision %s, same: %t, verified: %t, fault: %q", next.revision, same, verified != nil, fault)
 
-	err := m.Put(m.t.Context(), name, next, verified, func() error {
+	_, err := m.Put(m.t.Context(), name, next, verified, func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		now := m.event()
@@ -173,7 +229,7 @@ func (m *machine) write(name string) {
 		}
 		a.change(now)
 		if !same {
-			a.cached = nil
+			a.cached, a.again, a.rejected = nil, clock.Instant{}, clock.Instant{}
 			a.clearFailures()
 		}
 		if verified != nil {
@@ -263,7 +319,7 @@ func (m *machine) loaded(name string) {
 	s, ok := m.store.tokens[name]
 	m.store.mu.Unlock()
 	m.logf(name, "load; token %s", s.token.Access.Reveal())
-	if !ok || a.config == nil || s.revision != a.config.revision {
+	if m.closing || !ok || a.config == nil || s.revision != a.config.revision {
 		return
 	}
 	age := now.at.Wall.Sub(s.token.Sent.Wall)
@@ -282,7 +338,19 @@ func (m *machine) saved(name string, account Account, t token.Token) {
 	switch {
 	case a.config == nil || a.config.revision != account.Revision():
 		m.check(name, fmt.Errorf("got a saved token of revision %s, want none of an old revision", account.Revision()))
-	case a.cached == nil || a.cached.access != t.Access || a.cached.refresh != t.Refresh:
-		m.check(name, fmt.Errorf("got saved token %s, want the newest", t.Access.Reveal()))
+	case m.closing: // by the old cache
+		a.newest = t.Access
+	case a.changed.step == m.steps || a.minting() > 0: // a tick may save a token that is being replaced
+	case a.cached == nil || a.cached.access != t.Access || a.cached.refresh != t.Refresh && (t.Refresh != "" || !a.cached.maybeDropped):
+		m.check(name, fmt.Errorf("got saved token %s with refresh token %q, want the newest", t.Access.Reveal(), t.Refresh.Reveal()))
 	}
+}
+
+// removed is called after the cache removed a stored token, or tried to.
+func (m *machine) removed(name string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.accounts[name]
+	a.unremoved = err != nil
+	a.returns = a.returns || a.unremoved
 }

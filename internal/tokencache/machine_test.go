@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
 )
 
 var (
@@ -26,7 +28,11 @@ var (
 //     with less than the min TTL only if no better token can be had.
 //   - At most one mint runs per account, and only when the backoff and the refresh window
 //     allow a mint.
-//   - A reader waits only if there is no token for it, and only while a mint runs.
+//   - A reader waits only if there is no token for it, and only while a mint runs or the next
+//     token is about to come. It waits 3 s at most.
+//   - Each unshared token goes to one reader, or is given up once.
+//   - Each token that a rotate replaced is handed out once.
+//   - The store has the newest token or none, unless a removal failed.
 //   - A tick starts every refresh that is due.
 //   - The store has no token of another revision than its config.
 //   - No goroutine remains.
@@ -39,7 +45,7 @@ func TestStateMachine(t *testing.T) {
 		t.Run(fmt.Sprintf("machine.seed=%d", seed), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				m := &machine{world: w, rand: rand.New(rand.NewPCG(seed, 0)),
-					accounts: map[string]*model{}, pending: map[*pendingCall]bool{}}
+					accounts: map[string]*model{}, pending: map[*pendingCall]bool{}, replaced: map[secret.String]bool{}}
 				m.run(*machineSteps)
 			})
 		})
@@ -55,9 +61,10 @@ type machine struct {
 	steps    int
 	accounts map[string]*model
 	pending  map[*pendingCall]bool
-	revision int  // the newest of any account
-	ticking  bool // the step is a tick
-	closing  bool // the step is a restart
+	replaced map[secret.String]bool // tokens that rotates handed out
+	revision int                    // the newest of any account
+	ticking  bool                   // the step is a tick
+	closing  bool                   // the step is a restart
 	failed   bool
 
 	logged sync.Mutex // taken after mu
@@ -68,15 +75,16 @@ type machine struct {
 type pendingCall struct {
 	name     string
 	servable bool // there was a token for it when it began
+	sleeps   bool // it waits until a mint may bring the next token
 }
 
 var machineAccounts = []string{"a", "b", "c"}
 
 func (m *machine) run(steps int) {
 	m.provider.set(m.observe(tokens(time.Hour)))
-	m.store.onLoad, m.store.onSave = m.loaded, m.saved
+	m.store.onLoad, m.store.onSave, m.store.onRemove = m.loaded, m.saved, m.removed
 	for _, name := range machineAccounts {
-		m.accounts[name] = &model{running: map[int]*runningMint{}}
+		m.accounts[name] = &model{running: map[int]*runningMint{}, unshared: map[secret.String]int{}}
 		m.write(name)
 	}
 	for range steps {
@@ -94,6 +102,21 @@ func (m *machine) run(steps int) {
 	m.finish()
 	m.Close()
 	m.reads.Wait()
+	m.advance(mintTimeout)
+	for _, t := range m.unused {
+		for _, a := range m.accounts {
+			if _, ok := a.unshared[t.Access]; ok {
+				a.unshared[t.Access]++
+			}
+		}
+	}
+	for name, a := range m.accounts {
+		for access, n := range a.unshared {
+			if n != 1 && !m.failed {
+				m.check(name, fmt.Errorf("got %d readers of unshared token %s or times that it was given up, want 1", n, access.Reveal()))
+			}
+		}
+	}
 }
 
 // act does one random thing.
@@ -108,24 +131,32 @@ func (m *machine) act() {
 		m.sleep()
 	case p < 65:
 		m.tick()
-	case p < 78:
+	case p < 77:
 		m.changeProvider()
-	case p < 84:
+	case p < 83:
 		m.write(name)
-	case p < 86:
+	case p < 84:
 		m.remove(name)
-	case p < 88:
+	case p < 86:
 		m.invalidate(name)
-	case p < 93:
+	case p < 90:
 		m.rotate(name)
+	case p < 93:
+		m.report(name)
 	case p < 96:
 		m.setClock()
 	case p < 98:
 		m.restartFromStore()
+	case p < 99:
+		m.logf("-", "saving fails once")
+		m.store.failSaves(1)
 	default:
 		savesFail := m.rand.IntN(2) == 0
 		m.logf("-", "saving fails: %t", savesFail)
 		m.store.setFaults(false, savesFail)
+	}
+	if m.rand.IntN(50) == 0 { // a crash before the consequences
+		m.restartFromStore()
 	}
 }
 
@@ -150,7 +181,7 @@ func (m *machine) check(name string, err error) {
 	m.failed = true
 	m.logged.Lock()
 	defer m.logged.Unlock()
-	for _, line := range m.log[max(0, len(m.log)-30):] {
+	for _, line := range m.log[max(0, len(m.log)-300):] {
 		m.t.Log(line)
 	}
 	m.t.Errorf("step %d, after %s, %s: %v", m.steps, m.elapsed(), name, err)
@@ -160,22 +191,26 @@ func (m *machine) check(name string, err error) {
 func (m *machine) checkIdle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := m.clock.now()
 	for r := range m.pending {
 		if r.servable {
 			m.check(r.name, errors.New("got a reader that waits, want it served because there was a token for it"))
 		}
-		if !m.accounts[r.name].minting() {
+		a := m.accounts[r.name]
+		r.sleeps = r.sleeps || a.ending(now)
+		if a.minting() == 0 && !a.mintingUnshared() && !r.sleeps {
 			m.check(r.name, errors.New("got a reader that waits while no mint runs"))
 		}
 	}
-	now := m.clock.now()
 	for name, a := range m.accounts {
-		if m.ticking && a.overdue(now) {
+		if s, _ := m.Status(name); m.ticking && a.overdue(now) && !s.Unsaved { // a tick saves first
 			m.check(name, errors.New("got no refresh by a tick, want one because it is due"))
 		}
 		m.store.mu.Lock()
 		if t, ok := m.store.tokens[name]; ok && (a.config == nil || t.revision != a.config.revision) {
 			m.check(name, fmt.Errorf("got a stored token of revision %s, want the config's revision", t.revision))
+		} else if ok && t.token.Access != a.newest && !a.unremoved {
+			m.check(name, fmt.Errorf("got stored token %s, want none or the newest, %s", t.token.Access.Reveal(), a.newest.Reveal()))
 		}
 		m.store.mu.Unlock()
 	}
@@ -193,8 +228,11 @@ func (m *machine) finish() {
 	}
 	m.mu.Unlock()
 	for name, a := range m.accounts {
-		_, err := m.Get(m.t.Context(), name, 0)
+		g, err := m.Get(m.t.Context(), name, 0)
 		m.mu.Lock()
+		if a.config != nil && a.config.unshared {
+			a.unshared[g.Token.Access]++
+		}
 		if (a.config != nil || !errors.Is(err, ErrNotFound)) && err != nil {
 			m.check(name, fmt.Errorf("last read: got error %w, want a token", err))
 		}

@@ -24,6 +24,7 @@ const (
 	foreground   purpose = iota // a reader waits for it
 	background                  // a refresh for which no reader waits
 	rotation                    // an operator wants another token: log in, do not refresh
+	rejection                   // the provider rejected the token: log in, do not refresh
 	unsharedRead                // one reader waits for a token that it will not share
 )
 
@@ -35,21 +36,27 @@ type mint struct {
 	started clock.Instant
 	cancel  context.CancelFunc
 
-	// demoted ends when promote is called. Until promoted, a mint is a background
-	// refresh and also needs one of its host's background slots.
-	demoted context.Context
-	promote context.CancelFunc
-
 	refresh  secret.String // the refresh token to use; "" to log in
 	previous time.Duration // the lifetime of the token to be replaced; 0 if there is none
 
-	// The fields below are set before done is closed.
+	// Set under the entry's mu before done is closed.
 	done       chan struct{}
-	superseded bool     // the mint's account is no longer the current one
+	superseded bool     // the mint was given up: whoever waits for it starts over
+	finishing  bool     // the mint has its result and must not be superseded without the name's lock
+	again      bool     // the token is the token that was cached
 	failure    *Failure // nil if the mint succeeded
+	noSlot     bool     // the mint gave up waiting for a slot; nothing failed
+	unsaved    error    // why the new token was not saved
 	ended      clock.Instant
-	minted     token.Token  // of an unshared mint that succeeded
-	replaced   *token.Token // the shared token that the new token replaced; nil if there was none
+	replaced   *token.Token // the shared token that is no longer served; nil if there was none
+
+	// Set by the mint's goroutine before done is closed. Not to be read if superseded.
+	refreshErr error // why the refresh token brought no token
+	loggedIn   bool  // the mint tried to log in
+
+	// Of an unshared mint, guarded by the entry's mu.
+	minted    token.Token
+	abandoned bool // its reader is gone: park the token
 }
 
 // MintResult is the outcome of a mint, for logs, metrics and events.
@@ -57,24 +64,30 @@ type MintResult struct {
 	Name           string
 	Account        Account
 	Rotated        bool          // started by Rotate
+	Rejected       bool          // started because the provider rejected the token
 	Unshared       bool          // for one reader
 	Took           time.Duration // on the monotonic clock, including the wait for a slot
 	Failure        *Failure      // nil if the mint succeeded
 	FailuresBefore int           // consecutive failures before this mint
+	Unsaved        error         // why the new token was not saved; a tick tries again
 }
 
-// startMint starts a mint for e; the caller holds e.mu. The caller has made sure that no
-// other mint of a shared token runs.
-func (c *Cache) startMint(e *entry, now clock.Instant, p purpose) *mint {
+// Mint mints a token for an account that is not in the cache, in the account's turn and
+// within the limits of its host. The cache does not keep the token.
+func (c *Cache) Mint(ctx context.Context, a Account) (token.Token, error) {
+	return c.ask(ctx, a, "", false)
+}
+
+// startMint starts a mint for e. A background mint already has a slot of the limiter; other
+// mints wait for one. The mint calls release at its end if release is not nil. The caller holds e.mu, and has made sure that no other mint of a shared token
+// runs.
+func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()) *mint {
 	ctx, cancel := context.WithTimeout(c.ctx, mintTimeout)
 	m := &mint{account: e.account, purpose: p, started: now, cancel: cancel, done: make(chan struct{})}
-	m.demoted, m.promote = context.WithCancel(ctx)
-	if p != background {
-		m.promote()
-	}
-	if p == foreground || p == background {
-		if e.cached != nil {
-			m.refresh, m.previous = e.cached.refreshToken(now), e.cached.Lifetime
+	if e.cached != nil {
+		m.previous = e.cached.Lifetime
+		if p == foreground || p == background {
+			m.refresh = e.cached.refreshToken(now)
 		}
 	}
 	if p != unsharedRead {
@@ -83,6 +96,9 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose) *mint {
 	}
 	go func() {
 		defer cancel()
+		if release != nil { // last, so that a slow store cannot pile up goroutines
+			defer release()
+		}
 		t, err := c.exchange(ctx, m)
 		if result := c.finishMint(ctx, e, m, t, err); result != nil {
 			c.report(*result)
@@ -105,84 +121,182 @@ func (e *entry) supersede() {
 	}
 }
 
-// exchange asks the provider for a token, once the limiter allows it.
-func (c *Cache) exchange(ctx context.Context, m *mint) (t token.Token, err error) {
-	defer secret.RecoverTo(&err)
-	release, err := c.limiter.acquire(ctx, m.demoted, m.account.Host())
-	if err != nil {
-		return token.Token{}, err
+// supersedeAndDrop is supersede for a write after which the cached token is no longer served.
+// A rotate that waits for the mint still has to end that token.
+func (e *entry) supersedeAndDrop() {
+	if e.mint != nil && e.mint == e.rotation && e.cached != nil {
+		e.mint.replaced = &e.cached.Token
 	}
-	defer release()
-	t, err = m.account.Mint(ctx, m.refresh)
-	if err != nil {
-		return token.Token{}, err
-	}
-	if took, life := c.clock().Since(t.Sent), m.account.Policy().timeline(t.Lifetime).lifetime; life <= took {
-		return token.Token{}, &token.Error{Kind: token.Malformed, Problem: fmt.Sprintf(
-			"the token lives %s and took %s to arrive", life, took.Round(time.Millisecond))}
-	}
-	// When a session nears its end, refreshes yield ever shorter tokens. Keycloak cuts
-	// each token to what is left of the session, and may round by a second. The next mint
-	// must then be a login.
-	if m.refresh != "" && t.Lifetime <= m.previous/10*9 && t.Lifetime < m.previous-time.Second {
-		t.Refresh = ""
-	}
-	return t, nil
+	e.supersede()
+	e.cached = nil
 }
 
-// finishMint stores the token of m, shows it to readers and wakes the readers that wait.
-// It returns nil if m was superseded or found no slot, because then nobody needs a report.
+// exchange gets the token of m. If the provider refuses the refresh token, exchange logs in,
+// because the session has ended but the credential may be good. A login of a background mint
+// that needs the turn of its user does not wait here: finishMint puts it in the queue.
+func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
+	hasSlot := m.purpose == background
+	if m.refresh != "" {
+		t, err := c.ask(ctx, m.account, m.refresh, hasSlot)
+		if err == nil {
+			// A session near its end answers refreshes with ever shorter tokens: Keycloak
+			// cuts each token to what is left of the session, and may round by a second.
+			// The next mint is therefore a login.
+			if t.Lifetime <= m.previous/10*9 && t.Lifetime < m.previous-time.Second {
+				t.Refresh = ""
+			}
+			return t, nil
+		}
+		m.refreshErr = err
+		if kindOf(err) != token.Refused || hasSlot && m.account.SerialKey() != "" {
+			return token.Token{}, err
+		}
+	}
+	m.loggedIn = true
+	return c.ask(ctx, m.account, "", hasSlot)
+}
+
+// ask asks the provider for a token. It waits for a slot, unless the caller has one.
+func (c *Cache) ask(ctx context.Context, a Account, refresh secret.String, hasSlot bool) (t token.Token, err error) {
+	defer secret.RecoverTo(&err)
+	if !hasSlot {
+		at := lane{host: a.Host()}
+		if refresh == "" {
+			at.serialKey = a.SerialKey()
+		}
+		release, err := c.limiter.acquire(ctx, at)
+		if err != nil {
+			return token.Token{}, err
+		}
+		defer release()
+	}
+	t, err = a.Mint(ctx, refresh)
+	if err != nil {
+		return token.Token{}, err
+	}
+	return t, c.arrived(a, t)
+}
+
+// arrived returns an error if t has already ended.
+func (c *Cache) arrived(a Account, t token.Token) error {
+	if took, life := c.clock().Since(t.Sent), a.Policy().timeline(t.Lifetime).lifetime; life <= took {
+		return &token.Error{Kind: token.Malformed, Problem: fmt.Sprintf(
+			"the token lives %s and took %s to arrive", life, took.Round(time.Millisecond))}
+	}
+	return nil
+}
+
+// kindOf returns the kind of a mint's error.
+func kindOf(err error) token.Kind {
+	if e := (*token.Error)(nil); errors.As(err, &e) {
+		return e.Kind
+	}
+	return token.Unavailable
+}
+
+// finishMint ends m: it stores the token, shows it to readers and wakes the readers that
+// wait. It returns nil if there is nothing to report.
 func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token, err error) *MintResult {
 	if m.purpose == unsharedRead {
 		return c.finishUnshared(e, m, t, err)
 	}
-	stripe := c.stripe(e.name)
-	stripe.Lock()
-	defer stripe.Unlock()
+	defer c.lock(e.name)()
 
 	e.mu.Lock()
-	current := e.mint == m && c.ctx.Err() == nil
+	m.finishing = e.mint == m && c.ctx.Err() == nil
+	current, old := m.finishing, e.cached
 	e.mu.Unlock()
 	if !current {
 		return nil
 	}
-	if err == nil {
-		err = c.save(ctx, e.name, m.account, t)
+	again := err == nil && old != nil && old.Access == t.Access
+	if again && !old.ending(c.clock()) && !m.account.Policy().Sliding {
+		err = &token.Error{Kind: token.Malformed, Problem: "the provider returned the previous token again, which has ended"}
+	}
+	if err == nil && !again {
+		m.unsaved = c.replace(ctx, e.name, m.account, t)
+		err = c.arrived(m.account, t) // storing may take longer than the token lives
 	}
 
-	// e.mint is still m, because only the holder of the stripe removes a mint.
+	// e.mint is still m: nobody else takes a mint that is finishing from its entry.
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if errors.Is(err, errNoSlot) && m.demoted.Err() == nil {
-		// A background refresh found no slot. Nothing failed: the next read or tick tries
-		// again.
-		e.supersede()
-		c.publish(e)
-		return nil
-	}
 	m.ended = c.clock()
 	result := e.result(m)
-	if err == nil {
+	e.mint = nil
+	defer close(m.done)
+	defer c.publish(e)
+	switch {
+	case errors.Is(err, errNoSlot):
+		m.noSlot = true
+		return nil
+	case m.refreshErr != nil && !m.loggedIn && kindOf(err) == token.Refused: // of a background mint
+		e.dropRefresh(m)
+		m.superseded = true
+		if e.due(m.ended) {
+			c.refresh(e, m.ended)
+		}
+		return nil
+	case err != nil && e.endsSoon(m, err):
+		m.again = true
+		e.notBefore = m.ended.Add(againPause)
+		return nil
+	case err != nil:
+		m.failure = e.backoff.failed(m.ended, err)
+		e.lastFailure, result.Failure = m.failure, m.failure
+		e.dropRefresh(m)
+	case again:
+		m.again = true
+		e.mintedAgain(t, m.ended)
+	default:
 		if e.cached != nil {
 			m.replaced = &e.cached.Token
 		}
 		e.minted(t)
-	} else {
-		m.failure = e.backoff.failed(m.ended, err)
-		e.lastFailure, result.Failure = m.failure, m.failure
+		e.unsaved = m.unsaved != nil
 	}
 	e.counts.mint(result)
-	e.mint = nil
-	c.publish(e)
-	close(m.done)
 	return &result
+}
+
+// endsSoon reports whether m may have failed only because the cached token is about to end.
+// Providers that return a token again may state that it has no life left. The caller holds
+// e.mu.
+func (e *entry) endsSoon(m *mint, err error) bool {
+	return kindOf(err) == token.Malformed && m.purpose <= background && e.backoff.last == nil &&
+		e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
+}
+
+// maxRefreshOutages is the number of failures after which an outage that only refreshes see
+// is no longer taken for an outage.
+const maxRefreshOutages = 3
+
+// dropRefresh forgets the refresh token with which m failed, so that the next mint is a login.
+// It keeps the refresh token in an outage, because a login would fail too. The caller holds
+// e.mu.
+func (e *entry) dropRefresh(m *mint) {
+	if m.refreshErr == nil || e.cached == nil || e.cached.Refresh != m.refresh {
+		return
+	}
+	switch kindOf(m.refreshErr) {
+	case token.RateLimited:
+		return
+	case token.Unavailable:
+		if m.failure.Failures < maxRefreshOutages {
+			return
+		}
+	}
+	t := e.cached.Token
+	t.Refresh, t.RefreshLifetime = "", 0
+	e.keep(t, e.cached.reads)
+	e.unsaved = true
 }
 
 // result returns the result of m, which has ended, before its outcome is recorded; the
 // caller holds e.mu.
 func (e *entry) result(m *mint) MintResult {
-	r := MintResult{Name: e.name, Account: m.account, Rotated: m.purpose == rotation, Unshared: m.purpose == unsharedRead,
-		Took: m.ended.Mono - m.started.Mono}
+	r := MintResult{Name: e.name, Account: m.account, Rotated: m.purpose == rotation, Rejected: m.purpose == rejection,
+		Unshared: m.purpose == unsharedRead, Took: m.ended.Mono - m.started.Mono, Unsaved: m.unsaved}
 	if last := e.backoff.last; last != nil {
 		r.FailuresBefore = last.Failures
 	}
@@ -196,17 +310,4 @@ func (c *Cache) report(r MintResult) {
 	if c.opts.OnMint != nil {
 		c.opts.OnMint(r)
 	}
-}
-
-// save stores t. Its only error is a panic of the store, because the store reports its
-// failures itself.
-func (c *Cache) save(ctx context.Context, name string, a Account, t token.Token) (err error) {
-	defer secret.RecoverTo(&err)
-
-	// The save has its own timeout, because the mint may have used nearly all of its time.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	defer context.AfterFunc(c.ctx, cancel)()
-	c.opts.Store.Save(ctx, name, a, t)
-	return nil
 }

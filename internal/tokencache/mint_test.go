@@ -5,8 +5,10 @@ package tokencache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
@@ -53,12 +55,14 @@ func TestPanicInStore(t *testing.T) {
 		}
 		w.store.onLoad = nil
 		w.store.onSave = func(string, Account, token.Token) { panic("s3cret") }
-		if f := w.getFailure("a"); !errors.As(f, &p) {
-			t.Errorf("save: got error %v, want a PanicError", f)
+		w.get("a", 0)
+		if unsaved := w.results()[0].Unsaved; !errors.As(unsaved, &p) {
+			t.Errorf("save: got %v, want a PanicError", unsaved)
 		}
 		w.store.onSave = nil
 		w.advance(time.Second)
-		w.get("a", 0)
+		w.Tick()
+		w.wantStored("1", 1)
 	})
 }
 
@@ -66,7 +70,8 @@ func TestPanicInStore(t *testing.T) {
 func TestMintTimeout(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
-		f := w.getFailure("a")
+		_, err := w.readPatiently("a")
+		f := w.mustFail(Grant{}, err)
 		equal(w, "elapsed time", w.elapsed(), mintTimeout)
 		equal(w, "kind", f.Kind, token.Unavailable)
 		w.wantErr("mint", f, context.DeadlineExceeded)
@@ -94,7 +99,7 @@ func TestMintContext(t *testing.T) {
 func TestMintResult(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		account := w.store.accounts["a"]
-		w.provider.set(slow(3*time.Second, fails(token.Unavailable, 0)))
+		w.provider.set(slow(2*time.Second, fails(token.Unavailable, 0)))
 		w.getFailure("a")
 		w.advance(time.Second)
 		w.getFailure("a")
@@ -106,7 +111,7 @@ func TestMintResult(t *testing.T) {
 			equal(w, "failed", r.Failure != nil, failed)
 			r.Failure = nil
 			equal(w, "result", r, MintResult{Name: "a", Account: account, FailuresBefore: i,
-				Took: map[bool]time.Duration{true: 3 * time.Second, false: time.Second}[failed]})
+				Took: map[bool]time.Duration{true: 2 * time.Second, false: time.Second}[failed]})
 		}
 		equal(w, "reported mints", len(w.results()), 3)
 	})
@@ -116,11 +121,11 @@ func TestMintResult(t *testing.T) {
 // stored what the read got.
 func TestSavedBeforeServed(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		w.store.onSave = func(string, Account, token.Token) { time.Sleep(3 * time.Second) }
+		w.store.onSave = func(string, Account, token.Token) { time.Sleep(2 * time.Second) }
 		read := w.startRead("a")
-		w.advance(2 * time.Second)
+		w.advance(time.Second)
 		w.wantState(Refreshing)
-		equal(w, "left", w.must(read()).Left, time.Hour-3*time.Second)
+		equal(w, "left", w.must(read()).Left, time.Hour-2*time.Second)
 		w.wantStored("1", 1)
 	})
 }
@@ -173,20 +178,125 @@ func TestRefreshTokenIsUsedAndReplaced(t *testing.T) {
 	})
 }
 
-// A refresh that fails is repeated with the same refresh token.
+// refuses answers refreshes with a failure of that kind, and logins with a session.
+func refuses(kind token.Kind, retryAfter time.Duration) answer {
+	return func(ctx context.Context, c call) (token.Token, error) {
+		if c.refresh != "" {
+			return fails(kind, retryAfter)(ctx, c)
+		}
+		return sessions(time.Hour, 0)(ctx, c)
+	}
+}
+
+// A refresh token that fails is dropped, so that the next mint is a login. During an outage
+// it is used three times, because a login would fail too. A refused refresh token is
+// followed by a login at once.
 func TestRefreshTokenAfterFailure(t *testing.T) {
+	for _, test := range []struct {
+		kind      token.Kind
+		refreshes int
+	}{{token.Refused, 1}, {token.Malformed, 1}, {token.Unavailable, maxRefreshOutages}, {token.RateLimited, 20}} {
+		t.Run(test.kind.String(), func(t *testing.T) {
+			withAccount(t, Policy{}, func(w *world) {
+				w.provider.set(sessions(time.Hour, 0))
+				w.get("a", 0)
+				w.provider.set(refuses(test.kind, 10*time.Second))
+				w.advance(50 * time.Minute)
+				for range 300 {
+					w.wantToken(w.get("a", 0), 1)
+					w.advance(time.Second)
+					if calls := w.provider.allCalls(); calls[len(calls)-1].refresh == "" && len(calls) > 1 {
+						break
+					}
+				}
+				refreshes := 0
+				for _, c := range w.provider.allCalls() {
+					if c.refresh != "" {
+						refreshes++
+					}
+				}
+				if test.kind == token.RateLimited {
+					equal(w, "at least that many refreshes", refreshes >= test.refreshes, true)
+					return
+				}
+				equal(w, "refreshes", refreshes, test.refreshes)
+				w.wantMints(1 + refreshes + 1)
+				w.wantToken(w.get("a", 0), refreshes+2)
+				w.advance(time.Second)
+				w.Tick()
+				w.wantStored("1", refreshes+2)
+			})
+		})
+	}
+}
+
+// The login after a refused refresh may fail in an outage. The refresh token is still not
+// used again.
+func TestRefusedRefreshTokenIsUsedOnce(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(sessions(time.Hour, 0))
 		w.get("a", 0)
-		w.provider.set(fails(token.Unavailable, 0))
-		w.advance(2 * time.Hour)
-		w.getFailure("a")
-		w.advance(time.Minute)
-		w.provider.set(sessions(time.Hour, 0))
-		w.get("a", 0)
-		w.wantMints(3)
-		w.wantRefreshToken("refresh-1")
+		w.provider.set(func(ctx context.Context, c call) (token.Token, error) {
+			if c.refresh != "" {
+				return fails(token.Refused, 0)(ctx, c)
+			}
+			return fails(token.Unavailable, 0)(ctx, c)
+		})
+		w.advance(50 * time.Minute)
+		for range 10 {
+			w.get("a", 0)
+			w.advance(time.Second)
+		}
+		for i, c := range w.provider.allCalls() {
+			equal(w, fmt.Sprintf("call %d is a refresh", i+1), c.refresh != "", i == 1)
+		}
+		w.Tick()
+		synctest.Wait()
+		equal(w, "stored refresh token", w.store.tokens["a"].token.Refresh.Reveal(), "")
 	})
+}
+
+// For a day, a provider accepts logins and no refresh token. Whatever its answer to refreshes
+// is, no read fails, and there are few logins.
+func TestDeadRefreshTokens(t *testing.T) {
+	const day = 24 * time.Hour * burst / 10 // a tenth of a day under the race detector
+	for _, test := range []struct {
+		name   string
+		kind   token.Kind
+		logins int // at most, in 24 lives of a token; each refresh token fails once or more
+	}{
+		{"400 with a message", token.Refused, 32},
+		{"400 with HTML, 404, 405 or 422", token.Malformed, 32},
+		{"500 or 503", token.Unavailable, 32},
+	} {
+		for _, window := range []*time.Duration{nil, ptr(time.Duration(0))} {
+			for _, pause := range []time.Duration{10 * time.Minute, 500 * time.Millisecond} {
+				t.Run(fmt.Sprintf("%s, no refresh window %t, a read every %s", test.name, window != nil, pause), func(t *testing.T) {
+					withAccount(t, Policy{RefreshWindow: window}, func(w *world) {
+						w.provider.set(refuses(test.kind, 0))
+						tick := w.elapsed()
+						for w.elapsed() < day {
+							w.get("a", 0)
+							if w.elapsed() >= tick {
+								w.Tick()
+								tick += time.Minute
+							}
+							w.advance(pause)
+						}
+						logins, calls := 0, w.provider.allCalls()
+						for _, c := range calls {
+							if c.refresh == "" {
+								logins++
+							}
+						}
+						if limit := test.logins*burst/10 + 2; logins > limit || len(calls) > 5*limit {
+							t.Errorf("got %d logins in %d mints, want at most %d in %d", logins, len(calls), limit, 5*limit)
+						}
+					})
+				})
+			}
+		}
+	}
 }
 
 // A refresh that yields at most nine tenths of the lifetime shows that the session nears
@@ -210,10 +320,11 @@ func TestRefreshTokenOfShorterToken(t *testing.T) {
 			withAccount(t, Policy{}, func(w *world) {
 				w.provider.set(test.first)
 				w.get("a", 0)
-				w.advance(time.Hour)
+				w.advance(50 * time.Minute)
 				w.provider.set(sessions(test.second, 0))
 				w.get("a", 0)
-				w.advance(time.Hour)
+				w.wantMints(2)
+				w.advance(test.second * 9 / 10)
 				w.get("a", 0)
 				w.wantMints(3)
 				w.wantRefreshToken(test.refresh)
@@ -232,12 +343,62 @@ func TestRefreshTokenAfterWrite(t *testing.T) {
 		w.provider.set(sessions(time.Hour, 0))
 		w.get("a", 0)
 		w.put("1", Policy{MaxTTL: time.Minute})
-		w.advance(time.Minute)
+		w.advance(50 * time.Second)
 		w.get("a", 0)
+		w.wantMints(2)
 		w.wantRefreshToken("refresh-1")
 		w.put("2", Policy{})
 		w.get("a", 0)
 		w.wantMints(3)
 		w.wantRefreshToken("")
+	})
+}
+
+// A token that ended while it was stored is a failure. Otherwise each read would log in again.
+func TestTokenEndsWhileItIsStored(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(tokens(time.Second))
+		w.store.onSave = func(string, Account, token.Token) { time.Sleep(1500 * time.Millisecond) }
+		equal(w, "kind", w.getFailure("a").Kind, token.Malformed)
+		for w.elapsed() < 90*time.Second {
+			w.getFailure("a")
+			w.advance(100 * time.Millisecond)
+		}
+		if got := len(w.provider.allCalls()); got > 8 {
+			t.Errorf("got %d logins in 90s, want at most 8", got)
+		}
+	})
+}
+
+// Mint mints for an account that is not stored, in the turn of its user.
+func TestMintOutsideCache(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		first := w.account("b", "1")
+		first.serial = "user"
+		w.write(first, nil)
+		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
+		w.startRead("b")
+		second := w.account("c", "1")
+		second.serial = "user"
+		waited := w.timed(func() {
+			minted, err := w.Mint(w.t.Context(), second)
+			w.wantErr("mint", err, nil)
+			equal(w, "token", minted.Access, accessToken(2))
+		})
+		equal(w, "wait", waited, 4*time.Second+loginPause)
+		_, ok := w.Status("c")
+		equal(w, "account in memory", ok, false)
+
+		w.provider.set(panics("s3cret"))
+		var p *secret.PanicError
+		if _, err := w.Mint(w.t.Context(), second); !errors.As(err, &p) {
+			t.Errorf("got error %v, want a PanicError", err)
+		}
+		ctx, cancel := context.WithTimeout(w.t.Context(), loginPause/2)
+		defer cancel()
+		_, err := w.Mint(ctx, second)
+		w.wantErr("mint", err, errNoSlot)
+		w.advance(loginPause)
+		w.wantNoSlotTaken()
 	})
 }

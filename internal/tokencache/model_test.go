@@ -26,6 +26,18 @@ type model struct {
 	reads    int // of cached
 	rotating int // rotates that have not returned
 
+	newest    secret.String // the newest shared token, also after the cache forgot it
+	forgotten int           // how often the cache forgot the account
+	returns   bool          // a stored token may have come back, because a removal failed once
+	unremoved bool          // a removal of the stored token failed
+
+	again                 clock.Instant         // before this, a mint would bring the cached token again
+	loginFollows          bool                  // the provider refused a refresh, so the running mint logs in
+	reporting             int                   // reports of rejected tokens that have not returned
+	rejected              clock.Instant         // the last login that only a report explains
+	unshared              map[secret.String]int // how often unshared tokens were handed out or given up
+	succeededAt, failedAt clock.Instant         // the last success and failure
+
 	refused, transient int           // failures since the last success or clearFailures
 	earliest, latest   clock.Instant // the backoff ends between earliest and latest
 	retryAfter         clock.Instant // the end of the last Retry-After
@@ -34,8 +46,11 @@ type model struct {
 
 // runningMint is a mint that has not returned.
 type runningMint struct {
-	ctx      context.Context
-	previous time.Duration // the lifetime of the cached token when the mint began
+	ctx     context.Context
+	account *fakeAccount
+
+	forgotten int           // of the model when the mint began
+	previous  time.Duration // the lifetime of the cached token when the mint began
 }
 
 // event is a moment and its step of the machine.
@@ -50,6 +65,7 @@ type modelToken struct {
 	lifetime, refreshLifetime time.Duration
 	sent                      clock.Instant
 	minted                    event
+	maybeDropped              bool // the cache may have dropped the refresh token
 }
 
 // age returns the larger of the ages on the two clocks.
@@ -97,16 +113,61 @@ func (m *model) enough(now clock.Instant, asked time.Duration) bool {
 // keep makes k the cached token.
 func (m *model) keep(k *modelToken, now event) {
 	m.cached, m.reads, m.wallSet = k, 0, false
+	m.newest, m.again = k.access, clock.Instant{}
 	k.minted = now
 	m.change(now)
 }
 
-func (m *model) change(now event) { m.changed, m.changes = now, m.changes+1 }
+func (m *model) change(now event) {
+	m.changed, m.changes, m.loginFollows = now, m.changes+1, false
+}
+
+// mintedAgain records a mint that brought the cached token again.
+func (m *model) mintedAgain(k *modelToken, now event) {
+	old := *m.cached
+	end := k.sent.Since(old.sent) + k.lifetime
+	reads, wallSet := m.reads, m.wallSet
+	if m.config.policy.Sliding && end > old.lifetime {
+		m.succeeded(k, now)
+		return
+	}
+	k.sent, k.lifetime = old.sent, old.lifetime
+	if end <= old.lifetime-time.Second {
+		k.lifetime = end
+	}
+	m.succeeded(k, now)
+	m.reads, m.wallSet = reads, wallSet
+	switch left := m.remains(now.at); {
+	case left > 2*time.Second:
+		m.again = now.at.Add(left / 2)
+	case left > 0:
+		m.again = now.at.Add(left)
+	default:
+		m.again = now.at.Add(500 * time.Millisecond)
+	}
+}
+
+// remains is left, but negative after the end of the token.
+func (m *model) remains(now clock.Instant) time.Duration {
+	lifetime, _, _ := m.timeline()
+	return lifetime - m.cached.age(now)
+}
+
+// ending reports whether readers wait for the next token because the cached token is about
+// to end.
+func (m *model) ending(now clock.Instant) bool {
+	return m.cached != nil && m.config != nil && m.remains(now) < 2*time.Second && m.remains(now) > -4*time.Second
+}
 
 // succeeded records a mint that succeeded.
 func (m *model) succeeded(k *modelToken, now event) {
 	m.keep(k, now)
-	m.retryAfter, m.latest = clock.Instant{}, clock.Instant{}
+	m.cleared(now)
+}
+
+// cleared records that a success ended all waits.
+func (m *model) cleared(now event) {
+	m.retryAfter, m.latest, m.succeededAt = clock.Instant{}, clock.Instant{}, now.at
 	m.clearFailures()
 }
 
@@ -118,6 +179,7 @@ func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Inst
 		}
 		return first
 	}
+	m.failedAt = now
 	// A rotate that shares the result of an earlier rotate does not clear failures, but the
 	// model clears them. So the real wait may be the longest.
 	var least, longest time.Duration
@@ -125,7 +187,7 @@ func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Inst
 	case kind == token.Refused:
 		m.refused++
 		least, longest = doubled(time.Minute, 15*time.Minute, m.refused), 15*time.Minute
-	case kind == token.RateLimited && retryAfter > 0:
+	case retryAfter > 0:
 		m.transient++
 		least, longest = min(retryAfter, 15*time.Minute), 15*time.Minute
 		m.retryAfter = now.Add(least)
@@ -146,27 +208,50 @@ func (m *model) clearFailures() {
 func (m *model) forget(now event) {
 	m.retryAfter, m.latest = clock.Instant{}, clock.Instant{}
 	m.clearFailures()
-	m.cached, m.reads = nil, 0
+	m.forgotten++
+	m.cached, m.reads, m.again, m.rejected = nil, 0, clock.Instant{}, clock.Instant{}
 	m.change(now)
 }
 
-// minting reports whether a mint runs that was not cancelled.
-func (m *model) minting() bool {
+// minting returns how many mints of the current revision run that were not cancelled.
+func (m *model) minting() (n int) {
 	for _, l := range m.running {
-		if l.ctx.Err() != context.Canceled {
+		if l.runs() && m.config != nil && l.account.revision == m.config.revision && l.forgotten == m.forgotten {
+			n++
+		}
+	}
+	return n
+}
+
+// mintingUnshared reports whether an unshared mint runs, perhaps of an old revision.
+func (m *model) mintingUnshared() bool {
+	for _, l := range m.running {
+		if l.runs() && l.account.unshared {
 			return true
 		}
 	}
 	return false
 }
 
+func (l *runningMint) runs() bool { return l.ctx.Err() != context.Canceled }
+
 // began judges the start of a mint.
 func (m *model) began(c call, now clock.Instant) error {
-	if m.minting() {
-		return errors.New("got two mints at once, want one")
+	if limit := map[bool]int{false: 1, true: maxUnsharedMints}[c.unshared]; m.minting() >= limit {
+		return fmt.Errorf("got %d mints at once, want %d", m.minting()+1, limit)
 	}
 	if m.config == nil || m.config.revision != c.revision {
 		return fmt.Errorf("got a mint for revision %s, want the config's revision", c.revision)
+	}
+	if c.unshared && m.failedAt == now { // it may have started before the failure was known
+		return nil
+	}
+	if m.loginFollows {
+		m.loginFollows = false
+		if c.refresh != "" {
+			return errors.New("got a refresh after a refused refresh, want a login")
+		}
+		return nil
 	}
 	if now.Mono < m.retryAfter.Mono {
 		return fmt.Errorf("got a mint %s before the end of a Retry-After", m.retryAfter.Mono-now.Mono)
@@ -178,6 +263,25 @@ func (m *model) began(c call, now clock.Instant) error {
 	if now.Mono < m.earliest.Mono {
 		return fmt.Errorf("got a mint %s before the end of a backoff", m.earliest.Mono-now.Mono)
 	}
+	byReport := m.reporting > 0 && c.refresh == ""
+	if err := m.premature(now); err != nil {
+		since := now.Mono - m.rejected.Mono
+		if !byReport || m.rejected.Mono > 0 && since < max(10*time.Second, min(time.Minute, m.cached.lifetime/2)) {
+			return fmt.Errorf("%w; the last login for a rejected token was %s ago", err, since)
+		}
+		m.rejected = now
+	}
+	if want := m.refreshToken(now); !byReport && c.refresh != want && (c.refresh != "" || !m.cached.maybeDropped) {
+		return fmt.Errorf("got a mint with refresh token %q, want %q", c.refresh.Reveal(), want.Reveal())
+	}
+	return nil
+}
+
+// premature returns an error if the cached token need not be replaced.
+func (m *model) premature(now clock.Instant) error {
+	if now.Mono < m.again.Mono {
+		return fmt.Errorf("got a mint %s before the cached token can be replaced", m.again.Mono-now.Mono)
+	}
 	if left := m.left(now); left > 0 {
 		lifetime, window, minTTL := m.timeline()
 		age := m.cached.age(now)
@@ -185,14 +289,14 @@ func (m *model) began(c call, now clock.Instant) error {
 			return fmt.Errorf("got a mint while the cached token has age %s and %s left, want none", age, left)
 		}
 	}
-	if want := m.refreshToken(now); c.refresh != want {
-		return fmt.Errorf("got a mint with refresh token %q, want %q", c.refresh.Reveal(), want.Reveal())
-	}
 	return nil
 }
 
 func (m *model) refreshToken(now clock.Instant) secret.String {
-	if m.cached == nil || m.cached.refreshLifetime > 0 && m.cached.age(now) >= m.cached.refreshLifetime-2*time.Second {
+	if m.cached == nil || m.left(now) == 0 {
+		return ""
+	}
+	if _, _, minTTL := m.timeline(); m.left(now) < min(2*time.Second, minTTL) || m.cached.refreshLifetime > 0 && m.cached.age(now) >= m.cached.refreshLifetime-2*time.Second {
 		return ""
 	}
 	return m.cached.refresh
@@ -200,27 +304,75 @@ func (m *model) refreshToken(now clock.Instant) secret.String {
 
 // ended records the end of a mint that was not cancelled.
 func (m *model) ended(c call, previous time.Duration, minted token.Token, err error, began clock.Instant, now event) {
-	var refusal *token.Error
+	current := m.config != nil && m.config.revision == c.revision
+	kind, retryAfter := token.Unavailable, time.Duration(0)
+	if refusal := (*token.Error)(nil); errors.As(err, &refusal) {
+		kind, retryAfter = refusal.Kind, refusal.RetryAfter
+	}
 	switch {
-	case errors.As(err, &refusal):
-		m.failed(refusal.Kind, refusal.RetryAfter, now.at)
+	case c.unshared && !current:
+		return
+	case c.unshared && err != nil:
+		m.failedUnshared(kind, retryAfter, now.at)
+		return
+	case err != nil && c.refresh != "" && kind == token.Refused:
+		m.cached.refresh, m.loginFollows = "", true
 		return
 	case err != nil:
-		m.failed(token.Unavailable, 0, now.at)
+		m.failedShared(c, kind, retryAfter, now.at)
 		return
 	}
 	k := &modelToken{
-		access: accessToken(c.n), refresh: minted.Refresh,
+		access: minted.Access, refresh: minted.Refresh,
 		lifetime: minted.Lifetime, refreshLifetime: minted.RefreshLifetime, sent: began,
 	}
 	if p := c.policy.MaxTTL; k.age(now.at) >= k.lifetime || p > 0 && k.age(now.at) >= p {
-		m.failed(token.Malformed, 0, now.at)
+		if c.unshared {
+			m.failedUnshared(token.Malformed, 0, now.at)
+		} else {
+			m.failedShared(c, token.Malformed, 0, now.at)
+		}
+		return
+	}
+	if c.unshared {
+		m.cleared(now)
 		return
 	}
 	if c.refresh != "" && k.lifetime < previous/2 {
 		k.refresh = ""
 	}
-	m.succeeded(k, now)
+	switch {
+	case m.cached == nil || m.cached.access != k.access:
+		m.succeeded(k, now)
+	case m.remains(now.at) <= -4*time.Second && !m.config.policy.Sliding: // the token has ended
+		m.failed(token.Malformed, 0, now.at)
+	default:
+		m.mintedAgain(k, now)
+	}
+}
+
+// failedShared records a failure, and what becomes of the refresh token.
+func (m *model) failedShared(c call, kind token.Kind, retryAfter time.Duration, now clock.Instant) {
+	m.failed(kind, retryAfter, now)
+	ending := m.ending(now)
+	if kind == token.Malformed && ending { // the failure may not count
+		m.earliest = now.Add(500 * time.Millisecond)
+		m.transient--
+	}
+	if c.refresh == "" || m.cached == nil || kind == token.RateLimited {
+		return
+	}
+	m.cached.maybeDropped = true
+	if kind == token.Malformed && !ending || kind == token.Unavailable && m.refused+m.transient >= 3 {
+		m.cached.refresh = ""
+	}
+}
+
+// failedUnshared records a failure, unless a mint that ran at the same time decides.
+func (m *model) failedUnshared(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
+	if now.Mono >= m.earliest.Mono && now.Mono > m.succeededAt.Mono {
+		m.failed(kind, retryAfter, now)
+	}
 }
 
 // outcome is the result of a read or a rotate, and what is needed to judge the result.
@@ -230,6 +382,9 @@ type outcome struct {
 	asked  time.Duration
 	began  event
 	rotate bool
+	report bool // of a rejected token
+
+	unshared bool // when the read began, and the read may wait for its own mint
 
 	// waitEnds is when the read gets the token that was cached when the read began, on
 	// the monotonic clock; 0 if there was none. changes is a copy of the model's.
@@ -242,6 +397,15 @@ type outcome struct {
 func (m *model) judge(o outcome, now event) error {
 	ordered := o.began.step > m.changed.step || m.changed.at.Mono < now.at.Mono
 	left := m.left(now.at)
+	if waited := now.at.Mono - o.began.at.Mono; waited > MaxWait && !o.rotate {
+		return fmt.Errorf("got an outcome after %s, want at most %s", waited, MaxWait)
+	}
+	if a, ok := o.grant.Account.(*fakeAccount); ok && a.unshared && o.err == nil {
+		if m.unshared[o.grant.Token.Access]++; m.unshared[o.grant.Token.Access] > 1 {
+			return fmt.Errorf("got token %s of an unshared account again, want each once", o.grant.Token.Access.Reveal())
+		}
+		return nil
+	}
 	unchanged := m.changes == o.changes || m.changes == o.changes+1 && m.changed.at.Mono > o.waitEnds
 	if unchanged && o.waitEnds > 0 && now.at.Mono > o.waitEnds {
 		return fmt.Errorf("got an outcome %s after the wait had to end", now.at.Mono-o.waitEnds)
@@ -270,7 +434,7 @@ func (m *model) judge(o outcome, now event) error {
 			return fmt.Errorf("got a token minted %s before the rotate, want at most 10s", o.began.at.Mono-m.cached.minted.at.Mono)
 		}
 		_, _, minTTL := m.timeline()
-		if g.Failure == nil && !o.rotate && left < minTTL && !m.minting() {
+		if g.Failure == nil && !o.rotate && !o.report && left < minTTL && m.minting() == 0 && now.at.Mono >= m.again.Mono && m.failedAt != now.at {
 			return fmt.Errorf("got a token with %s left while no mint runs, want a Failure with it", left)
 		}
 		if left < min(2*time.Second, minTTL) && !o.rotate && o.began.step > m.changed.step && !m.wallSet {
@@ -284,8 +448,12 @@ func (m *model) judge(o outcome, now event) error {
 		if ordered && m.config != nil {
 			return o.err
 		}
-	case errors.Is(o.err, context.DeadlineExceeded):
-		if ordered && !o.rotate && left >= 2*time.Second {
+	case errors.Is(o.err, ErrUnshared):
+		if ordered && !m.config.unshared {
+			return o.err
+		}
+	case errors.Is(o.err, context.DeadlineExceeded), errors.Is(o.err, ErrStillMinting):
+		if ordered && !o.rotate && !o.unshared && left >= 2*time.Second {
 			return fmt.Errorf("got error %v, want the token with %s left", o.err, left)
 		}
 	default:
@@ -296,7 +464,7 @@ func (m *model) judge(o outcome, now event) error {
 
 // overdue reports whether a tick must have started a refresh by now.
 func (m *model) overdue(now clock.Instant) bool {
-	if m.left(now) == 0 || m.reads == 0 || m.wallSet || m.minting() || now.Mono < m.latest.Mono {
+	if m.left(now) == 0 || m.reads == 0 || m.wallSet || m.minting() > 0 || now.Mono < m.latest.Mono || now.Mono < m.again.Mono+time.Second {
 		return false
 	}
 	lifetime, window, minTTL := m.timeline()

@@ -31,8 +31,10 @@ type Grant struct {
 	// token. The cache does not use Memo.
 	Memo *atomic.Value
 
-	// Replaced is, after Rotate, the token that Token replaced; nil if there was none.
-	Replaced *token.Token
+	// Rejection says what became of a report that the provider rejected the token, and
+	// RejectionNext when another report will be honored; zero if at once.
+	Rejection     Rejection
+	RejectionNext time.Time
 
 	// Failure says why the token was not refreshed; nil if nothing failed.
 	Failure *Failure
@@ -40,38 +42,73 @@ type Grant struct {
 
 // Get returns a token of the named account with at least asked of life left, minting
 // one if there is none; see [timeline.want] for how much of asked counts. Get waits for a
-// mint only if no token with enough life is cached, and at most until ctx ends. The error
-// is a *Failure if there is no token and none can be had now. It wraps ErrNotFound if
-// there is no such account.
+// mint only if no token with enough life is cached, and at most until ctx ends or for
+// MaxWait. The error is a *Failure if there is no token and none can be had now. It wraps
+// ErrNotFound if there is no such account.
 func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Grant, error) {
-	for {
-		e, err := c.entry(ctx, name)
-		if err != nil {
-			return Grant{}, err
+	if v, ok := c.entries.Load(name); ok {
+		e := v.(*entry)
+		if s, now := e.snapshot.Load(), c.clock(); s.enough(now, asked) {
+			c.refreshIfDue(e, s, now)
+			g := s.grant(now, asked)
+			e.counts.read(g.Served, nil)
+			return g, nil
 		}
-		g, err := c.get(ctx, e, asked)
-		if !errors.Is(err, errSuperseded) {
-			e.counts.read(g, err)
-			return g, err
+	}
+	e, err := c.entry(ctx, name)
+	wait, cancel := c.bounded(ctx)
+	defer cancel()
+	for ; err == nil; e, err = c.entry(ctx, name) {
+		g, err := c.get(wait, e, asked)
+		if !errors.Is(err, errSuperseded) || wait.Err() != nil {
+			return e.counted(wait, g, err)
 		}
+	}
+	return Grant{}, err
+}
+
+// counted counts a read and returns its result. It replaces errSuperseded by the cause for
+// which ctx ended.
+func (e *entry) counted(ctx context.Context, g Grant, err error) (Grant, error) {
+	if errors.Is(err, errSuperseded) {
+		err = context.Cause(ctx)
+	}
+	e.counts.read(g.Served, err)
+	return g, err
+}
+
+// get returns a token of e, and waits for one until ctx ends.
+func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
+	s, now := e.snapshot.Load(), c.clock()
+	switch {
+	case s.enough(now, asked):
+		c.refreshIfDue(e, s, now)
+		return s.grant(now, asked), nil
+	case !s.share && !s.gone:
+		return c.getUnshared(ctx, e, asked)
+	}
+	return c.wait(ctx, e, asked)
+}
+
+// refreshIfDue starts a refresh of e in the background if its snapshot s says that one is
+// due.
+func (c *Cache) refreshIfDue(e *entry, s *snapshot, now clock.Instant) {
+	if s.cached.inRefreshWindow(now) && !s.minting && !s.failure.blocks(now) && now.Mono >= s.notBefore.Mono {
+		c.refreshInBackground(e)
 	}
 }
 
-func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
-	s, now := e.snapshot.Load(), c.clock()
-	if s.gone {
-		return Grant{}, errSuperseded
+// bounded returns a context that ends with ctx, with the cache, and after MaxWait. Its cause
+// says which of these was first.
+func (c *Cache) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)
+	ctx, end := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.ctx, func() { end(ErrClosed) })
+	return ctx, func() {
+		stop()
+		end(nil)
+		cancel()
 	}
-	if !s.share {
-		return c.getUnshared(ctx, e, asked)
-	}
-	if !s.enough(now, asked) {
-		return c.wait(ctx, e, asked)
-	}
-	if s.cached.inRefreshWindow(now) && !s.minting && !s.failure.blocks(now) {
-		c.refreshInBackground(e)
-	}
-	return s.grant(now, asked), nil
 }
 
 // enough reports whether the cached token has enough life for a read that asks for
@@ -92,23 +129,13 @@ func (s *snapshot) grant(now clock.Instant, asked time.Duration) Grant {
 }
 
 // peek is grant without counting a read.
-func (s *snapshot) peek(now clock.Instant, asked time.Duration) Grant {
+func (s *snapshot) peek(now clock.Instant, asked time.Duration) (g Grant) {
 	t := s.cached
-	g := Grant{
-		Token:    t.Token,
-		Account:  s.account,
-		Left:     t.left(now),
-		Lifetime: t.timeline.lifetime,
-		Expires:  t.expires(now),
-		MinTTL:   t.timeline.want(asked),
-		Memo:     &t.memo,
-	}
+	g.Token, g.Account, g.Failure, g.Memo = t.Token, s.account, s.failure, &t.memo
+	g.Left, g.Lifetime, g.Expires = t.left(now), t.timeline.lifetime, t.expires(now)
+	g.MinTTL = t.timeline.want(asked)
 	g.Short = g.Left < max(asked, g.MinTTL)
-	due := t.inRefreshWindow(now)
-	if g.Short || due {
-		g.Failure = s.failure
-	}
-	if due || g.Left < g.MinTTL {
+	if t.inRefreshWindow(now) || g.Left < g.MinTTL {
 		g.Served = ServedStale
 	}
 	return g
@@ -127,44 +154,97 @@ func (s *snapshot) fallback(now clock.Instant, asked time.Duration, err error) (
 // refreshInBackground starts a refresh, unless another reader already did.
 func (c *Cache) refreshInBackground(e *entry) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if now := c.clock(); e.due(now) {
-		c.startMint(e, now, background)
+		c.refresh(e, now)
+	}
+	waits, host := e.waiting, e.account.Host()
+	e.mu.Unlock()
+	if waits { // the slot may have become free before the refresh began to wait
+		c.startWaiting(host)
 	}
 }
 
 // due reports whether the cached token is in its refresh window and nothing prevents a
 // refresh; the caller holds e.mu.
 func (e *entry) due(now clock.Instant) bool {
-	return e.mint == nil && e.backoff.blocked(now) == nil && e.cached.left(now) > 0 && e.cached.inRefreshWindow(now)
+	return e.mint == nil && !e.waiting && e.backoff.blocked(now) == nil && e.cached.left(now) > 0 &&
+		e.cached.inRefreshWindow(now) && now.Mono >= e.notBefore.Mono
 }
 
 // wait joins the running mint of e, or starts one, and waits for its result. It gives up
 // when ctx ends, or when the cached token is about to have too little life to be served.
 func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
-	e.mu.Lock()
-	s, now := e.snapshot.Load(), c.clock()
-	if s.gone {
-		e.mu.Unlock()
-		return Grant{}, errSuperseded
-	}
-	if s.enough(now, asked) { // another reader's mint brought a token
-		e.mu.Unlock()
-		return s.grant(now, asked), nil
-	}
-	m := e.mint
-	if m == nil {
-		if failure := e.backoff.blocked(now); failure != nil {
+	for {
+		e.mu.Lock()
+		s, now := e.snapshot.Load(), c.clock()
+		if s.gone || !s.share {
 			e.mu.Unlock()
-			return s.fallback(now, asked, failure)
+			return Grant{}, errSuperseded
 		}
-		m = c.startMint(e, now, foreground)
+		if s.enough(now, asked) { // another reader's mint brought it
+			e.mu.Unlock()
+			return s.grant(now, asked), nil
+		}
+		if e.mint == nil {
+			if retry, err := e.postponed(now); retry > 0 {
+				e.mu.Unlock()
+				if s.cached.left(now) >= leastMinTTL || !s.cached.ending(now) || retry > MaxWait {
+					return s.fallback(now, asked, err)
+				}
+				if !sleep(ctx, retry) {
+					return Grant{}, gaveUp(ctx, err)
+				}
+				continue
+			}
+			c.startMint(e, now, foreground, nil)
+		}
+		m := e.mint
+		e.mu.Unlock()
+		if g, err := c.await(ctx, e, m, s, asked); !errors.Is(err, errSuperseded) || ctx.Err() != nil {
+			return g, err
+		}
 	}
-	m.promote()
-	e.mu.Unlock()
+}
 
+// postponed returns how long no mint may start, and why; the caller holds e.mu.
+func (e *entry) postponed(now clock.Instant) (time.Duration, error) {
+	if f := e.backoff.blocked(now); f != nil {
+		return now.Until(f.next), f
+	}
+	return now.Until(e.notBefore), ErrStillMinting
+}
+
+// ending reports whether the token is about to end or ended moments ago. At that time a
+// provider may still return the token that ends, so readers wait for the next one instead
+// of failing.
+func (t *cachedToken) ending(now clock.Instant) bool {
+	return t != nil && t.left(now) > -2*leastMinTTL
+}
+
+// sleep waits for d and reports whether ctx did not end first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// gaveUp returns the error of a reader whose ctx ended; err is what the reader waited out.
+func gaveUp(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, ErrStillMinting) {
+		return cause
+	}
+	return err
+}
+
+// await waits for m; s is the entry as the reader found it.
+func (c *Cache) await(ctx context.Context, e *entry, m *mint, s *snapshot, asked time.Duration) (Grant, error) {
 	var lastCall <-chan time.Time
-	if spare := s.cached.left(now) - leastMinTTL; spare > 0 {
+	if spare := s.cached.left(c.clock()) - leastMinTTL; spare > 0 {
 		timer := time.NewTimer(spare)
 		defer timer.Stop()
 		lastCall = timer.C
@@ -179,9 +259,7 @@ func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant,
 		}
 		return Grant{}, errSuperseded // by a config write, or the wall clock was set
 	case <-ctx.Done():
-		return e.snapshot.Load().fallback(c.clock(), asked, ctx.Err())
-	case <-c.ctx.Done():
-		return Grant{}, ErrClosed
+		return e.snapshot.Load().fallback(c.clock(), asked, context.Cause(ctx))
 	}
 }
 
@@ -189,11 +267,13 @@ func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant,
 func (c *Cache) waited(e *entry, m *mint, asked time.Duration) (Grant, error) {
 	s, now := e.snapshot.Load(), c.clock()
 	switch {
-	case m.superseded || s.gone:
+	case m.superseded || s.gone || !s.share:
 		return Grant{}, errSuperseded
+	case m.noSlot:
+		return s.fallback(now, asked, ErrStillMinting)
 	case m.failure != nil:
 		return s.fallback(now, asked, m.failure)
-	case s.cached.left(now) <= 0: // the token ended meanwhile
+	case s.cached.left(now) <= 0, m.again && s.cached.left(now) < leastMinTTL: // wait for the next token
 		return Grant{}, errSuperseded
 	}
 	g := s.grant(now, asked)

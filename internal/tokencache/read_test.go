@@ -4,6 +4,7 @@ package tokencache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -107,13 +108,22 @@ func TestReadersOfManyAccounts(t *testing.T) {
 	})
 }
 
+// readPatiently is Get for a client that repeats its read while the mint continues.
+func (w *world) readPatiently(name string) (g Grant, err error) {
+	for {
+		if g, err = w.Get(w.t.Context(), name, 0); !errors.Is(err, ErrStillMinting) {
+			return g, err
+		}
+	}
+}
+
 // readAtOnce starts that many readers of each account, and waits until all have a token.
 func readAtOnce(w *world, names []string, readers int) {
 	var all sync.WaitGroup
 	for _, name := range names {
 		for range readers {
 			all.Go(func() {
-				_, err := w.Get(w.t.Context(), name, 0)
+				_, err := w.readPatiently(name)
 				w.wantErr("get "+name, err, nil)
 			})
 		}
@@ -124,7 +134,7 @@ func readAtOnce(w *world, names []string, readers int) {
 // If a reader gives up, other readers still get the token of its mint.
 func TestReaderGivesUp(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(slow(10*time.Second, tokens(time.Hour)))
+		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
 		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
 		defer cancel()
 		other := w.startRead("a")
@@ -133,6 +143,39 @@ func TestReaderGivesUp(t *testing.T) {
 		equal(w, "elapsed time", w.elapsed(), time.Second)
 		w.must(other())
 		w.wantMints(1)
+	})
+}
+
+// No read waits longer than MaxWait. The mint continues, and the client that repeats its read
+// gets the token.
+func TestReadsWaitThreeSeconds(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(slow(8*time.Second, tokens(time.Hour)))
+		for i := range 2 {
+			_, err := w.Get(w.t.Context(), "a", 0)
+			w.wantErr("get", err, ErrStillMinting)
+			equal(w, "elapsed time", w.elapsed(), time.Duration(i+1)*MaxWait)
+		}
+		w.wantToken(w.get("a", 0), 1)
+		w.wantMints(1)
+		w.wantCounts(Counts{Minted: 1, Reads: [...]int64{ServedWaited: 1, ServedNot: 2}})
+	})
+}
+
+// Config writes do not make a read wait longer.
+func TestReadsWaitThreeSecondsDuringWrites(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(hangs)
+		go func() {
+			for i := range 10 {
+				w.put(fmt.Sprint(i+2), Policy{})
+				time.Sleep(time.Second)
+			}
+		}()
+		_, err := w.Get(w.t.Context(), "a", 0)
+		w.wantErr("get", err, ErrStillMinting)
+		equal(w, "elapsed time", w.elapsed(), MaxWait)
+		w.advance(10 * time.Second)
 	})
 }
 
@@ -172,9 +215,10 @@ func TestWaitEndsBeforeCachedToken(t *testing.T) {
 		wait   time.Duration
 		served bool
 	}{
-		{"less than the min TTL is left", 20 * time.Second, 18 * time.Second, true},
+		{"less than the min TTL is left", 20 * time.Second, MaxWait, true},
+		{"4 s are left", 4 * time.Second, 4*time.Second - leastMinTTL, true},
 		{"just enough is left", leastMinTTL + 1, 1, true},
-		{"too little is left", leastMinTTL, mintTimeout, false},
+		{"too little is left", leastMinTTL, MaxWait, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
@@ -182,11 +226,12 @@ func TestWaitEndsBeforeCachedToken(t *testing.T) {
 				w.advance(time.Hour - test.left)
 				waited := w.timed(func() {
 					if !test.served {
-						w.getFailure("a")
+						_, err := w.Get(w.t.Context(), "a", 0)
+						w.wantErr("get", err, ErrStillMinting)
 						return
 					}
 					g := w.get("a", 0)
-					equal(w, "left", g.Left, leastMinTTL)
+					equal(w, "left", g.Left, test.left-test.wait)
 					equal(w, "short", g.Short, true)
 					equal(w, "served", g.Served, ServedStale)
 				})
@@ -204,13 +249,13 @@ func TestWaitEndsAfterChange(t *testing.T) {
 		act   func(w *world)
 		token int
 	}{
-		{"the machine was suspended", func(w *world) { w.clock.setWall(19 * time.Second) }, 2},
+		{"the machine was suspended", func(w *world) { w.clock.setWall(3 * time.Second) }, 2},
 		{"the config was written", func(w *world) { w.put("2", Policy{}) }, 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
-				w.provider.set(slow(30*time.Second, tokens(time.Hour)))
-				w.advance(time.Hour - 20*time.Second)
+				w.provider.set(slow(2500*time.Millisecond, tokens(time.Hour)))
+				w.advance(time.Hour - 4*time.Second)
 				read := w.startRead("a")
 				test.act(w)
 				g := w.must(read())

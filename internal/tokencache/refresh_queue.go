@@ -4,7 +4,9 @@ package tokencache
 
 import (
 	"container/heap"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,59 +17,158 @@ import (
 // tokens that were minted together.
 const spread = 0.1
 
+// resavePause is the least time between two attempts to save a token.
+const resavePause = time.Second
+
 // Due reports whether Tick has anything to do. It takes one lock, whatever the number of
 // accounts.
 func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 
 // Tick starts a refresh of each token that is in its refresh window and was read since it
-// was minted, and returns without waiting. The cost follows the number of due tokens, not
-// of accounts. A token that nobody read is left alone: the next read refreshes it.
+// was minted, and returns without waiting. A refresh for which the limiter has no slot
+// starts when a slot becomes free. Tick also saves tokens again that could not be saved,
+// and gives up parked tokens. The cost follows the number of due entries, not of accounts.
+// A token that nobody read is left alone: the next read refreshes it.
 func (c *Cache) Tick() {
 	now := c.clock()
+	var unsaved []*entry
 	for e := c.queue.next(now); e != nil; e = c.queue.next(now) {
 		e.mu.Lock()
-		switch {
-		case e.cached == nil || e.cached.reads.Load() == 0:
-		case e.due(now):
-			c.startMint(e, now, background)
-		default: // the entry changed since, or a clock was set
-			c.enqueue(e, now)
+		c.discardLater(e.unshared.unparkOlder(now))
+		if e.unsaved {
+			unsaved = append(unsaved, e)
+		}
+		if e.due(now) && e.cached.reads.Load() > 0 {
+			c.refresh(e, now)
+		} else if e.unsaved || e.cached == nil || e.cached.reads.Load() > 0 {
+			c.enqueue(e, now) // the entry changed since, or a clock was set
 		}
 		e.mu.Unlock()
 	}
+	if len(unsaved) > 0 {
+		go func() {
+			for _, e := range unsaved {
+				c.resave(e)
+			}
+		}()
+	}
+	for _, host := range c.queue.waitingHosts() {
+		c.startWaiting(host)
+	}
 }
 
-// enqueue puts e in the refresh queue for the moment at which its token enters the refresh
-// window, or removes e if no refresh will be due; the caller holds e.mu.
+// refresh starts a background refresh of e, which is due, or lets it wait for a slot; the
+// caller holds e.mu.
+func (c *Cache) refresh(e *entry, now clock.Instant) {
+	at := lane{host: e.account.Host()}
+	if e.cached.refreshToken(now) == "" {
+		at.serialKey = e.account.SerialKey()
+	}
+	if release, ok := c.limiter.tryBackground(at); ok {
+		c.startMint(e, now, background, release)
+		return
+	}
+	e.waiting = true
+	c.queue.wait(at, e)
+	c.publish(e)
+}
+
+// freed starts refreshes that wait for the slot that a mint at host gave back. The slot was
+// also one of the slots for all hosts.
+func (c *Cache) freed(host string) {
+	c.startWaiting(host)
+	for {
+		other := c.queue.otherHost(host)
+		if other == "" || c.startWaiting(other) {
+			return
+		}
+	}
+}
+
+// startWaiting starts the refreshes that wait for a slot at host, as many as may run, and
+// reports whether some still wait.
+func (c *Cache) startWaiting(host string) (more bool) {
+	for _, at := range c.queue.lanes(host) {
+		for {
+			before := c.limiter.releases.Load()
+			e := c.queue.nextWaiting(at)
+			if e == nil {
+				break
+			}
+			e.mu.Lock()
+			e.waiting = false
+			now := c.clock()
+			if c.ctx.Err() == nil && e.due(now) {
+				c.refresh(e, now)
+			} else {
+				c.publish(e)
+			}
+			waits := e.waiting
+			e.mu.Unlock()
+			if waits && c.limiter.releases.Load() == before { // otherwise a slot may be free
+				more = true
+				break
+			}
+		}
+	}
+	return more
+}
+
+// enqueue puts e in the refresh queue for the moment at which a tick has something to do
+// for it, or removes e if there is no such moment; the caller holds e.mu.
 func (c *Cache) enqueue(e *entry, now clock.Instant) {
-	t := e.cached
-	if e.gone || e.mint != nil || t.left(now) <= 0 || t.timeline.refreshAt >= t.timeline.lifetime {
+	in, ok := e.nextTick(now)
+	if !ok {
 		c.queue.remove(&e.queued)
 		return
 	}
+	c.queue.put(&e.queued, now.Mono+in)
+}
+
+// nextTick returns the time until a tick has something to do for e, and whether there is
+// such a time; the caller holds e.mu.
+func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
+	if e.gone {
+		return 0, false
+	}
+	if e.unsaved {
+		return resavePause, true
+	}
+	if len(e.unshared.parked) > 0 {
+		return e.unshared.parked[0].at.Add(maxParked).Mono - now.Mono, true
+	}
+	t := e.cached
+	if e.mint != nil || e.waiting || t.left(now) <= 0 || t.timeline.refreshAt >= t.timeline.lifetime {
+		return 0, false
+	}
 	window := t.timeline.lifetime - t.timeline.minTTL - t.timeline.refreshAt
-	in := t.timeline.refreshAt - now.Since(t.Sent)
+	in = t.timeline.refreshAt - now.Since(t.Sent)
 	if window > 0 {
 		in += time.Duration(rand.Float64() * spread * float64(window))
 	}
 	if f := e.backoff.last; f != nil {
 		in = max(in, now.Until(f.next))
 	}
-	c.queue.put(&e.queued, now.Mono+in)
+	return max(in, now.Until(e.notBefore)), true
 }
 
-// refreshQueue holds the entries whose tokens a tick may have to refresh, earliest first.
-// The zero refreshQueue is empty and ready to use. It is safe for concurrent use, and no
-// other lock is taken while its lock is held.
+// refreshQueue holds the entries for which a tick has something to do, earliest first, and
+// the entries whose refresh waits for a slot. It is safe for concurrent use, and no other
+// lock is taken while its lock is held.
 type refreshQueue struct {
-	mu   sync.Mutex
-	heap queueHeap
+	mu      sync.Mutex
+	heap    queueHeap
+	waiting map[string]map[lane][]*entry // by host; no list is empty
 }
 
-// queued is an entry's place in the refresh queue.
+func newRefreshQueue() *refreshQueue {
+	return &refreshQueue{waiting: map[string]map[lane][]*entry{}}
+}
+
+// queued is an entry's place in the heap.
 type queued struct {
 	entry *entry        // set when the entry is made
-	at    time.Duration // when the refresh is due, on the monotonic clock
+	at    time.Duration // when a tick has something to do, on the monotonic clock
 	index int           // in the heap, plus one; 0 if the entry is not queued
 }
 
@@ -90,11 +191,11 @@ func (q *refreshQueue) remove(p *queued) {
 	}
 }
 
-// due reports whether next would return an entry.
+// due reports whether Tick has anything to do.
 func (q *refreshQueue) due(now clock.Instant) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.heap) > 0 && q.heap[0].at <= now.Mono
+	return len(q.waiting) > 0 || len(q.heap) > 0 && q.heap[0].at <= now.Mono
 }
 
 // next removes the first entry that is due and returns it; nil if none is due.
@@ -105,6 +206,71 @@ func (q *refreshQueue) next(now clock.Instant) *entry {
 		return nil
 	}
 	return heap.Pop(&q.heap).(*queued).entry
+}
+
+// wait adds an entry whose refresh waits for a slot.
+func (q *refreshQueue) wait(at lane, e *entry) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiting[at.host] == nil {
+		q.waiting[at.host] = map[lane][]*entry{}
+	}
+	q.waiting[at.host][at] = append(q.waiting[at.host][at], e)
+}
+
+// waitingHosts returns the hosts at which refreshes wait.
+func (q *refreshQueue) waitingHosts() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Collect(maps.Keys(q.waiting))
+}
+
+// otherHost returns another host at which refreshes wait, at random; "" if there is none.
+func (q *refreshQueue) otherHost(host string) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for other := range q.waiting {
+		if other != host {
+			return other
+		}
+	}
+	return ""
+}
+
+// lanes returns some lanes of host in which refreshes wait, at random. There may be as many
+// lanes as users, and more than some cannot get a slot.
+func (q *refreshQueue) lanes(host string) []lane {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var some []lane
+	for at := range q.waiting[host] {
+		if some = append(some, at); len(some) == 2*maxBackgroundPerHost {
+			break
+		}
+	}
+	return some
+}
+
+// nextWaiting removes the first entry that waits in a lane and returns it; nil if there is
+// none.
+func (q *refreshQueue) nextWaiting(at lane) *entry {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	list := q.waiting[at.host][at]
+	if len(list) == 0 {
+		return nil
+	}
+	e := list[0]
+	list[0] = nil
+	if list = list[1:]; len(list) > 0 {
+		q.waiting[at.host][at] = list
+		return e
+	}
+	delete(q.waiting[at.host], at)
+	if len(q.waiting[at.host]) == 0 {
+		delete(q.waiting, at.host)
+	}
+	return e
 }
 
 // queueHeap is a [heap.Interface].

@@ -3,7 +3,9 @@
 package tokencache
 
 import (
+	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -264,4 +266,183 @@ func TestTickCost(t *testing.T) {
 		w.wantMints(due)
 		w.wantQueued(accounts - due)
 	})
+}
+
+// putDue writes accounts with tokens that were read and are due, and returns their names.
+func putDue(w *world, accounts int, host func(i int) string, serial string) (names []string) {
+	for i := range accounts {
+		a := w.account(fmt.Sprint(i), "1")
+		a.host, a.serial = host(i), serial
+		w.write(a, &token.Token{Access: "old", Refresh: "refresh", Lifetime: time.Hour})
+		w.get(a.name, 0)
+		names = append(names, a.name)
+	}
+	w.advance(50 * time.Minute)
+	return names
+}
+
+func oneHost(int) string { return "host" }
+
+// wantRefreshed fails unless each account was refreshed once and without a failure.
+func (w *world) wantRefreshed(names []string) {
+	w.t.Helper()
+	w.wantMints(len(names))
+	for _, name := range names {
+		s, _ := w.Status(name)
+		equal(w, "mints of "+name, s.Mints, 2)
+		equal(w, "last failure of "+name, s.LastFailure, nil)
+	}
+	equal(w, "due", w.Due(), false)
+	w.wantNoSlotTaken()
+}
+
+// 400 tokens are due at once, and the provider takes 8 s. The tick starts as many mints as
+// there are slots. The others start when slots become free, without another tick, and none
+// counts as a failure.
+func TestDueTokensWaitForSlots(t *testing.T) {
+	inWorld(t, func(w *world) {
+		names := putDue(w, 400, oneHost, "")
+		w.provider.set(slow(8*time.Second, tokens(time.Hour)))
+		w.Tick()
+		w.wantMints(maxBackgroundPerHost)
+		w.advance(400 / maxBackgroundPerHost * 8 * time.Second)
+		w.wantRefreshed(names)
+		equal(w, "most mints at once", w.provider.maxRunning, maxBackgroundPerHost)
+	})
+}
+
+// A slot that becomes free also starts refreshes at other hosts, because all hosts share some
+// slots.
+func TestDueTokensOfManyHosts(t *testing.T) {
+	inWorld(t, func(w *world) {
+		names := putDue(w, 2*maxMints, func(i int) string { return fmt.Sprint(i) }, "")
+		w.provider.set(slow(time.Second, tokens(time.Hour)))
+		w.Tick()
+		w.wantMints(maxMints)
+		w.advance(2 * time.Second)
+		w.wantRefreshed(names)
+		equal(w, "most mints at once", w.provider.maxRunning, maxMints)
+	})
+}
+
+// A tick with 100,000 due tokens starts no more goroutines than there are slots, although the
+// store is slow and the provider refuses all refresh tokens.
+func TestTickWithManyDueTokens(t *testing.T) {
+	const accounts = 10_000 * burst
+	for _, serial := range []string{"", "user"} {
+		inWorld(t, func(w *world) {
+			putDue(w, accounts, oneHost, serial)
+			w.store.onSave = func(string, Account, token.Token) { time.Sleep(storeTimeout) }
+			w.provider.set(refuses(token.Refused, 0))
+			before := runtime.NumGoroutine()
+			w.Tick()
+			for range 30 {
+				w.advance(100 * time.Millisecond)
+				if got := runtime.NumGoroutine() - before; got > 2*maxBackgroundPerHost {
+					t.Fatalf("after %s: got %d more goroutines, want at most %d", w.elapsed(), got, 2*maxBackgroundPerHost)
+				}
+			}
+			w.wantValidQueue()
+			w.Close()
+			w.advance(storeTimeout)
+		})
+	}
+}
+
+// If the provider refuses a refresh in the background, the login waits for the turn of its
+// user like other refreshes. No failure is counted.
+func TestRefusedRefreshesLogInInTurn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const login = 300 * time.Millisecond
+		names := putDue(w, 40, oneHost, "user")
+		w.provider.set(func(ctx context.Context, c call) (token.Token, error) {
+			if c.refresh != "" {
+				return fails(token.Refused, 0)(ctx, c)
+			}
+			return slow(login, tokens(time.Hour))(ctx, c)
+		})
+		w.Tick()
+		w.advance(40 * (login + loginPause))
+		logins := 0
+		for _, c := range w.provider.allCalls() {
+			if c.refresh == "" {
+				logins++
+			}
+		}
+		equal(w, "logins", logins, 40)
+		var last time.Time
+		for _, c := range w.provider.allCalls() {
+			if c.refresh == "" {
+				equal(w, "login after the pause", c.at.Sub(last) >= login+loginPause, true)
+				last = c.at
+			}
+		}
+		w.wantMints(80)
+		for _, name := range names {
+			s, _ := w.Status(name)
+			equal(w, "mints of "+name, s.Mints, 2)
+			equal(w, "last failure of "+name, s.LastFailure, nil)
+		}
+		w.wantNoSlotTaken()
+	})
+}
+
+// A refresh that waits for a slot is given up if a reader mints, if the config is written or
+// deleted, or if the token ends. The account is refreshed as usual afterwards.
+func TestWaitingRefreshIsGivenUp(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		act   func(w *world)
+		mints int // of the account, when slots are free
+	}{
+		{"nothing happens", func(w *world) {}, 1},
+		{"a reader mints", func(w *world) { w.startRotate(w.t.Context()) }, 1},
+		{"another revision", func(w *world) { w.put("2", Policy{}) }, 0},
+		{"a token by a write", func(w *world) { w.putVerified("1") }, 0},
+		{"a delete", func(w *world) { w.delete("a") }, 0},
+		{"a delete and a write", func(w *world) { w.delete("a"); w.put("2", Policy{}) }, 0},
+		{"the token ends", func(w *world) { w.put("1", Policy{MaxTTL: 50 * time.Minute}) }, 0},
+		{"another host", func(w *world) {
+			a := w.account("a", "1")
+			a.host = "other"
+			w.write(a, nil)
+			w.Tick()
+		}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				a := w.account("a", "1")
+				a.host = "host"
+				w.write(a, &token.Token{Access: "old", Lifetime: time.Hour})
+				putDue(w, maxBackgroundPerHost, oneHost, "")
+				w.provider.set(slow(time.Minute, tokens(time.Hour)))
+				w.Tick()
+				w.wantMints(maxBackgroundPerHost)
+				w.get("a", 0) // waits for a slot
+				w.wantMints(maxBackgroundPerHost)
+				equal(w, "due", w.Due(), true)
+				test.act(w)
+				w.advance(time.Minute)
+				w.provider.set(tokens(time.Hour))
+				w.advance(2 * time.Minute)
+				got := 0
+				for _, c := range w.provider.allCalls() {
+					if c.name == "a" {
+						got++
+					}
+				}
+				equal(w, "mints of the account", got, test.mints)
+				equal(w, "due", w.Due(), false)
+				w.wantNoSlotTaken()
+				if _, ok := w.store.accounts["a"]; ok {
+					w.get("a", 0)
+					before := len(w.provider.allCalls())
+					w.tickFor(55 * time.Minute)
+					if after := len(w.provider.allCalls()); after == before {
+						t.Error("got no refresh in the next life of the token, want one")
+					}
+				}
+			})
+		})
+	}
 }

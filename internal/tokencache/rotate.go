@@ -7,72 +7,116 @@ import (
 	"errors"
 
 	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
 )
+
+// ErrUnshared reports a rotate of an account whose readers do not share a token.
+var ErrUnshared = errors.New("the account has no shared token")
+
+// Rotated is the outcome of Rotate.
+type Rotated struct {
+	Grant
+
+	// Replaced are the tokens that were replaced since the rotate began, each for one
+	// rotate only. The caller revokes them.
+	Replaced []Replaced
+
+	Shared  bool  // another rotate within the last 10 s logged in
+	Again   bool  // the provider returned the cached token again
+	Unsaved error // why the new token was not saved; a tick tries again
+}
+
+// Replaced is a token that is no longer served, and the account under which it was minted.
+type Replaced struct {
+	Account Account
+	Token   token.Token
+}
 
 // Rotate replaces the named account's token with a new token and returns it, without
 // counting a read. Rotate logs in even if there is a refresh token. It forgets earlier
 // failures first, except a Retry-After that has not passed. Concurrent rotates share one
-// login. Rotates within 10 s of the login's end share its result, because some clients
-// repeat a failed request by themselves. If the login fails, readers keep the cached token.
-func (c *Cache) Rotate(ctx context.Context, name string) (Grant, error) {
+// login, and rotates within 10 s of its end share its result, because some clients repeat
+// a failed request by themselves. If the login fails, readers keep the cached token. The
+// error wraps ErrUnshared if the account's readers do not share a token.
+func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
+	var r Rotated
 	for {
 		e, err := c.entry(ctx, name)
 		if err != nil {
-			return Grant{}, err
+			return r, err
 		}
-		g, err := c.rotate(ctx, e)
-		if !errors.Is(err, errSuperseded) {
-			return g, err
+		if err = c.rotate(ctx, e, &r); !errors.Is(err, errSuperseded) {
+			return r, err
 		}
 	}
 }
 
-func (c *Cache) rotate(ctx context.Context, e *entry) (Grant, error) {
-	e.mu.Lock()
-	now := c.clock()
-	if e.gone {
-		e.mu.Unlock()
-		return Grant{}, errSuperseded
+// rotate carries out a rotate, or one step of it: it returns errSuperseded if the rotate
+// has to go on.
+func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
+	m, err := c.joinRotation(e, r)
+	if err != nil {
+		return err
 	}
-	m := e.rotation
-	if !e.rotated(now) {
-		e.backoff.clear(now)
-		if failure := e.backoff.blocked(now); failure != nil {
-			c.publish(e)
-			e.mu.Unlock()
-			return Grant{}, failure
-		}
-		// A running login brings a token that nobody has seen, so rotate joins it. A
-		// running refresh brings a token of the old session, so a login must follow it.
-		if m = e.mint; m == nil {
-			m = c.startMint(e, now, rotation)
-		}
-		if m.refresh == "" {
-			e.rotation = m
-		}
-		m.promote()
-	}
-	e.mu.Unlock()
-
 	select {
 	case <-m.done:
 	case <-ctx.Done():
-		return Grant{}, ctx.Err()
+		return context.Cause(ctx)
 	case <-c.ctx.Done():
-		return Grant{}, ErrClosed
+		return ErrClosed
 	}
-	s, now := e.snapshot.Load(), c.clock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := c.clock()
+	if m.replaced != nil { // handed out once
+		r.Replaced = append(r.Replaced, Replaced{m.account, *m.replaced})
+		m.replaced = nil
+	}
 	switch {
-	case m.superseded || m.refresh != "" || s.gone:
-		return Grant{}, errSuperseded
+	case m.superseded || e.gone:
+		return errSuperseded
+	case m.noSlot:
+		return ErrStillMinting
+	case !m.loggedIn: // a refresh, good or bad
+		return errSuperseded
 	case m.failure != nil:
-		return Grant{}, m.failure
-	case s.cached.left(now) <= 0:
-		return Grant{}, errSuperseded
+		return m.failure
+	case e.cached.left(now) <= 0:
+		return errSuperseded
 	}
-	g := s.peek(now, 0)
-	g.Replaced = m.replaced
-	return g, nil
+	r.Grant, r.Unsaved, r.Again = e.snapshot.Load().peek(now, 0), m.unsaved, m.again
+	return nil
+}
+
+// joinRotation returns the mint whose result a rotate waits for.
+func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := c.clock()
+	switch {
+	case e.gone:
+		return nil, errSuperseded
+	case !e.account.Share():
+		return nil, ErrUnshared
+	case e.rotated(now):
+		r.Shared = true
+		return e.rotation, nil
+	}
+	e.backoff.clear(now)
+	if failure := e.backoff.blocked(now); failure != nil {
+		c.publish(e)
+		return nil, failure
+	}
+	// A running login brings a token that nobody has seen, so rotate joins it. A running
+	// refresh brings a token of the old session, so a login must follow it.
+	m := e.mint
+	if m == nil {
+		m = c.startMint(e, now, rotation, nil)
+	}
+	if m.refresh == "" {
+		e.rotation = m
+	}
+	return m, nil
 }
 
 // rotated reports whether the result of the last rotate, or of the running one, also
@@ -82,5 +126,5 @@ func (e *entry) rotated(now clock.Instant) bool {
 	if m == nil || m == e.mint {
 		return m != nil
 	}
-	return now.Since(m.ended) < newest && (m.failure != nil || e.cached.left(now) > 0)
+	return !m.noSlot && now.Since(m.ended) < newest && (m.failure != nil || e.cached.left(now) > 0)
 }

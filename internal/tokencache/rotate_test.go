@@ -4,6 +4,8 @@ package tokencache
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,19 +14,29 @@ import (
 
 // startRotate starts a rotate of the account "a".
 func (w *world) startRotate(ctx context.Context) (result func() (Grant, error)) {
-	return w.start(func() (Grant, error) { return w.Rotate(ctx, "a") })
+	return w.start(func() (Grant, error) { return w.rotateOnce(ctx) })
+}
+
+// wantReplaced fails unless r hands out these tokens of the provider, in this order.
+func (w *world) wantReplaced(r Rotated, want ...int) {
+	w.t.Helper()
+	var got []int
+	for _, old := range r.Replaced {
+		var n int
+		_, _ = fmt.Sscanf(old.Token.Access.Reveal(), "token-%d", &n)
+		got = append(got, n)
+	}
+	equal(w, "replaced tokens", fmt.Sprint(got), fmt.Sprint(want))
 }
 
 func TestRotate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		g := w.rotate()
-		w.wantToken(g, 2)
+		w.wantToken(g.Grant, 2)
 		equal(w, "left", g.Left, time.Hour)
 		equal(w, "short", g.Short, false)
 		equal(w, "failure", g.Failure, nil)
-		if g.Replaced == nil || g.Replaced.Access != accessToken(1) {
-			t.Errorf("got replaced token %v, want token-1", g.Replaced)
-		}
+		w.wantReplaced(g, 1)
 		w.wantToken(w.get("a", 0), 2)
 		w.wantStored("1", 2)
 		s := w.wantState(Fresh)
@@ -39,8 +51,8 @@ func TestRotate(t *testing.T) {
 func TestRotateWithoutToken(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		g := w.rotate()
-		w.wantToken(g, 1)
-		equal(w, "replaced token", g.Replaced, nil)
+		w.wantToken(g.Grant, 1)
+		w.wantReplaced(g)
 		w.wantToken(w.get("a", 0), 1)
 		w.wantMints(1)
 	})
@@ -80,15 +92,15 @@ func TestRotateAfterExpiry(t *testing.T) {
 	const lifetime = 4 * time.Second
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(tokens(lifetime))
-		w.wantToken(w.rotate(), 1)
+		w.wantToken(w.rotate().Grant, 1)
 		w.advance(lifetime - 1)
-		w.wantToken(w.rotate(), 1)
+		w.wantToken(w.rotate().Grant, 1)
 		w.advance(1)
-		w.wantToken(w.rotate(), 2)
+		w.wantToken(w.rotate().Grant, 2)
 		w.advance(lifetime)
 		w.provider.set(slow(time.Second, tokens(lifetime)))
 		read := w.startRead("a")
-		w.wantToken(w.rotate(), 3)
+		w.wantToken(w.rotate().Grant, 3)
 		w.must(read())
 	})
 }
@@ -96,11 +108,11 @@ func TestRotateAfterExpiry(t *testing.T) {
 // A rotate joins a running login, because nobody has seen the login's token.
 func TestRotateJoinsLogin(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(slow(5*time.Second, tokens(time.Hour)))
+		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
 		read := w.startRead("a")
-		w.wantToken(w.rotate(), 1)
+		w.wantToken(w.rotate().Grant, 1)
 		w.must(read())
-		w.wantToken(w.rotate(), 1)
+		w.wantToken(w.rotate().Grant, 1)
 		w.wantMints(1)
 	})
 }
@@ -111,7 +123,7 @@ func TestRotateLogsIn(t *testing.T) {
 		w.provider.set(sessions(time.Hour, 0))
 		w.get("a", 0)
 		w.advance(time.Minute)
-		w.wantToken(w.rotate(), 2)
+		w.wantToken(w.rotate().Grant, 2)
 		w.wantRefreshToken("")
 		w.advance(50 * time.Minute)
 		w.get("a", 0)
@@ -135,7 +147,7 @@ func TestRotateLogsInAfterRefresh(t *testing.T) {
 				w.wantMints(2)
 				w.wantRefreshToken("refresh-1")
 				w.provider.set(slow(time.Second, sessions(time.Hour, 0)))
-				waited := w.timed(func() { w.wantToken(w.rotate(), 3) })
+				waited := w.timed(func() { w.wantToken(w.rotate().Grant, 3) })
 				equal(w, "wait", waited, 11*time.Second)
 				w.wantRefreshToken("")
 				equal(w, "most mints at once", w.provider.maxRunning, 1)
@@ -162,7 +174,7 @@ func TestReadDuringRotate(t *testing.T) {
 func TestFailedRotateKeepsToken(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
-		f := w.mustFail(w.Rotate(w.t.Context(), "a"))
+		f := w.mustFail(w.rotateOnce(w.t.Context()))
 		equal(w, "error", f.Error(), "credentials refused: the provider says so")
 		w.wantToken(w.get("a", 0), 1)
 	})
@@ -174,14 +186,139 @@ func TestRotateDuringRetryAfter(t *testing.T) {
 		first := w.getFailure("a")
 		for range 3 {
 			w.advance(time.Minute)
-			f := w.mustFail(w.Rotate(w.t.Context(), "a"))
+			f := w.mustFail(w.rotateOnce(w.t.Context()))
 			equal(w, "kind", f.Kind, token.RateLimited)
 			equal(w, "next attempt", f.Next, first.Next)
 		}
 		w.wantMints(1)
 		w.provider.set(tokens(time.Hour))
 		w.advance(2 * time.Minute)
-		w.wantToken(w.rotate(), 2)
+		w.wantToken(w.rotate().Grant, 2)
+	})
+}
+
+// A rotate that finds a running refresh revokes the token that the refresh replaces, and the
+// token of the refresh. Another rotate revokes neither again.
+func TestRotateRevokesAllThatWasReplaced(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(sessions(time.Hour, 0))
+		w.get("a", 0)
+		w.advance(50 * time.Minute)
+		w.provider.set(slow(10*time.Second, sessions(time.Hour, 0)))
+		w.get("a", 0)
+		w.wantMints(2)
+		var others []func() (Grant, error)
+		for range 30 {
+			others = append(others, w.start(func() (Grant, error) {
+				r, err := w.Rotate(w.t.Context(), "a")
+				w.addReplaced(r)
+				return r.Grant, err
+			}))
+		}
+		for _, rotate := range others {
+			w.wantToken(w.must(rotate()), 3)
+		}
+		r := w.rotate()
+		equal(w, "shared", r.Shared, true)
+		w.addReplaced(r)
+		slices.Sort(w.replaced) // several rotates hand them out
+		equal(w, "replaced tokens", fmt.Sprint(w.replaced), "[token-1 token-2]")
+	})
+}
+
+// addReplaced adds what r hands out to the list of the world.
+func (w *world) addReplaced(r Rotated) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, old := range r.Replaced {
+		w.replaced = append(w.replaced, old.Token.Access.Reveal())
+	}
+}
+
+// A rotate whose login fails after a refresh replaced the token still hands that token out.
+func TestFailedRotateAfterRefresh(t *testing.T) {
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(sessions(time.Hour, 0))
+		w.get("a", 0)
+		w.advance(50 * time.Minute)
+		w.provider.set(slow(time.Second, sessions(time.Hour, 0)))
+		w.get("a", 0)
+		w.wantMints(2)
+		w.provider.set(fails(token.Refused, 0))
+		r, err := w.Rotate(w.t.Context(), "a")
+		w.mustFail(r.Grant, err)
+		w.wantReplaced(r, 1)
+	})
+}
+
+// A rotate logs in although the refresh that it waited for failed.
+func TestRotateLogsInAfterFailedRefresh(t *testing.T) {
+	for _, kind := range []token.Kind{token.Unavailable, token.Malformed} {
+		t.Run(kind.String(), func(t *testing.T) {
+			withAccount(t, Policy{}, func(w *world) {
+				w.provider.set(sessions(time.Hour, 0))
+				w.get("a", 0)
+				w.advance(50 * time.Minute)
+				w.provider.set(slow(time.Second, fails(kind, 0)))
+				w.get("a", 0)
+				w.wantMints(2)
+				w.provider.set(tokens(time.Hour))
+				w.wantToken(w.rotate().Grant, 3)
+			})
+		})
+	}
+}
+
+// A config write that supersedes a rotate leaves the token to the rotate, which ends it under
+// the old account.
+func TestConfigWriteDuringRotateRevokes(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
+		first := w.store.accounts["a"]
+		w.provider.set(slow(5*time.Second, tokens(time.Hour)))
+		rotate := w.start(func() (Grant, error) {
+			r, err := w.Rotate(w.t.Context(), "a")
+			w.wantReplaced(r, 1)
+			equal(w, "account of the replaced token", r.Replaced[0].Account, Account(first))
+			return r.Grant, err
+		})
+		w.put("2", Policy{})
+		w.wantToken(w.must(rotate()), 3)
+	})
+}
+
+// A rotate of an account that became unshared mints and stores nothing.
+func TestShareEndsDuringRotate(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
+		w.provider.set(uncancellable(2*time.Second, tokens(time.Hour)))
+		rotate := w.startRotate(w.t.Context())
+		w.putUnshared("2")
+		_, err := rotate()
+		w.wantErr("rotate", err, ErrUnshared)
+		w.advance(time.Minute)
+		w.wantMints(2)
+		equal(w, "stored tokens", len(w.store.tokens), 0)
+		_, err = w.rotateOnce(w.t.Context())
+		w.wantErr("rotate", err, ErrUnshared)
+	})
+}
+
+// A rotate that found no slot does not answer the next rotate.
+func TestRotateWithoutSlot(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.put("1", Policy{})
+		names := putMany(w, 1, MaxMintsPerHost)
+		for _, name := range names {
+			w.store.accounts[name].host = ""
+		}
+		w.provider.set(uncancellable(2*mintTimeout-time.Second, tokens(time.Hour)))
+		for _, name := range names {
+			w.startRead(name)
+		}
+		_, err := w.rotateOnce(w.t.Context())
+		w.wantErr("rotate", err, ErrStillMinting)
+		equal(w, "elapsed time", w.elapsed(), mintTimeout)
+		w.provider.set(tokens(time.Hour))
+		w.rotate()
 	})
 }
 

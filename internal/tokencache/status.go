@@ -32,6 +32,10 @@ type Status struct {
 
 	LastFailure *Failure  // of this revision, even if mints succeeded since
 	NextAttempt time.Time // zero unless State is BackingOff
+
+	Rejected time.Time // when the last report of a rejected token was honored; zero if none was
+	Unsaved  bool      // storage does not have the cached token
+	Parked   int       // unshared tokens that wait for a reader
 }
 
 // Status returns the state of the named account, and whether the account is in memory. An
@@ -49,7 +53,8 @@ func (c *Cache) Status(name string) (Status, bool) {
 
 // status returns the state of e; the caller holds e.mu.
 func (e *entry) status(now clock.Instant) Status {
-	s := Status{State: Empty, Mints: e.mints, LastFailure: e.lastFailure}
+	s := Status{State: Empty, Mints: e.mints, LastFailure: e.lastFailure,
+		Rejected: e.rejections.last.Wall, Unsaved: e.unsaved, Parked: len(e.unshared.parked)}
 	if t := e.cached; t.left(now) > 0 {
 		s.State = Fresh
 		s.Minted, s.Expires, s.Reads = t.Sent.Wall, t.expires(now), t.reads.Load()
@@ -68,9 +73,9 @@ func (e *entry) status(now clock.Instant) Status {
 	return s
 }
 
-// RetryAfter returns the time before which the provider asked for no further requests for
-// the named account; zero if it did not ask, or if that time has passed.
-func (c *Cache) RetryAfter(name string) time.Time {
+// RetryAfter returns the time before which the provider asked a, an account of that name,
+// for no further requests; zero if it did not ask, or if that time has passed.
+func (c *Cache) RetryAfter(name string, a Account) time.Time {
 	v, ok := c.entries.Load(name)
 	if !ok {
 		return time.Time{}
@@ -78,7 +83,7 @@ func (c *Cache) RetryAfter(name string) time.Time {
 	e := v.(*entry)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c.clock().Until(e.backoff.retryAfter) <= 0 {
+	if e.account.RateKey() != a.RateKey() || c.clock().Until(e.backoff.retryAfter) <= 0 {
 		return time.Time{}
 	}
 	return e.backoff.retryAfter.Wall
@@ -106,20 +111,24 @@ type Counts struct {
 	Reads  [NumServed]int64      // by Served
 	Minted int64                 // successful mints, including those that Put brought
 	Failed [token.NumKinds]int64 // failed mints, by kind
+
+	Rejected [NumRejections]int64 // reports of rejected tokens, by what became of them
 }
 
 // counts are the part of an entry's [Counts] that is counted without a lock.
 type counts struct {
 	reads  [NumServed]atomic.Int64
 	failed [token.NumKinds]atomic.Int64
+
+	rejected [NumRejections]atomic.Int64
 }
 
 // read counts a read.
-func (c *counts) read(g Grant, err error) {
+func (c *counts) read(served Served, err error) {
 	if err != nil {
-		g.Served = ServedNot
+		served = ServedNot
 	}
-	c.reads[g.Served].Add(1)
+	c.reads[served].Add(1)
 }
 
 // mint counts a mint that failed; the entry itself counts successful mints.
@@ -146,6 +155,9 @@ func (c *Cache) Each(f func(name string, a Account, s Status, counts Counts) boo
 		}
 		for i := range counts.Failed {
 			counts.Failed[i] = e.counts.failed[i].Load()
+		}
+		for i := range counts.Rejected {
+			counts.Rejected[i] = e.counts.rejected[i].Load()
 		}
 		return f(name.(string), a, s, counts)
 	})

@@ -49,12 +49,12 @@ func TestStatus(t *testing.T) {
 
 func TestRetryAfter(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		equal(w, "none before the first read", w.RetryAfter("a").IsZero(), true)
+		equal(w, "none before the first read", w.RetryAfter("a", w.store.accounts["a"]).IsZero(), true)
 		w.provider.set(fails(token.RateLimited, time.Minute))
 		f := w.getFailure("a")
-		equal(w, "Retry-After", w.RetryAfter("a"), f.Next)
+		equal(w, "Retry-After", w.RetryAfter("a", w.store.accounts["a"]), f.Next)
 		w.advanceTo(f.Next)
-		equal(w, "none after it passed", w.RetryAfter("a").IsZero(), true)
+		equal(w, "none after it passed", w.RetryAfter("a", w.store.accounts["a"]).IsZero(), true)
 	})
 }
 
@@ -107,7 +107,7 @@ func TestCountsOfReads(t *testing.T) {
 
 func TestCountsOfReaderThatGivesUp(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(slow(time.Minute, tokens(time.Hour)))
+		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
 		ctx, cancel := context.WithCancel(w.t.Context())
 		read := w.start(func() (Grant, error) { return w.Get(ctx, "a", 0) })
 		other := w.startRead("a")

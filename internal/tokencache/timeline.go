@@ -30,6 +30,9 @@ type Policy struct {
 
 	// MaxTTL is the longest time for which a token is used; 0 means no such limit.
 	MaxTTL time.Duration
+
+	// Sliding reports that a mint that brings the cached token again extends its life.
+	Sliding bool
 }
 
 // timeline is a Policy applied to a token's lifetime. All times count from the sending of

@@ -4,9 +4,14 @@ package tokencache
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
@@ -59,12 +64,259 @@ func TestUnsharedMintsAtOnce(t *testing.T) {
 		w.putUnshared("1")
 		w.get("a", 0)
 		w.provider.set(slow(time.Second, tokens(time.Hour)))
-		for _, read := range w.startReads(5 * maxUnsharedMints) {
+		for _, read := range w.startReads(2 * maxUnsharedMints) {
 			w.must(read())
 		}
-		equal(w, "elapsed time", w.elapsed(), 5*time.Second)
+		equal(w, "elapsed time", w.elapsed(), 2*time.Second)
 		equal(w, "most mints at once", w.provider.maxRunning, maxUnsharedMints)
 	})
+}
+
+// 40 readers of a new config, whose logins take a second, repeat their reads. The first login
+// runs alone, and then four run at a time. No two readers get one token, and no token is lost.
+func TestUnsharedReadersQueueBeforeFirstMint(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const readers = 40
+		w.provider.set(slow(time.Second, tokens(time.Hour)))
+		w.putUnshared("1")
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		got := map[secret.String]int{}
+		for range readers {
+			all.Go(func() {
+				g, err := w.readPatiently("a")
+				w.wantErr("get", err, nil)
+				mu.Lock()
+				defer mu.Unlock()
+				got[g.Token.Access]++
+			})
+		}
+		all.Wait()
+		equal(w, "tokens of readers", len(got), readers)
+		if w.elapsed() > 12*time.Second {
+			t.Errorf("got an elapsed time of %s, want at most 12s", w.elapsed())
+		}
+		w.wantNoTokenLost(got)
+		equal(w, "most mints at once", w.provider.maxRunning, maxUnsharedMints)
+	})
+}
+
+// wantNoTokenLost fails unless each token of the provider went to one reader or to OnUnused,
+// once all mints ended and no token is parked any longer.
+func (w *world) wantNoTokenLost(read map[secret.String]int) {
+	w.t.Helper()
+	w.advance(mintTimeout)
+	w.Tick()
+	w.advance(maxParked)
+	w.Tick()
+	synctest.Wait()
+	for _, t := range w.unused {
+		read[t.Access]++
+	}
+	for _, c := range w.provider.allCalls() {
+		if n := read[accessToken(c.n)]; n != 1 {
+			w.t.Errorf("%s: got %d owners, want 1", accessToken(c.n).Reveal(), n)
+		}
+	}
+}
+
+// A login takes longer than a read waits. Its token goes to the next reader alone.
+func TestLateUnsharedTokenIsParked(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.putUnshared("1")
+		w.provider.set(slow(8*time.Second, tokens(time.Hour)))
+		for range 2 {
+			_, err := w.Get(w.t.Context(), "a", 0)
+			w.wantErr("get", err, ErrStillMinting)
+		}
+		w.wantMints(1) // no mint is proven, so the second reader waited for the first mint
+		w.wantToken(w.get("a", 0), 1)
+		equal(w, "elapsed time", w.elapsed(), 8*time.Second)
+		read := w.startRead("a")
+		w.wantMints(2)
+		_, err := read()
+		w.wantErr("get", err, ErrStillMinting)
+		w.advance(10 * time.Second)
+		equal(w, "parked tokens", w.wantState(Empty).Parked, 1)
+		equal(w, "wait", w.timed(func() { w.wantToken(w.get("a", 0), 2) }), 0)
+		w.wantNoTokenLost(map[secret.String]int{accessToken(1): 1, accessToken(2): 1})
+		equal(w, "unused tokens", len(w.unused), 0)
+	})
+}
+
+// Readers that wait for a slot get a parked token at once.
+func TestParkedTokenNeedsNoSlot(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.putUnshared("1")
+		w.get("a", 0)
+		w.provider.set(slow(4*time.Second, tokens(time.Hour)))
+		first := w.startRead("a")
+		w.advance(2 * time.Second)
+		w.provider.set(hangs)
+		for range maxUnsharedMints - 1 {
+			w.startRead("a")
+		}
+		_, err := first()
+		w.wantErr("get", err, ErrStillMinting)
+		w.advance(time.Second + time.Millisecond)
+		w.startRead("a") // takes the fourth slot or the parked token
+		equal(w, "parked tokens", w.wantState(Empty).Parked, 0)
+	})
+}
+
+// A parked token that no reader wants reaches OnUnused at a tick after a minute, when the
+// config gets another revision or is deleted, and at Close.
+func TestParkedTokenIsGivenUp(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		act  func(w *world)
+		want int
+	}{
+		{"nothing happens", func(w *world) {}, 0},
+		{"a tick before a minute", func(w *world) { w.advance(maxParked - 2*time.Second); w.Tick() }, 0},
+		{"a tick after a minute", func(w *world) { w.advance(maxParked); equal(w, "due", w.Due(), true); w.Tick() }, 1},
+		{"a write of the same revision", func(w *world) { w.putUnshared("1") }, 0},
+		{"a write of another revision", func(w *world) { w.putUnshared("2") }, 1},
+		{"a write with share=true", func(w *world) { w.put("2", Policy{}) }, 1},
+		{"a delete", func(w *world) { w.delete("a") }, 1},
+		{"an invalidation", func(w *world) { w.Invalidate("a") }, 1},
+		{"Close", func(w *world) { w.Close() }, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.putUnshared("1")
+				w.provider.set(slow(4*time.Second, tokens(time.Hour)))
+				_, err := w.Get(w.t.Context(), "a", 0)
+				w.wantErr("get", err, ErrStillMinting)
+				w.advance(2 * time.Second)
+				equal(w, "parked tokens", w.wantState(Empty).Parked, 1)
+				test.act(w)
+				synctest.Wait()
+				equal(w, "unused tokens", len(w.unused), test.want)
+			})
+		})
+	}
+}
+
+// A mint that ends after the config changed, or after Close, has no next reader.
+func TestLateUnsharedTokenOfOldConfig(t *testing.T) {
+	for name, act := range map[string]func(w *world){
+		"a write of another revision": func(w *world) { w.putUnshared("2") },
+		"a delete":                    func(w *world) { w.delete("a") },
+		"Close":                       func(w *world) { w.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.putUnshared("1")
+				w.provider.set(uncancellable(4*time.Second, tokens(time.Hour)))
+				_, err := w.Get(w.t.Context(), "a", 0)
+				w.wantErr("get", err, ErrStillMinting)
+				act(w)
+				w.advance(2 * time.Second)
+				equal(w, "unused tokens", len(w.unused), 1)
+			})
+		})
+	}
+}
+
+// A parked token with too little life for a reader is left for another reader.
+func TestParkedTokenWithLittleLife(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.putUnshared("1")
+		w.provider.set(slow(4*time.Second, tokens(100*time.Second)))
+		_, err := w.Get(w.t.Context(), "a", 0)
+		w.wantErr("get", err, ErrStillMinting)
+		w.provider.set(tokens(100 * time.Second))
+		w.advance(55 * time.Second)
+		w.wantToken(w.get("a", 50*time.Second), 2)
+		w.wantToken(w.get("a", 0), 1)
+	})
+}
+
+// The mint of a reader that hangs up goes to the next reader, whatever the moment at which the
+// reader hangs up.
+func TestUnsharedReaderHangsUp(t *testing.T) {
+	for _, patience := range []time.Duration{0, time.Second, 2*time.Second - 1, 2 * time.Second, 2*time.Second + 1} {
+		t.Run(patience.String(), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.putUnshared("1")
+				w.provider.set(slow(2*time.Second, tokens(time.Hour)))
+				ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+				defer cancel()
+				read := map[secret.String]int{}
+				if g, err := w.Get(ctx, "a", 0); err == nil {
+					read[g.Token.Access]++
+				}
+				w.wantNoTokenLost(read)
+			})
+		})
+	}
+}
+
+// Close answers readers of an unshared account at once.
+func TestCloseDuringUnsharedMint(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.putUnshared("1")
+		w.provider.set(uncancellable(20*time.Second, tokens(time.Hour)))
+		reads := w.startReads(2 * maxUnsharedMints)
+		waited := w.timed(func() {
+			w.Close()
+			for _, read := range reads {
+				_, err := read()
+				w.wantErr("get", err, ErrClosed)
+			}
+		})
+		equal(w, "wait", waited, 0)
+		w.advance(time.Minute)
+		equal(w, "unused tokens", len(w.unused), 1)
+	})
+}
+
+// While share changes, readers race with the write. No two readers get one unshared token, and
+// no reader gets a token of the other config after the write.
+func TestShareChangesDuringReads(t *testing.T) {
+	const races = 3000
+	provider := &fakeProvider{clock: clock.System(), answer: tokens(time.Hour)}
+	store := newFakeStore()
+	cache := New(Options{Store: store})
+	defer cache.Close()
+	for race := range races {
+		put := func(share bool) {
+			a := &fakeAccount{name: "a", revision: fmt.Sprint(race, share), unshared: !share, provider: provider}
+			if _, err := cache.Put(t.Context(), "a", a, nil, func() error { store.write(a); return nil }); err != nil {
+				t.Errorf("put: got error %v, want none", err)
+			}
+		}
+		put(true)
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		unshared := map[secret.String]int{}
+		for range 4 {
+			all.Go(func() {
+				g, err := cache.Get(t.Context(), "a", 0)
+				if err != nil {
+					t.Errorf("get: got error %v, want none", err)
+					return
+				}
+				if !g.Account.Share() {
+					mu.Lock()
+					defer mu.Unlock()
+					unshared[g.Token.Access]++
+				}
+			})
+		}
+		all.Go(func() { _, _ = cache.Rotate(t.Context(), "a") })
+		put(false)
+		all.Wait()
+		for access, n := range unshared {
+			if n > 1 {
+				t.Fatalf("race %d: %s: got %d readers, want 1", race, access.Reveal(), n)
+			}
+		}
+		if _, ok := store.tokens["a"]; ok {
+			t.Fatalf("race %d: got a stored token of an unshared account, want none", race)
+		}
+	}
 }
 
 // A write of another revision ends the backoff of the old credentials.
@@ -80,14 +332,21 @@ func TestUnsharedOfNewRevision(t *testing.T) {
 	})
 }
 
-// A reader whose context ends still gets the token that was minted for it, because only
-// the caller of Get can revoke the token.
-func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.putUnshared("1")
-		w.provider.set(slow(time.Minute, tokens(time.Hour)))
-		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
-		defer cancel()
-		w.must(w.Get(ctx, "a", 0))
-	})
+// Mints of old credentials that hang do not hold up readers after a config write.
+func TestUnsharedWriteDuringHangingMints(t *testing.T) {
+	for _, proven := range []bool{false, true} {
+		inWorld(t, func(w *world) {
+			w.putUnshared("1")
+			if proven {
+				w.get("a", 0)
+			}
+			w.provider.set(hangs)
+			w.startReads(2 * maxUnsharedMints)
+			w.putUnshared("2")
+			w.provider.set(tokens(time.Hour))
+			equal(w, "wait", w.timed(func() { w.get("a", 0) }), 0)
+			w.advance(mintTimeout)
+			equal(w, "failures", w.wantState(Empty).Failures, 0)
+		})
+	}
 }

@@ -12,15 +12,17 @@
 set -euo pipefail
 
 path=$1 url=$2
-token='' until=0
+token='' id='' until=0
 
 # read_token sets token, and keeps it for nine tenths of its lease. The last tenth
-# is for the request in progress.
+# is for the request in progress. With an argument, read_token reports the token_id
+# of a token that the provider rejected.
 read_token() {
 	local now=$SECONDS creds
 	if [[ -n $token ]] && ((now < until)); then return; fi
-	creds=$(curl -sS --fail-with-body -H @<(printf 'X-Vault-Token: %s\n' "$VAULT_TOKEN") "$VAULT_ADDR/v1/$path")
+	creds=$(curl -sS --fail-with-body -H @<(printf 'X-Vault-Token: %s\n' "$VAULT_TOKEN") "$VAULT_ADDR/v1/$path${1:+?rejected=$1}")
 	token=$(jq -r .data.access_token <<<"$creds")
+	id=$(jq -r .data.token_id <<<"$creds")
 	until=$((now + $(jq 'if .lease_duration > 0 then .lease_duration else .data.ttl end' <<<"$creds") * 9 / 10))
 }
 
@@ -35,7 +37,7 @@ while IFS= read -r message; do
 	status=$(post "$message")
 	if [[ $status == 401 ]]; then # the provider rejects the token: try once more with a new one
 		token=''
-		read_token
+		read_token "$id"
 		status=$(post "$message")
 	fi
 	if [[ $status != 2* ]]; then

@@ -30,7 +30,10 @@ type source struct {
 
 	mu    sync.Mutex
 	token string
+	id    string    // of token, for Refused
 	until time.Time // when to read the next token
+
+	rejected map[string][]string // the report for the next read
 }
 
 func (s *source) Token(ctx context.Context) (string, error) {
@@ -40,7 +43,7 @@ func (s *source) Token(ctx context.Context) (string, error) {
 	if now.Before(s.until) {
 		return s.token, nil
 	}
-	secret, err := s.vault.Logical().ReadWithContext(ctx, s.path)
+	secret, err := s.vault.Logical().ReadWithDataWithContext(ctx, s.path, s.rejected)
 	if err != nil {
 		return "", err
 	}
@@ -52,17 +55,19 @@ func (s *source) Token(ctx context.Context) (string, error) {
 		seconds, _ = ttl.Int64()
 	}
 	s.token, _ = secret.Data["access_token"].(string)
+	s.id, _ = secret.Data["token_id"].(string)
+	s.rejected = nil
 	s.until = now.Add(time.Duration(seconds) * time.Second * 9 / 10)
 	return s.token, nil
 }
 
-// Refused says that the provider rejects token. The next call of Token reads a new
-// one, unless another call has already done so.
+// Refused says that the provider rejects token. The next call of Token reports it to
+// Vault and reads a new one, unless another call has already done so.
 func (s *source) Refused(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if token == s.token {
-		s.until = time.Time{}
+		s.until, s.rejected = time.Time{}, map[string][]string{"rejected": {s.id}}
 	}
 }
 

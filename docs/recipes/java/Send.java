@@ -27,35 +27,44 @@ public class Send {
     static class Source {
         // If your app has a JSON library, use that instead of these patterns.
         private static final Pattern TOKEN = Pattern.compile("\"access_token\":\"([^\"]+)\"");
+        private static final Pattern ID = Pattern.compile("\"token_id\":\"([^\"]+)\"");
         // Without a lease, lease_duration is 0 and ttl says how long to keep the token.
         private static final Pattern SECONDS = Pattern.compile("\"(?:lease_duration|ttl)\":([1-9]\\d*)");
 
-        private final HttpRequest read;
+        private final String url;
+        private final String vaultToken;
         private String token;
+        private String id; // the token_id of the token
+        private String report = ""; // the query of the next read
         private long until; // in the time of System.nanoTime()
 
         Source(String address, String vaultToken, String path) {
-            read = HttpRequest.newBuilder(URI.create(address + "/v1/" + path))
-                    .header("X-Vault-Token", vaultToken).timeout(Duration.ofSeconds(60)).build();
+            this.url = address + "/v1/" + path;
+            this.vaultToken = vaultToken;
         }
 
         synchronized String token() throws IOException, InterruptedException {
             long now = System.nanoTime();
             if (token == null || now - until >= 0) {
+                var read = HttpRequest.newBuilder(URI.create(url + report))
+                        .header("X-Vault-Token", vaultToken).timeout(Duration.ofSeconds(60)).build();
                 var answer = http.send(read, BodyHandlers.ofString());
                 if (answer.statusCode() != 200) {
                     throw new IOException("Vault answered " + answer.statusCode() + ": " + answer.body());
                 }
                 token = find(TOKEN, answer.body());
+                id = find(ID, answer.body());
+                report = "";
                 until = now + Long.parseLong(find(SECONDS, answer.body())) * 900_000_000;
             }
             return token;
         }
 
-        /** Says that the provider rejects a token. The next call of token() reads a new one. */
+        /** Says that the provider rejects a token. The next call of token() reports it to Vault and reads a new one. */
         synchronized void refused(String refused) {
             if (refused.equals(token)) {
                 token = null;
+                report = "?rejected=" + id;
             }
         }
 

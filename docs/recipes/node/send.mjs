@@ -14,6 +14,8 @@ class Source {
   #vault;
   #path;
   #token; // a promise, so that concurrent callers share one read
+  #id; // the token_id of the token
+  #rejected = ''; // the report for the next read
   #until = 0;
 
   constructor(vault, path) {
@@ -29,15 +31,19 @@ class Source {
     return this.#token;
   }
 
-  /** Says that the provider rejects token. The next call of token() reads a new one. */
+  /** Says that the provider rejects token. The next call of token() reports it to Vault and reads a new one. */
   async refused(token) {
-    if (token === (await this.#token)) this.#until = 0;
+    if (token !== (await this.#token)) return;
+    this.#until = 0;
+    this.#rejected = `?rejected=${this.#id}`;
   }
 
   async #read() {
     const now = performance.now();
     try {
-      const { data, lease_duration: lease } = await this.#vault.read(this.#path);
+      const { data, lease_duration: lease } = await this.#vault.read(this.#path + this.#rejected);
+      this.#rejected = '';
+      this.#id = data.token_id;
       this.#until = now + 900 * (lease || data.ttl); // a read without a lease has a ttl
       return data.access_token;
     } catch (error) {

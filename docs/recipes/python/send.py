@@ -22,25 +22,27 @@ class Source:
     def __init__(self, vault, path):
         self._vault, self._path = vault, path
         self._lock = threading.Lock()
-        self._token, self._until = None, 0
+        self._token, self._id, self._until = None, None, 0
+        self._rejected = None  # the token_id to report in the next read
 
     def token(self):
         with self._lock:
             now = time.monotonic()
             if self._token is None or now >= self._until:
-                creds = self._vault.read(self._path)
+                report = f"?rejected={self._rejected}" if self._rejected else ""
+                creds = self._vault.read(self._path + report)
                 if creds is None:
                     raise LookupError(f"there is no {self._path} in Vault")
                 seconds = creds["lease_duration"] or creds["data"]["ttl"]  # a read without a lease has a ttl
-                self._token = creds["data"]["access_token"]
+                self._token, self._id, self._rejected = creds["data"]["access_token"], creds["data"]["token_id"], None
                 self._until = now + 0.9 * seconds
             return self._token
 
     def refused(self, token):
-        """Says that the provider rejects token. The next call of token() reads a new one."""
+        """Says that the provider rejects token. The next call of token() reports it to Vault and reads a new one."""
         with self._lock:
             if token == self._token:
-                self._token = None
+                self._token, self._rejected = None, self._id
 
 
 def send(tokens, url, message):

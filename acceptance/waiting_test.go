@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package acceptance
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+)
+
+// A refusal in any shape is a refusal: the engine shows the provider's words, and logs in once a
+// minute. A config write that the provider refuses is a 400, which API clients do not repeat.
+func TestRefusalsOfAnyShape(t *testing.T) {
+	w := newWorld(t)
+	for name, refusal := range map[string]struct{ body, words string }{
+		"nested":  {`{"error":{"message":"bad key"}}`, "bad key"},
+		"summary": {`{"errorCode":"E0001","errorSummary":"bad key"}`, "bad key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var logins atomic.Int32
+			provider := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+				logins.Add(1)
+				rw.Header().Set("Content-Type", "application/json")
+				rw.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(rw, refusal.body)
+			}))
+			t.Cleanup(provider.Close)
+			config := harness.Fields{"provider": "oauth2", "client_id": "c", "client_secret": "s", "token_url": provider.URL + "/t"}
+			w.Write(t, "messaging/config/"+name, config).Refused(t, 400, "credentials refused", refusal.words)
+			if n := logins.Load(); n != 1 {
+				t.Errorf("a refused config write: got %d logins, want 1", n)
+			}
+			config["verify_connection"] = false
+			w.Write(t, "messaging/config/"+name, config).OK(t)
+			for end := time.Now().Add(15 * time.Second); time.Now().Before(end); {
+				w.Read(t, "messaging/creds/"+name).Refused(t, 400, refusal.words)
+			}
+			if n := logins.Load(); n != 2 {
+				t.Errorf("reads for 15 s: got %d logins, want 1", n-1)
+			}
+		})
+	}
+}
+
+// hangingServer accepts requests and never answers them.
+func hangingServer(t *testing.T) *httptest.Server {
+	release := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(func() { close(release); s.Close() })
+	return s
+}
+
+// However many revocation endpoints hang, revoking by prefix, moving and disabling the mount take
+// seconds in total, and apps keep getting tokens.
+func TestHangingRevocationEndpoints(t *testing.T) {
+	w := newWorld(t)
+	hanging := hangingServer(t)
+	w.writeConfig(t, sinch)
+	const configs = 15
+	unshared := func(i int) string { return fmt.Sprintf("unshared-%d", i) }
+	read := func(mount string) {
+		t.Helper()
+		for i := range configs {
+			w.Read(t, mount+"/creds/"+unshared(i)).OK(t)
+		}
+	}
+	for i := range configs {
+		w.Write(t, "messaging/config/"+unshared(i), generic.body(w.sim, harness.Fields{
+			"share": false, "revocation_url": hanging.URL, "verify_connection": false})).OK(t)
+	}
+	// timed runs f, during which an app must not be without its token for long.
+	timed := func(what string, limit time.Duration, f func()) {
+		t.Helper()
+		began := time.Now()
+		f()
+		if took := time.Since(began); took > limit {
+			t.Errorf("%s with %d hanging endpoints: took %s, want at most %s", what, configs, took, limit)
+		}
+	}
+	const limit = 20 * time.Second // a budget of 5 s in any 30 s, and what Vault itself needs on a busy machine
+	read("messaging")
+	timed("revoking by prefix", limit, func() {
+		w.Write(t, "sys/leases/revoke-prefix/messaging/creds", harness.Fields{"sync": true}).OK(t)
+	})
+	read("messaging")
+	timed("moving the mount", limit, func() {
+		w.move(t, "messaging", "moved")
+	})
+	w.Read(t, "moved/creds/"+sinch.config).OK(t)
+	read("moved")
+	timed("disabling the mount", limit, func() { w.Delete(t, "sys/mounts/moved").OK(t) })
+}
+
+// Vault drains the requests of a mount before it reloads the mount's plugin. A read that waits for
+// a hanging provider does not hold up the reload, nor the reads of other configs.
+func TestReloadWhileAReadWaits(t *testing.T) {
+	w := newWorld(t)
+	hanging := hangingServer(t)
+	w.writeConfig(t, sinch)
+	w.Write(t, "messaging/config/hangs", harness.Fields{"provider": "oauth2", "client_id": "c", "client_secret": "s",
+		"token_url": hanging.URL, "request_timeout": "60s", "verify_connection": false}).OK(t)
+	waits := make(chan time.Duration, 1)
+	go func() {
+		began := time.Now()
+		_, _ = w.Do(http.MethodGet, "messaging/creds/hangs", nil)
+		waits <- time.Since(began)
+	}()
+	harness.Until(t, "the read waits", func() bool {
+		return w.Read(t, "messaging/status/hangs").OK(t).Text("state") == "refreshing"
+	})
+	began := time.Now()
+	w.Write(t, "sys/plugins/reload/backend", harness.Fields{"mounts": []string{"messaging/"}}).OK(t)
+	w.Read(t, "messaging/creds/"+sinch.config).OK(t)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("reload and a read of another config: took %s, want seconds", took)
+	}
+	if took := <-waits; took > 10*time.Second {
+		t.Errorf("the read of the hanging provider: took %s, want about 3 s", took)
+	}
+}

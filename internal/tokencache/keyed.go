@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package tokencache
+
+import "sync"
+
+// keyed holds a value for each key that is in use. It is safe for concurrent use.
+type keyed[V any] struct {
+	make func() V
+
+	mu     sync.Mutex
+	values map[string]*keyedValue[V]
+}
+
+type keyedValue[V any] struct {
+	value V
+	users int
+}
+
+func newKeyed[V any](make func() V) *keyed[V] {
+	return &keyed[V]{make: make, values: map[string]*keyedValue[V]{}}
+}
+
+// join returns the value of key, which stays the same until each user has left.
+func (k *keyed[V]) join(key string) V {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v := k.values[key]
+	if v == nil {
+		v = &keyedValue[V]{value: k.make()}
+		k.values[key] = v
+	}
+	v.users++
+	return v.value
+}
+
+// leave ends a use of key.
+func (k *keyed[V]) leave(key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v := k.values[key]
+	if v.users--; v.users == 0 {
+		delete(k.values, key)
+	}
+}
