@@ -27,8 +27,8 @@ import (
 
 // witness is two hosts. The honest host is the operator's provider, whose tokens begin with
 // honest-. The evil host belongs to an attacker, who may write and delete configs and
-// rotate, but knows no secret and may not read creds. The evil host issues tokens too, and
-// records its requests.
+// definitions, and rotate, but knows no secret and may not read creds. The evil host issues
+// tokens too, and records its requests.
 type witness struct {
 	honest, evil *httptest.Server
 	minted       atomic.Int64
@@ -73,28 +73,14 @@ func newWitness(t testing.TB) *witness {
 
 // relocated is a provider with other endpoints. Its logins run in parallel.
 type relocated struct {
-	revocable
+	providers.Provider
 	endpoints []providers.Endpoint
 }
 
-// revocable is the interface of sinch-india and oauth2.
-type revocable interface {
-	providers.Provider
-	providers.Refresher
-	providers.Revoker
-}
-
 func (r relocated) Spec() providers.Spec {
-	spec := r.revocable.Spec()
-	spec.Endpoints = r.endpoints
+	spec := r.Provider.Spec()
+	spec.Endpoints, spec.SerialFields = r.endpoints, nil
 	return spec
-}
-
-func (r relocated) Validate(s providers.Settings) error {
-	if v, ok := r.revocable.(providers.Validator); ok {
-		return v.Validate(s)
-	}
-	return nil
 }
 
 // operatorConfigs are configs that the operator writes.
@@ -104,7 +90,38 @@ func (w *witness) operatorConfigs() []fields {
 		{"provider": "oauth2", "client_id": "generic-client", "client_secret": "generic-secret", "token_url": w.honest.URL, "revocation_url": w.honest.URL + "/revoke"},
 		{"provider": "oauth2", "client_id": "generic-client", "client_secret": "generic-secret", "token_url": w.honest.URL, "grant_type": "password", "username": "alice", "password": "wonderland"},
 		{"provider": "oauth2", "client_id": "public-client", "token_url": w.honest.URL, "grant_type": "password", "username": "alice", "password": "wonderland", "share": false, "revocation_url": w.honest.URL + "/revoke"},
+		{"provider": "acme", "api_user": "alice", "api_password": "correct-horse"},
 	}
+}
+
+// definitions are definitions of acme. The first is the operator's, the others are the
+// attacker's: they send secrets to the evil host, or show them, or accept the operator's
+// secrets in fields that are not secret.
+func (w *witness) definitions() []string {
+	paths := strings.NewReplacer("/data/token", "/access_token", "/data/expires_in", "/expires_in")
+	honest := paths.Replace((&acme{url: w.honest.URL}).definition("Acme"))
+	evil := paths.Replace((&acme{url: w.evil.URL}).definition("Evil"))
+	return []string{
+		honest,
+		evil,
+		strings.Replace(honest, "    secret: true\n", "", 1),
+		strings.Replace(evil, "    secret: true\n", "", 1),
+		strings.Replace(evil, `region: "{region}"`, `region: "{api_password}"`, 1),
+	}
+}
+
+// digests returns the digests of the definitions.
+func (w *witness) digests(t testing.TB) []string {
+	t.Helper()
+	var digests []string
+	for _, text := range w.definitions() {
+		d, err := providers.ParseDefinition("acme", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, d.Digest())
+	}
+	return digests
 }
 
 // changes are what the attacker may write.
@@ -120,12 +137,14 @@ func (w *witness) changes() []fields {
 		{"client_secret": nil}, {"client_secret": "\n"}, {"client_secret": "mine"}, {"client_secret": "mine", "verify_connection": false},
 		{"token_params": fields{"client_secret": "x"}}, {"token_params": fields{"resource": evil}}, {"token_params": "redirect_uri=" + evil}, {"token_params": nil},
 		{"share": false, "lease": true}, {"share": true}, {"lease": false}, {"refresh_window": 0}, {"max_ttl": 60},
-		{"verify_connection": true}, {"verify_connection": false}, {"provider": "oauth2"}, {"provider": "sinch-india"},
+		{"verify_connection": true}, {"verify_connection": false}, {"provider": "oauth2"}, {"provider": "sinch-india"}, {"provider": "acme"},
+		{"api_user": "evil"}, {"api_password": nil}, {"api_password": "\n"}, {"api_password": "mine"}, {"api_password": "mine", "verify_connection": false},
+		{"region": "us"}, {"region": nil}, {"labels": fields{"a": "b"}}, {"adopt_definition": nil},
 	}
 }
 
 // attack runs a script of writes, deletions, rotates, lease ends and honest reads on one
-// config of the given kind. It fails the test if the evil host got a secret or a token of
+// config of the given kind, and of writes and deletions of definitions. It fails the test if the evil host got a secret or a token of
 // the operator.
 func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	t.Helper()
@@ -134,15 +153,23 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	for _, p := range providers.All() {
 		switch p.Spec().Name {
 		case "oauth2":
-			m.options.Providers = append(m.options.Providers, relocated{p.(revocable), nil})
+			m.options.Providers = append(m.options.Providers, relocated{p, nil})
 		case "sinch-india":
-			m.options.Providers = append(m.options.Providers, relocated{p.(revocable), []providers.Endpoint{
+			m.options.Providers = append(m.options.Providers, relocated{p, []providers.Endpoint{
 				{Environment: "production", TokenURL: w.honest.URL}, {Environment: "uat", TokenURL: w.evil.URL},
 			}})
 		}
 	}
 	m.start()
-	operator, changes := w.operatorConfigs()[int(kind)%4], w.changes()
+	// The last kind is a config that the operator's tool writes again and again, as a whole,
+	// while the attacker may write definitions only.
+	kind %= 6
+	applied := kind == 5
+	operator, changes, definitions := w.operatorConfigs()[min(kind, 4)], w.changes(), w.definitions()
+	for _, digest := range slices.Repeat(w.digests(t), 3) {
+		changes = append(changes, fields{"adopt_definition": digest}, fields{"adopt_definition": digest, "verify_connection": false})
+	}
+	m.define(definitions[0])
 	m.write("config/a", maps.Clone(operator)).want(t, http.StatusNoContent)
 	var leases []answer
 	next := func() int {
@@ -154,7 +181,7 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		return int(b)
 	}
 	for len(script) > 0 {
-		switch op := next() % 10; op {
+		switch op := next() % 13; op {
 		case 0, 1, 2, 3:
 			data := fields{}
 			for range next()%3 + 1 {
@@ -164,11 +191,17 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 			if op%2 == 1 {
 				write = m.patch
 			}
+			if applied {
+				data = maps.Clone(operator)
+			}
 			if a := write("config/a", data); a.status >= 500 && a.status != http.StatusBadGateway {
 				t.Errorf("write of %v: got %d %s, want no 5xx but 502", data, a.status, a.text)
 			}
+			m.read("config/a")
 		case 4:
-			m.delete("config/a")
+			if !applied {
+				m.delete("config/a")
+			}
 		case 5:
 			m.rotate("a")
 		case 6:
@@ -183,8 +216,13 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		case 8:
 			m.clock.advance(time.Duration(next()) * 10 * time.Second)
 			m.tick()
-		case 9: // the operator starts over
+		case 9, 10:
+			m.define(definitions[next()%len(definitions)])
+		case 11:
+			m.delete("providers/acme")
+		case 12: // the operator starts over
 			m.delete("config/a")
+			m.define(definitions[0])
 			m.write("config/a", maps.Clone(operator))
 		}
 	}

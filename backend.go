@@ -51,7 +51,7 @@ type Options struct {
 	// Clock tells the time; nil means the machine's clock.
 	Clock clock.Clock
 
-	// Providers are the available providers; nil means [providers.All].
+	// Providers are the built-in providers; nil means [providers.All].
 	Providers []providers.Provider
 }
 
@@ -81,6 +81,7 @@ type backend struct {
 	cache     *tokencache.Cache
 	revoker   *revocation.Revoker
 	clients   *providers.Clients
+	registry  *account.Registry
 }
 
 func newBackend(opts Options, conf *logical.BackendConfig) *backend {
@@ -103,7 +104,8 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	events := &telemetry.Events{Sender: fb, Log: log.Logger}
 	clients := providers.NewClients(providers.ClientOptions{
 		Version: opts.Version, Clock: opts.Clock, MaxConnsPerHost: tokencache.MaxMintsPerHost})
-	registry := account.NewRegistry(opts.Providers, clients, metrics.Observe)
+	registry := account.NewRegistry(account.RegistryOptions{
+		Builtin: opts.Providers, Clients: clients, Observe: metrics.Observe, Log: log.Logger})
 	store := &account.Store{Storage: conf.StorageView, Registry: registry, Log: log.Logger}
 	revoker := revocation.NewRevoker(revocation.Options{
 		Store: store, Clock: opts.Clock, Log: log.Logger,
@@ -111,7 +113,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	})
 	cache := tokencache.New(tokencache.Options{Store: store, Clock: opts.Clock, OnMint: events.OnMint,
 		OnUnused: func(a tokencache.Account, t token.Token) { revoker.Queue(revocation.New(a.(*account.Account), t)) }})
-	metrics.Collect(cache, registry.Names())
+	metrics.Collect(cache, registry.BuiltinNames())
 	responder := &responder{clock: opts.Clock, log: log.Logger}
 
 	config := newConfigPath(responder, registry, store, cache, revoker, events)
@@ -140,7 +142,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	}
 	fb.Secrets = []*framework.Secret{secretToken(), secretUnsharedToken(revoker, log.Logger)}
 
-	b := &backend{Backend: fb, clock: opts.Clock, log: log, responder: responder, cache: cache, revoker: revoker, clients: clients}
+	b := &backend{Backend: fb, clock: opts.Clock, log: log, responder: responder, cache: cache, revoker: revoker, clients: clients, registry: registry}
 	fb.PeriodicFunc, fb.Invalidate, fb.Clean = b.periodic, b.invalidate, b.clean
 	return b
 }
@@ -206,9 +208,12 @@ func (b *backend) mayMint() bool {
 	return !state.HasState(consts.ReplicationPerformanceStandby) && !state.HasState(consts.ReplicationDRSecondary)
 }
 
-// invalidate forgets an account that another node changed in storage. Vault does not call
+// invalidate forgets an account or a definition that another node changed in storage. Vault does not call
 // it for writes of this node.
 func (b *backend) invalidate(_ context.Context, key string) {
+	if strings.HasPrefix(key, account.DefinitionPrefix) {
+		b.registry.Forget(key)
+	}
 	for _, prefix := range []string{account.ConfigPrefix, account.TokenPrefix} {
 		if name, ok := strings.CutPrefix(key, prefix); ok {
 			b.cache.Invalidate(name)

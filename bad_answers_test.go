@@ -73,9 +73,9 @@ var badAnswers = []struct {
 	{conversationAt, `{"faults":[{"kind":"no-token"}]}`, 502, "malformed answer: % answered 200 OK: the answer contains no token"},
 }
 
-// A bad answer refuses a config write, which stores nothing and is a 400 unless a later write may
-// succeed: clients repeat a request that answers 5xx. A bad answer fails a read of creds, which
-// says when the next attempt is. The account recovers with the provider.
+// After a bad answer, a config write stores nothing. The write gets a 400 unless a later write may
+// succeed, because clients repeat a request that gets a 5xx. A read of creds fails and says when
+// the next attempt is. Reads succeed again when the provider recovers.
 func TestBadAnswers(t *testing.T) {
 	for _, test := range badAnswers {
 		m := newMount(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// What users are told about fields.
+// Errors about fields.
 const (
 	mustDuration  = "must be a duration in whole seconds, such as 30s, 5m or a number of seconds"
 	mustURL       = "must be a URL such as https://auth.example.com/token"
@@ -21,8 +21,8 @@ const (
 	mustPrintable = "must not contain control characters such as line breaks"
 )
 
-// badConfigs are changes that make a good write of a config a bad one, and what users get:
-// a 400, with nothing stored and no request to the provider.
+// badConfigs are changes that make a valid config write invalid, and the errors that users get.
+// Each write gets a 400, stores nothing and sends no request to the provider.
 var badConfigs = []struct {
 	base   func(*mount) fields
 	change fields
@@ -30,8 +30,8 @@ var badConfigs = []struct {
 }{
 	{sinchAt, fields{"provider": nil}, "provider: is required"},
 	{sinchAt, fields{"provider": ""}, "provider: is required"},
-	{sinchAt, fields{"provider": "sinch"}, "provider: must be one of enablex-rcs, enablex-sms, enablex-whatsapp, oauth2, sinch-conversation, sinch-india"},
-	{sinchAt, fields{"provider": "Sinch-India"}, "provider: must be one of enablex-rcs, enablex-sms, enablex-whatsapp, oauth2, sinch-conversation, sinch-india"},
+	{sinchAt, fields{"provider": "sinch"}, "provider: there is no provider of this name; list providers/ for the names"},
+	{sinchAt, fields{"provider": "Sinch-India"}, "provider: there is no provider of this name; list providers/ for the names"},
 	{sinchAt, fields{"provider": true}, "provider: must be a string"},
 	{sinchAt, fields{"provider": []string{"sinch-india"}}, "provider: must be a string"},
 	{sinchAt, fields{"provider": fields{}}, "provider: must be a string"},
@@ -151,11 +151,15 @@ func TestBadFieldNames(t *testing.T) {
 	m := newMount(t)
 	for _, name := range []string{"passwrd", "Password", "secrets_set", "", "token-url", "revision", "fields"} {
 		m.write("config/new", m.sinch(fields{name: "hunter2"})).
-			want(t, http.StatusBadRequest, name+": is not a field of configs; the fields are app_id, app_key, ", "verify_connection")
+			want(t, http.StatusBadRequest, name+": is not a field of sinch-india, which takes username, password")
+	}
+	long := strings.Repeat("x", 1<<20)
+	for name, shown := range map[string]string{"a\x1b[2J": "a?[2J", long: long[:64] + "…"} {
+		m.write("config/new", m.sinch(fields{name: "hunter2"})).want(t, http.StatusBadRequest, shown+": is not a field of sinch-india")
 	}
 }
 
-// badRequests are other bad requests, and what users get.
+// badRequests are other bad requests, and the errors that users get.
 var badRequests = []struct {
 	op     logical.Operation
 	path   string
@@ -171,7 +175,7 @@ var badRequests = []struct {
 	{logical.UpdateOperation, "config/", nil, 405, "unsupported operation"},
 	{logical.UpdateOperation, "config/old", fields{"provider": "oauth2"}, 400, "provider: cannot be changed from \"sinch-india\"; delete the config and write it again"},
 	{logical.PatchOperation, "config/none", fields{"min_ttl": 5}, 404, `there is no config "none" to patch: write it first`},
-	{logical.UpdateOperation, "config/none", fields{"min_ttl": 5}, 400, "provider: is required; must be one of enablex-rcs, enablex-sms, enablex-whatsapp, oauth2, sinch-conversation, sinch-india"},
+	{logical.UpdateOperation, "config/none", fields{"min_ttl": 5}, 400, "provider: is required; list providers/ for the names"},
 	{logical.ReadOperation, "config/none", nil, 404, ""},
 	{logical.ReadOperation, "creds/none", nil, 400, `there is no config "none": write config/none first`},
 	{logical.ReadOperation, "creds/", nil, 405, "unsupported operation"},
@@ -186,7 +190,8 @@ var badRequests = []struct {
 	{logical.UpdateOperation, "rotate/none", nil, 400, `there is no config "none": write config/none first`},
 	{logical.ReadOperation, "rotate/old", nil, 405, "unsupported operation"},
 	{logical.ReadOperation, "providers/none", nil, 404, ""},
-	{logical.UpdateOperation, "providers/oauth2", nil, 405, "unsupported operation"},
+	{logical.UpdateOperation, "providers/oauth2", nil, 400, "definition: is required; it is YAML or JSON text, for example definition=@acme.yaml"},
+	{logical.PatchOperation, "providers/oauth2", nil, 405, "unsupported operation"},
 	{logical.ReadOperation, "token/old", nil, 404, "unsupported path"},
 	{logical.ReadOperation, "nothing", nil, 404, "unsupported path"},
 	{logical.ReadOperation, "", nil, 404, "unsupported path"},

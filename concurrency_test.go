@@ -82,8 +82,8 @@ func TestReaderGivesUp(t *testing.T) {
 	}
 }
 
-// readAtOnce reads creds of each name with this many readers at once. It returns, by
-// name, the tokens with the number of readers that got each.
+// readAtOnce reads creds of each name with this many readers at once. It returns, for each name,
+// how many readers got each token.
 func (m *mount) readAtOnce(names []string, readers int) map[string]map[string]int {
 	m.t.Helper()
 	var (

@@ -34,7 +34,7 @@ func newFakeMount(t testing.TB, p providers.Provider, more fields) *mount {
 	return m
 }
 
-// sinch returns the data of a config of sinch-india at the simulator, changed by more.
+// sinch returns the fields of a config of sinch-india at the simulator, with more added or changed.
 func (m *mount) sinch(more fields) fields {
 	return with(fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse",
 		"token_url": m.url + "/realms/ipmessaging/protocol/openid-connect/token"}, more)
@@ -45,19 +45,20 @@ func (m *mount) revocable(more fields) fields {
 	return with(m.sinch(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke"}), more)
 }
 
-// oauth2 returns the data of a config of oauth2 at the simulator, changed by more.
+// oauth2 returns the fields of a config of oauth2 at the simulator, with more added or changed.
 func (m *mount) oauth2(more fields) fields {
 	return with(fields{"provider": "oauth2", "client_id": "generic-client", "client_secret": "generic-secret",
 		"token_url": m.url + "/generic/token"}, more)
 }
 
-// enablex returns the data of a config of an EnableX API at the simulator, changed by more.
+// enablex returns the fields of a config of an EnableX API at the simulator, with more added or
+// changed.
 func (m *mount) enablex(channel string, more fields) fields {
 	return with(fields{"provider": "enablex-" + channel, "app_id": "5f0c0ffee0ddba11acce55ed", "app_key": "battery-staple-app-key",
 		"token_url": m.url + "/" + channel + "/v1/token"}, more)
 }
 
-// conversation returns the data of a config of sinch-conversation, changed by more.
+// conversation returns the fields of a config of sinch-conversation, with more added or changed.
 func (m *mount) conversation(more fields) fields {
 	return with(fields{"provider": "sinch-conversation", "client_id": "conversation-key", "client_secret": "conversation-secret",
 		"token_url": m.url + "/oauth2/token"}, more)

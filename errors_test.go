@@ -128,7 +128,7 @@ func TestPanicElsewhere(t *testing.T) {
 	n.write("config/a", fields{"min_ttl": 5}).want(t, http.StatusNoContent)
 }
 
-// A storage that panics while a token is saved fails at most the read that waits.
+// If the storage panics while the engine saves a token, at most the waiting read fails.
 func TestPanicOfStorageDuringAMint(t *testing.T) {
 	m := newSinchMount(t, fields{"verify_connection": false})
 	m.storage.failWith(func(op, _ string) error {

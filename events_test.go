@@ -108,8 +108,8 @@ func TestNoEventOfARefusedWrite(t *testing.T) {
 	}
 }
 
-// The event of an unshared token names nothing to read. Otherwise a subscriber that reads
-// at each event would cause the next event.
+// The event of an unshared token names no path to read. Otherwise a subscriber that reads at each
+// event would cause the next event.
 func TestEventOfAnUnsharedTokenSaysNothingToRead(t *testing.T) {
 	m, sender := newMount(t), logical.NewMockEventSender()
 	m.withEvents(sender)

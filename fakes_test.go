@@ -129,8 +129,8 @@ func (s *system) set(f func(*system)) {
 	f(s)
 }
 
-// takeCalls returns the number of all calls, and of those to ReplicationState, since the
-// previous takeCalls.
+// takeCalls returns how many calls there were since the previous takeCalls, and how many of these
+// called ReplicationState.
 func (s *system) takeCalls() (calls, stateCalls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +173,10 @@ func (s *system) PluginEnv(context.Context) (*logical.PluginEnvironment, error) 
 type mintFunc func(context.Context) (token.Token, error)
 
 // fake is a provider that mints with a function.
-type fake struct{ mint atomic.Pointer[mintFunc] }
+type fake struct {
+	providers.Base
+	mint atomic.Pointer[mintFunc]
+}
 
 func newFake(mint mintFunc) *fake {
 	f := &fake{}
@@ -186,10 +189,10 @@ func (f *fake) set(mint mintFunc) { f.mint.Store(&mint) }
 
 func (*fake) Spec() providers.Spec {
 	return providers.Spec{
-		Name:        "fake",
-		Description: "Fake.",
-		Fields:      []providers.Field{{Name: "password", Required: true, Secret: true, Description: "The password."}},
-		Endpoints:   []providers.Endpoint{{Environment: "production", TokenURL: "https://fake.example/token"}},
+		Name:      "fake",
+		Title:     "Fake.",
+		Fields:    []providers.Field{{Name: "password", Required: true, Secret: true, Description: "The password."}},
+		Endpoints: []providers.Endpoint{{Environment: "production", TokenURL: "https://fake.example/token"}},
 	}
 }
 

@@ -13,9 +13,10 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// faultCases are operations. The test makes each of their storage calls fail in turn. An
-// operation starts with config/a and its cached token; cold ones start after a restart,
-// tokenless ones after a restart without a stored token, and new ones without config/a.
+// faultCases are operations. The test makes each storage call of an operation fail in turn. Before
+// an operation, config/a exists and its token is cached. Before a cold operation, the mount
+// restarts. Before a tokenless operation, the mount restarts without a stored token. Before a new
+// operation, there is no config/a.
 var faultCases = map[string]struct {
 	cold, tokenless, new bool
 	do                   func(*mount) answer
@@ -95,7 +96,8 @@ func TestStorageFaults(t *testing.T) {
 	}
 }
 
-// checkFault checks the answer and the state after one fault. old is the config before it.
+// checkFault checks the answer and the state after one fault. old is the config before the
+// operation.
 func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 	t.Helper()
 	if strings.HasPrefix(failed, "put token/") {

@@ -35,17 +35,11 @@ func (o offline) Mint(context.Context, *providers.Client, providers.Settings) (t
 	return token.Token{Access: secret.String(fmt.Sprintf("offline-token-%d", n)), Type: "Bearer", Lifetime: o.lifetime}, nil
 }
 
-func (o offline) Validate(s providers.Settings) error {
-	if v, ok := o.Provider.(providers.Validator); ok {
-		return v.Validate(s)
-	}
-	return nil
+func (offline) Refresh(ctx context.Context, c *providers.Client, s providers.Settings, refresh secret.String) (token.Token, error) {
+	return providers.Base{}.Refresh(ctx, c, s, refresh)
 }
 
-// offlineRevoker is an offline provider that can revoke tokens.
-type offlineRevoker struct{ offline }
-
-func (offlineRevoker) Revoke(context.Context, *providers.Client, providers.Settings, secret.String, secret.String) error {
+func (offline) Revoke(context.Context, *providers.Client, providers.Settings, secret.String, secret.String) error {
 	return nil
 }
 
@@ -56,12 +50,7 @@ func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 	mints := new(atomic.Int64)
 	var all []providers.Provider
 	for _, p := range providers.All() {
-		o := offline{p, lifetime, mints}
-		if _, ok := p.(providers.Revoker); ok {
-			all = append(all, offlineRevoker{o})
-		} else {
-			all = append(all, o)
-		}
+		all = append(all, offline{p, lifetime, mints})
 	}
 	return newBareMount(t, all), mints
 }
@@ -269,7 +258,7 @@ func FuzzCredsMinTTL(f *testing.F) {
 func FuzzConfigWriter(f *testing.F) {
 	w := newWitness(f)
 	for _, seed := range []string{"\x00\x01\x02\x03", strings.Repeat("\x00\x07\x03", 8)} {
-		for kind := range byte(4) {
+		for kind := range byte(6) {
 			f.Add(kind, []byte(seed))
 		}
 	}

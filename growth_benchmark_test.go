@@ -17,8 +17,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// withoutTokens is a storage that does not keep tokens. In a server, the storage of a plugin
-// is in another process and no memory of the plugin.
+// withoutTokens is a storage that does not keep tokens. In a server, the storage of a plugin uses
+// the memory of another process.
 type withoutTokens struct{ *logical.InmemStorage }
 
 func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {

@@ -29,7 +29,7 @@ import (
 // fields is the data of a request.
 type fields = map[string]any
 
-// secrets are the credentials that tests write. None may show anywhere. Each wrong
+// secrets are the credentials that tests write. No answer or log may contain them. Each wrong
 // credential, and each credential of a fake provider, contains hunter2.
 var secrets = []string{"correct-horse", "battery-staple-app-key", "conversation-secret", "generic-secret", "wonderland", "hunter2"}
 
@@ -160,7 +160,7 @@ func (m *mount) answer(req *logical.Request, resp *logical.Response, err error) 
 	return a
 }
 
-// asJSON returns data as it is after its way through JSON.
+// asJSON encodes data as JSON and returns the decoded result.
 func (m *mount) asJSON(data fields) fields {
 	if data == nil {
 		return nil
@@ -194,7 +194,7 @@ func (m *mount) noSecret(where, text string, tokens bool) {
 	}
 }
 
-// write creates or updates, whichever the existence check says.
+// write creates or updates, as the existence check decides.
 func (m *mount) write(path string, data fields) answer {
 	m.t.Helper()
 	req := &logical.Request{Operation: logical.CreateOperation, Path: path, Storage: m.storage, Data: m.asJSON(data)}
@@ -255,7 +255,7 @@ func (m *mount) status(field string) any {
 // logins returns how many logins the simulator got.
 func (m *mount) logins() int { return m.sim.State().Total.Logins() }
 
-// wantLogins fails the test unless the simulator got so many logins.
+// wantLogins fails the test unless the simulator got this many logins.
 func (m *mount) wantLogins(want int) {
 	m.t.Helper()
 	if got := m.logins(); got != want {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,8 +31,9 @@ A config is one account with one provider: the long-lived credential, where to
 trade it for tokens, and how to keep the tokens. Read the account's token at
 creds/<name>.
 
-Read providers/<name> for the fields that a provider takes. The provider of a
-config cannot be changed: delete the config and write it again.
+Besides the fields below, a config takes the fields of its provider, which
+providers/<name> shows. The provider of a config cannot be changed: delete the
+config and write it again.
 
 A write that changes credentials, endpoints or share first mints a token, and
 stores nothing if that fails, unless you set verify_connection=false. A field
@@ -41,6 +41,12 @@ that you leave out keeps its value. An empty string or null restores the
 default. A write that changes where or how a secret is sent (token_url,
 revocation_url, environment, ca_cert, auth_style) must repeat the secrets.
 Secrets are write-only: a read shows only which secrets are set, in secrets_set.
+
+If you defined the provider yourself, the config keeps the definition that it was
+written with. A read shows the digest in definition, and in definition_current
+whether a new config would get the same. To adopt the definition that
+providers/<name> shows, write its digest to adopt_definition, and repeat the
+secrets.
 `
 	configListSynopsis = "List the configured accounts."
 
@@ -74,12 +80,14 @@ func (p *configPath) path() *framework.Path {
 			Summary: summary, ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true})
 	}
 	return &framework.Path{
-		Pattern:         "config/" + framework.GenericNameRegex("name"),
-		Fields:          p.schema(),
-		ExistenceCheck:  p.exists,
-		HelpSynopsis:    configSynopsis,
-		HelpDescription: configDescription,
-		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configuration", ItemType: "Account", Action: "Create"},
+		Pattern: "config/" + framework.GenericNameRegex("name"),
+		Fields:  p.schema(),
+		// The fields of the provider are not in the schema. account.Merge checks them.
+		TakesArbitraryInput: true,
+		ExistenceCheck:      p.exists,
+		HelpSynopsis:        configSynopsis,
+		HelpDescription:     configDescription,
+		DisplayAttrs:        &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configuration", ItemType: "Account", Action: "Create"},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.CreateOperation: write("Write the config of an account.", p.write, telemetry.EventConfigWrite),
 			logical.UpdateOperation: write("Change fields of the config of an account.", p.write, telemetry.EventConfigWrite),
@@ -105,20 +113,20 @@ func (p *configPath) listPath() *framework.Path {
 
 // schema returns the fields of config/<name>.
 func (p *configPath) schema() map[string]*framework.FieldSchema {
-	names := p.registry.Names()
-	provider := &framework.FieldSchema{Type: framework.TypeString, Required: true,
-		Description:  "Provider of the account: " + strings.Join(names, ", ") + ". Cannot be changed later.",
+	schema := account.ConfigSchema()
+	schema["provider"] = &framework.FieldSchema{Type: framework.TypeString, Required: true,
+		Description:  "Provider of the account. List providers/ for the names. Cannot be changed later.",
 		DisplayAttrs: &framework.DisplayAttributes{Name: "Provider"}}
-	for _, name := range names {
-		provider.AllowedValues = append(provider.AllowedValues, name)
-	}
-	schema := p.registry.ConfigSchema()
+	schema["adopt_definition"] = &framework.FieldSchema{Type: framework.TypeString,
+		Description:  "Digest of the definition that the config is to adopt, as providers/<name> shows it. Without adopt_definition the config keeps the definition that it was written with.",
+		DisplayAttrs: &framework.DisplayAttributes{Name: "Adopt definition"}}
 	schema["name"] = &framework.FieldSchema{Type: framework.TypeString, Required: true, Description: "Name of the config. Its token is read at creds/<name>."}
-	schema["provider"] = provider
 	schema["verify_connection"] = &framework.FieldSchema{Type: framework.TypeBool, Default: true, Description: verifyDescription,
 		DisplayAttrs: &framework.DisplayAttributes{Name: "Verify connection", Value: true}}
 	return schema
 }
+
+var errNameTooLong = &providers.FieldError{Field: "name", Problem: fmt.Sprintf("must be at most %d bytes long", account.MaxName)}
 
 // withEvent returns h, which then also sends an event once it has succeeded and released
 // its locks.
@@ -158,14 +166,21 @@ func (p *configPath) read(ctx context.Context, req *logical.Request, d *framewor
 	if err != nil || c == nil {
 		return nil, err
 	}
-	return &logical.Response{Data: p.registry.Show(c)}, nil
+	data := c.Show()
+	if c.Definition != "" {
+		data["definition"] = c.Definition
+		if data["definition_current"], err = p.registry.Current(ctx, req.Storage, c); err != nil {
+			return nil, err
+		}
+	}
+	return &logical.Response{Data: data}, nil
 }
 
 // write creates, updates and patches.
 func (p *configPath) write(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
 	if len(name) > account.MaxName {
-		return nil, &providers.FieldError{Field: "name", Problem: fmt.Sprintf("must be at most %d bytes long", account.MaxName)}
+		return nil, errNameTooLong
 	}
 	lock := p.lock(name)
 	lock.Lock()
@@ -180,13 +195,13 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		if old == nil {
 			return nil, logical.CodedError(http.StatusNotFound, fmt.Sprintf("there is no config %q to patch: write it first", name))
 		}
-		data = p.registry.Patched(old, data)
+		data = old.Patched(data)
 	}
 	w, err := account.DecodeWrite(data, d.Schema)
 	if err != nil {
 		return nil, err
 	}
-	next, err := p.registry.Merge(old, w)
+	next, err := p.registry.Merge(ctx, req.Storage, old, w)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +226,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		keep = nil // an unshared token has one reader, and this write already has it
 	}
 	unsaved, err := p.cache.Put(ctx, name, a, keep, func() error {
-		return account.WriteConfig(ctx, req.Storage, name, next)
+		return p.registry.WriteConfig(ctx, req.Storage, name, old, next)
 	})
 	if err != nil {
 		// Nobody gets the token, unless the provider returned the stored token again.
@@ -304,7 +319,7 @@ func (p *configPath) delete(ctx context.Context, req *logical.Request, d *framew
 		if err := p.revoker.Prepare(tokens...); err != nil {
 			return err
 		}
-		return account.DeleteConfig(ctx, req.Storage, name)
+		return p.registry.DeleteConfig(ctx, req.Storage, name)
 	})
 	if err != nil {
 		p.revoker.Abandon(name)

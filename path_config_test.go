@@ -157,8 +157,8 @@ func TestConfigPatch(t *testing.T) {
 	m.wantStored()
 	m.write("config/a", m.oauth2(fields{"token_params": fields{"a": "1", "b": "2"}})).want(t, http.StatusNoContent)
 
-	// A patch merges pairs key by key (RFC 7396), in whatever form they come. The CLI sends
-	// texts. An update replaces the pairs.
+	// A patch merges pairs key by key (RFC 7396), whether the request has an object or, as from the
+	// CLI, a text. An update replaces the pairs.
 	for _, step := range []struct {
 		op   string
 		data any
@@ -237,7 +237,7 @@ func TestConfigTextFromNumber(t *testing.T) {
 	}
 }
 
-// PEM that operators paste or read from files keeps working: it is stored in its normal form.
+// The engine accepts PEM that operators paste or read from files, and stores it in normal form.
 func TestConfigCACert(t *testing.T) {
 	ca := newCA(t)
 	lines := strings.Split(strings.TrimSpace(ca), "\n")

@@ -119,6 +119,11 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 		"token_id":     parts.tokenID,
 		"token_type":   parts.tokenType,
 	}}
+	for name, value := range parts.outputs {
+		if _, taken := resp.Data[name]; !taken {
+			resp.Data[name] = value
+		}
+	}
 	warn(resp, g, asked, rejected == parts.tokenID)
 	switch {
 	case !a.Config.Share:
@@ -144,6 +149,8 @@ type answerParts struct {
 	expires time.Time
 
 	accessToken, expireTime, provider, tokenID, tokenType, rotationPeriod, lastRotation any
+
+	outputs map[string]any // nil if there are none
 }
 
 // partsOf returns the parts of the answer with g, which the token keeps for the next read.
@@ -161,6 +168,12 @@ func partsOf(g tokencache.Grant) *answerParts {
 		tokenType:      g.Token.Type,
 		rotationPeriod: int64(g.Lifetime / time.Second),
 		lastRotation:   g.Token.Sent.Wall.UTC().Format(time.RFC3339),
+	}
+	for name, value := range g.Token.Outputs {
+		if p.outputs == nil {
+			p.outputs = make(map[string]any, len(g.Token.Outputs))
+		}
+		p.outputs[name] = value
 	}
 	g.Memo.Store(p)
 	return p

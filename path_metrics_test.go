@@ -26,7 +26,7 @@ const (
 	maxConfigsShown  = 1000
 )
 
-// exposition is the result of a scrape, the values by series as written.
+// exposition is the result of a scrape. It maps each series, as written, to its value.
 type exposition map[string]float64
 
 // scrape reads the metrics and checks their format.
@@ -250,7 +250,7 @@ func TestMetricsOfManyConfigs(t *testing.T) {
 	}
 }
 
-// A panic becomes a 500 although the registry collects in a goroutine of its own.
+// A panic becomes a 500 even though the registry collects in another goroutine.
 func TestMetricsRecover(t *testing.T) {
 	m := newMount(t)
 	b := m.Backend.(*backend)

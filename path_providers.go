@@ -4,18 +4,49 @@ package messaging
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/providers"
 )
 
 const (
-	providersSynopsis     = "Read which fields a provider takes in a config."
-	providersDescription  = "Shows the fields that a config of this provider takes besides the fields that every config has, and the token endpoint of each environment."
-	providersListSynopsis = "List the providers."
+	providersSynopsis = "Read what a provider needs, or define a provider of your own."
+
+	providersDescription = `
+A read shows what a config of this provider takes besides the fields that every
+config has, the token endpoint of each environment, how apps present the token,
+how well the provider is known, and the definition itself.
+
+To add a provider, write its definition, which is YAML or JSON text of at most
+16 KiB, for example:
+
+    vault write messaging/providers/acme definition=@acme.yaml
+    vault write messaging/config/a provider=acme api_user=... api_password=...
+    vault read messaging/creds/a
+
+with this acme.yaml:
+
+    title: Acme Messaging API
+    fields:
+      api_user: {description: User name of the API account., required: true}
+      api_password: {description: Its password., required: true, secret: true}
+    endpoints: {production: "https://auth.acme.example/v1/login"}
+    http:
+      json: {user: "{api_user}", password: "{api_password}"}
+      token: /token
+      lifetime: {seconds: /expires_in}
+
+Configs keep the definition that they were written with. Writing or deleting a
+definition changes nothing for them: see adopt_definition at config/<name>. You
+can neither write nor delete the providers that are built in.
+`
+	providersListSynopsis = "List the providers: built-in ones and those that you defined."
 )
 
 // providersPath is providers/<name> and providers/.
@@ -26,16 +57,27 @@ type providersPath struct {
 
 // path is providers/<name>.
 func (p *providersPath) path() *framework.Path {
+	write := func(summary string, h handler) *framework.PathOperation {
+		return p.operation(h, framework.PathOperation{
+			Summary: summary, ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true})
+	}
 	return &framework.Path{
 		Pattern: "providers/" + framework.GenericNameRegex("name"),
 		Fields: map[string]*framework.FieldSchema{
 			"name": {Type: framework.TypeString, Required: true, Description: "Name of the provider, as config/<name> takes it in provider."},
+			"definition": {Type: framework.TypeString, Required: true,
+				Description:  "Definition of the provider: YAML or JSON text of at most 16 KiB. definition=@acme.yaml reads it from a file.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Definition", EditType: "textarea"}},
 		},
+		ExistenceCheck:  p.exists,
 		HelpSynopsis:    providersSynopsis,
 		HelpDescription: providersDescription,
-		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "provider"},
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "provider", ItemType: "Provider", Action: "Create"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: p.operation(p.read, framework.PathOperation{Summary: providersSynopsis}),
+			logical.CreateOperation: write("Define a provider.", p.write),
+			logical.UpdateOperation: write("Replace the definition of a provider, for new configs.", p.write),
+			logical.DeleteOperation: write("Delete the definition of a provider. Configs of the provider keep it.", p.delete),
+			logical.ReadOperation:   p.operation(p.read, framework.PathOperation{Summary: "Read what a provider needs."}),
 		},
 	}
 }
@@ -46,50 +88,139 @@ func (p *providersPath) listPath() *framework.Path {
 		Pattern:         "providers/?$",
 		HelpSynopsis:    providersListSynopsis,
 		HelpDescription: providersListSynopsis,
-		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "providers"},
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "providers", Navigation: true, ItemType: "Provider"},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: providersListSynopsis}),
 		},
 	}
 }
 
-func (p *providersPath) list(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-	return logical.ListResponse(p.registry.Names()), nil
+func (p *providersPath) exists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+	return p.registry.HasProvider(ctx, req.Storage, nameOf(d))
 }
 
-func (p *providersPath) read(_ context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	spec, ok := p.registry.Spec(nameOf(d))
-	if !ok {
-		return nil, nil
+func (p *providersPath) write(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, text := nameOf(d), ""
+	if len(name) > account.MaxName {
+		return nil, errNameTooLong
+	}
+	if raw, ok := d.Raw["definition"]; ok {
+		v, err := account.Decode("definition", d.Schema["definition"], raw)
+		if err != nil {
+			return nil, err
+		}
+		text, _ = v.(string)
+	}
+	if text == "" {
+		return nil, &providers.FieldError{Field: "definition", Problem: "is required; it is YAML or JSON text, for example definition=@acme.yaml"}
+	}
+	digest, kept, err := p.registry.WriteDefinition(ctx, req.Storage, name, text)
+	if err != nil {
+		return nil, err
+	}
+	return withKept(&logical.Response{Data: map[string]any{"digest": digest}}, kept), nil
+}
+
+func (p *providersPath) delete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	kept, err := p.registry.DeleteDefinition(ctx, req.Storage, nameOf(d))
+	if err != nil || kept == 0 {
+		return nil, err
+	}
+	return withKept(&logical.Response{}, kept), nil
+}
+
+// withKept adds a warning to resp if configs keep a definition that new configs do not get.
+func withKept(resp *logical.Response, kept int) *logical.Response {
+	switch {
+	case kept == 1:
+		resp.AddWarning("1 config keeps the definition that it was written with")
+	case kept > 1:
+		resp.AddWarning(fmt.Sprintf("%d configs keep the definition that they were written with", kept))
+	}
+	return resp
+}
+
+func (p *providersPath) list(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := p.registry.ListProviders(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	info := make(map[string]any, len(names))
+	for _, name := range names {
+		shown, err := p.registry.Provider(ctx, req.Storage, name)
+		if bad := (*account.RecordError)(nil); errors.As(err, &bad) { // the list still shows the others
+			info[name] = map[string]any{"source": sourceOwn, "error": err.Error()}
+		} else if err != nil {
+			return nil, err
+		} else if shown != nil {
+			info[name] = map[string]any{"source": source(shown), "title": shown.Title, "known": shown.Known}
+		}
+	}
+	return logical.ListResponseWithInfo(names, info), nil
+}
+
+// Where a provider comes from, as users see it.
+const (
+	sourceBuiltin = "built-in"
+	sourceOwn     = "own"
+)
+
+func source(p *account.Provider) string {
+	if p.Own {
+		return sourceOwn
+	}
+	return sourceBuiltin
+}
+
+func (p *providersPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	shown, err := p.registry.Provider(ctx, req.Storage, nameOf(d))
+	if err != nil || shown == nil {
+		return nil, err
 	}
 	fields := map[string]string{}
-	for _, f := range spec.Fields {
-		var notes []string
-		if f.Required {
-			notes = append(notes, "required")
-		}
-		if f.Secret {
-			notes = append(notes, "secret")
-		}
-		if len(f.Allowed) > 0 {
-			notes = append(notes, "one of "+strings.Join(f.Allowed, ", "))
-		}
-		if f.Default != "" {
-			notes = append(notes, "default "+f.Default)
-		}
-		fields[f.Name] = f.Description
-		if len(notes) > 0 {
-			fields[f.Name] += " (" + strings.Join(notes, "; ") + ")"
-		}
+	for _, f := range shown.Fields {
+		fields[f.Name] = fieldHelp(f)
 	}
 	endpoints := map[string]string{}
-	for _, e := range spec.Endpoints {
+	for _, e := range shown.Endpoints {
 		endpoints[e.Environment] = e.TokenURL
 	}
-	return &logical.Response{Data: map[string]any{
-		"description": spec.Description,
-		"docs":        spec.Docs,
-		"fields":      fields,
-		"endpoints":   endpoints,
-	}}, nil
+	data := map[string]any{
+		"title":      shown.Title,
+		"docs":       shown.Docs,
+		"known":      shown.Known,
+		"usage":      shown.Usage,
+		"fields":     fields,
+		"endpoints":  endpoints,
+		"source":     source(shown),
+		"digest":     shown.Digest,
+		"definition": shown.Definition,
+	}
+	resp := &logical.Response{Data: data}
+	if shown.HidesBuiltin {
+		data["hides_builtin"] = true
+		resp.AddWarning("a built-in provider has the same name; delete this definition to use the built-in provider in new configs")
+	}
+	return resp, nil
+}
+
+// fieldHelp returns the help of a field: its description, and what a value must be.
+func fieldHelp(f providers.Field) string {
+	var notes []string
+	if f.Required {
+		notes = append(notes, "required")
+	}
+	if f.Secret {
+		notes = append(notes, "secret")
+	}
+	if len(f.Allowed) > 0 {
+		notes = append(notes, "one of "+strings.Join(f.Allowed, ", "))
+	}
+	if f.Default != "" {
+		notes = append(notes, "default "+f.Default)
+	}
+	if len(notes) == 0 {
+		return f.Description
+	}
+	return f.Description + " (" + strings.Join(notes, "; ") + ")"
 }

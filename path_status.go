@@ -107,7 +107,7 @@ func (p *statusPath) status(ctx context.Context, s logical.Storage, name string)
 	st, _ := p.cache.Status(name)
 	data := map[string]any{
 		"provider":         c.Provider,
-		"environment":      p.registry.Environment(c),
+		"environment":      c.ShownEnvironment(),
 		"state":            string(st.State),
 		"reads":            st.Reads,
 		"mints":            st.Mints,

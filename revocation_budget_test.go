@@ -19,6 +19,12 @@ import (
 // hanging is a fake provider whose revocation endpoint accepts requests and never answers.
 type hanging struct{ *fake }
 
+func (h hanging) Spec() providers.Spec {
+	spec := h.fake.Spec()
+	spec.CanRevoke = true
+	return spec
+}
+
 func (hanging) Revoke(ctx context.Context, _ *providers.Client, _ providers.Settings, _, _ secret.String) error {
 	<-ctx.Done()
 	return &token.Error{Kind: token.Unavailable, Cause: ctx.Err()}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// deletionFaults are what goes wrong at the failing-th call of the storage by a deletion.
+// deletionFaults are faults at one storage call of a deletion. failing is the number of that call.
 var deletionFaults = map[string]func(m *mount, failing int){
 	"the call fails": func(m *mount, failing int) {
 		m.failCalls(func(n int, _, _ string) bool { return n == failing })
@@ -29,7 +29,8 @@ var deletionFaults = map[string]func(m *mount, failing int){
 	},
 }
 
-// failCalls makes the calls of the storage fail for which fails holds. They count from 1.
+// failCalls makes each storage call fail for which fails returns true. n is the number of the call,
+// from 1.
 func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	n := 0
 	m.storage.failWith(func(op, key string) error {
@@ -40,9 +41,9 @@ func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	})
 }
 
-// A deletion may fail at each call of the storage. Then it is repeated, or not, by the same
-// process or the next. Afterwards readers get no dead token, and a token that they do not get
-// has ended, or a warning or the log says that it has not.
+// A deletion may fail at any storage call. The test repeats the deletion or not, in the same
+// process or after a restart. After that, readers get no dead token. If readers do not get the old
+// token, the token has ended, or a warning or the log says that it is left to expire.
 func TestDeletionThatFailsHalfway(t *testing.T) {
 	for fault, arrange := range deletionFaults {
 		for _, crash := range []bool{false, true} {
@@ -73,7 +74,7 @@ func TestDeletionThatFailsHalfway(t *testing.T) {
 					}
 					m.clock.advance(time.Minute)
 					m.drain()
-					if !retry && strings.Contains(m.log.String(), "left to expire") { // only storage that lies does that
+					if !retry && strings.Contains(m.log.String(), "left to expire") { // only a storage that deletes and reports an error causes this
 						warned += "left to expire"
 					}
 					current := ""

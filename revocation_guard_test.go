@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// unsharedClient returns the data of a config of a client with a secret, with unshared tokens
-// that are revoked at the simulator.
+// unsharedClient returns the fields of a config with a client secret and share=false. The engine
+// revokes its tokens at the simulator.
 func (m *mount) unsharedClient() fields {
 	return m.oauth2(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke", "share": false, "verify_connection": false})
 }
@@ -38,8 +38,9 @@ func TestGuardCoversRemovedSecrets(t *testing.T) {
 	m.patch("config/a", fields{"client_secret": nil, "verify_connection": false}).want(t, http.StatusNoContent)
 }
 
-// A config that has no secrets, or that is deleted and written again, may get another
-// ca_cert. The tokens of older leases are not sent then, at once or from the queue.
+// A config that has no secrets, or that is deleted and written again, may get another ca_cert.
+// After that, the engine does not send the tokens of older leases, neither at once nor from the
+// queue.
 func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	for name, change := range map[string]func(m *mount, ca string){
 		"secret removed first": func(m *mount, ca string) {
@@ -113,7 +114,8 @@ func (m *mount) failConfigWrites() {
 	})
 }
 
-// The provider may answer the write with the token that readers have.
+// The provider may return to the write the token that readers have. The engine does not revoke that
+// token.
 func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
 	m, p := newRevokingMount(t, &token.Error{Kind: token.Unavailable}, nil)
 	m.token("a")

@@ -97,7 +97,7 @@ func TestRotateWithoutARevocationURLLeavesTheOldToken(t *testing.T) {
 }
 
 // The old token is revoked even if the client gives up.
-func TestRotateOfOneWhoGivesUp(t *testing.T) {
+func TestRotateWhoseClientGivesUp(t *testing.T) {
 	m := newRevocableMount(t, nil)
 	old := m.token("a")
 	m.clock.advance(time.Minute)
@@ -252,6 +252,12 @@ type revoking struct {
 	*fake
 	err   error
 	calls atomic.Int32
+}
+
+func (r *revoking) Spec() providers.Spec {
+	spec := r.fake.Spec()
+	spec.CanRevoke = true
+	return spec
 }
 
 func (r *revoking) Revoke(context.Context, *providers.Client, providers.Settings, secret.String, secret.String) error {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A stored config that cannot be used is a 500, which quotes nothing of the config. Writes
-// do not overwrite the config, but a delete removes it.
+// An unusable stored config causes a 500 that quotes nothing of the config. Writes do not overwrite
+// the config, but a delete removes it.
 func TestStoredConfigOfNoUse(t *testing.T) {
 	const good = `{"version":1,"revision":"r","provider":"sinch-india","fields":{"username":"acme","password":"correct-horse"}}`
 	for name, test := range map[string]struct{ stored, problem string }{

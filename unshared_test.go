@@ -107,8 +107,8 @@ func TestUnsharedRevocationInAnOutage(t *testing.T) {
 	}
 }
 
-// A token goes only to the endpoint that its lease was made with. The deletion of a config
-// ends the tokens that are queued.
+// The engine sends a token only to the endpoint that the token's lease names. The deletion of a
+// config ends the queued tokens.
 func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
 	for name, move := range map[string]func(m *mount) answer{
 		"deleted": func(m *mount) answer { return m.delete("config/a") },

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Over ten token lifetimes, with leases and without, Vault Agent never renders a dead
-// token, and the provider gets no more mints than the lifetimes allow.
+// Vault Agent renders no dead token in ten token lifetimes, with or without leases. The provider
+// gets no more mints than the lifetimes allow.
 //
 // consul-template, which Vault Agent uses, drops the second of two reads within one
 // second. The leased account therefore gets lifetimes that give leases of over 1 s.
@@ -26,7 +26,7 @@ func TestAgentKeepsALivingToken(t *testing.T) {
 		rendered         map[string]bool
 	}{
 		{account: generic.with("leased", harness.Fields{"min_ttl": 3}), lifetime: 6 * time.Second, minTTL: 3 * time.Second},
-		{account: sinch.with("leaseless", harness.Fields{"lease": false}), lifetime: 4 * time.Second, minTTL: 2 * time.Second},
+		{account: sinch.with("lease-free", harness.Fields{"lease": false}), lifetime: 4 * time.Second, minTTL: 2 * time.Second},
 	}
 	w := newWorld(t)
 	var templates []string

@@ -114,8 +114,11 @@ func (w world) operations(t *testing.T) map[string]fieldsOf {
 			}
 			if op.RequestBody != nil {
 				// Vault drops the reference to the schema of a plugin.
-				verb := map[string]string{"POST": "Write", "PATCH": "Patch"}[method]
-				body := document.Components.Schemas["Messaging"+verb+"ConfigurationRequest"]
+				name := ""
+				for word := range strings.SplitSeq(op.OperationID, "-") {
+					name += strings.ToUpper(word[:1]) + word[1:]
+				}
+				body := document.Components.Schemas[name+"Request"]
 				if len(body.Properties) == 0 {
 					t.Errorf("%s %s (%s): got a body without fields, want fields", method, path, op.OperationID)
 				}
@@ -194,7 +197,14 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	s.Patch(t, "messaging/config/sinch", harness.Fields{"lease": false}).OK(t)
 	like("Read a token", 1, s.Read(t, "messaging/creds/sinch"))
 	like("Read a provider", 0, s.Read(t, "messaging/providers/sinch-india"))
-	like("List providers", 0, s.List(t, "messaging/providers"))
+	like("Define a provider", 0, s.Write(t, "messaging/providers/acme", harness.Fields{"definition": acmeDefinition("https://auth.acme.example/")}))
+	acme := s.List(t, "messaging/providers").OK(t)
+	if info, ok := acme.Data["key_info"].(map[string]any); ok { // the sample shows one of the providers
+		acme.Data["key_info"] = map[string]any{"acme": info["acme"]}
+	}
+	like("List providers", 0, acme)
+	documents(t, s.Write(t, "messaging/providers/oauth2", harness.Fields{"definition": acmeDefinition("https://auth.acme.example/")}), 400)
+	documents(t, s.Delete(t, "messaging/providers/oauth2"), 400)
 	s.Delete(t, "messaging/config/sinch").OK(t)
 
 	wrong := maps.Clone(payload)

@@ -19,8 +19,8 @@ import (
 // form is one way to write a secret.
 type form struct{ how, text string }
 
-// formsOf returns the forms of a secret that a search looks for. Of a long secret, it returns
-// the forms of the beginning and of the end, so that the search finds a cut secret.
+// formsOf returns the forms of a secret that a search looks for. A text may contain only a part of
+// a long secret, so formsOf returns the forms of its beginning and of its end.
 func formsOf(secret string) []form {
 	if len(secret) > 2*window {
 		return append(formsOf(secret[:window]), formsOf(secret[len(secret)-window:])...)

@@ -21,14 +21,14 @@ type leakyAccount struct {
 	secrets map[string]string // by field
 }
 
-// leakySecret returns a secret that each way of escaping changes in a different way. Two
-// secrets share only the characters that need escaping.
+// leakySecret returns a secret that has a different form under each way of escaping. Two secrets
+// share only the characters that need escaping.
 func leakySecret(of string) string {
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(of)))
 	return sum[:16] + ` "<&> %/+\ü=~ ` + sum[16:32]
 }
 
-// wrong returns another secret than the account's.
+// wrong returns a secret that differs from the account's secret.
 func wrong(secret string) string { return leakySecret("not " + secret) }
 
 // leakyAccounts returns accounts that cover each provider, each way to log in, and shared
@@ -196,7 +196,7 @@ func (s *spy) suffer(a leakyAccount) {
 	s.do(http.MethodDelete, broken, nil)
 }
 
-// revoke revokes a token, if it has a lease, at a faulty provider.
+// revoke reads creds and revokes the lease, if there is one, while the provider is faulty.
 func (s *spy) revoke(a leakyAccount) {
 	lease := s.read(a.creds()).LeaseID
 	if lease == "" {
@@ -228,7 +228,7 @@ func (s *spy) badWrites(a leakyAccount) {
 			s.do(http.MethodPatch, a.path(), change)
 			s.write("messaging/config/new-"+a.config, change)
 		}
-		// Vault writes the URI to the audit log. The search does not know this escaping, so it finds only what the plugin writes.
+		// Vault writes the URI to the audit log. The search does not know this escaping, so it finds only secrets that the plugin writes.
 		partly := strings.NewReplacer("%", "%25", " ", "%20", "+", "%2B", "&", "%26", "#", "%23").Replace(bad)
 		s.do(http.MethodGet, a.creds()+"?min_ttl="+partly, nil)
 	}

@@ -66,12 +66,12 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 	return w.to.Write(b)
 }
 
-// tokenLike matches the simulator's tokens. It captures only the signature of a JWT,
-// because the rest of a JWT hardly differs from that of another JWT.
+// tokenLike matches the simulator's tokens. It captures only the signature of a JWT, because the
+// other parts are almost the same in every JWT.
 var tokenLike = regexp.MustCompile(`("refresh_token":")?(?:eyJ[\w-]{10,}\.[\w-]{10,}\.([\w-]{32,})|\b([0-9a-f]{64})\b)`)
 
-// tokens returns the tokens in the answers, by a numbered name, and the beginning that all
-// JWTs share.
+// tokens returns the tokens in the answers under numbered names. It also returns the beginning that
+// all JWTs share.
 func (tp *tap) tokens() map[string]string {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()

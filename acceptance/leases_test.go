@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Revoking a lease of a shared token needs neither the provider nor the config. The token
-// lives on, because other readers hold it.
+// Revoking a lease of a shared token needs neither the provider nor the config. The token lives on,
+// because other readers use it.
 func TestRevokeLease(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {

@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Two mounts share a plugin process. What an operator does with one mount neither delays
-// nor breaks a read of the other, even while the provider hangs. Only a reload fails reads,
-// because it ends the shared process. After the reload the mount still has its token.
+// Two mounts share a plugin process. What an operator does with one mount neither delays nor breaks
+// a read of the other, even while the provider hangs. Only a reload makes reads fail, because it
+// ends the shared process. After the reload the mount still has its token.
 func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
@@ -84,7 +84,7 @@ func (w world) enableOther(t *testing.T) {
 	}
 }
 
-// startHangingMint starts a mint at the other mount that does not end.
+// startHangingMint starts a mint at the mount other/. The provider does not answer the mint.
 func (w world) startHangingMint(t *testing.T) {
 	t.Helper()
 	before := w.sim.State(t).Total.Requests

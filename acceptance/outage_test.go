@@ -10,9 +10,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// While the provider is down, the cached token is served until 2 s before its end, with a
-// warning once refreshes fail. Then reads fail, and the error names the cause and the next
-// attempt. Soon after the provider is back, reads succeed.
+// While the provider is down, readers get the cached token until 2 s before its end, with a warning
+// after the first failed refresh. After that, reads fail with an error that names the cause and the
+// next attempt. Soon after the provider is back, reads succeed.
 func TestProviderIsDown(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"access_ttl": 12}`)

@@ -103,7 +103,7 @@ func TestProviderRefusals(t *testing.T) {
 	w.Write(t, generic.path(), generic.body(w.sim, harness.Fields{"grant_type": "password"})).Refused(t, 400, "username")
 }
 
-// The engine refreshes a token by its refresh token, without a second login.
+// The engine refreshes a token with its refresh token, without a second login.
 func TestProviderRefreshes(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"access_ttl": 6, "refresh_ttl": 60, "refresh_tokens": true}`)

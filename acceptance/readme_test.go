@@ -64,36 +64,6 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// The README's table lists each provider and its fields.
-func TestREADMEListsTheProviders(t *testing.T) {
-	s := harness.StartDev(t)
-	s.InstallPlugin(t)
-	rows := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9-]+)` \\|.*$").FindAllStringSubmatch(file(t, "../README.md"), -1) {
-		rows[row[1]] = row[0]
-	}
-	delete(rows, "provider") // the head of the table
-	for _, name := range s.List(t, "messaging/providers").OK(t).Keys() {
-		row, ok := rows[name]
-		if !ok {
-			t.Errorf("README: want the provider %s", name)
-		}
-		delete(rows, name)
-		fields, _ := s.Read(t, "messaging/providers/"+name).OK(t).Data["fields"].(map[string]any)
-		if len(fields) == 0 {
-			t.Errorf("provider %s: got no fields, want some", name)
-		}
-		for field := range fields {
-			if !strings.Contains(row, "`"+field+"`") {
-				t.Errorf("README, row of %s: want the field %s", name, field)
-			}
-		}
-	}
-	if len(rows) > 0 {
-		t.Errorf("README: got the rows %v of providers that do not exist", rows)
-	}
-}
-
 // shellBlocks returns the shell commands of a page.
 func shellBlocks(readme string) []string {
 	var blocks []string

@@ -24,8 +24,8 @@ import (
 func TestRecipesKeepALivingToken(t *testing.T) {
 	t.Parallel() // it mostly waits
 	w := newWorld(t)
-	// The agent waits 2 s before it restarts a program, so the tokens live longer than the
-	// leases. (TestAgentKeepsALivingToken goes without.) min_ttl avoids leases of 1 s, because
+	// The agent waits 2 s before it restarts a program, so the tokens live longer than the leases.
+	// (TestAgentKeepsALivingToken restarts no program.) min_ttl avoids leases of 1 s, because
 	// consul-template, which the agent uses, drops the second of two reads within one second.
 	w.sim.Configure(t, `{"access_ttl": 14}`)
 	w.writeConfig(t, sinch, harness.Fields{"max_ttl": 8, "min_ttl": 3})
@@ -66,15 +66,15 @@ func TestRecipesKeepALivingToken(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// watch reads the files until each has held so many tokens. It fails the test if a file
-// holds a dead token.
+// watch reads the files until each file has shown this many tokens. It fails the test if a file
+// shows a dead token.
 func (w world) watch(t *testing.T, files map[string]string, tokens int) {
 	t.Helper()
 	seen := map[string]map[string]bool{}
 	for name := range files {
 		seen[name] = map[string]bool{}
 	}
-	harness.Within(t, 2*time.Minute, "each file has held enough tokens", func() error {
+	harness.Within(t, 2*time.Minute, "each file has shown enough tokens", func() error {
 		var short []string
 		for name, file := range files {
 			token, _ := os.ReadFile(file)
@@ -180,7 +180,7 @@ func fenced(t *testing.T, text, language string) []string {
 // stays matches a block whose last command does not end by itself.
 var stays = regexp.MustCompile(`(?m)^(vault agent| +consul-template) -config=\S+\n\z`)
 
-// run runs the page's commands and returns the output of those that end.
+// run runs the page's commands and returns the output of the commands that end.
 func (p *page) run(t *testing.T, c *harness.Client) string {
 	t.Helper()
 	var out strings.Builder

@@ -61,7 +61,7 @@ func (a *soakAccount) noteFault(d time.Duration) {
 	a.faults++
 }
 
-// changeToken does what may revoke or drop a token.
+// changeToken calls act, which may revoke or drop a token.
 func (a *soakAccount) changeToken(act func()) {
 	a.changes.begin()
 	act()

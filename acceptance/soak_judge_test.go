@@ -55,10 +55,10 @@ func (s *soak) judge() {
 //	T ÷ (lifetime − the larger of refresh_window and min_ttl) + 1
 //
 // logins, where the lifetime is a second shorter for the engine than for the provider (see
-// [mustServe]) and min_ttl counts for at most half of the lifetime. Each operation that logs
-// in adds a login, and so does each kill or seal, which loses a running mint. If one of them
-// ends a backoff while the provider is faulty, the engine may try twice more. Each fault adds
-// the attempts of a backoff, which doubles each time.
+// [mustServe]) and min_ttl counts for at most half of the lifetime. Each operation that logs in
+// adds a login. Each kill or seal adds a login, because a running mint is lost. An operation, kill
+// or seal that ends a backoff while the provider is faulty adds two attempts. Each fault adds the
+// attempts of a backoff, which doubles each time.
 func (a *soakAccount) maxLogins() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -43,7 +43,7 @@ func (c *readCounts) noteLife(left time.Duration) {
 	c.shortest = min(c.shortest, left)
 }
 
-// add adds counts that nothing changes any more.
+// add adds the counts d, which must not change any more.
 func (c *readCounts) add(d *readCounts) {
 	for outcome, n := range d.n {
 		c.n[outcome] += n
@@ -95,7 +95,7 @@ func (a *soakAccount) read() {
 	}
 }
 
-// judgeToken judges a served token. The mark of the account's changes dates from before the read.
+// judgeToken judges a served token. mark is the mark of a.changes from before the read.
 func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, mark int64) {
 	c := a.counts
 	c.count("served")

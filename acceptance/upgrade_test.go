@@ -38,7 +38,7 @@ func TestUpgrade(t *testing.T) {
 		read("v1.1.0")
 		u.run(t, "Upgrade", 1)
 		read("v1.2.0")
-		u.run(t, "Take the old version away", 0)
+		u.run(t, "Remove the old version", 0)
 		u.KillPlugin(t)
 		read("v1.2.0")
 	})
@@ -74,7 +74,7 @@ func TestUpgrade(t *testing.T) {
 	})
 }
 
-// upgrade is a world with an empty plugin folder, for one test alone.
+// upgrade is a world with an empty plugin folder.
 type upgrade struct {
 	world
 	pluginDir string

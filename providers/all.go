@@ -2,21 +2,46 @@
 
 package providers
 
-// All returns all providers, sorted by name.
-func All() []Provider {
-	return []Provider{
-		enablex{channel: "rcs", title: "RCS", docs: "https://developer.enablex.io/"},
-		enablex{channel: "sms", title: "SMS", docs: "https://developer.enablex.io/"},
-		enablex{channel: "whatsapp", title: "WhatsApp", docs: "https://www.enablex.io/developer/whatsapp-api/whatsapp-token-api/"},
-		oauth2{},
-		sinchConversation{},
-		sinchIndia{},
-	}
-}
+import (
+	"embed"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
 
-// Lookup returns the provider with the given name, and whether there is one.
+//go:embed catalogue/*.yaml
+var catalogue embed.FS
+
+// definitions parses the catalogue. The tests of the package show that each entry is valid.
+var definitions = sync.OnceValue(func() []Provider {
+	files, err := catalogue.ReadDir("catalogue")
+	if err != nil {
+		panic(err)
+	}
+	all := make([]Provider, 0, len(files))
+	for _, file := range files {
+		text, err := catalogue.ReadFile(path.Join("catalogue", file.Name()))
+		if err != nil {
+			panic(err)
+		}
+		d, err := ParseDefinition(strings.TrimSuffix(file.Name(), ".yaml"), text)
+		if err != nil {
+			panic(fmt.Sprintf("%s: %v", file.Name(), err))
+		}
+		all = append(all, d)
+	}
+	slices.SortFunc(all, func(a, b Provider) int { return strings.Compare(a.Spec().Name, b.Spec().Name) })
+	return all
+})
+
+// All returns the built-in providers, sorted by name.
+func All() []Provider { return slices.Clone(definitions()) }
+
+// Lookup returns the built-in provider with the given name, and whether there is one.
 func Lookup(name string) (Provider, bool) {
-	for _, p := range All() {
+	for _, p := range definitions() {
 		if p.Spec().Name == name {
 			return p, true
 		}

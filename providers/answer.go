@@ -19,6 +19,7 @@ import (
 // answer is the answer of an endpoint.
 type answer struct {
 	role     role   // of the endpoint
+	method   string // of the request
 	endpoint string // host and path, fit to be shown
 	redact   redactor
 
@@ -170,7 +171,7 @@ func (a *answer) wrongAddress() string {
 	case http.StatusNotFound, http.StatusGone:
 		return "nothing exists at this address; " + a.role.field + " is probably wrong"
 	case http.StatusMethodNotAllowed:
-		return "this address does not accept POST; " + a.role.field + " is probably wrong"
+		return "this address does not accept " + a.method + "; " + a.role.field + " is probably wrong"
 	}
 	return ""
 }

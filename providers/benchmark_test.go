@@ -26,7 +26,7 @@ func BenchmarkMint(b *testing.B) {
 	s := Settings{TokenURL: server.URL, Values: map[string]secret.String{"client_id": "id", "client_secret": "secret"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Renew(b.Context(), sinchConversation{}, c, s, ""); err != nil {
+		if _, err := Renew(b.Context(), mustLookup(b, "sinch-conversation"), c, s, ""); err != nil {
 			b.Fatal(err)
 		}
 	}

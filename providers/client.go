@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -74,20 +75,27 @@ var (
 	revocationEndpoint = role{step: "revoking a token", field: "revocation_url", title: "revocation endpoint", unexplained: "the answer gives no reason"}
 )
 
-// request is one POST to an endpoint.
+// The types of the body of a request.
+const (
+	formType = "application/x-www-form-urlencoded"
+	jsonType = "application/json"
+)
+
+// request is one request to an endpoint.
 type request struct {
-	role        role // the zero role means tokenEndpoint
+	role        role   // the zero role means tokenEndpoint
+	method      string // "" means POST
 	url         string
 	contentType string
-	header      http.Header // further headers; may be nil
+	header      http.Header // further headers, with canonical names; may be nil
 	body        string
 	timeout     time.Duration // for the whole exchange; 0 means 10 s
 	redact      redactor      // for the texts of the answer
 }
 
-// post sends r once. (net/http repeats a POST only if no byte of it was sent.) The status
+// send sends r once. (net/http repeats a request only if no byte of it was sent.) The status
 // of the answer may be any but a redirect. Errors are of type [*token.Error].
-func (c *Client) post(ctx context.Context, r request) (*answer, error) {
+func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	if r.timeout <= 0 {
 		r.timeout = defaultTimeout
 	}
@@ -96,18 +104,24 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	}
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(limited, http.MethodPost, r.url, strings.NewReader(r.body))
+	if r.method == "" {
+		r.method = http.MethodPost
+	}
+	req, err := http.NewRequestWithContext(limited, r.method, r.url, strings.NewReader(r.body))
 	if err != nil || req.URL.Host == "" || (req.URL.Scheme != "https" && req.URL.Scheme != "http") {
 		return nil, &token.Error{Kind: token.Malformed, Step: r.role.step, Problem: r.role.field + " must be an http or https URL with a host"}
 	}
-	for name, values := range r.header {
-		req.Header[http.CanonicalHeaderKey(name)] = values
+	if r.method == http.MethodGet {
+		req.Body, req.GetBody = onceOnly{req.Body}, nil // net/http repeats a GET unless it may have a body
 	}
-	req.Header.Set("Content-Type", r.contentType)
+	if r.contentType != "" {
+		req.Header.Set("Content-Type", r.contentType)
+	}
 	req.Header.Set("Accept", "application/json")
+	maps.Copy(req.Header, r.header)
 	req.Header.Set("User-Agent", c.userAgent)
 
-	a := &answer{role: r.role, endpoint: clip(printable(req.URL.Host+req.URL.EscapedPath()), maxWords), redact: r.redact, sent: c.clock()}
+	a := &answer{role: r.role, method: r.method, endpoint: clip(printable(req.URL.Host+req.URL.EscapedPath()), maxWords), redact: r.redact, sent: c.clock()}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, a.unreachable(ctx, err, r.timeout)
@@ -129,3 +143,6 @@ func (c *Client) post(ctx context.Context, r request) (*answer, error) {
 	}
 	return a, nil
 }
+
+// onceOnly is a body that net/http cannot recognize as empty.
+type onceOnly struct{ io.ReadCloser }

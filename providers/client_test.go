@@ -22,7 +22,7 @@ func TestClientKeepsConnections(t *testing.T) {
 		GotConn: func(info httptrace.GotConnInfo) { reused = append(reused, info.Reused) },
 	})
 	for range 3 {
-		if _, err := c.post(ctx, request{url: e.url}); err != nil {
+		if _, err := c.send(ctx, request{url: e.url}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -35,7 +35,7 @@ func TestClientFollowsNoRedirect(t *testing.T) {
 	target := serve(t, reply{body: "{}"})
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		e := serve(t, http.RedirectHandler(target.url+"/unshown", status))
-		_, err := testClient(t).post(t.Context(), request{url: e.url})
+		_, err := testClient(t).send(t.Context(), request{url: e.url})
 		wantFailure(t, err, token.Malformed, fmt.Sprintf("answered %d ", status), "unshown")
 	}
 	if n := len(target.requests()); n != 0 {
@@ -47,14 +47,14 @@ func TestClientBoundsHeaders(t *testing.T) {
 	e := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Long", strings.Repeat("x", 64<<10))
 	}))
-	_, err := testClient(t).post(t.Context(), request{url: e.url})
+	_, err := testClient(t).send(t.Context(), request{url: e.url})
 	wantFailure(t, err, token.Unavailable, "")
 }
 
 func TestClientRefusesInvalidURLs(t *testing.T) {
 	for _, address := range []string{"", "auth.example.com/unshown", "gopher://auth.example.com/unshown", "https:///unshown", "https://[unshown", "http://unshown\x7f"} {
 		t.Run(address, func(t *testing.T) {
-			_, err := testClient(t).post(t.Context(), request{url: address})
+			_, err := testClient(t).send(t.Context(), request{url: address})
 			wantFailure(t, err, token.Malformed, "token_url must be an http or https URL", "unshown")
 		})
 	}
@@ -65,10 +65,10 @@ func TestClientRefusesInvalidURLs(t *testing.T) {
 func TestClientNeverRepeats(t *testing.T) {
 	e := serve(t, reply{body: "{}"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	c := testClient(t)
-	if _, err := c.post(t.Context(), request{url: e.url}); err != nil {
+	if _, err := c.send(t.Context(), request{url: e.url}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.post(t.Context(), request{url: e.url})
+	_, err := c.send(t.Context(), request{url: e.url})
 	wantFailure(t, err, token.Unavailable, "")
 	if n := len(e.requests()); n != 2 {
 		t.Errorf("got %d requests, want 2", n)

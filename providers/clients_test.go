@@ -41,7 +41,7 @@ func TestClientTrustsOnlyTheGivenCA(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = c.post(t.Context(), request{url: server.URL})
+			_, err = c.send(t.Context(), request{url: server.URL})
 			if !test.trusted {
 				wantFailure(t, err, token.Unavailable, "set ca_cert to trust this authority")
 			} else if err != nil {
@@ -57,7 +57,7 @@ func TestClientRequiresTLS12(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.post(t.Context(), request{url: server.URL})
+	_, err = c.send(t.Context(), request{url: server.URL})
 	wantFailure(t, err, token.Unavailable, "protocol version")
 }
 
@@ -75,7 +75,7 @@ func TestClientsShareAndReuse(t *testing.T) {
 				return
 			}
 			got[i] = c
-			if _, err := c.post(t.Context(), request{url: e.url}); err != nil {
+			if _, err := c.send(t.Context(), request{url: e.url}); err != nil {
 				t.Error(err)
 			}
 			pool.CloseIdle()

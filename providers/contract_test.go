@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,14 +15,13 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// contracts has a line for each provider. All tests in the contract files, and the fuzz
-// targets, run for each line.
+// contracts are providers of each protocol, whose answers differ in format. The tests of this
+// file, and a fuzz target, run for each line. The tests in catalogue_test.go run for each
+// provider of the catalogue.
 var contracts = []contract{
-	{"enablex-rcs", enablexWire, values("app_id", "acme", "app_key", hidden)},
 	{"enablex-sms", enablexWire, values("app_id", "acme", "app_key", hidden)},
-	{"enablex-whatsapp", enablexWire, values("app_id", "acme", "app_key", hidden)},
 	{"oauth2", oauthWire, values("client_id", "acme", "client_secret", hidden, "grant_type", "client_credentials", "auth_style", "header")},
-	{"sinch-conversation", oauthWire, values("client_id", "acme", "client_secret", hidden)},
+	{"sinch-conversation", oauthWire, values("client_id", "acme", "client_secret", hidden, "auth_style", "header")},
 	{"sinch-india", oauthWire, values("username", "acme", "password", hidden)},
 }
 
@@ -88,7 +87,7 @@ func (c contract) ask(t *testing.T, s Settings) (token.Token, error) {
 	got, err := c.lookup(t).Mint(t.Context(), testClient(t), s)
 	if err == nil {
 		checkToken(t, got)
-	} else if got != (token.Token{}) {
+	} else if !reflect.DeepEqual(got, token.Token{}) {
 		t.Errorf("got token %+v with error %v, want no token", got, err)
 	}
 	return got, err
@@ -100,56 +99,7 @@ func (c contract) settings(url string) Settings {
 
 func (c contract) lookup(t testing.TB) Provider {
 	t.Helper()
-	p, ok := Lookup(c.provider)
-	if !ok {
-		t.Fatalf("provider %q: not found", c.provider)
-	}
-	return p
-}
-
-func TestEveryProviderHasAContract(t *testing.T) {
-	var names, tested []string
-	for _, p := range All() {
-		names = append(names, p.Spec().Name)
-	}
-	for _, c := range contracts {
-		tested = append(tested, c.provider)
-	}
-	if !slices.IsSorted(names) || !slices.Equal(names, tested) {
-		t.Errorf("got providers %v with contracts for %v, want both sorted and equal", names, tested)
-	}
-	if p, ok := Lookup("no-such"); ok || p != nil {
-		t.Errorf(`Lookup("no-such"): got %v, want nil`, p)
-	}
-}
-
-func TestContractSpec(t *testing.T) {
-	forEach(t, func(t *testing.T, c contract) {
-		spec := c.lookup(t).Spec()
-		if spec.Description == "" {
-			t.Error("got no description")
-		}
-		secrets := 0
-		for _, f := range spec.Fields {
-			if f.Description == "" || !strings.HasSuffix(f.Description, ".") {
-				t.Errorf("field %s: got description %q, want a sentence", f.Name, f.Description)
-			}
-			if len(f.Allowed) > 0 && f.Default != "" && !slices.Contains(f.Allowed, f.Default) {
-				t.Errorf("field %s: got default %q, want one of %v", f.Name, f.Default, f.Allowed)
-			}
-			if f.Secret {
-				secrets++
-			}
-		}
-		if secrets == 0 {
-			t.Error("got no secret field")
-		}
-		for _, e := range spec.Endpoints {
-			if e.Environment == "" || !strings.HasPrefix(e.TokenURL, "https://") {
-				t.Errorf("got endpoint %+v, want an environment and an https URL", e)
-			}
-		}
-	})
+	return mustLookup(t, c.provider)
 }
 
 func TestContractSuccess(t *testing.T) {
@@ -233,7 +183,7 @@ func TestContractDefaultTTL(t *testing.T) {
 	})
 }
 
-// Where the provider states a lifetime that cannot be, the operator's word counts.
+// If the provider states an impossible lifetime, the operator's default_ttl or max_ttl counts.
 func TestContractOperatorTTL(t *testing.T) {
 	const minute = time.Minute
 	forEach(t, func(t *testing.T, c contract) {
@@ -270,4 +220,55 @@ func forEach(t *testing.T, test func(*testing.T, contract)) {
 	for _, c := range contracts {
 		t.Run(c.provider, func(t *testing.T) { test(t, c) })
 	}
+}
+
+func mintEnableX(t *testing.T, r reply) (token.Token, error) {
+	t.Helper()
+	return contractOf(t, "enablex-sms").mint(t, r)
+}
+
+// An answer is a success if it has a token and no code but 200, whatever the status.
+func TestEnableXSuccess(t *testing.T) {
+	expiry := enablexWire.lifetime("3600")
+	for _, status := range []int{200, 201, 400, 401, 429, 500} {
+		for _, code := range []string{``, `"code":200,`, `"code":"200",`, `"code":200.0,`, `"code":null,`, `"code":"",`, `"result":0,`, `"result":"0",`} {
+			body := fmt.Sprintf(`{%s"token":"tok","expiry":%s}`, code, expiry)
+			t.Run(fmt.Sprint(status, code), func(t *testing.T) {
+				got, err := mintEnableX(t, reply{status: status, body: body})
+				wantToken(t, got, err, "tok", time.Hour)
+			})
+		}
+	}
+}
+
+// The expiry is on the provider's clock. EnableX documents that tokens live for 60 minutes, so
+// no clock can give a longer life.
+func TestEnableXClocks(t *testing.T) {
+	tests := map[string]struct {
+		date   time.Duration // Date of the answer, from noon on our clock
+		expiry string        // seconds from noon on our clock
+		want   time.Duration
+	}{
+		"clocks agree":                          {0, "3600", time.Hour},
+		"Date a year behind":                    {-365 * 24 * time.Hour, "3600", time.Hour},
+		"Date two hours ahead":                  {2 * time.Hour, "1800", 30 * time.Minute},
+		"Date a minute behind":                  {-time.Minute, "1800", 30 * time.Minute},
+		"Date a minute ahead":                   {time.Minute, "1800", 29 * time.Minute},
+		"our clock two hours behind":            {2 * time.Hour, "10800", time.Hour},
+		"our clock two hours ahead":             {-2 * time.Hour, "-3600", time.Hour},
+		"a token of a day":                      {0, "86400", time.Hour},
+		"an old token, with all clocks correct": {0, "60", time.Minute},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := mintEnableX(t, reply{date: noon.Add(test.date).Format(http.TimeFormat), body: enablexWire.body("tok", test.expiry)})
+			wantToken(t, got, err, "tok", test.want)
+		})
+	}
+	for _, date := range []string{"none", "yesterday"} {
+		got, err := mintEnableX(t, reply{date: date, body: enablexWire.body("tok", "1800")})
+		wantToken(t, got, err, "tok", 30*time.Minute)
+	}
+	_, err := mintEnableX(t, reply{body: enablexWire.body("tok", "-1")})
+	wantFailure(t, err, token.Malformed, "expiry gives a lifetime that has already ended")
 }

@@ -176,7 +176,8 @@ func (found *fault) later() *token.Kind {
 	return nil
 }
 
-// isRefusal reports whether a code means, with any status, that the credentials are wrong.
+// isRefusal reports whether one of the codes means that the credentials are wrong, whatever the
+// status.
 func (found *fault) isRefusal() bool {
 	return slices.ContainsFunc(found.codes, func(code string) bool {
 		return code == "invalid_grant" || code == "invalid_client" || code == "unauthorized_client"

@@ -3,51 +3,145 @@
 package providers
 
 import (
+	"errors"
 	"net/http"
+	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-func FuzzEnableXWhatsApp(f *testing.F)   { fuzzAnswers(f, "enablex-whatsapp") }
-func FuzzEnableXRCS(f *testing.F)        { fuzzAnswers(f, "enablex-rcs") }
-func FuzzEnableXSMS(f *testing.F)        { fuzzAnswers(f, "enablex-sms") }
-func FuzzOAuth2(f *testing.F)            { fuzzAnswers(f, "oauth2") }
-func FuzzSinchConversation(f *testing.F) { fuzzAnswers(f, "sinch-conversation") }
-func FuzzSinchIndia(f *testing.F)        { fuzzAnswers(f, "sinch-india") }
+// seeds returns the definitions that the fuzz targets begin with.
+func seeds() []string {
+	texts := []string{acme, plain}
+	for _, p := range All() {
+		texts = append(texts, string(p.(*Definition).Text()))
+	}
+	return texts
+}
 
-// fuzzAnswers gives a provider any answer. The result is a token as [token.Token] documents
-// it, or an error that shows no secret.
-func fuzzAnswers(f *testing.F, name string) {
-	c := contractOf(f, name)
-	p := c.lookup(f)
-	date := noon.Format(http.TimeFormat)
-	f.Add(200, date, "", c.wire.body("tok", "3600"))
-	f.Add(200, "none", "", c.wire.body(jwt(`{"exp":1}`), `"60"`))
-	f.Add(401, date, "", c.wire.refused("no: "+hidden))
-	f.Add(400, date, "", c.wire.refused(writings(hidden)["query"]+writings(hidden)["JSON"]))
-	f.Add(429, date, "7", "{}")
-	f.Add(503, "x", date, "<p>")
-
-	f.Fuzz(func(t *testing.T, status int, date, retry, body string) {
-		client := testClient(t)
-		client.http.Transport = transport{reply{status: 200 + (status%400+400)%400, body: body, retry: retry, date: date}}
-		s := c.settings("https://auth.example.com")
-		for _, s.DefaultTTL = range []time.Duration{0, time.Minute} {
-			got, err := p.Mint(t.Context(), client, s)
-			if err == nil {
-				checkToken(t, got)
-				continue
+// FuzzDefinition decodes any text. The decoder refuses it with a printable error, or returns a
+// definition that keeps the rules for hosts, headers and fields.
+func FuzzDefinition(f *testing.F) {
+	for _, text := range seeds() {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := ParseDefinition("fuzz", []byte(text))
+		if err != nil {
+			var e *DefinitionError
+			if d != nil || !errors.As(err, &e) || e.Problem == "" || err.Error() != printable(err.Error()) || len(err.Error()) > 4*2*maxWords {
+				t.Errorf("got definition %v with error %q of type %T, want a printable *DefinitionError alone", d, err, err)
 			}
-			failure(t, err, "query-of-the-url")
-			if got != (token.Token{}) {
-				t.Errorf("got token %+v with error %v, want no token", got, err)
+			return
+		}
+		again, err := ParseDefinition("fuzz", d.Text())
+		if err != nil || !reflect.DeepEqual(d.Spec(), again.Spec()) || d.Digest() != again.Digest() {
+			t.Errorf("got %+v, error %v when the text is decoded again, want %+v", again, err, d.Spec())
+		}
+		spec := d.Spec()
+		if len(text) > MaxDefinition || len(spec.Fields) > maxFields {
+			t.Errorf("got %d bytes with %d fields, want at most %d with %d", len(text), len(spec.Fields), MaxDefinition, maxFields)
+		}
+		s := fuzzSettings(spec)
+		for _, e := range spec.Endpoints {
+			address := e.URL(s.Values)
+			if address == "" {
+				continue // a value is not fit for the address, as Validate says
+			}
+			if err := CheckURL(address); err != nil || strings.Contains(address, url.QueryEscape(hidden)) || strings.Contains(address, url.PathEscape(hidden)) {
+				t.Errorf("endpoint %s: got address %s, error %v; want an address without secrets", e.TokenURL, address, err)
 			}
 		}
 	})
 }
+
+// fuzzSettings returns a config with a value for each field; hidden for secrets.
+func fuzzSettings(spec Spec) Settings {
+	s := Settings{Values: map[string]secret.String{}, TokenURL: "https://auth.example.com/path/token?key=query-of-the-url"}
+	for _, f := range spec.Fields {
+		switch {
+		case f.Secret:
+			s.Values[f.Name] = hidden
+		case len(f.Allowed) > 0:
+			s.Values[f.Name] = secret.String(f.Allowed[0])
+		case f.Kind == Pairs:
+			s.Values[f.Name] = "audience=a&resource=b&resource=c"
+		default:
+			s.Values[f.Name] = "acme"
+		}
+	}
+	return s
+}
+
+// FuzzDefinitionAnswer gives any answer to any valid definition. The result is a token as
+// [token.Token] documents it, or an error that shows no secret. The request goes to the
+// endpoint of the config, whatever the definition says.
+func FuzzDefinitionAnswer(f *testing.F) {
+	date := noon.Format(http.TimeFormat)
+	for _, text := range seeds() {
+		f.Add(text, false, 200, date, "", `{"token":"tok","access_token":"tok","expires_in":3600,"expiry":1935665100,"code":0,"data":{"token":"tok","expires_in":"60","base_url":"x"}}`)
+		f.Add(text, true, 200, "none", "", `{"access_token":"`+jwt(`{"exp":1}`)+`","expires_in":"60"}`)
+		f.Add(text, false, 401, date, "", `{"error":"E","error_description":`+quote("no: "+hidden)+`,"message":`+quote(writings(hidden)["query"])+`}`)
+	}
+	f.Add(plain, false, 429, date, "7", "{}")
+	f.Add(acme, false, 503, "x", date, "<p>")
+
+	f.Fuzz(func(t *testing.T, text string, force bool, status int, date, retry, body string) {
+		d, err := ParseDefinition("fuzz", []byte(text))
+		if err != nil {
+			t.Skip()
+		}
+		client := testClient(t)
+		answer := transport{reply{status: 200 + (status%400+400)%400, body: body, retry: retry, date: date}}
+		client.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Host != "auth.example.com" || r.URL.Scheme != "https" || r.Host != "auth.example.com" || r.URL.Path != "/path/token" || r.TransferEncoding != nil {
+				t.Errorf("got a request to %s with host %q and transfer encoding %v, want it to go to auth.example.com", r.URL, r.Host, r.TransferEncoding)
+			}
+			return answer.RoundTrip(r)
+		})
+		s := fuzzSettings(d.Spec())
+		s.Force = force
+		_ = d.Validate(s)
+		for _, s.DefaultTTL = range []time.Duration{0, time.Minute} {
+			got, err := d.Mint(t.Context(), client, s)
+			checkResult(t, got, err)
+			if d.Spec().CanRefresh {
+				got, err = d.Refresh(t.Context(), client, s, "old-refresh-token")
+				checkResult(t, got, err, "old-refresh-token")
+			}
+		}
+	})
+}
+
+// checkResult checks that the result of a mint is a token, or an error that shows no secret.
+func checkResult(t *testing.T, got token.Token, err error, secrets ...string) {
+	t.Helper()
+	if err == nil {
+		checkToken(t, got)
+		for name, text := range got.Outputs {
+			for how, form := range writings(hidden) {
+				if strings.Contains(text, form) || text != printable(text) {
+					t.Errorf("output %s: got %q, want printable text without a secret (%s)", name, text, how)
+				}
+			}
+		}
+		return
+	}
+	failure(t, err, append(secrets, "query-of-the-url")...)
+	if !reflect.DeepEqual(got, token.Token{}) {
+		t.Errorf("got token %+v with error %v, want no token", got, err)
+	}
+}
+
+// roundTrip is a transport that is a function.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // FuzzRedactor checks that a secret is found in each encoding, whatever is around it.
 func FuzzRedactor(f *testing.F) {

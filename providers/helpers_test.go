@@ -40,6 +40,16 @@ func values(pairs ...string) map[string]secret.String {
 	return m
 }
 
+// mustLookup returns a provider of the catalogue.
+func mustLookup(t testing.TB, name string) Provider {
+	t.Helper()
+	p, ok := Lookup(name)
+	if !ok {
+		t.Fatalf("provider %q: not found", name)
+	}
+	return p
+}
+
 // reply is the answer of a fake endpoint.
 type reply struct {
 	status int // 0 means 200

@@ -93,11 +93,20 @@ func (f fields) text(name string) (text string, ok bool) {
 	return text, true
 }
 
-// number returns the value of a field if it is a number, or a string that holds a number.
-// A number beyond the range of float64 is infinite.
-func (f fields) number(name string) (value float64, ok bool) {
+// jsonString returns the text of a JSON string; "" for other values.
+func jsonString(raw json.RawMessage) string {
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return ""
+	}
+	return text
+}
+
+// jsonFloat returns a number, or the number in a string. A number beyond the range of float64
+// is infinite.
+func jsonFloat(raw json.RawMessage) (value float64, ok bool) {
 	var n json.Number // decodes both, and checks the string
-	if !f.has(name) || json.Unmarshal(f[name], &n) != nil {
+	if json.Unmarshal(raw, &n) != nil || n == "" {
 		return 0, false
 	}
 	value, err := n.Float64()
@@ -118,6 +127,16 @@ func (f fields) code(name string) string {
 		return unreadable
 	}
 	return n.String()
+}
+
+// scalarText returns the text of a string, a number or a boolean; "" for null and for no
+// value, and "(unreadable)" for a list or an object.
+func scalarText(raw json.RawMessage) string {
+	switch text := string(raw); text {
+	case "", "true", "false":
+		return text
+	}
+	return fields{"": raw}.code("")
 }
 
 const unreadable = "(unreadable)"

@@ -3,7 +3,10 @@
 package providers
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"math"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/token"
@@ -21,52 +24,128 @@ func (s Settings) operatorTTL() time.Duration {
 	return max(s.DefaultTTL, s.MaxTTL)
 }
 
-// expiresIn returns the lifetime in the named field, which holds seconds. A lifetime of 0,
-// a negative lifetime and one of more than 10 years say nothing, so the operator's default_ttl
-// or max_ttl counts.
-func (a *answer) expiresIn(f fields, name string, s Settings) (time.Duration, error) {
-	seconds, stated, err := a.statedNumber(f, name, s)
-	if err != nil || !stated {
-		return s.DefaultTTL, err
-	}
-	if ttl := s.operatorTTL(); ttl > 0 && (seconds <= 0 || isAbsurd(seconds)) {
-		return ttl, nil
-	}
-	return a.duration(name, seconds)
+// lifetimeUnits are the ways in which an answer states a lifetime or an end.
+var lifetimeUnits = []string{"seconds", "milliseconds", "until_unix", "until_unix_ms", "until_time"}
+
+// lifetime says how long tokens live. The earliest end counts.
+type lifetime struct {
+	stated []statedLife  // by the answer
+	jwt    bool          // the exp claim of the token counts, if the token is a JWT
+	fixed  time.Duration // if the answer states nothing; else an upper bound. 0 if unknown
 }
 
-// expiresAt returns the lifetime of a token that ends at the Unix time in the named field.
-// A time of 0 or below, and a time more than 10 years away, say nothing, so the operator's
-// default_ttl or max_ttl counts.
-func (a *answer) expiresAt(f fields, name string, s Settings) (time.Duration, error) {
-	unix, stated, err := a.statedNumber(f, name, s)
-	if err != nil || !stated {
-		return s.DefaultTTL, err
-	}
-	seconds := a.until(unix, nil)
-	if ttl := s.operatorTTL(); ttl > 0 && (unix <= 0 || isAbsurd(seconds)) {
-		return ttl, nil
-	}
-	return a.duration(name, seconds)
+// statedLife is where an answer states a lifetime, and in which of the [lifetimeUnits].
+type statedLife struct {
+	unit string
+	at   pointer
 }
 
-// statedNumber returns the number in a field, and whether the answer has the field. Without
-// the field, the operator must have set default_ttl.
-func (a *answer) statedNumber(f fields, name string, s Settings) (value float64, stated bool, err error) {
-	if !f.has(name) {
-		if s.DefaultTTL <= 0 {
-			err = a.fail(token.Malformed, "the answer has no "+name+", so default_ttl must be set")
+func (l lifetime) isZero() bool { return l.stated == nil && !l.jwt && l.fixed == 0 }
+
+// of returns the lifetime of a token. A statement of 0 or less, and one of more than 10 years,
+// say nothing if the operator has set default_ttl or max_ttl, which then count. The error is a
+// [*token.Error].
+func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Duration, error) {
+	life, isKnown := time.Duration(0), false
+	shorten := func(other time.Duration) {
+		if !isKnown || other < life {
+			life, isKnown = other, true
 		}
-		return 0, false, err
 	}
-	value, ok := f.number(name)
-	if !ok {
-		return 0, false, a.fail(token.Malformed, name+" must be a number")
+	for _, stated := range l.stated {
+		raw := f.at(stated.at)
+		if raw == nil {
+			continue
+		}
+		seconds, isAbsurd, problem := stated.read(a, raw)
+		if problem != "" {
+			return 0, a.fail(token.Malformed, stated.at.String()+" "+problem)
+		}
+		if ttl := s.operatorTTL(); ttl > 0 && isAbsurd {
+			shorten(ttl)
+			continue
+		}
+		d, err := a.duration(stated.at.String(), seconds)
+		if err != nil {
+			return 0, err
+		}
+		shorten(d)
 	}
-	return value, true, nil
+	if !isKnown && l.stated != nil {
+		if s.DefaultTTL <= 0 {
+			return 0, a.fail(token.Malformed, "the answer has no "+l.stated[0].at.String()+", so default_ttl must be set")
+		}
+		shorten(s.DefaultTTL)
+	}
+	if l.fixed > 0 {
+		shorten(l.fixed)
+	}
+	if seconds, ok := a.jwtLifetime(access); ok && l.jwt && (!isKnown || seconds < life.Seconds()) {
+		d, err := a.duration("exp in the token", seconds)
+		if err != nil {
+			return 0, err
+		}
+		shorten(d)
+	}
+	if !isKnown && s.DefaultTTL <= 0 {
+		return 0, a.fail(token.Malformed, "the token states no end, so default_ttl must be set")
+	}
+	if !isKnown {
+		shorten(s.DefaultTTL)
+	}
+	return life, nil
 }
 
-func isAbsurd(seconds float64) bool { return math.Abs(seconds) > token.MaxLifetime.Seconds() }
+// ofRefresh returns the shortest of the stated lifetimes of a refresh token in seconds, and
+// whether one is stated.
+func (l lifetime) ofRefresh(a *answer, f fields, refresh string) (shortest float64, isStated bool) {
+	shorten := func(seconds float64) {
+		if !isStated || seconds < shortest {
+			shortest, isStated = seconds, true
+		}
+	}
+	for _, stated := range l.stated {
+		if raw := f.at(stated.at); raw != nil {
+			if seconds, _, problem := stated.read(a, raw); problem == "" {
+				shorten(seconds)
+			}
+		}
+	}
+	if l.fixed > 0 {
+		shorten(l.fixed.Seconds())
+	}
+	if seconds, ok := a.jwtLifetime(refresh); ok && l.jwt {
+		shorten(seconds)
+	}
+	return shortest, isStated
+}
+
+// read returns the seconds from the answer to the end that a value states, and whether the
+// value is absurd: not positive, or more than 10 years away. Otherwise it returns what is
+// wrong with the value.
+func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd bool, problem string) {
+	var number float64
+	if l.unit == "until_time" {
+		end, err := time.Parse(time.RFC3339, strings.Replace(jsonString(raw), " ", "T", 1))
+		if err != nil {
+			return 0, false, "must be a date and time such as 2031-05-04T12:00:00Z (RFC 3339)"
+		}
+		number = seconds(end)
+	} else {
+		var ok bool
+		if number, ok = jsonFloat(raw); !ok {
+			return 0, false, "must be a number"
+		}
+	}
+	if strings.HasSuffix(l.unit, "_ms") || l.unit == "milliseconds" {
+		number /= 1000
+	}
+	left = number
+	if strings.HasPrefix(l.unit, "until") {
+		left = a.until(number, nil)
+	}
+	return left, number <= 0 || math.Abs(left) > token.MaxLifetime.Seconds(), ""
+}
 
 // duration turns the seconds from the named field into a lifetime.
 func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
@@ -118,3 +197,29 @@ func (a *answer) until(unix float64, issued *float64) float64 {
 func seconds(t time.Time) float64 { return float64(t.Unix()) + float64(t.Nanosecond())/1e9 }
 
 func near(one, other float64) bool { return math.Abs(one-other) <= maxSkew.Seconds() }
+
+// jwtLifetime returns the seconds until the exp claim (RFC 7519 §4.1.4) of a JWT. The
+// signature does not matter, because exp can only shorten the lifetime that the endpoint
+// states.
+func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
+	parts := strings.Split(access, ".")
+	if len(parts) != 3 {
+		return 0, false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return 0, false
+	}
+	var claims fields
+	if json.Unmarshal(payload, &claims) != nil {
+		return 0, false
+	}
+	exp, ok := jsonFloat(claims["exp"])
+	if !ok {
+		return 0, false
+	}
+	if iat, ok := jsonFloat(claims["iat"]); ok {
+		return a.until(exp, &iat), true
+	}
+	return a.until(exp, nil), true
+}

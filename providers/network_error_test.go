@@ -60,7 +60,7 @@ func TestNetworkErrorsNameTheProblem(t *testing.T) {
 		"https://" + mail.Addr().String():                "first record does not look like a TLS handshake",
 		"https://localhost:" + port:                      "the certificate is not valid: x509: certificate is valid for",
 	} {
-		_, err := c.post(t.Context(), request{url: address + "/?unshown"})
+		_, err := c.send(t.Context(), request{url: address + "/?unshown"})
 		wantFailure(t, err, token.Unavailable, want, "unshown")
 	}
 }
@@ -74,7 +74,7 @@ func TestNetworkErrorsNameTheHost(t *testing.T) {
 		"https://localhost:" + port: "unavailable: localhost:" + port + "/token: the certificate is not valid: " + withheld,
 		"http://127.0.0.1:1":        "unavailable: 127.0.0.1:1/token: dial tcp 127.0.0.1:1: connect: connection refused",
 	} {
-		_, err := testClient(t).post(t.Context(), request{url: address + "/token", redact: redact})
+		_, err := testClient(t).send(t.Context(), request{url: address + "/token", redact: redact})
 		if got := failure(t, err).Error(); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", address, got, want)
 		}

@@ -3,13 +3,25 @@
 // Package providers describes the providers: which fields a config has, where the token
 // endpoint is, and how to ask the endpoint for a token.
 //
-// Each provider is a file with a test, and a line in [All]. The providers share the HTTP
-// exchange (client.go), OAuth 2.0 (rfc6749.go) and the redaction of errors (redact.go).
+// A provider is data: a [Definition] in YAML or JSON. The catalogue directory holds the
+// built-in definitions.
+//
+//	provider.go           Provider, Spec and Settings
+//	definition.go         Definition, which implements Provider
+//	definition_*.go       how the text of a definition is decoded and checked
+//	template.go           the placeholders of a definition; pointer.go: its JSON Pointers
+//	protocol_http.go      the protocol http: any request that a definition describes
+//	protocol_oauth2.go    the protocol oauth2: RFC 6749, with revocation by RFC 7009
+//	reading.go            what an answer says: the token, lifetime.go, and fault.go: the reason of a failure
+//	client.go             the HTTP exchange, whose result is the answer of answer.go
+//	redact.go             keeps secrets out of errors
+//
 // The package knows neither Vault nor the token cache.
 package providers
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"time"
 
@@ -18,45 +30,54 @@ import (
 )
 
 // A Provider trades the long-lived credential of an account for bearer tokens. It has no
-// state: one value serves all accounts, and is safe for concurrent use. A Provider may also
-// be a [Refresher], [Revoker], [Validator] or [SerialLogins].
+// state: one value serves all accounts, and is safe for concurrent use. Errors of exchanges
+// are of type [*token.Error].
 type Provider interface {
 	// Spec describes the provider.
 	Spec() Spec
 
+	// Validate checks rules that a [Field] cannot express, such as a field that is required
+	// only if another field has a certain value. It returns a [*FieldError] for the first
+	// rule that s breaks, or nil.
+	Validate(s Settings) error
+
 	// Mint logs in and returns a new token. It sends one request and never repeats it,
-	// because repeated logins lock accounts. Errors are of type [*token.Error].
+	// because repeated logins lock accounts.
 	Mint(ctx context.Context, c *Client, s Settings) (token.Token, error)
-}
 
-// A Refresher is a [Provider] whose tokens may come with a refresh token.
-type Refresher interface {
-	// Refresh trades a refresh token for a new token with one request (RFC 6749 §6). The
-	// result contains the old refresh token if the provider sends no new one. Errors are
-	// of type [*token.Error].
+	// Refresh trades a refresh token for a new token with one request. Only providers whose
+	// Spec says CanRefresh are asked.
 	Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error)
-}
 
-// A Revoker is a [Provider] that can end a token before the token expires.
-type Revoker interface {
 	// Revoke ends an access token at s.RevocationURL, and the session of the refresh token
 	// if refresh is not "". A token that has ended, or that the provider does not know, is
-	// no error (RFC 7009 §2.2). Errors are of type [*token.Error].
+	// no error (RFC 7009 §2.2). Only providers whose Spec says CanRevoke are asked.
 	Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error
 }
 
-// A Validator is a [Provider] with rules that a [Field] cannot express, such as a field that
-// is required only if another field has a certain value.
-type Validator interface {
-	// Validate returns a [*FieldError] for the first rule that s breaks, or nil.
-	Validate(s Settings) error
+// Base can be embedded in a [Provider] that only logs in.
+type Base struct{}
+
+// Validate implements [Provider].
+func (Base) Validate(Settings) error { return nil }
+
+// Refresh implements [Provider].
+func (Base) Refresh(context.Context, *Client, Settings, secret.String) (token.Token, error) {
+	return token.Token{}, &token.Error{Kind: token.Refused, Problem: "the provider does not use refresh tokens"}
+}
+
+// Revoke implements [Provider].
+func (Base) Revoke(context.Context, *Client, Settings, secret.String, secret.String) error {
+	return &token.Error{Kind: token.Refused, Problem: "the provider cannot revoke tokens"}
 }
 
 // Spec describes a provider.
 type Spec struct {
-	Name        string // as in a config: "sinch-india"
-	Description string // one sentence
-	Docs        string // URL of the provider's documentation; may be ""
+	Name  string // as in a config: "sinch-india"
+	Title string // one line, for people
+	Docs  string // URL of the provider's documentation; may be ""
+	Known string // how well the provider is known: "verified", "documented" or "reported"; may be ""
+	Usage string // how apps present a token, with {token} in its place; may be ""
 
 	// Fields are the fields of a config besides the fields that all configs have. A config
 	// cannot have other fields.
@@ -65,12 +86,33 @@ type Spec struct {
 	// Endpoints are the environments; the first is the default. If there are none, a config
 	// must have a token_url.
 	Endpoints []Endpoint
+
+	// Outputs are the names of the values that come with a token.
+	Outputs []string
+
+	CanRefresh bool // tokens may come with a refresh token
+	CanRevoke  bool // a config may have a revocation_url
+
+	// CanForce says that a login with Settings.Force brings a new token where another login
+	// may bring the current token again. At least ForceInterval must be between two such
+	// logins, and no more than ForceDailyLimit are allowed in a day; 0 means no bound.
+	CanForce        bool
+	ForceInterval   time.Duration
+	ForceDailyLimit int
+
+	MinimumAge time.Duration // a token must be this old before a new one is asked for
+	Exclusive  bool          // a new token ends the previous token
+	Sliding    bool          // an answer with the current token extends the life of the token
+
+	// SerialFields identify the user whose logins must run one after another; empty if
+	// logins may run at the same time. See [SerialKey].
+	SerialFields []string
 }
 
 // Endpoint is the token URL of one environment of a provider.
 type Endpoint struct {
 	Environment string // "production", "uat"
-	TokenURL    string
+	TokenURL    string // may contain placeholders of fields, such as {region}; see URL
 }
 
 // FieldKind is how a config states the value of a [Field], and how [Settings] store it.
@@ -106,18 +148,37 @@ type Field struct {
 // change once made, and are safe for concurrent use.
 type Settings struct {
 	TokenURL      string        // of the config, or of its environment
-	RevocationURL string        // where a [Revoker] ends tokens; "" to let tokens expire
+	RevocationURL string        // where tokens are revoked; "" to let tokens expire
 	DefaultTTL    time.Duration // lifetime of a token if the provider states none; 0 to fail then
 	MaxTTL        time.Duration // longest use of a token; 0 if there is no limit
 	Timeout       time.Duration // of each exchange, from dialling to the last byte; 0 means 10 s
+	Force         bool          // demand a new token; only if the Spec says CanForce
 
-	// Values holds the value of each field by name, with defaults. A field without a
-	// value is absent.
+	// Values holds the value of each field by name, with defaults; see [Spec.WithDefaults].
+	// A field without a value is absent.
 	Values map[string]secret.String
 }
 
 // Value returns the value of a field; "" if the field has none.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
+
+// WithDefaults returns values with the defaults of the fields that have no value. The result
+// is the given map if no default is needed.
+func (spec Spec) WithDefaults(values map[string]secret.String) map[string]secret.String {
+	with := values
+	for _, f := range spec.Fields {
+		if _, ok := values[f.Name]; !ok && f.Default != "" {
+			if len(with) == len(values) {
+				with = maps.Clone(values)
+			}
+			if with == nil {
+				with = map[string]secret.String{}
+			}
+			with[f.Name] = secret.String(f.Default)
+		}
+	}
+	return with
+}
 
 // Host returns the host of the token endpoint; "" if TokenURL is not valid.
 func (s Settings) Host() string {

@@ -25,7 +25,7 @@ func TestProxyErrorsShowNoPassword(t *testing.T) {
 	} {
 		c := testClient(t)
 		c.http.Transport.(*http.Transport).Proxy = proxy
-		_, err := c.post(t.Context(), request{url: "https://auth.example.com/token"})
+		_, err := c.send(t.Context(), request{url: "https://auth.example.com/token"})
 		wantFailure(t, err, token.Unavailable, want, "unshown")
 	}
 }

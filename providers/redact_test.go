@@ -59,7 +59,7 @@ func TestRedactorOfASecretWithoutLetters(t *testing.T) {
 }
 
 func TestRedactorShowsOtherTexts(t *testing.T) {
-	r := newRedactor(sinchIndia{}.Spec(), Settings{Values: values("username", "acme", "password", "s3cret/word")}, "")
+	r := newRedactor(mustLookup(t, "sinch-india").Spec(), Settings{Values: values("username", "acme", "password", "s3cret/word")}, "")
 	for text, want := range map[string]string{
 		"no such user: acme":               "no such user: acme",
 		"s3cret-sword":                     "s3cret-sword",
@@ -130,7 +130,7 @@ func TestErrorsKeepOurOwnWords(t *testing.T) {
 		c := testClient(t)
 		c.http.Transport = transport{test.answer}
 		s := Settings{TokenURL: "https://" + endpoint, Values: values("username", "acme", "password", test.password)}
-		_, err := sinchIndia{}.Mint(t.Context(), c, s)
+		_, err := mustLookup(t, "sinch-india").Mint(t.Context(), c, s)
 		if e := failure(t, err); e.Error() != test.want {
 			t.Errorf("password %q:\ngot  %s\nwant %s", test.password, e, test.want)
 		}

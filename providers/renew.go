@@ -15,8 +15,7 @@ import (
 // uses the refresh token.
 //
 // Renew never logs in after a failed refresh, because the caller decides when logins run.
-// The error of a failed refresh has the Step "refreshing the token". A provider that is no
-// [Refresher] refuses every refresh token.
+// The error of a failed refresh has the Step "refreshing the token".
 //
 // If p leaves Sent zero, it becomes the moment at which Renew was called. Errors are of
 // type [*token.Error].
@@ -34,11 +33,7 @@ func renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secre
 	if refresh == "" {
 		return p.Mint(ctx, c, s)
 	}
-	r, ok := p.(Refresher)
-	if !ok {
-		return token.Token{}, &token.Error{Kind: token.Refused, Step: step, Problem: "the provider does not use refresh tokens"}
-	}
-	t, err := r.Refresh(ctx, c, s, refresh)
+	t, err := p.Refresh(ctx, c, s, refresh)
 	if err == nil {
 		return t, nil
 	}
@@ -51,27 +46,21 @@ func renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secre
 	return token.Token{}, &failed
 }
 
-// SerialLogins is a [Provider] whose logins of one user must run one after another. Keycloak
-// with brute-force detection refuses a login during another login of the user, and for a
-// moment after that login, with the words for a wrong password.
-type SerialLogins interface {
-	// User returns the user that logs in; "" if logins with s may run at the same time.
-	User(s Settings) string
-}
-
-// SerialKey identifies the user whose logins with s must run one after another. It returns
-// "" if logins with s may run at the same time as any other login. The key contains no
-// secret.
-func SerialKey(p Provider, s Settings) string {
-	serial, ok := p.(SerialLogins)
-	if !ok {
-		return ""
+// SerialKey identifies the user whose logins with s must run one after another. Keycloak with
+// brute-force detection, for example, refuses a login during another login of the user, and
+// for a moment after that login, with the words for a wrong password. SerialKey returns "" if
+// logins with s may run at the same time as any other login. The key contains no secret.
+func SerialKey(spec Spec, s Settings) string {
+	user := ""
+	for _, field := range spec.SerialFields {
+		if value := s.Value(field); value != "" {
+			user += " " + value
+		}
 	}
-	user := serial.User(s)
 	if user == "" {
 		return ""
 	}
-	return s.TokenURL + " " + user
+	return s.TokenURL + user
 }
 
 // RateKey identifies the client that a Retry-After binds: the host of the token endpoint and

@@ -55,7 +55,7 @@ func TestRenew(t *testing.T) {
 // The caller decides when logins run, so a refresh is never replaced by a login.
 func TestRenewWithoutRefresher(t *testing.T) {
 	e := serve(t, reply{body: `{"access_token":"new","expires_in":300}`})
-	c := contractOf(t, "sinch-conversation")
+	c := contractOf(t, "enablex-sms")
 	_, err := Renew(t.Context(), c.lookup(t), testClient(t), c.settings(e.url), "stored")
 	wantFailure(t, err, token.Refused, "refreshing the token: credentials refused: the provider does not use refresh tokens")
 	if n := len(e.requests()); n != 0 {
@@ -63,7 +63,13 @@ func TestRenewWithoutRefresher(t *testing.T) {
 	}
 }
 
-type brokenRefresher struct{ sinchIndia }
+type brokenRefresher struct{ Base }
+
+func (brokenRefresher) Spec() Spec { return Spec{CanRefresh: true} }
+
+func (brokenRefresher) Mint(context.Context, *Client, Settings) (token.Token, error) {
+	return token.Token{}, errBroken
+}
 
 var errBroken = errors.New("broken")
 
@@ -80,24 +86,24 @@ func TestRenewReturnsOtherErrors(t *testing.T) {
 func TestSerialKey(t *testing.T) {
 	const address = "https://auth.example.com/token"
 	for _, test := range []struct {
-		provider Provider
+		provider string
 		values   map[string]secret.String
 		want     string
 	}{
-		{sinchIndia{}, values("username", "acme", "password", hidden), address + " acme"},
-		{oauth2{}, values("client_id", "acme", "grant_type", "password", "username", "joe", "password", hidden), address + " joe"},
-		{oauth2{}, values("client_id", "acme", "client_secret", hidden), ""},
-		{sinchConversation{}, values("client_id", "acme", "client_secret", hidden), ""},
+		{"sinch-india", values("username", "acme", "password", hidden), address + " acme"},
+		{"oauth2", values("client_id", "acme", "grant_type", "password", "username", "joe", "password", hidden), address + " joe"},
+		{"oauth2", values("client_id", "acme", "client_secret", hidden), ""},
+		{"sinch-conversation", values("client_id", "acme", "client_secret", hidden), ""},
 	} {
-		if got := SerialKey(test.provider, Settings{TokenURL: address, Values: test.values}); got != test.want {
-			t.Errorf("%T with %v: got key %q, want %q", test.provider, test.values, got, test.want)
+		if got := SerialKey(mustLookup(t, test.provider).Spec(), Settings{TokenURL: address, Values: test.values}); got != test.want {
+			t.Errorf("%s with %v: got key %q, want %q", test.provider, test.values, got, test.want)
 		}
 	}
 }
 
 func TestRateKey(t *testing.T) {
 	key := func(address, id, secret string) string {
-		return RateKey(oauth2{}.Spec(), Settings{TokenURL: address, Values: values("client_id", id, "client_secret", secret)})
+		return RateKey(mustLookup(t, "oauth2").Spec(), Settings{TokenURL: address, Values: values("client_id", id, "client_secret", secret)})
 	}
 	base := key("https://auth.example.com/token", "acme", hidden)
 	if want := "auth.example.com acme"; base != want {

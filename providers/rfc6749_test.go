@@ -80,7 +80,7 @@ func TestOAuthAdvice(t *testing.T) {
 		{"acme", "a+b/c=", "header", reply{status: 400, body: `{"error":"invalid_scope"}`}, false},
 		{"acme", "a+b/c=", "header", reply{status: 503}, false},
 	} {
-		for _, p := range []Provider{oauth2{}, sinchConversation{}} {
+		for _, p := range []Provider{mustLookup(t, "oauth2"), mustLookup(t, "sinch-conversation")} {
 			s := Settings{TokenURL: serve(t, test.reply).url, Values: values("client_id", test.id, "client_secret", test.secret, "auth_style", test.style)}
 			_, err := p.Mint(t.Context(), testClient(t), s)
 			if got := strings.Contains(failure(t, err).Error(), advice); got != test.want {

@@ -36,7 +36,8 @@ var revokers = []struct {
 func revoke(t *testing.T, provider string, s Settings, access, refresh secret.String) error {
 	t.Helper()
 	p, _ := Lookup(provider)
-	return p.(Revoker).Revoke(t.Context(), testClient(t), s, access, refresh)
+	s.Values = p.Spec().WithDefaults(s.Values)
+	return p.Revoke(t.Context(), testClient(t), s, access, refresh)
 }
 
 // RFC 7009 §2.1: the client authenticates as for a login, and the requests contain no

@@ -18,7 +18,7 @@ import (
 // leases is the number of leases for BenchmarkLeases.
 const leases = 20_000
 
-// fewRounds is enough for two figures that differ by a factor.
+// fewRounds is enough to compare reads with and without leases, because they differ several-fold.
 const fewRounds = 3
 
 // BenchmarkLeases measures the cost of leases on integrated storage, for the capacity model of

@@ -23,15 +23,21 @@ import (
 )
 
 // AsInternet returns environment variables that redirect the providers' real URLs to the simulator.
-// The variables name a proxy and a CA certificate. The proxy connects every host to the simulator.
 func (s *Simulator) AsInternet(t testing.TB) (env []string) {
 	t.Helper()
 	target, err := url.Parse(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, pemFile := selfSigned(t, "auth.aclwhatsapp.com", "apiuat.aclwhatsapp.com", "api.enablex.io", "auth.sinch.com")
-	providers := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(target))
+	return Internet(t, httputil.NewSingleHostReverseProxy(target), "auth.aclwhatsapp.com", "apiuat.aclwhatsapp.com", "api.enablex.io", "auth.sinch.com")
+}
+
+// Internet returns environment variables that redirect the given hosts to handler. The variables
+// name a proxy and a CA certificate. The proxy connects every host to handler.
+func Internet(t testing.TB, handler http.Handler, hosts ...string) (env []string) {
+	t.Helper()
+	cert, pemFile := selfSigned(t, hosts...)
+	providers := httptest.NewUnstartedServer(handler)
 	providers.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	providers.StartTLS()
 	t.Cleanup(providers.Close)

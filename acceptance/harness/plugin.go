@@ -65,7 +65,7 @@ func CopyPlugin(t testing.TB, dir string) {
 func (s *Server) PluginPIDs() []int { return children(s.proc.pid()) }
 
 // KillPlugin kills the server's plugin processes. It returns when the server has noticed, because
-// an earlier read may get an error from Vault itself. The next request starts a new process.
+// until then a read may get an error from Vault itself. The next request starts a new process.
 func (s *Server) KillPlugin(t testing.TB) {
 	t.Helper()
 	pids := s.PluginPIDs()

@@ -45,9 +45,9 @@ var ports struct {
 	taken map[int]bool
 }
 
-// FreeAddress returns a loopback address with a free port. The next port is free too, because a
-// dev server also takes it. The port lies below the range that systems assign by themselves, so
-// a server gets it again after a restart.
+// FreeAddress returns a loopback address with a free port. The next port is free too, because a dev
+// server also takes it. The port lies below the range that systems assign by themselves, so a
+// restarted server gets the same port.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	ports.Lock()

@@ -18,8 +18,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// The accounts get their first tokens a quarter of a token's life apart. One token is
-// refreshed before the outage and one after it, and one ends during the outage.
+// The accounts get their first tokens a quarter of a token's life apart. The engine refreshes one
+// token before the outage and one token after the outage. The third token ends during the outage.
 const (
 	tokenLife    = 60 * time.Second
 	length       = 110 * time.Second

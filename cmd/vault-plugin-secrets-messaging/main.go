@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command vault-plugin-secrets-messaging is the Vault secrets engine for
-// messaging credentials. Vault starts it; it is of no use by itself.
+// Command vault-plugin-secrets-messaging is the Vault secrets engine for messaging credentials.
+// Vault starts it. You cannot use it without Vault.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	messaging "vault-plugin-secrets-messaging"
 )
 
-// version is set at link time to the release that this is.
+// version is the version of the release. The linker sets it.
 var version = "v0.0.0-dev"
 
 func main() {
@@ -38,7 +38,7 @@ func serve(args []string) error {
 	}
 	return plugin.ServeMultiplex(&plugin.ServeOpts{
 		BackendFactoryFunc: messaging.Factory(messaging.Options{Version: version}),
-		// Servers that do not speak AutoMTLS hand the plugin its TLS in a token.
+		// Servers without AutoMTLS pass the TLS configuration to the plugin in a token.
 		TLSProviderFunc: api.VaultPluginTLSProvider(meta.GetTLSConfig()),
 	})
 }

@@ -4,6 +4,7 @@
 // checked and stored, and how it mints.
 //
 //	registry.go         the providers, and the account of a config
+//	definitions.go      the providers that operators define
 //	account.go          Account, which the token cache mints with
 //	config.go           Config
 //	config_fields.go    the fields that every config has
@@ -20,6 +21,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
@@ -45,14 +47,18 @@ func (a *Account) Provider() string { return a.Config.Provider }
 func (a *Account) RevocationURL() string { return a.settings.RevocationURL }
 
 // RevocationEndpoint identifies where and how tokens of the account are revoked: the
-// endpoint, the certificates that it is trusted by, and the client that may end the tokens
-// (RFC 7009 §2.1). It has no secrets, because a token outlives a change of password.
+// definition, the endpoint, the certificates that it is trusted by, and the client that may
+// end the tokens (RFC 7009 §2.1). It has no secrets, because a token outlives a change of
+// password.
 func (a *Account) RevocationEndpoint() string {
 	h := sha256.New()
 	for _, part := range []string{
-		a.Config.Provider, a.Config.environment(a.provider.spec), a.settings.RevocationURL, a.Config.CACert, a.settings.Value("client_id"),
+		a.Config.Provider, a.Config.ShownEnvironment(), a.settings.RevocationURL, a.Config.CACert, a.settings.Value("client_id"),
 	} {
 		fmt.Fprintf(h, "%d:%s,", len(part), part)
+	}
+	if a.Config.Definition != "" {
+		fmt.Fprint(h, a.Config.Definition)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -65,10 +71,20 @@ func (a *Account) Share() bool { return a.Config.Share }
 
 // Policy implements [tokencache.Account].
 func (a *Account) Policy() tokencache.Policy {
+	window, spec := a.Config.RefreshWindow.pointer(), a.provider.spec
+	if window == nil && spec.Exclusive {
+		window = new(time.Duration) // an early refresh would end the token that readers have
+	}
 	return tokencache.Policy{
-		RefreshWindow: a.Config.RefreshWindow.pointer(),
+		RefreshWindow: window,
 		MinTTL:        a.Config.MinTTL.pointer(),
 		MaxTTL:        a.Config.MaxTTL.duration(),
+
+		Sliding:         spec.Sliding,
+		MinimumAge:      spec.MinimumAge,
+		CanForce:        spec.CanForce,
+		ForceInterval:   spec.ForceInterval,
+		ForceDailyLimit: spec.ForceDailyLimit,
 	}
 }
 
@@ -77,17 +93,19 @@ func (a *Account) Host() string { return a.settings.Host() }
 
 // SerialKey identifies the user whose logins must run one after another; "" if logins of
 // the account may run at any time.
-func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.Provider, a.settings) }
+func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.spec, a.settings) }
 
-// RateKey identifies the client that a Retry-After of the token endpoint binds. See
+// RateKey identifies the client to which a Retry-After of the token endpoint applies. See
 // [providers.RateKey].
 func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
 
 // Mint makes one exchange with the provider: a login if refresh is "", and else a refresh.
 // It implements [tokencache.Account].
-func (a *Account) Mint(ctx context.Context, refresh secret.String) (token.Token, error) {
+func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error) {
 	defer a.provider.observe()()
-	t, err := providers.Renew(ctx, a.provider.Provider, a.client, a.settings, refresh)
+	settings := a.settings
+	settings.Force = force
+	t, err := providers.Renew(ctx, a.provider.Provider, a.client, settings, refresh)
 	if err != nil {
 		return token.Token{}, fmt.Errorf("config %q: %w", a.Name, err)
 	}
@@ -95,11 +113,11 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String) (token.Token,
 }
 
 // CanRevoke reports whether the account's provider can revoke tokens.
-func (a *Account) CanRevoke() bool { return a.provider.canRevoke() }
+func (a *Account) CanRevoke() bool { return a.provider.spec.CanRevoke }
 
 // Revoke ends an access token at the provider, and the session of its refresh token if
 // refresh is not "". The provider must be able to revoke; see CanRevoke. The error is a
 // [*token.Error].
 func (a *Account) Revoke(ctx context.Context, access, refresh secret.String) error {
-	return a.provider.Provider.(providers.Revoker).Revoke(ctx, a.client, a.settings, access, refresh)
+	return a.provider.Provider.Revoke(ctx, a.client, a.settings, access, refresh)
 }

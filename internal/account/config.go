@@ -19,6 +19,7 @@ type Config struct {
 	Revision string
 
 	Provider      string
+	Definition    string // digest of the own definition of the provider; "" if it is built-in
 	Environment   string // "" means the provider's default
 	TokenURL      string // "" means the environment's
 	RevocationURL string // "" leaves tokens to expire
@@ -33,6 +34,8 @@ type Config struct {
 
 	Lease bool // reads of creds make a lease
 	Share bool // all readers of creds share one token
+
+	provider *provider // of Provider and Definition; set in every config but a decoded one
 }
 
 // seconds is a duration in whole seconds, which is how it is stored and shown.
@@ -63,53 +66,44 @@ func (c *Config) clone() *Config {
 }
 
 // tokenURL returns where c mints.
-func (c *Config) tokenURL(spec providers.Spec) string {
+func (c *Config) tokenURL() string {
 	if c.TokenURL != "" {
 		return c.TokenURL
 	}
-	for _, e := range spec.Endpoints {
+	for _, e := range c.provider.spec.Endpoints {
 		if c.Environment == "" || e.Environment == c.Environment {
-			return e.TokenURL
+			return e.URL(c.provider.spec.WithDefaults(c.Fields))
 		}
 	}
 	return ""
 }
 
-// environment returns the name of c's environment; "" for a provider with a single one.
-func (c *Config) environment(spec providers.Spec) string {
-	if c.Environment == "" && len(spec.Endpoints) > 1 {
-		return spec.Endpoints[0].Environment
+// ShownEnvironment returns the name of c's environment; "" for a provider with a single one.
+func (c *Config) ShownEnvironment() string {
+	if endpoints := c.provider.spec.Endpoints; c.Environment == "" && len(endpoints) > 1 {
+		return endpoints[0].Environment
 	}
 	return c.Environment
 }
 
 // settings returns the part of c that its provider needs.
-func (c *Config) settings(spec providers.Spec) providers.Settings {
-	values := c.Fields // shared unless a default has to be added
-	for _, f := range spec.Fields {
-		if _, ok := c.Fields[f.Name]; !ok && f.Default != "" {
-			if len(values) == len(c.Fields) {
-				values = maps.Clone(c.Fields)
-			}
-			values[f.Name] = secret.String(f.Default)
-		}
-	}
+func (c *Config) settings() providers.Settings {
 	return providers.Settings{
-		TokenURL:      c.tokenURL(spec),
+		TokenURL:      c.tokenURL(),
 		RevocationURL: c.RevocationURL,
 		DefaultTTL:    c.DefaultTTL.duration(),
 		MaxTTL:        c.MaxTTL.duration(),
 		Timeout:       c.RequestTimeout.duration(),
-		Values:        values,
+		Values:        c.provider.spec.WithDefaults(c.Fields), // shared unless a default has to be added
 	}
 }
 
 // secretsSet returns the names of the secret fields that are set, sorted.
-func (c *Config) secretsSet(spec providers.Spec) []string {
+func (c *Config) secretsSet() []string {
 	set := []string{}
-	for _, f := range spec.Fields {
-		if _, ok := c.Fields[f.Name]; ok && f.Secret {
-			set = append(set, f.Name)
+	for name := range c.Fields {
+		if c.provider.isSecret(name) {
+			set = append(set, name)
 		}
 	}
 	slices.Sort(set)
@@ -121,31 +115,27 @@ func (c *Config) secretsSet(spec providers.Spec) []string {
 // because it receives tokens: whoever sets another endpoint must not receive tokens that
 // others hold, even if the account has no secrets.
 func (c *Config) SameTokens(d *Config) bool {
-	return c.Provider == d.Provider && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
+	return c.Provider == d.Provider && c.Definition == d.Definition && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
 		c.RevocationURL == d.RevocationURL && c.CACert == d.CACert && c.Share == d.Share && maps.Equal(c.Fields, d.Fields)
 }
 
 // Show returns what a read of the config shows: every field but the secrets.
-func (r *Registry) Show(c *Config) map[string]any {
-	spec := r.providers[c.Provider].spec
-	data := map[string]any{"provider": c.Provider, "secrets_set": c.secretsSet(spec)}
+func (c *Config) Show() map[string]any {
+	data := map[string]any{"provider": c.Provider, "secrets_set": c.secretsSet()}
 	for _, f := range configFields() {
 		if v := f.show(c); v != nil {
 			data[f.name] = v
 		}
 	}
-	if e := c.environment(spec); e != "" {
+	if e := c.ShownEnvironment(); e != "" {
 		data["environment"] = e
 	}
-	data["token_url"] = c.tokenURL(spec)
-	values := c.settings(spec).Values
-	for _, f := range spec.Fields {
+	data["token_url"] = c.tokenURL()
+	values := c.settings().Values
+	for _, f := range c.provider.spec.Fields {
 		if text, ok := values[f.Name]; ok && !f.Secret {
 			data[f.Name] = fieldValue(f, text.Reveal())
 		}
 	}
 	return data
 }
-
-// Environment returns the name of c's environment; "" for a provider with a single one.
-func (r *Registry) Environment(c *Config) string { return c.environment(r.providers[c.Provider].spec) }

@@ -5,22 +5,19 @@ package account
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
 	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/providers"
 )
 
 // Limits of fields, so that no write can fill the memory of the server. Sizes are in bytes.
 const (
 	MaxName    = 128 // of the name of a config
 	maxText    = 1 << 10
-	maxURL     = 2 << 10
 	maxSecret  = 8 << 10
 	maxCACert  = 64 << 10
 	maxTimeout = 60 * time.Second
@@ -57,7 +54,7 @@ func configFields() []configField {
 			func(c *Config) *string { return &c.TokenURL }, requiresSecrets, checkURL),
 		textField("ca_cert", "CA certificates in PEM that must have signed the certificate of the token endpoint. If set, only these are trusted. The default is the CA certificates of the system.",
 			func(c *Config) *string { return &c.CACert }, requiresSecrets, checkCACert),
-		textField("revocation_url", "Endpoint that revokes tokens before they expire (RFC 7009). rotate/<name>, deleting the config and, with share=false, revoking a lease use it. By default tokens are left to expire. Only for sinch-india and oauth2.",
+		textField("revocation_url", "Endpoint that revokes tokens before they expire (RFC 7009). rotate/<name>, deleting the config and, with share=false, revoking a lease use it. By default tokens are left to expire. Only for providers that can revoke tokens, such as sinch-india and oauth2.",
 			func(c *Config) *string { return &c.RevocationURL }, requiresSecrets, checkURL),
 		durationField("request_timeout", "How long one exchange with the provider may take, from dialing to the last byte: 1s to 60s. The default is 10s.",
 			func(c *Config) **seconds { return &c.RequestTimeout }, time.Second, maxTimeout),
@@ -160,40 +157,10 @@ func tooLong(limit int) error { return fmt.Errorf("must be at most %d bytes long
 
 // checkURL accepts a URL that a secret may be sent to.
 func checkURL(text string) error {
-	if len(text) > maxURL {
-		return tooLong(maxURL)
-	}
-	u, err := url.Parse(text)
 	if invisibleEnd := checkText(text); invisibleEnd != nil && !strings.ContainsFunc(text, unprintable) {
 		return invisibleEnd
 	}
-	if err != nil || u.Hostname() == "" || u.Opaque != "" || !validPort(u.Port()) || strings.ContainsFunc(text, unprintableOrSpace) {
-		return errors.New("must be a URL such as https://auth.example.com/token")
-	}
-	switch {
-	case u.User != nil:
-		return errors.New("must not contain a user name or password: write the credentials to their own fields")
-	case u.Fragment != "" || strings.Contains(text, "#"):
-		return errors.New("must not contain a fragment (#…)")
-	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return errors.New("must be https: http sends the credentials unencrypted, so it is allowed only to a loopback address")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return errors.New("must be https")
-	}
-	return nil
-}
-
-// validPort reports whether port is a valid port or "", which stands for the scheme's.
-func validPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return port == "" || err == nil && n > 0
-}
-
-// loopback reports whether a host is this machine, by its name alone. RFC 6761 §6.3
-// reserves localhost for loopback.
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	return providers.CheckURL(text)
 }
 
 // checkCACert checks the size of PEM and keeps control characters out of the text around

@@ -9,21 +9,13 @@ import (
 	"testing"
 
 	"github.com/hashicorp/vault/sdk/framework"
-
-	"vault-plugin-secrets-messaging/providers"
+	"github.com/hashicorp/vault/sdk/logical"
 )
-
-func testRegistry() *Registry {
-	return NewRegistry(providers.All(), providers.NewClients(providers.ClientOptions{}), func(string) func() func() {
-		return func() func() { return func() {} }
-	})
-}
 
 // merge writes data to a new config of a provider, as a request does.
 func merge(t *testing.T, data map[string]any) (*Config, error) {
 	t.Helper()
-	r := testRegistry()
-	schema := r.ConfigSchema()
+	schema := ConfigSchema()
 	schema["provider"] = &framework.FieldSchema{Type: framework.TypeString}
 	checked, err := CheckTypes(schema, data)
 	if err != nil {
@@ -37,7 +29,7 @@ func merge(t *testing.T, data map[string]any) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.Merge(nil, w)
+	return newTestRegistry().Merge(t.Context(), &logical.InmemStorage{}, nil, w)
 }
 
 func oauth2Config(change map[string]any) map[string]any {
@@ -73,7 +65,7 @@ func TestPairs(t *testing.T) {
 			if got := c.Fields["token_params"].Reveal(); got != test.want {
 				t.Errorf("%v: got %q stored, want %q", test.raw, got, test.want)
 			}
-			if got := testRegistry().Show(c)["token_params"]; !reflect.DeepEqual(got, test.show) {
+			if got := c.Show()["token_params"]; !reflect.DeepEqual(got, test.show) {
 				t.Errorf("%v: got %#v shown, want %#v", test.raw, got, test.show)
 			}
 		})

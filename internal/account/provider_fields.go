@@ -5,7 +5,6 @@ package account
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -15,74 +14,70 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// ConfigSchema returns the schema of the fields that configs have: the fields of every
-// config and the fields of all providers.
-func (r *Registry) ConfigSchema() map[string]*framework.FieldSchema {
+// ConfigSchema returns the schema of the fields that every config has. The fields that a
+// provider adds are not in it, because operators can add providers.
+func ConfigSchema() map[string]*framework.FieldSchema {
 	schema := map[string]*framework.FieldSchema{}
 	for _, f := range configFields() {
 		schema[f.name] = &f.schema
 	}
-	first, users := map[string]providers.Field{}, map[string][]string{}
-	for _, name := range r.names {
-		for _, f := range r.providers[name].spec.Fields {
-			if users[f.Name] == nil {
-				first[f.Name] = f
-			}
-			users[f.Name] = append(users[f.Name], name)
-		}
-	}
-	for name, f := range first {
-		schema[name] = providerSchema(f, users[name])
-	}
 	return schema
 }
 
-// providerSchema returns the schema of a field of the named providers.
-func providerSchema(f providers.Field, names []string) *framework.FieldSchema {
-	s := &framework.FieldSchema{
-		Type:         framework.TypeString,
-		Description:  fmt.Sprintf("%s. For %s.", strings.TrimSuffix(f.Description, "."), strings.Join(names, ", ")),
-		DisplayAttrs: &framework.DisplayAttributes{Name: displayName(f.Name), Sensitive: f.Secret},
+// field returns the named field of p; nil if p has no such field.
+func (p *provider) field(name string) *providers.Field {
+	i := slices.IndexFunc(p.spec.Fields, func(f providers.Field) bool { return f.Name == name })
+	if i < 0 {
+		return nil
 	}
-	switch f.Kind {
-	case providers.List:
-		s.Type = framework.TypeCommaStringSlice
-	case providers.Pairs:
-		s.Type = framework.TypeKVPairs
-	}
-	for _, a := range f.Allowed {
-		s.AllowedValues = append(s.AllowedValues, a)
-	}
-	return s
+	return &p.spec.Fields[i]
 }
 
-// setProviderFields puts decoded values of the provider's fields into c.
-func setProviderFields(c *Config, spec providers.Spec, values map[string]any) error {
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		i := slices.IndexFunc(spec.Fields, func(f providers.Field) bool { return f.Name == name })
-		if i < 0 {
-			return &providers.FieldError{Field: name, Problem: fmt.Sprintf(
-				"is not a field of %s, which takes %s", spec.Name, strings.Join(fieldNames(spec), ", "))}
-		}
-		text, err := fieldText(spec.Fields[i], values[name])
-		if err != nil {
-			return &providers.FieldError{Field: name, Problem: err.Error()}
-		}
-		if text == "" {
-			delete(c.Fields, name)
-		} else {
-			c.Fields[name] = text
-		}
-	}
-	return nil
+func (p *provider) isSecret(name string) bool {
+	f := p.field(name)
+	return f != nil && f.Secret
 }
 
-func fieldNames(spec providers.Spec) []string {
-	names := make([]string, 0, len(spec.Fields))
-	for _, f := range spec.Fields {
-		names = append(names, f.Name)
+// decode returns the value of raw as [providers.Settings] store it; "" restores the default.
+func (p *provider) decode(name string, raw any) (secret.String, error) {
+	f := p.field(name)
+	if f == nil {
+		var takes []string
+		for _, f := range p.spec.Fields {
+			takes = append(takes, f.Name)
+		}
+		return "", &providers.FieldError{Field: shownName(name), Problem: fmt.Sprintf(
+			"is not a field of %s, which takes %s", p.spec.Name, strings.Join(takes, ", "))}
 	}
-	return names
+	value, err := Decode(name, &framework.FieldSchema{Type: fieldTypes[f.Kind]}, raw)
+	if err != nil {
+		return "", err
+	}
+	text, err := fieldText(*f, value)
+	if err != nil {
+		return "", &providers.FieldError{Field: name, Problem: err.Error()}
+	}
+	return text, nil
+}
+
+// shownName returns the name of a field that a user made up, fit for an error.
+func shownName(name string) string {
+	const limit = 64
+	if len(name) > limit {
+		name = strings.ToValidUTF8(name[:limit], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return '?'
+		}
+		return r
+	}, name)
+}
+
+var fieldTypes = map[providers.FieldKind]framework.FieldType{
+	providers.Text:  framework.TypeString,
+	providers.List:  framework.TypeCommaStringSlice,
+	providers.Pairs: framework.TypeKVPairs,
 }
 
 // fieldText returns a decoded value as [providers.Settings] store it; "" restores the

@@ -3,77 +3,194 @@
 package account
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Registry holds the providers and joins configs to them. It does not change once made,
-// and is safe for concurrent use.
+// Registry knows the providers, built-in and own, and joins configs to them. It is safe for
+// concurrent use.
 type Registry struct {
-	providers map[string]*provider
-	names     []string // sorted
-	clients   *providers.Clients
+	builtin map[string]*provider
+	names   []string // of the built-in providers, sorted
+	clients *providers.Clients
+	observe func(provider string) func() (end func())
+	log     func() hclog.Logger
+
+	// writing keeps a definition in storage while a config that uses the definition is
+	// being stored. Readers do not lock it.
+	writing sync.Mutex
+
+	// own holds the own definitions that were used since the start, by the name of the
+	// provider and the digest of the definition. All configs of a definition share it.
+	own sync.Map // ownKey → *provider
 }
+
+type ownKey struct{ name, digest string }
 
 // provider is a provider with its spec, which many accounts share.
 type provider struct {
 	providers.Provider
 	spec    providers.Spec
 	observe func() (end func())
+
+	text   string // of the definition; "" if the provider is Go code
+	digest string // of the definition; "" if the provider is Go code
+	own    bool   // an operator wrote the definition
 }
 
-func (p *provider) canRevoke() bool {
-	_, ok := p.Provider.(providers.Revoker)
-	return ok
+// RegistryOptions configure a Registry.
+type RegistryOptions struct {
+	Builtin []providers.Provider
+	Clients *providers.Clients // through which accounts reach their endpoints
+	Log     func() hclog.Logger
+
+	// Observe is called for each provider. The accounts of the provider call the result
+	// before each mint, and what that returns after the mint.
+	Observe func(provider string) func() (end func())
 }
 
-// NewRegistry returns a registry of ps, whose accounts reach their endpoints through
-// clients. For each provider it calls observe once; the accounts of the provider call the
-// result before each mint, and what that returns after the mint.
-func NewRegistry(ps []providers.Provider, clients *providers.Clients, observe func(provider string) func() (end func())) *Registry {
-	r := &Registry{providers: make(map[string]*provider, len(ps)), clients: clients}
-	for _, p := range ps {
-		spec := p.Spec()
-		r.providers[spec.Name] = &provider{p, spec, observe(spec.Name)}
+// NewRegistry returns a registry.
+func NewRegistry(opts RegistryOptions) *Registry {
+	r := &Registry{builtin: make(map[string]*provider, len(opts.Builtin)), clients: opts.Clients, observe: opts.Observe, log: opts.Log}
+	for _, p := range opts.Builtin {
+		made := r.provider(p)
+		r.builtin[made.spec.Name] = made
 	}
-	r.names = slices.Sorted(maps.Keys(r.providers))
+	r.names = slices.Sorted(maps.Keys(r.builtin))
 	return r
 }
 
-// Names returns the names of the providers, sorted. The caller must not change the result.
-func (r *Registry) Names() []string { return r.names }
-
-// Spec returns the spec of the named provider, and whether there is such a provider.
-func (r *Registry) Spec(name string) (providers.Spec, bool) {
-	p, ok := r.providers[name]
-	if !ok {
-		return providers.Spec{}, false
+// provider returns p with what its accounts share.
+func (r *Registry) provider(p providers.Provider) *provider {
+	made := &provider{Provider: p, spec: p.Spec()}
+	made.observe = r.observe(made.spec.Name)
+	if d, ok := p.(interface {
+		Text() []byte
+		Digest() string
+	}); ok {
+		made.text, made.digest = string(d.Text()), d.Digest()
 	}
-	return p.spec, true
+	return made
 }
 
-// lookup returns the named provider. The error is a [*providers.FieldError].
-func (r *Registry) lookup(name string) (*provider, error) {
-	if p, ok := r.providers[name]; ok {
-		return p, nil
+// BuiltinNames returns the names of the built-in providers, sorted. The caller must not
+// change the result.
+func (r *Registry) BuiltinNames() []string { return r.names }
+
+// named returns the provider that a new config of the given name uses: the own definition of
+// that name, or else the built-in one; nil if there is neither.
+func (r *Registry) named(ctx context.Context, s logical.Storage, name string) (*provider, error) {
+	digest, err := readName(ctx, s, name)
+	if err != nil {
+		return nil, err
 	}
-	return nil, &providers.FieldError{Field: "provider", Problem: "must be one of " + strings.Join(r.names, ", ")}
+	if digest == "" {
+		return r.builtin[name], nil
+	}
+	return r.definition(ctx, s, name, digest)
 }
 
-// Account joins a config to its provider, which must exist. The error is a
+// choose returns the provider of the config that w makes of old, which is nil for a new
+// config. A config keeps the definition that it was written with, unless the write adopts
+// another one. An error of the user is a [*providers.FieldError].
+func (r *Registry) choose(ctx context.Context, s logical.Storage, old *Config, w *Write) (*provider, error) {
+	name := w.provider
+	switch {
+	case old == nil && name == "":
+		return nil, &providers.FieldError{Field: "provider", Problem: "is required; list providers/ for the names"}
+	case old != nil && name != "" && name != old.Provider:
+		return nil, &providers.FieldError{Field: "provider", Problem: fmt.Sprintf(
+			"cannot be changed from %q; delete the config and write it again", old.Provider)}
+	case old != nil && (w.adopt == "" || w.adopt == old.provider.digest):
+		return old.provider, nil
+	case old != nil:
+		name = old.Provider
+	}
+	current, err := r.named(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	if w.adopt == "" || current != nil && w.adopt == current.digest {
+		if current == nil {
+			return nil, &providers.FieldError{Field: "provider", Problem: "there is no provider of this name; list providers/ for the names"}
+		}
+		return current, nil
+	}
+	if b := r.builtin[name]; b != nil && w.adopt == b.digest {
+		return b, nil
+	}
+	problem := "providers/" + name + " has no definition to adopt"
+	if current != nil && current.digest != "" {
+		problem = "must be the digest of the definition that providers/" + name + " shows, " + current.digest
+	}
+	return nil, &providers.FieldError{Field: "adopt_definition", Problem: problem}
+}
+
+// Account joins a config to the clients of its endpoints. The error is a
 // [*providers.FieldError] of ca_cert.
 func (r *Registry) Account(name string, c *Config) (*Account, error) {
-	p := r.providers[c.Provider]
-	if p == nil {
-		return nil, fmt.Errorf("this plugin has no provider %q", c.Provider)
-	}
 	client, err := r.clients.For(c.CACert)
 	if err != nil {
 		return nil, err
 	}
-	return &Account{Name: name, Config: c, provider: p, client: client, settings: c.settings(p.spec)}, nil
+	return &Account{Name: name, Config: c, provider: c.provider, client: client, settings: c.settings()}, nil
+}
+
+// Current reports whether c has the definition that a new config of its provider would get.
+func (r *Registry) Current(ctx context.Context, s logical.Storage, c *Config) (bool, error) {
+	digest, err := readName(ctx, s, c.Provider)
+	return digest == c.Definition, err
+}
+
+// Provider is a provider as users see it.
+type Provider struct {
+	providers.Spec
+	Definition, Digest string // "" if the provider is Go code
+	Own                bool   // an operator wrote the definition
+	HidesBuiltin       bool   // a built-in provider has the name of this own one
+}
+
+// shown returns p as users see it.
+func (r *Registry) shown(p *provider) Provider {
+	return Provider{Spec: p.spec, Definition: p.text, Digest: p.digest, Own: p.own, HidesBuiltin: p.own && r.builtin[p.spec.Name] != nil}
+}
+
+// Provider returns the named provider; nil if there is none.
+func (r *Registry) Provider(ctx context.Context, s logical.Storage, name string) (*Provider, error) {
+	p, err := r.named(ctx, s, name)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	shown := r.shown(p)
+	return &shown, nil
+}
+
+// HasProvider reports whether there is a provider of the given name.
+func (r *Registry) HasProvider(ctx context.Context, s logical.Storage, name string) (bool, error) {
+	digest, err := readName(ctx, s, name)
+	if damaged := (*RecordError)(nil); errors.As(err, &damaged) {
+		return true, nil
+	}
+	return digest != "" || r.builtin[name] != nil, err
+}
+
+// ListProviders returns the names of all providers, sorted.
+func (r *Registry) ListProviders(ctx context.Context, s logical.Storage) ([]string, error) {
+	own, err := listNames(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	all := append(own, r.names...)
+	slices.SortFunc(all, strings.Compare)
+	return slices.Compact(all), nil
 }

@@ -37,6 +37,7 @@ type configRecord struct {
 	Revision string `json:"revision"`
 
 	Provider      string `json:"provider"`
+	Definition    string `json:"definition,omitempty"` // the digest of an own definition
 	Environment   string `json:"environment,omitempty"`
 	TokenURL      string `json:"token_url,omitempty"`
 	CACert        string `json:"ca_cert,omitempty"`
@@ -66,6 +67,8 @@ type tokenRecord struct {
 
 	RefreshToken      string `json:"refresh_token,omitempty"`
 	RefreshLifetimeMS int64  `json:"refresh_lifetime_ms,omitempty"` // from Sent; 0 if it has no known end
+
+	Outputs map[string]string `json:"outputs,omitempty"`
 }
 
 // RecordError reports a stored record that cannot be used. It unwraps to nothing, because
@@ -101,8 +104,8 @@ func decodeRecord(stored []byte, version int, record any) error {
 	return nil
 }
 
-// ReadConfig returns the named config, or nil if there is none. The config's provider
-// exists. The error is a [*RecordError] if the stored config cannot be used.
+// ReadConfig returns the named config joined to its provider, or nil if there is none. The
+// error is a [*RecordError] if the stored config cannot be used.
 func (r *Registry) ReadConfig(ctx context.Context, s logical.Storage, name string) (*Config, error) {
 	entry, err := s.Get(ctx, ConfigPrefix+name)
 	if err != nil {
@@ -112,11 +115,18 @@ func (r *Registry) ReadConfig(ctx context.Context, s logical.Storage, name strin
 		return nil, nil
 	}
 	c, err := decodeConfig(entry.Value)
-	if err == nil && r.providers[c.Provider] == nil {
-		err = fmt.Errorf("this plugin has no provider %q", c.Provider)
+	if err == nil && c.Definition == "" {
+		if c.provider = r.builtin[c.Provider]; c.provider == nil {
+			err = fmt.Errorf("this plugin has no provider %q", c.Provider)
+		}
 	}
 	if err != nil {
 		return nil, &RecordError{key: ConfigPrefix + name, err: err}
+	}
+	if c.Definition != "" {
+		if c.provider, err = r.definition(ctx, s, c.Provider, c.Definition); err != nil {
+			return nil, fmt.Errorf("config %q: %w", name, err)
+		}
 	}
 	return c, nil
 }
@@ -127,12 +137,12 @@ func decodeConfig(stored []byte) (*Config, error) {
 	if err := decodeRecord(stored, configVersion, &r); err != nil {
 		return nil, err
 	}
-	if r.Revision == "" || r.Provider == "" {
+	if r.Revision == "" || r.Provider == "" || r.Definition != "" && digestHex(r.Definition) == "" {
 		return nil, errDamaged
 	}
 	c := &Config{
 		Revision: r.Revision,
-		Provider: r.Provider, Environment: r.Environment,
+		Provider: r.Provider, Definition: r.Definition, Environment: r.Environment,
 		TokenURL: r.TokenURL, RevocationURL: r.RevocationURL, CACert: r.CACert,
 		Fields:         make(map[string]secret.String, len(r.Fields)),
 		RequestTimeout: r.RequestTimeout, RefreshWindow: r.RefreshWindow,
@@ -145,11 +155,34 @@ func decodeConfig(stored []byte) (*Config, error) {
 	return c, nil
 }
 
-// WriteConfig stores the named config.
-func WriteConfig(ctx context.Context, s logical.Storage, name string, c *Config) error {
+// WriteConfig stores the named config in place of old, which is nil if there is none.
+func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name string, old, c *Config) error {
+	if old == nil {
+		old = &Config{}
+	}
+	if c.Definition == old.Definition {
+		return writeConfig(ctx, s, name, c)
+	}
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	if c.Definition != "" {
+		if err := pin(ctx, s, name, c.provider); err != nil {
+			return err
+		}
+	}
+	if err := writeConfig(ctx, s, name, c); err != nil {
+		return err
+	}
+	if old.Definition != "" {
+		r.unpin(ctx, s, name, old)
+	}
+	return nil
+}
+
+func writeConfig(ctx context.Context, s logical.Storage, name string, c *Config) error {
 	r := configRecord{
 		Version: configVersion, Revision: c.Revision,
-		Provider: c.Provider, Environment: c.Environment,
+		Provider: c.Provider, Definition: c.Definition, Environment: c.Environment,
 		TokenURL: c.TokenURL, RevocationURL: c.RevocationURL, CACert: c.CACert,
 		Fields:         make(map[string]string, len(c.Fields)),
 		RequestTimeout: c.RequestTimeout, RefreshWindow: c.RefreshWindow,
@@ -185,11 +218,23 @@ func ListConfigs(ctx context.Context, s logical.Storage) ([]string, error) {
 
 // DeleteConfig deletes the named config and its token. The token goes first: without its
 // config it would stay in storage for good.
-func DeleteConfig(ctx context.Context, s logical.Storage, name string) error {
+func (r *Registry) DeleteConfig(ctx context.Context, s logical.Storage, name string) error {
+	entry, err := s.Get(ctx, ConfigPrefix+name)
+	if err != nil {
+		return fmt.Errorf("reading %s%s from storage: %w", ConfigPrefix, name, err)
+	}
 	for _, key := range []string{TokenPrefix + name, ConfigPrefix + name} {
-		if err := s.Delete(ctx, key); err != nil {
-			return fmt.Errorf("deleting %s from storage: %w", key, err)
+		if err := remove(ctx, s, key); err != nil {
+			return err
 		}
+	}
+	if entry == nil {
+		return nil
+	}
+	if c, err := decodeConfig(entry.Value); err == nil && c.Definition != "" {
+		r.writing.Lock()
+		defer r.writing.Unlock()
+		r.unpin(ctx, s, name, c)
 	}
 	return nil
 }
@@ -269,6 +314,7 @@ func (s *Store) loadToken(ctx context.Context, name, revision string) (*token.To
 		Lifetime:        time.Duration(r.LifetimeMS) * time.Millisecond,
 		Refresh:         secret.String(r.RefreshToken),
 		RefreshLifetime: time.Duration(r.RefreshLifetimeMS) * time.Millisecond,
+		Outputs:         r.Outputs,
 	}, nil
 }
 
@@ -297,6 +343,7 @@ func (s *Store) Save(ctx context.Context, name string, a tokencache.Account, t t
 		LifetimeMS:        t.Lifetime.Milliseconds(),
 		RefreshToken:      t.Refresh.Reveal(),
 		RefreshLifetimeMS: t.RefreshLifetime.Milliseconds(),
+		Outputs:           t.Outputs,
 	})
 }
 

@@ -49,8 +49,8 @@ var errEncoding = errors.New("must be UTF-8; a file in another encoding, such as
 func unprintable(r rune) bool        { return unicode.IsControl(r) || r == utf8.RuneError }
 func unprintableOrSpace(r rune) bool { return unprintable(r) || r == ' ' }
 
-// checkText refuses what is in no text of a config, and characters at its ends that nobody
-// sees, because they come from a copy by mistake. A space may be part of a password.
+// checkText refuses characters that no text of a config may have. It also refuses invisible
+// characters at either end, because people copy them by mistake. A space may be part of a password.
 func checkText(text string) error {
 	switch {
 	case strings.ContainsRune(text, utf8.RuneError):

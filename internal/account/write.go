@@ -3,22 +3,25 @@
 package account
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Write is what a write to config/<name> sets, decoded. A value of nil restores a default.
+// Write is what a write to config/<name> sets. A value of nil restores a default.
 type Write struct {
 	provider       string
-	configFields   map[string]any // the fields that every config has
-	providerFields map[string]any // the fields that the provider adds
+	adopt          string         // the digest of the definition to adopt; "" keeps the config's
+	configFields   map[string]any // the fields that every config has, decoded
+	providerFields map[string]any // the other fields, as they were written
 
 	verify *bool // verify_connection; nil if the write does not set it
 }
@@ -27,34 +30,30 @@ type Write struct {
 // [*providers.FieldError].
 func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) (*Write, error) {
 	w := &Write{configFields: map[string]any{}, providerFields: map[string]any{}}
-	common := map[string]bool{}
-	for _, f := range configFields() {
-		common[f.name] = true
-	}
 	for _, name := range slices.Sorted(maps.Keys(data)) {
 		s := schema[name]
 		if s == nil {
-			return nil, &providers.FieldError{Field: name, Problem: fmt.Sprintf(
-				"is not a field of configs; the fields are %s", strings.Join(slices.Sorted(maps.Keys(schema)), ", "))}
+			w.providerFields[name] = data[name]
+			continue
 		}
 		value, err := Decode(name, s, data[name])
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case name == "name": // set by the path
-		case name == "provider":
+		switch name {
+		case "name": // set by the path
+		case "provider":
 			if w.provider, _ = value.(string); w.provider == "" {
 				return nil, &providers.FieldError{Field: name, Problem: "is required"}
 			}
-		case name == "verify_connection":
+		case "adopt_definition":
+			w.adopt, _ = value.(string)
+		case "verify_connection":
 			if v, ok := value.(bool); ok {
 				w.verify = &v
 			}
-		case common[name]:
-			w.configFields[name] = value
 		default:
-			w.providerFields[name] = value
+			w.configFields[name] = value
 		}
 	}
 	return w, nil
@@ -69,40 +68,34 @@ func (w *Write) Verify(changed bool) bool {
 	return changed
 }
 
-// Patched returns the data of a patch of old in the form of an update. Pairs are merged key
-// by key into the stored pairs (RFC 7396), whatever the form in which they come. Every other
+// Patched returns the data of a patch of c in the form of an update. Pairs are merged key by
+// key into the stored pairs (RFC 7396), whatever the form in which they come. Every other
 // value replaces the stored value.
-func (r *Registry) Patched(old *Config, data map[string]any) map[string]any {
+func (c *Config) Patched(data map[string]any) map[string]any {
 	whole := maps.Clone(data)
-	for _, f := range r.providers[old.Provider].spec.Fields {
+	for _, f := range c.provider.spec.Fields {
 		if raw := data[f.Name]; f.Kind != providers.Pairs || raw == nil || raw == "" {
 			continue
 		}
-		if p, ok := decodePairs(data[f.Name]); ok { // DecodeWrite refuses other values
-			whole[f.Name] = p.over(storedPairs(old.Fields[f.Name].Reveal()))
+		if p, ok := decodePairs(data[f.Name]); ok { // Merge refuses other values
+			whole[f.Name] = p.over(storedPairs(c.Fields[f.Name].Reveal()))
 		}
 	}
 	return whole
 }
 
 // Merge returns old, or a new config if old is nil, with the changes of w, validated as a
-// whole. It does not change old. The error is a [*providers.FieldError].
-func (r *Registry) Merge(old *Config, w *Write) (*Config, error) {
-	next := &Config{Provider: w.provider, Fields: map[string]secret.String{}, Lease: true, Share: true}
-	if old != nil {
-		next = old.clone()
-		if w.provider != "" && w.provider != old.Provider {
-			return nil, &providers.FieldError{Field: "provider", Problem: fmt.Sprintf(
-				"cannot be changed from %q; delete the config and write it again", old.Provider)}
-		}
-	}
-	if next.Provider == "" {
-		return nil, &providers.FieldError{Field: "provider", Problem: "is required; must be one of " + strings.Join(r.names, ", ")}
-	}
-	p, err := r.lookup(next.Provider)
+// whole. It does not change old. An error of the user is a [*providers.FieldError].
+func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w *Write) (*Config, error) {
+	p, err := r.choose(ctx, s, old, w)
 	if err != nil {
 		return nil, err
 	}
+	next := &Config{Fields: map[string]secret.String{}, Lease: true, Share: true}
+	if old != nil {
+		next = old.clone()
+	}
+	next.use(p)
 	for _, f := range configFields() {
 		if value, ok := w.configFields[f.name]; ok {
 			if err := f.set(next, value); err != nil {
@@ -110,47 +103,75 @@ func (r *Registry) Merge(old *Config, w *Write) (*Config, error) {
 			}
 		}
 	}
-	if err := setProviderFields(next, p.spec, w.providerFields); err != nil {
-		return nil, err
+	repeated := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(w.providerFields)) {
+		text, err := p.decode(name, w.providerFields[name])
+		if err != nil {
+			return nil, err
+		}
+		if repeated[name] = text != ""; repeated[name] {
+			next.Fields[name] = text
+		} else {
+			delete(next.Fields, name)
+		}
 	}
-	if err := validate(next, p); err != nil {
+	if err := next.validate(); err != nil {
 		return nil, err
 	}
 	if old != nil {
-		return next, guard(old, next, p.spec, w)
+		return next, guard(old, next, repeated)
 	}
 	return next, nil
 }
 
+// use makes p the provider of c. If another definition was the provider before, c keeps the
+// values of the fields that both definitions take in the same way.
+func (c *Config) use(p *provider) {
+	before := c.provider
+	c.provider, c.Provider, c.Definition = p, p.spec.Name, ""
+	if p.own {
+		c.Definition = p.digest
+	}
+	if before == nil || before == p {
+		return
+	}
+	maps.DeleteFunc(c.Fields, func(name string, text secret.String) bool {
+		f, g := before.field(name), p.field(name)
+		return f == nil || g == nil || f.Kind != g.Kind || len(g.Allowed) > 0 && !slices.Contains(g.Allowed, text.Reveal())
+	})
+}
+
 // validate checks c as a whole against its provider.
-func validate(c *Config, p *provider) error {
+func (c *Config) validate() error {
+	p := c.provider
 	for _, f := range p.spec.Fields {
 		if _, ok := c.Fields[f.Name]; !ok && f.Required {
 			return &providers.FieldError{Field: f.Name, Problem: "is required by " + p.spec.Name}
 		}
 	}
-	if err := validateEnvironment(c, p.spec); err != nil {
+	if err := c.validateEnvironment(); err != nil {
 		return err
 	}
-	if c.tokenURL(p.spec) == "" {
+	if err := p.Validate(c.settings()); err != nil {
+		return err
+	}
+	if c.tokenURL() == "" {
 		return &providers.FieldError{Field: "token_url", Problem: "is required by " + p.spec.Name}
 	}
-	if !p.canRevoke() && c.RevocationURL != "" {
+	if !p.spec.CanRevoke && c.RevocationURL != "" {
 		return &providers.FieldError{Field: "revocation_url", Problem: fmt.Sprintf("%s cannot revoke tokens; remove the field", p.spec.Name)}
 	}
 	if !c.Share && !c.Lease {
 		return &providers.FieldError{Field: "lease", Problem: "must be true with share=false, because an unshared token ends with its lease"}
 	}
-	if v, ok := p.Provider.(providers.Validator); ok {
-		return v.Validate(c.settings(p.spec))
-	}
 	return nil
 }
 
-func validateEnvironment(c *Config, spec providers.Spec) error {
+func (c *Config) validateEnvironment() error {
 	if c.Environment == "" {
 		return nil
 	}
+	spec := c.provider.spec
 	if len(spec.Endpoints) < 2 {
 		return &providers.FieldError{Field: "environment", Problem: fmt.Sprintf("%s has a single environment; remove the field", spec.Name)}
 	}
@@ -168,20 +189,22 @@ func validateEnvironment(c *Config, spec providers.Spec) error {
 // that secret. Otherwise whoever may edit the endpoint could have a password that they do
 // not know sent to a host of theirs. The secrets that the write removes count too: whoever
 // does not know a secret may not change its endpoint by removing the secret.
-func guard(old, next *Config, spec providers.Spec, w *Write) error {
-	field := redirected(old, next, spec)
+//
+// A field counts as secret if the definition before or the definition after the write says
+// so: a definition that is adopted may send and show what the other one kept secret.
+func guard(old, next *Config, repeated map[string]bool) error {
+	field := redirected(old, next)
 	if field == "" {
 		return nil
 	}
-	kept := next.secretsSet(spec)
-	for _, name := range kept {
-		if text, ok := w.providerFields[name].(string); !ok || text == "" {
+	for _, name := range slices.Sorted(maps.Keys(next.Fields)) {
+		if !repeated[name] && (old.provider.isSecret(name) || next.provider.isSecret(name)) {
 			return &providers.FieldError{Field: field, Problem: fmt.Sprintf(
 				"this change affects where or how %s is sent; write %s again in the same request", name, name)}
 		}
 	}
-	for _, name := range old.secretsSet(spec) {
-		if !slices.Contains(kept, name) {
+	for _, name := range old.secretsSet() {
+		if _, kept := next.Fields[name]; !kept && next.provider.field(name) != nil {
 			return &providers.FieldError{Field: field, Problem: fmt.Sprintf(
 				"a request that removes %s cannot change where or how secrets are sent; write %s again in this request, and remove it in a later request", name, name)}
 		}
@@ -191,8 +214,11 @@ func guard(old, next *Config, spec providers.Spec, w *Write) error {
 
 // redirected returns the name of a field that differs between two configs and decides
 // where or how secrets are sent; "" if there is none.
-func redirected(old, next *Config, spec providers.Spec) string {
-	if old.environment(spec) != next.environment(spec) {
+func redirected(old, next *Config) string {
+	if old.provider != next.provider {
+		return "adopt_definition"
+	}
+	if old.ShownEnvironment() != next.ShownEnvironment() {
 		return "environment"
 	}
 	for _, f := range configFields() {
@@ -200,8 +226,8 @@ func redirected(old, next *Config, spec providers.Spec) string {
 			return f.name
 		}
 	}
-	before, after := old.settings(spec).Values, next.settings(spec).Values
-	for _, f := range spec.Fields {
+	before, after := old.settings().Values, next.settings().Values
+	for _, f := range old.provider.spec.Fields {
 		if f.RequiresSecrets && before[f.Name] != after[f.Name] {
 			return f.Name
 		}

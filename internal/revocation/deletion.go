@@ -36,10 +36,9 @@ func (r *Revoker) Abandon(config string) {
 	r.queue.release(config)
 }
 
-// EndConfig ends the queued tokens of a config that was deleted, with the credentials that
-// a still has; a is nil if nobody has them. A later attempt would have no credentials.
-// EndConfig returns what a user should know if a token has not ended, otherwise "". It
-// waits within the budget of the mount.
+// EndConfig ends the queued tokens of a deleted config with the credentials of a, which is nil if
+// they are lost. A later attempt would have no credentials. EndConfig returns what a user should
+// know if a token has not ended, otherwise "". It waits within the budget of the mount.
 func (r *Revoker) EndConfig(config string, a *account.Account) (warning string) {
 	ctx, cancel := r.storageContext()
 	defer cancel()

@@ -6,14 +6,12 @@ import (
 	"context"
 	"testing"
 	"time"
-
-	"vault-plugin-secrets-messaging/internal/account"
 )
 
 // deleteConfig removes the stored config.
 func (f *fixture) deleteConfig(name string) {
 	f.t.Helper()
-	if err := account.DeleteConfig(f.t.Context(), &f.storage.InmemStorage, name); err != nil {
+	if err := f.opts.Store.Registry.DeleteConfig(f.t.Context(), &f.storage.InmemStorage, name); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -123,8 +121,8 @@ func TestPrepareDuringADrain(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// A deletion that failed after it removed the token leaves the token to a drain, which waits
-// for the deletion to end.
+// If a deletion fails after it removed the token, a drain revokes the token after the deletion has
+// ended.
 func TestAbandon(t *testing.T) {
 	f := newFixture(t)
 	if err := f.Prepare(f.token(f.config("a"), "shared")); err != nil {

@@ -104,8 +104,8 @@ func (s *endpoints) forget(id endpointID) {
 	delete(s.failed, id)
 }
 
-// fail records the failure of an attempt that began at the given time, and forgets the
-// endpoints that have not been asked for long. ctx is the attempt's.
+// fail records the failure of an attempt that began at the given time, and forgets the endpoints
+// that have not been asked for long. ctx is the context of the attempt.
 func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, began clock.Instant, err error) {
 	var refusal *token.Error
 	if !errors.As(err, &refusal) || errors.Is(ctx.Err(), context.Canceled) || isPermanent(err) {

@@ -33,6 +33,7 @@ var (
 
 // fakeProvider records the tokens that it is asked to revoke, and answers with a function.
 type fakeProvider struct {
+	providers.Base
 	name string
 
 	mu     sync.Mutex
@@ -41,7 +42,7 @@ type fakeProvider struct {
 }
 
 func (p *fakeProvider) Spec() providers.Spec {
-	return providers.Spec{Name: p.name, Description: "Fake.",
+	return providers.Spec{Name: p.name, Title: "Fake.", CanRevoke: true,
 		Fields: []providers.Field{
 			{Name: "client_id", Description: "Client."},
 			{Name: "password", Secret: true, Description: "Password."},
@@ -54,6 +55,12 @@ func (p *fakeProvider) Spec() providers.Spec {
 }
 
 func (*fakeProvider) Mint(context.Context, *providers.Client, providers.Settings) (token.Token, error) {
+	return token.Token{}, errDown
+}
+
+func (*fakeProvider) Validate(providers.Settings) error { return nil }
+
+func (*fakeProvider) Refresh(context.Context, *providers.Client, providers.Settings, secret.String) (token.Token, error) {
 	return token.Token{}, errDown
 }
 
@@ -208,9 +215,10 @@ func newFixture(t testing.TB) *fixture {
 // start makes the Revoker, as a start of the process does.
 func (f *fixture) start(c clock.Clock) {
 	observe := func(string) func() func() { return func() func() { return func() {} } }
-	registry := account.NewRegistry([]providers.Provider{f.provider, f.other}, providers.NewClients(providers.ClientOptions{}), observe)
 	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: f.log})
 	logger := func() hclog.Logger { return log }
+	registry := account.NewRegistry(account.RegistryOptions{Builtin: []providers.Provider{f.provider, f.other},
+		Clients: providers.NewClients(providers.ClientOptions{}), Observe: observe, Log: logger})
 	f.Revoker = NewRevoker(Options{
 		Store: &account.Store{Storage: f.storage, Registry: registry, Log: logger},
 		Clock: c, Log: logger, Tainted: func() bool { return f.tainted },
@@ -245,10 +253,15 @@ func (f *fixture) config(name string, changes ...func(*account.Config)) *account
 	for _, change := range changes {
 		change(c)
 	}
-	if err := account.WriteConfig(f.t.Context(), &f.storage.InmemStorage, name, c); err != nil {
+	registry := f.opts.Store.Registry
+	if err := registry.WriteConfig(f.t.Context(), &f.storage.InmemStorage, name, nil, c); err != nil {
 		f.t.Fatal(err)
 	}
-	a, err := f.opts.Store.Registry.Account(name, c)
+	c, err := registry.ReadConfig(f.t.Context(), &f.storage.InmemStorage, name)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	a, err := registry.Account(name, c)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func (q *queue) add(ctx context.Context, rev Revocation) error {
 	return nil
 }
 
-// keep keeps the token of an entry in memory, or no longer if rev is nil; the caller holds
+// keep keeps the token of an entry in memory. If rev is nil, it forgets the token. The caller holds
 // q.mu.
 func (q *queue) keep(e *entry, rev *Revocation) {
 	if e.kept != nil {

@@ -143,9 +143,9 @@ func (r *Revoker) queueOrLog(rev Revocation) (warning string) {
 	return fmt.Sprintf("a token was not revoked yet and could not be stored; the engine tries again until the token expires or the plugin restarts: %s", err)
 }
 
-// RevokeOnce ends tokens of an account that is not stored, with the credentials that a
-// has. A later attempt would have no credentials. RevokeOnce returns what a user should
-// know if a token has not ended, otherwise "". It waits within the budget of the mount.
+// RevokeOnce ends tokens of the account a, which is not stored. A later attempt would have no
+// credentials. RevokeOnce returns what a user should know if a token has not ended, otherwise "".
+// It waits within the budget of the mount.
 func (r *Revoker) RevokeOnce(a *account.Account, revs ...Revocation) (warning string) {
 	return each(revs, func(rev Revocation) string {
 		if !r.alive(rev) {
@@ -235,7 +235,7 @@ func (r *Revoker) send(ctx context.Context, a *account.Account, rev Revocation) 
 	return nil
 }
 
-// storageContext returns a context for a use of the storage, which works after Close too.
+// storageContext returns a context for a call of the storage. It works after Close too.
 func (r *Revoker) storageContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(r.ctx), maxWait)
 }

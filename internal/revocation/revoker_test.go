@@ -111,7 +111,7 @@ func TestStoredForm(t *testing.T) {
 	}
 }
 
-// A verified write that could not be stored has an account that only the request knows.
+// If a verified write cannot be stored, only the request knows its account.
 func TestRevokeOnce(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a", func(c *account.Config) { c.Revision = "2" })

@@ -80,8 +80,8 @@ func (c *call) authenticate(name, secret string) reason {
 	return c.checkSecret(name, secret)
 }
 
-// beginLogin reports whether the account may log in now (see ProviderSettings.OneLoginAtATime).
-// finish ends the login at the latest.
+// beginLogin reports whether the account may log in now (see ProviderSettings.OneLoginAtATime). The
+// login ends with endLogin, or at the latest with finish.
 func (c *call) beginLogin() bool {
 	if !*c.settings.OneLoginAtATime {
 		return true

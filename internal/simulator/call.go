@@ -171,8 +171,8 @@ func (c *call) violate(format string, args ...any) {
 	})
 }
 
-// checkPost checks the method, the URL and the content type. It reports whether they are refused, and
-// how.
+// checkPost checks the method, the URL and the content type. It returns a refusal and true if one
+// of them is wrong.
 func (c *call) checkPost(mediaType string) (response, bool) {
 	if resp, refused := c.checkMethod(); refused {
 		return resp, true

@@ -102,8 +102,8 @@ func escapeAll(s string) string {
 	return b.String()
 }
 
-// description returns the text of a failure: the fault's description, else text, then the secrets that
-// the setting echo_secrets asks for.
+// description returns the text of a failure: the fault's description or, without one, text. The
+// secrets that the setting echo_secrets asks for follow the text.
 func (c *call) description(text string) escapedText {
 	if c.fault != nil && c.fault.Description != "" {
 		text = c.fault.Description
@@ -146,7 +146,8 @@ func (c *call) tokenResponse(body object, tokenField, expiryField string, expiry
 	return response{status: http.StatusOK, body: body, ok: true, tokenField: tokenField, expiryField: expiryField}
 }
 
-// failure returns a failure with the documented HTTP status, or the one in the setting failure_status.
+// failure returns a failure with the documented HTTP status, or the status in the setting
+// failure_status.
 func (c *call) failure(documented int, body object) response {
 	return response{status: cmp.Or(*c.settings.FailureStatus, documented), body: body}
 }

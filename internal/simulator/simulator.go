@@ -180,7 +180,8 @@ func (s *Simulator) Patch(patch []byte) error {
 	return nil
 }
 
-// State returns the current settings and counts. The count of a fault is what is left of it.
+// State returns the current settings and counts. The Count of a fault is the number of requests to
+// which the fault will still apply.
 func (s *Simulator) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()

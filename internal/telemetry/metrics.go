@@ -70,10 +70,10 @@ func (m *Metrics) Observe(provider string) func() (end func()) {
 	}
 }
 
-// Collect adds the metrics of the accounts in cache, whose providers have the given names.
-// Call it once.
-func (m *Metrics) Collect(cache *tokencache.Cache, providerNames []string) {
-	m.registry.MustRegister(newAccountMetrics(cache, providerNames))
+// Collect adds the metrics of the accounts in cache. The built-in providers, which have the
+// given names, show also without an account. Call it once.
+func (m *Metrics) Collect(cache *tokencache.Cache, builtin []string) {
+	m.registry.MustRegister(newAccountMetrics(cache, builtin))
 }
 
 // Gather returns the metrics as they are now.
@@ -82,8 +82,8 @@ func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gath
 // accountMetrics is a [prometheus.Collector] of what the token cache counts. It makes the
 // series anew for each scrape.
 type accountMetrics struct {
-	cache         *tokencache.Cache
-	providerNames []string
+	cache   *tokencache.Cache
+	builtin []string // names of providers
 
 	// by provider
 	accounts, failing *prometheus.Desc
@@ -94,13 +94,13 @@ type accountMetrics struct {
 	leftOut *prometheus.Desc
 }
 
-func newAccountMetrics(cache *tokencache.Cache, providerNames []string) *accountMetrics {
+func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, "", name), help, labels, nil)
 	}
 	return &accountMetrics{
-		cache:         cache,
-		providerNames: providerNames,
+		cache:   cache,
+		builtin: builtin,
 		accounts: desc("accounts", "Accounts in memory. An account comes into memory when it is first read or written after the plugin starts.",
 			"provider"),
 		failing: desc("accounts_failing", "Accounts in memory whose last mint failed.",
@@ -166,7 +166,10 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 		return true
 	})
 	shown = mostUrgent(shown)
-	for _, name := range m.providerNames {
+	for _, name := range m.builtin {
+		accounts[name] += 0 // also without an account
+	}
+	for name := range accounts {
 		gauge(m.accounts, float64(accounts[name]), name)
 		gauge(m.failing, float64(failing[name]), name)
 	}

@@ -43,6 +43,9 @@ type Error struct {
 	Status   int    // the HTTP status; 0 if there was no answer
 	Problem  string // in our words: what is wrong, and what would be right if known
 
+	// Operator says that someone has to change a setting at the provider. Kind is Refused.
+	Operator bool
+
 	Code  string // the provider's error code ("invalid_grant", "1003"); "" if it sent none
 	Words string // the provider's own words: printable, at most 300 characters
 
@@ -61,7 +64,11 @@ func (e *Error) Error() string {
 	if e.Step != "" {
 		b.WriteString(e.Step + ": ")
 	}
-	b.WriteString(e.Kind.phrase())
+	if e.Operator {
+		b.WriteString("account blocked")
+	} else {
+		b.WriteString(e.Kind.phrase())
+	}
 	if e.Status != 0 {
 		answered := strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
 		b.WriteString(": " + strings.TrimSpace(e.Endpoint+" answered "+answered))

@@ -35,6 +35,10 @@ type Token struct {
 
 	Refresh         secret.String // the refresh token; "" if there is none
 	RefreshLifetime time.Duration // of the refresh token; 0 if it has no known end
+
+	// Outputs are further values that came with the token, for readers of the token. They
+	// are no secrets, and printable. The map does not change; nil if there are none.
+	Outputs map[string]string
 }
 
 // ID returns the identifier of an access token: the first 16 hex digits of its SHA-256. It

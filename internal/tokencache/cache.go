@@ -74,9 +74,10 @@ type Account interface {
 	RateKey() string
 
 	// Mint gets a new token with Sent set: by the refresh token if one is given, otherwise
-	// by the long-lived credential. An error that wraps no [*token.Error] counts as
+	// by the long-lived credential. force demands a token other than the current token; it
+	// is set only if the Policy says CanForce. An error that wraps no [*token.Error] counts as
 	// [token.Unavailable].
-	Mint(ctx context.Context, refresh secret.String) (token.Token, error)
+	Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error)
 }
 
 // Store keeps what must outlive the process. The Cache calls it for one name at a time,

@@ -41,6 +41,7 @@ type entry struct {
 
 	rotation   *mint // the last mint that a rotate started or joined
 	rejections rejections
+	forced     []clock.Instant // the demands for another token in the last 24 hours
 	unshared   unshared
 
 	queued queued // the entry's place in the refresh queue; guarded by the queue
@@ -90,7 +91,16 @@ func (e *entry) minted(t token.Token) {
 	e.keep(t, new(atomic.Int64))
 	e.mints++
 	e.backoff = backoff{}
-	e.notBefore = clock.Instant{}
+	e.notBefore = e.oldEnough()
+}
+
+// oldEnough returns when the cached token reaches the minimum age of the account's tokens;
+// zero if there is none. The caller holds e.mu.
+func (e *entry) oldEnough() clock.Instant {
+	if age := e.account.Policy().MinimumAge; age > 0 && e.cached != nil {
+		return e.cached.Sent.Add(age)
+	}
+	return clock.Instant{}
 }
 
 // mintedAgain takes note of a mint at now that brought the cached token again. Its life does
@@ -113,6 +123,9 @@ func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	e.keep(t, old.reads)
 	e.unsaved = e.unsaved || t.Lifetime != old.Lifetime || t.Refresh != old.Refresh
 	e.notBefore = now.Add(e.cached.again(now))
+	if from := e.oldEnough(); now.Until(from) > now.Until(e.notBefore) {
+		e.notBefore = from
+	}
 }
 
 // again returns the time until the next mint after a mint that brought t again. Half of the
@@ -136,6 +149,7 @@ func (e *entry) restore(now clock.Instant, t token.Token) {
 	t.Sent = now.At(t.Sent.Wall)
 	if now.Since(t.Sent) >= -leastMinTTL {
 		e.keep(t, new(atomic.Int64))
+		e.notBefore = e.oldEnough()
 	}
 }
 

@@ -19,6 +19,7 @@ type call struct {
 	*fakeAccount
 	n       int // counted from 1
 	refresh secret.String
+	force   bool
 	at      time.Time
 }
 
@@ -115,10 +116,10 @@ func (a *fakeAccount) Host() string      { return a.host }
 func (a *fakeAccount) SerialKey() string { return a.serial }
 func (a *fakeAccount) RateKey() string   { return a.host + a.client }
 
-func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String) (token.Token, error) {
+func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error) {
 	p := a.provider
 	p.mu.Lock()
-	c := call{fakeAccount: a, n: len(p.calls) + 1, refresh: refresh, at: time.Now()}
+	c := call{fakeAccount: a, n: len(p.calls) + 1, refresh: refresh, force: force, at: time.Now()}
 	p.calls = append(p.calls, c)
 	sent := p.clock()
 	p.running++

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/clock"
@@ -37,6 +38,7 @@ type mint struct {
 	cancel  context.CancelFunc
 
 	refresh  secret.String // the refresh token to use; "" to log in
+	force    bool          // demand a token other than the cached token
 	previous time.Duration // the lifetime of the token to be replaced; 0 if there is none
 
 	// Set under the entry's mu before done is closed.
@@ -75,7 +77,7 @@ type MintResult struct {
 // Mint mints a token for an account that is not in the cache, in the account's turn and
 // within the limits of its host. The cache does not keep the token.
 func (c *Cache) Mint(ctx context.Context, a Account) (token.Token, error) {
-	return c.ask(ctx, a, "", false)
+	return c.ask(ctx, a, "", false, false)
 }
 
 // startMint starts a mint for e. A background mint already has a slot of the limiter; other
@@ -89,6 +91,9 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 		if p == foreground || p == background {
 			m.refresh = e.cached.refreshToken(now)
 		}
+	}
+	if p == rotation || p == rejection {
+		m.force = e.demand(now)
 	}
 	if p != unsharedRead {
 		e.mint = m
@@ -108,6 +113,20 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 		}
 	}()
 	return m
+}
+
+// demand reports whether a mint may demand a token other than the cached token, and counts
+// the demand; the caller holds e.mu. Without a demand, the provider may return the cached
+// token again.
+func (e *entry) demand(now clock.Instant) bool {
+	p := e.account.Policy()
+	e.forced = slices.DeleteFunc(e.forced, func(at clock.Instant) bool { return at.Until(now) >= 24*time.Hour })
+	n := len(e.forced)
+	if !p.CanForce || p.ForceDailyLimit > 0 && n >= p.ForceDailyLimit || n > 0 && e.forced[n-1].Until(now) < p.ForceInterval {
+		return false
+	}
+	e.forced = append(e.forced, now)
+	return true
 }
 
 // supersede gives up the running mint of e, if there is one; the caller holds e.mu.
@@ -137,7 +156,7 @@ func (e *entry) supersedeAndDrop() {
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
-		t, err := c.ask(ctx, m.account, m.refresh, hasSlot)
+		t, err := c.ask(ctx, m.account, m.refresh, hasSlot, false)
 		if err == nil {
 			// A session near its end answers refreshes with ever shorter tokens: Keycloak
 			// cuts each token to what is left of the session, and may round by a second.
@@ -153,11 +172,11 @@ func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 		}
 	}
 	m.loggedIn = true
-	return c.ask(ctx, m.account, "", hasSlot)
+	return c.ask(ctx, m.account, "", hasSlot, m.force)
 }
 
 // ask asks the provider for a token. It waits for a slot, unless the caller has one.
-func (c *Cache) ask(ctx context.Context, a Account, refresh secret.String, hasSlot bool) (t token.Token, err error) {
+func (c *Cache) ask(ctx context.Context, a Account, refresh secret.String, hasSlot, force bool) (t token.Token, err error) {
 	defer secret.RecoverTo(&err)
 	if !hasSlot {
 		at := lane{host: a.Host()}
@@ -170,7 +189,7 @@ func (c *Cache) ask(ctx context.Context, a Account, refresh secret.String, hasSl
 		}
 		defer release()
 	}
-	t, err = a.Mint(ctx, refresh)
+	t, err = a.Mint(ctx, refresh, force)
 	if err != nil {
 		return token.Token{}, err
 	}

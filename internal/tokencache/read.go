@@ -141,9 +141,8 @@ func (s *snapshot) peek(now clock.Instant, asked time.Duration) (g Grant) {
 	return g
 }
 
-// fallback serves the cached token although the read asked for more life, because no
-// better token can be had. If the token has too little life, fallback returns err, which
-// says why.
+// fallback serves the cached token although the read asked for more life. It is for when no better
+// token is available. If the token has too little life, fallback returns err, which says why.
 func (s *snapshot) fallback(now clock.Instant, asked time.Duration, err error) (Grant, error) {
 	if s.cached.left(now) < leastMinTTL {
 		return Grant{}, err

@@ -139,7 +139,7 @@ func TestTickBacksOff(t *testing.T) {
 	})
 }
 
-// A tick does not refresh during a Retry-After. A tick after its end does.
+// A tick does not refresh during a Retry-After. A tick after the Retry-After refreshes.
 func TestTickDuringRetryAfter(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.RateLimited, 10*time.Minute))

@@ -45,14 +45,14 @@ type rejections struct {
 }
 
 // report decides on a report about t, the cached token.
-func (r *rejections) report(now clock.Instant, t *cachedToken) Rejection {
+func (r *rejections) report(now clock.Instant, t *cachedToken, minimumAge time.Duration) Rejection {
 	age := now.Since(t.Sent)
 	if age >= t.timeline.lifetime/2 && r.reported != t.Access {
 		r.honored = 0
 	}
 	r.reported = t.Access
 	switch {
-	case age < newest:
+	case age < max(newest, minimumAge):
 		return RejectedRecent
 	case r.honored > 0 && now.Until(r.next) > 0:
 		return RejectedTooFrequent
@@ -102,8 +102,9 @@ func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next
 	if f := e.backoff.blocked(now); f != nil {
 		return nil, RejectedBackingOff, f.Next
 	}
-	if r = e.rejections.report(now, e.cached); r != RejectedHonored {
-		return nil, r, now.Wall.Add(max(now.Until(e.rejections.next), newest-now.Since(e.cached.Sent)))
+	minimumAge := e.account.Policy().MinimumAge
+	if r = e.rejections.report(now, e.cached, minimumAge); r != RejectedHonored {
+		return nil, r, now.Wall.Add(max(now.Until(e.rejections.next), max(newest, minimumAge)-now.Since(e.cached.Sent)))
 	}
 	e.supersede() // a refresh, whose session may be what the provider ended
 	return c.startMint(e, now, rejection, nil), r, time.Time{}

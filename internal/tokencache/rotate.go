@@ -5,6 +5,8 @@ package tokencache
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/token"
@@ -106,6 +108,10 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 	if failure := e.backoff.blocked(now); failure != nil {
 		c.publish(e)
 		return nil, failure
+	}
+	if left, wait := e.cached.left(now), now.Until(e.oldEnough()); left > 0 && wait > 0 {
+		return nil, &token.Error{Kind: token.RateLimited, Problem: fmt.Sprintf(
+			"the provider allows no new token before %s", now.Wall.Add(wait).UTC().Format(time.RFC3339))}
 	}
 	// A running login brings a token that nobody has seen, so rotate joins it. A running
 	// refresh brings a token of the old session, so a login must follow it.

@@ -33,6 +33,17 @@ type Policy struct {
 
 	// Sliding reports that a mint that brings the cached token again extends its life.
 	Sliding bool
+
+	// MinimumAge is how old the cached token must be before another token is minted, even
+	// for a rotate or a rejected token; 0 means no such limit.
+	MinimumAge time.Duration
+
+	// CanForce reports that a rotate or a rejected token can demand a token other than the
+	// current token. At least ForceInterval lies between two demands, and at most
+	// ForceDailyLimit are made in 24 hours; 0 means no such limit.
+	CanForce        bool
+	ForceInterval   time.Duration
+	ForceDailyLimit int
 }
 
 // timeline is a Policy applied to a token's lifetime. All times count from the sending of

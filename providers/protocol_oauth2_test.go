@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/internal/secret"
 )
 
 func TestOAuth2Requests(t *testing.T) {
@@ -21,34 +21,6 @@ func TestOAuth2Requests(t *testing.T) {
 		form    url.Values
 		auth    string
 	}{
-		"only required fields": {
-			fields: []string{"client_id", "acme"},
-			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}},
-		},
-		"secret in the header": {
-			fields: []string{"client_id", "acme", "client_secret", "s:&c", "auth_style", "header"},
-			form:   url.Values{"grant_type": {"client_credentials"}},
-			auth:   basic,
-		},
-		"secret in the body": {
-			fields: []string{"client_id", "acme", "client_secret", "s:&c", "auth_style", "body"},
-			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}, "client_secret": {"s:&c"}},
-		},
-		"no secret for the header": {
-			fields: []string{"client_id", "acme", "auth_style", "header"},
-			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}},
-		},
-		"password, scopes, parameters": {
-			fields: []string{
-				"client_id", "acme", "client_secret", "s:&c", "grant_type", "password", "username", "joe", "password", "p w",
-				"scopes", "read write", "token_params", "audience=https%3A%2F%2Fapi&resource=a&resource=b",
-			},
-			form: url.Values{
-				"grant_type": {"password"}, "username": {"joe"}, "password": {"p w"},
-				"scope": {"read write"}, "audience": {"https://api"}, "resource": {"a", "b"},
-			},
-			auth: basic,
-		},
 		"refresh": {
 			fields: []string{
 				"client_id", "acme", "client_secret", "s:&c", "grant_type", "password", "username", "joe", "password", "p w",
@@ -67,15 +39,17 @@ func TestOAuth2Requests(t *testing.T) {
 			form:   url.Values{"grant_type": {"client_credentials"}, "client_id": {"acme"}},
 		},
 	}
+	p := mustLookup(t, "oauth2")
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			e := serve(t, reply{body: `{"access_token":"tok","expires_in":60}`})
 			s := Settings{TokenURL: e.url, Values: values(test.fields...)}
-			ask := func() (token.Token, error) { return oauth2{}.Mint(t.Context(), testClient(t), s) }
+			s.Values = p.Spec().WithDefaults(s.Values)
+			refresh := secret.String("")
 			if test.refresh {
-				ask = func() (token.Token, error) { return oauth2{}.Refresh(t.Context(), testClient(t), s, "old") }
+				refresh = "old"
 			}
-			got, err := ask()
+			got, err := Renew(t.Context(), p, testClient(t), s, refresh)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +68,7 @@ func TestOAuth2Requests(t *testing.T) {
 func TestOAuth2WithholdsAllSecrets(t *testing.T) {
 	s := Settings{Values: values("client_id", "acme", "client_secret", "unshown-1", "username", "joe", "password", "unshown-2")}
 	s.TokenURL = serve(t, reply{status: http.StatusBadRequest, body: `{"error":"unshown-2","error_description":"unshown-1 joe"}`}).url
-	_, err := oauth2{}.Mint(t.Context(), testClient(t), s)
+	_, err := mustLookup(t, "oauth2").Mint(t.Context(), testClient(t), s)
 	if e := failure(t, err, "unshown-1", "unshown-2"); e.Code != withheld || e.Words != withheld {
 		t.Errorf("got code %q and words %q, want both withheld", e.Code, e.Words)
 	}
@@ -122,9 +96,10 @@ func TestOAuth2Validate(t *testing.T) {
 			field  string
 		}{[]string{"token_params", "audience=x&" + name + "=unshown"}, "token_params"}
 	}
+	p := mustLookup(t, "oauth2")
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := oauth2{}.Validate(Settings{Values: values(test.fields...)})
+			err := p.Validate(Settings{Values: p.Spec().WithDefaults(values(test.fields...))})
 			var field *FieldError
 			switch {
 			case test.field == "" && err != nil:
@@ -133,5 +108,35 @@ func TestOAuth2Validate(t *testing.T) {
 				t.Errorf("%v: got %v, want a FieldError of %s", test.fields, err, test.field)
 			}
 		})
+	}
+}
+
+// A JSON body has the same parameters as a form.
+func TestOAuth2JSON(t *testing.T) {
+	d := parse(t, plain+`  body: json
+  auth_style: body
+  grant_type: account_credentials
+  scopes: a b
+  parameters: {account_id: "{client_id}"}
+  query: {q: "{client_id}"}
+  token: /data/token
+  lifetime: {seconds: /data/expires_in}
+`)
+	r := ask(t, d, values("client_id", "acme", "client_secret", hidden), false)
+	want := `{"grant_type":"account_credentials","client_id":"acme","client_secret":` + quote(hidden) + `,"scope":"a b","account_id":"acme"}`
+	if !sameJSON(r.body, want) || r.request.Header.Get("Content-Type") != jsonType || r.request.URL.RawQuery != "a=b&q=acme" {
+		t.Errorf("got body %s of type %s with query %s, want %s", r.body, r.request.Header.Get("Content-Type"), r.request.URL.RawQuery, want)
+	}
+}
+
+// The fields of the client, and what allows them, are the definition's own.
+func TestOAuth2Styles(t *testing.T) {
+	for style, want := range map[string]string{"header": "", "body": "acme", "none": "acme"} {
+		d := parse(t, plain+"  auth_style: "+style+"\n  token: /data/token\n  lifetime: {fixed: 1m}\n")
+		r := ask(t, d, values("client_id", "acme", "client_secret", "s"), false)
+		form, _ := url.ParseQuery(r.body)
+		if form.Get("client_id") != want || (form.Get("client_secret") != "") != (style == "body") || (r.request.Header.Get("Authorization") != "") != (style == "header") {
+			t.Errorf("%s: got form %v with Authorization %q", style, form, r.request.Header.Get("Authorization"))
+		}
 	}
 }

@@ -1,0 +1,677 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// acme is a provider that no Go code knows. It records its requests.
+type acme struct {
+	url string
+
+	mu   sync.Mutex
+	seen []string // the bodies of the requests
+}
+
+func newAcme(t testing.TB) *acme {
+	a := &acme{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.seen = append(a.seen, string(body))
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(fields{"data": fields{
+			"token": fmt.Sprintf("acme-token-%d", len(a.seen)), "expires_in": 3600, "base_url": "https://eu.acme.example"}})
+	}))
+	t.Cleanup(s.Close)
+	a.url = s.URL + "/v1/login"
+	return a
+}
+
+// requests returns the bodies of the requests since the previous call.
+func (a *acme) requests() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	seen := a.seen
+	a.seen = nil
+	return seen
+}
+
+// definition returns a definition of acme whose title is the given one.
+func (a *acme) definition(title string) string {
+	return fmt.Sprintf(`title: %s
+docs: https://docs.acme.example/auth
+known: reported
+fields:
+  api_user:
+    description: User name of the API account (Acme console, Settings, API).
+    required: true
+  api_password:
+    description: Password of the API account.
+    required: true
+    secret: true
+  region:
+    description: Region of the account.
+    allowed: [eu, us]
+    default: eu
+  labels: {description: Labels of the token., kind: map}
+endpoints: {production: %q}
+http:
+  json: {user: "{api_user}", password: "{api_password}", region: "{region}"}
+  token: /data/token
+  lifetime: {seconds: /data/expires_in}
+  outputs: {base_url: /data/base_url}
+usage: "X-Acme-Token: {token}"
+`, title, a.url)
+}
+
+// acmeConfig is the data of a config of acme.
+var acmeConfig = fields{"provider": "acme", "api_user": "alice", "api_password": "correct-horse"}
+
+// define writes a definition of acme and returns its digest.
+func (m *mount) define(text string) string {
+	m.t.Helper()
+	a := m.write("providers/acme", fields{"definition": text})
+	a.want(m.t, http.StatusOK)
+	return a.data["digest"].(string)
+}
+
+// newAcmeMount makes a mount with a definition of acme and config/a.
+func newAcmeMount(t *testing.T) (m *mount, a *acme, digest string) {
+	t.Helper()
+	m, a = newMount(t), newAcme(t)
+	digest = m.define(a.definition("Acme"))
+	m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
+	return m, a, digest
+}
+
+// storedDefinitions returns the digests of the stored definitions, sorted.
+func (m *mount) storedDefinitions() []string {
+	m.t.Helper()
+	keys, err := m.storage.InmemStorage.List(m.t.Context(), "definition/")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for i := range keys {
+		keys[i] = "sha256:" + keys[i]
+	}
+	return keys
+}
+
+// wantDefinitions fails the test unless exactly these definitions are stored.
+func (m *mount) wantDefinitions(when string, want ...string) {
+	m.t.Helper()
+	slices.Sort(want)
+	if got := m.storedDefinitions(); !slices.Equal(got, slices.Compact(want)) {
+		m.t.Errorf("%s: got the definitions %q, want %q", when, got, want)
+	}
+}
+
+// An operator adds an unknown provider with three commands.
+func TestDefinitionInThreeCommands(t *testing.T) {
+	m, acme := newMount(t), newAcme(t)
+	m.write("providers/acme", fields{"definition": acme.definition("Acme")}).want(t, http.StatusOK)
+	m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
+	a := m.read("creds/a")
+	a.want(t, http.StatusOK)
+	if a.token() != "acme-token-1" || a.data["provider"] != "acme" || a.data["base_url"] != "https://eu.acme.example" {
+		t.Errorf("got %v, want acme-token-1 of acme with its base_url", a.data)
+	}
+	if got := acme.requests(); len(got) != 1 || !strings.Contains(got[0], `"password":"correct-horse"`) || !strings.Contains(got[0], `"region":"eu"`) {
+		t.Errorf("got the requests %q, want one with the password and the default region", got)
+	}
+	again := m.restart().read("creds/a")
+	if again.token() != "acme-token-1" || again.data["base_url"] != "https://eu.acme.example" {
+		t.Errorf("after a restart: got %v, want the same token and base_url", again.data)
+	}
+}
+
+func TestDefinitionRead(t *testing.T) {
+	m, acme, digest := newAcmeMount(t)
+	got := m.read("providers/acme").data
+	for name, want := range map[string]any{
+		"title": "Acme", "docs": "https://docs.acme.example/auth", "known": "reported", "usage": "X-Acme-Token: {token}",
+		"source": "own", "digest": digest, "definition": acme.definition("Acme"), "hides_builtin": nil,
+	} {
+		if got[name] != want {
+			t.Errorf("%s: got %v, want %v", name, got[name], want)
+		}
+	}
+	want := map[string]string{
+		"api_user":     "User name of the API account (Acme console, Settings, API). (required)",
+		"api_password": "Password of the API account. (required; secret)",
+		"region":       "Region of the account. (one of eu, us; default eu)",
+		"labels":       "Labels of the token.",
+	}
+	if got := got["fields"].(map[string]string); !maps.Equal(got, want) {
+		t.Errorf("got the fields %q, want %q", got, want)
+	}
+	if got := got["endpoints"].(map[string]string); !maps.Equal(got, map[string]string{"production": acme.url}) {
+		t.Errorf("got the endpoints %q, want production at %s", got, acme.url)
+	}
+	list := m.list("providers/").data
+	if keys := list["keys"].([]string); !slices.Contains(keys, "acme") || !slices.Contains(keys, "oauth2") || !slices.IsSorted(keys) {
+		t.Errorf("got %q, want acme and oauth2 in a sorted list", keys)
+	}
+	info := list["key_info"].(map[string]any)
+	if own, builtin := info["acme"].(fields), info["oauth2"].(fields); own["source"] != "own" || own["title"] != "Acme" || builtin["source"] != "built-in" {
+		t.Errorf("got %v and %v, want the own Acme and a built-in oauth2", own, builtin)
+	}
+	config := m.read("config/a").data
+	if config["definition"] != digest || config["definition_current"] != true || config["region"] != "eu" || config["api_password"] != nil {
+		t.Errorf("got the config %v, want the current definition %s, the region, and no password", config, digest)
+	}
+	if data := newSinchMount(t, nil).read("config/a").data; data["definition"] != nil || data["definition_current"] != nil {
+		t.Errorf("got %v, want no definition in a config of a built-in provider", data)
+	}
+}
+
+// Neither an edit nor the deletion of a definition changes a config, even if a tool writes
+// the config again as a whole. Only adopt_definition does, and takes all secrets.
+func TestDefinitionIsPinned(t *testing.T) {
+	m, honest, first := newAcmeMount(t)
+	m.write("config/b", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
+	evil := newAcme(t)
+	honest.requests()
+
+	whole := with(maps.Clone(acmeConfig), fields{"verify_connection": true})
+	a := m.write("providers/acme", fields{"definition": evil.definition("Evil")})
+	a.want(t, http.StatusOK)
+	a.wantWarning(t, "2 configs keep the definition that they were written with")
+	second := a.data["digest"].(string)
+	m.wantDefinitions("after the edit", first, second)
+	check := func(when string, current any) {
+		t.Helper()
+		m.write("config/a", maps.Clone(whole)).want(t, http.StatusNoContent)
+		m.patch("config/a", fields{"api_password": "correct-horse", "provider": "acme", "region": "us"}).want(t, http.StatusNoContent)
+		m.clock.advance(time.Minute)
+		m.rotate("a").want(t, http.StatusOK)
+		n := m.restart()
+		n.clock.advance(time.Minute)
+		n.rotate("a").want(t, http.StatusOK)
+		if got := honest.requests(); len(got) < 3 {
+			t.Errorf("%s: got %d requests at the old endpoint, want all of the logins", when, len(got))
+		}
+		if got := evil.requests(); len(got) > 0 {
+			t.Errorf("%s: got %q at the new endpoint, want nothing", when, got)
+		}
+		if got := m.read("config/a").data; got["definition"] != first || got["definition_current"] != current || got["token_url"] != honest.url {
+			t.Errorf("%s: got %v, want the first definition", when, got)
+		}
+	}
+	check("after the edit", false)
+	m.delete("providers/acme").want(t, http.StatusNoContent)
+	check("after the deletion", false)
+	m.wantDefinitions("after the deletion", first)
+	m.write("config/new", maps.Clone(acmeConfig)).want(t, http.StatusBadRequest, "provider: there is no provider of this name; list providers/ for the names")
+	m.define(evil.definition("Evil"))
+	check("after the name was used again", false)
+
+	for name, data := range map[string]fields{
+		"no secret":    {"adopt_definition": second},
+		"empty secret": {"adopt_definition": second, "provider": "acme", "verify_connection": false, "api_user": "alice"},
+	} {
+		m.write("config/a", maps.Clone(data)).want(t, http.StatusBadRequest,
+			"adopt_definition: this change affects where or how api_password is sent; write api_password again in the same request")
+		m.patch("config/a", maps.Clone(data)).want(t, http.StatusBadRequest, "adopt_definition: ")
+		if got := evil.requests(); len(got) > 0 {
+			t.Errorf("%s: got %q at the new endpoint, want nothing", name, got)
+		}
+	}
+	m.write("config/a", fields{"adopt_definition": "sha256:0", "api_password": "correct-horse"}).want(t, http.StatusBadRequest,
+		"adopt_definition: must be the digest of the definition that providers/acme shows, "+second)
+	old := m.token("a")
+	m.write("config/a", fields{"adopt_definition": second, "api_password": "hunter2-of-evil"}).want(t, http.StatusNoContent)
+	if m.token("a") == old {
+		t.Error("after the adoption: got the token of the old definition, want a new one")
+	}
+	if got := evil.requests(); len(got) != 1 || strings.Contains(got[0], "correct-horse") {
+		t.Errorf("got %q at the new endpoint, want one request with the new password", got)
+	}
+	if got := m.read("config/a").data; got["definition"] != second || got["definition_current"] != true || got["region"] != "us" {
+		t.Errorf("got %v, want the second definition and the region", got)
+	}
+	// The tool still writes what it wrote before, and what it adopted.
+	m.write("config/a", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
+	m.write("config/b", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
+	m.wantDefinitions("after both adopted", second)
+}
+
+// What one definition keeps secret, another one may show or send. So a field counts as
+// secret if either definition says so.
+func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
+	m, acme, _ := newAcmeMount(t)
+	shows := strings.Replace(acme.definition("Shows"), "    required: true\n    secret: true\n", "", 1)
+	digest := m.define(shows)
+	m.write("config/a", fields{"adopt_definition": digest, "verify_connection": false}).want(t, http.StatusBadRequest,
+		"adopt_definition: this change affects where or how api_password is sent")
+	m.write("config/a", fields{"adopt_definition": digest, "api_password": nil, "verify_connection": false}).want(t, http.StatusBadRequest,
+		"adopt_definition: a request that removes api_password cannot change where or how secrets are sent")
+	m.write("config/a", fields{"adopt_definition": digest, "api_password": "public", "verify_connection": false}).want(t, http.StatusNoContent)
+	if got := m.read("config/a").data["api_password"]; got != "public" {
+		t.Errorf("got api_password %q, want the new value", got)
+	}
+}
+
+// A field that the adopted definition takes in another way, or not at all, is dropped.
+func TestAdoptedDefinitionWithOtherFields(t *testing.T) {
+	m, acme, _ := newAcmeMount(t)
+	m.patch("config/a", fields{"labels": fields{"a": "b"}, "region": "us"}).want(t, http.StatusNoContent)
+	text := strings.Replace(acme.definition("Other"), "kind: map", "kind: list", 1)
+	digest := m.define(strings.Replace(text, "[eu, us]", "[eu, asia]", 1))
+	m.write("config/a", fields{"adopt_definition": digest, "api_password": "correct-horse"}).want(t, http.StatusNoContent)
+	if got := m.read("config/a").data; got["labels"] != nil || got["region"] != "eu" || got["api_user"] != "alice" {
+		t.Errorf("got %v, want no labels, the default region, and the same user", got)
+	}
+}
+
+// adopt_definition in the first write says which definition the writer expects.
+func TestAdoptDefinitionInFirstWrite(t *testing.T) {
+	m, _, digest := newAcmeMount(t)
+	m.write("config/b", with(maps.Clone(acmeConfig), fields{"adopt_definition": "sha256:" + strings.Repeat("0", 64)})).
+		want(t, http.StatusBadRequest, "adopt_definition: must be the digest of the definition that providers/acme shows, "+digest)
+	m.write("config/b", with(maps.Clone(acmeConfig), fields{"adopt_definition": digest})).want(t, http.StatusNoContent)
+	m.write("config/c", m.sinch(fields{"adopt_definition": digest})).want(t, http.StatusBadRequest, "adopt_definition: ")
+	m.write("config/d", fields{"provider": "nobody", "adopt_definition": digest}).want(t, http.StatusBadRequest, "adopt_definition: providers/nobody has no definition to adopt")
+}
+
+func TestDefinitionIsRefused(t *testing.T) {
+	m, acme, digest := newAcmeMount(t)
+	good := acme.definition("Acme")
+	for name, test := range map[string]struct {
+		path string
+		data fields
+		text string
+	}{
+		"built-in":        {"oauth2", fields{"definition": good}, "name: is the name of a built-in provider; choose another name for your definition"},
+		"no definition":   {"acme", fields{}, "definition: is required"},
+		"empty":           {"acme", fields{"definition": ""}, "definition: is required"},
+		"null":            {"acme", fields{"definition": nil}, "definition: is required"},
+		"an object":       {"acme", fields{"definition": fields{"title": "x"}}, "definition: must be a string"},
+		"a list":          {"acme", fields{"definition": []string{good}}, "definition: "},
+		"true":            {"acme", fields{"definition": true}, "definition: must be a string"},
+		"no YAML":         {"acme", fields{"definition": "{"}, "definition: "},
+		"over 16 KiB":     {"acme", fields{"definition": good + "#" + strings.Repeat("x", 16<<10)}, "definition: "},
+		"unknown key":     {"acme", fields{"definition": good + "script: rm\n"}, "definition: script: "},
+		"long name":       {strings.Repeat("n", 129), fields{"definition": good}, "name: must be at most 128 bytes long"},
+		"two dots":        {"a..b", fields{"definition": good}, "name: must not contain two dots in a row"},
+		"reserved field":  {"acme", fields{"definition": strings.Replace(good, "  region:\n", "  adopt_definition:\n", 1)}, "definition: "},
+		"reserved output": {"acme", fields{"definition": strings.Replace(good, "outputs: {base_url:", "outputs: {access_token:", 1)}, "definition: "},
+	} {
+		a := m.write("providers/"+test.path, test.data)
+		if a.status != http.StatusBadRequest || !strings.Contains(a.text, test.text) || len(a.text) > 400 {
+			t.Errorf("%s: got %d %q, want 400 with %q", name, a.status, a.text, test.text)
+		}
+	}
+	m.delete("providers/oauth2").want(t, http.StatusBadRequest, "name: is the name of a built-in provider, which cannot be deleted")
+	m.delete("providers/nobody").want(t, http.StatusNoContent)
+	m.wantDefinitions("after refused writes", digest)
+
+	padded := good + "#" + strings.Repeat("x", 16<<10-len(good)-1)
+	m.define(padded)
+	if got := m.read("providers/acme").data["definition"]; got != padded {
+		t.Errorf("got a definition of %d bytes, want the %d that were written", len(got.(string)), len(padded))
+	}
+}
+
+// The fields of a definition are checked for their type, size and place, and null restores
+// a default. An unknown field is refused by name.
+func TestDefinitionFields(t *testing.T) {
+	m, acme, _ := newAcmeMount(t)
+	for _, test := range []struct {
+		change fields
+		text   string // "" if the change is accepted
+	}{
+		{fields{"nickname": "x"}, "nickname: is not a field of acme, which takes api_user, api_password, region, labels"},
+		{fields{"username": "x"}, "username: is not a field of acme, which takes api_user"},
+		{fields{"api_user": nil}, "api_user: is required by acme"},
+		{fields{"api_user": true}, "api_user: must be a string"},
+		{fields{"api_user": []string{"x"}}, "api_user: must be a string"},
+		{fields{"api_user": strings.Repeat("x", 1025)}, "api_user: must be at most 1024 bytes long"},
+		{fields{"api_password": strings.Repeat("hunter2", 2000)}, "api_password: must be at most 8192 bytes long"},
+		{fields{"api_user": "a\x00b"}, "api_user: must not contain control characters"},
+		{fields{"region": "asia"}, "region: must be one of eu, us"},
+		{fields{"labels": "x"}, "labels: must be a map of strings"},
+		{fields{"environment": "production"}, "environment: acme has a single environment"},
+		{fields{"revocation_url": "https://acme.example/"}, "revocation_url: acme cannot revoke tokens"},
+		{fields{"region": "us"}, ""},
+		{fields{"region": nil}, ""},
+		{fields{"labels": fields{"a": "b"}}, ""},
+	} {
+		a := m.patch("config/a", with(maps.Clone(test.change), fields{"verify_connection": false}))
+		if test.text == "" {
+			a.want(t, http.StatusNoContent)
+		} else {
+			a.want(t, http.StatusBadRequest, test.text)
+		}
+	}
+	acme.requests()
+	m.patch("config/a", fields{"labels": fields{"c": "d"}}).want(t, http.StatusNoContent)
+	if got := m.read("config/a").data["labels"]; fmt.Sprint(got) != "map[a:b c:d]" {
+		t.Errorf("got the labels %v, want those of both patches", got)
+	}
+	if a := m.write("config/a", fields{"region": "us"}); len(a.warnings) > 0 {
+		t.Errorf("got the warnings %q, want none about unrecognized parameters", a.warnings)
+	}
+}
+
+// A definition that exists keeps its name when a later plugin has a built-in provider of
+// that name. It can still be deleted.
+func TestBuiltinThatTakesAnOwnName(t *testing.T) {
+	m, acme, digest := newAcmeMount(t)
+	later, err := providers.ParseDefinition("acme", []byte(acme.definition("Built-in Acme")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.options.Providers = append(slices.Clone(m.options.Providers), later)
+	m = m.restart()
+	acme.requests()
+
+	a := m.read("providers/acme")
+	a.wantWarning(t, "a built-in provider has the same name; delete this definition to use the built-in provider in new configs")
+	if a.data["title"] != "Acme" || a.data["source"] != "own" || a.data["hides_builtin"] != true {
+		t.Errorf("got %v, want the own definition, marked", a.data)
+	}
+	if got := m.read("config/a").data; got["definition"] != digest || got["definition_current"] != true {
+		t.Errorf("got %v, want the own definition", got)
+	}
+	m.write("config/b", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
+	if got := m.read("config/b").data["definition"]; got != digest {
+		t.Errorf("new config: got the definition %v, want %s", got, digest)
+	}
+	m.write("providers/acme", fields{"definition": acme.definition("Other")}).want(t, http.StatusBadRequest, "name: is now also the name of a built-in provider")
+	m.write("providers/acme", fields{"definition": acme.definition("Acme")}).want(t, http.StatusOK) // a tool repeats what it wrote
+
+	m.write("config/b", fields{"adopt_definition": later.Digest()}).want(t, http.StatusBadRequest, "adopt_definition: ", "api_password")
+	m.write("config/b", fields{"adopt_definition": later.Digest(), "api_password": "correct-horse"}).want(t, http.StatusNoContent)
+	if got := m.read("config/b").data["definition"]; got != nil {
+		t.Errorf("after the built-in provider was adopted: got the definition %v, want none", got)
+	}
+	m.delete("providers/acme").want(t, http.StatusOK)
+	if got := m.read("providers/acme").data; got["title"] != "Built-in Acme" || got["source"] != "built-in" {
+		t.Errorf("after the deletion: got %v, want the built-in provider", got)
+	}
+	m.delete("providers/acme").want(t, http.StatusBadRequest)
+	if got := m.read("config/a").data; got["definition"] != digest || got["definition_current"] != false {
+		t.Errorf("after the deletion: got %v, want the own definition", got)
+	}
+	m.delete("config/a").want(t, http.StatusNoContent)
+	m.wantDefinitions("after the last config is deleted")
+}
+
+// A definition stays in storage as long as a name or a config uses it.
+func TestUnusedDefinitionsAreRemoved(t *testing.T) {
+	m, acme, first := newAcmeMount(t)
+	m.write("providers/same", fields{"definition": acme.definition("Acme")}).want(t, http.StatusOK)
+	m.wantDefinitions("with two names", first)
+	second := m.define(acme.definition("Second"))
+	m.wantDefinitions("after an edit", first, second)
+	third := m.define(acme.definition("Third"))
+	m.wantDefinitions("after an edit of an unused definition", first, third)
+	m.delete("providers/same").wantWarning(t, "1 config keeps the definition that it was written with")
+	m.wantDefinitions("with a config", first, third)
+	m.delete("config/a").want(t, http.StatusNoContent)
+	m.wantDefinitions("after the config is deleted", third)
+	m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
+	m.delete("providers/acme").want(t, http.StatusOK)
+	m.wantDefinitions("after the name is deleted", third)
+	m.delete("config/a").want(t, http.StatusNoContent)
+	m.wantDefinitions("after all is deleted")
+	for _, prefix := range []string{"pin/", "provider/", "definition/"} {
+		if keys, err := m.storage.InmemStorage.List(t.Context(), prefix); err != nil || len(keys) > 0 {
+			t.Errorf("%s: got %q, %v in storage, want nothing", prefix, keys, err)
+		}
+	}
+}
+
+// A definition may be removed while a write that uses it waits for the provider.
+func TestDefinitionRemovedDuringAWrite(t *testing.T) {
+	m := newMount(t)
+	var during func()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		during()
+		_, _ = io.WriteString(w, `{"data": {"token": "t-1", "expires_in": 3600}}`)
+	}))
+	t.Cleanup(s.Close)
+	acme := &acme{url: s.URL}
+	digest := m.define(acme.definition("Acme"))
+	during = func() { m.delete("providers/acme") }
+	m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
+	m.wantDefinitions("after the write", digest)
+	m.restart().token("a")
+}
+
+// Other nodes follow what this node stores.
+func TestDefinitionsOnOtherNodes(t *testing.T) {
+	m, acme, first := newAcmeMount(t)
+	other := m.restart()
+	other.token("a")
+	second := m.define(acme.definition("Second"))
+	m.write("config/a", fields{"adopt_definition": second, "api_password": "correct-horse"}).want(t, http.StatusNoContent)
+	for _, key := range []string{"definition/" + strings.TrimPrefix(first, "sha256:"), "pin/x/a", "provider/acme", "config/a", "token/a"} {
+		other.InvalidateKey(t.Context(), key)
+	}
+	if got := other.read("config/a").data; got["definition"] != second || got["definition_current"] != true {
+		t.Errorf("got %v, want the second definition", got)
+	}
+	if got, want := other.token("a"), m.token("a"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := other.read("providers/acme").data["title"]; got != "Second" {
+		t.Errorf("got the title %v, want Second", got)
+	}
+}
+
+// A stored definition that is damaged or missing is a 500 for the paths that need it. The
+// configs and the name can still be deleted.
+func TestStoredDefinitionOfNoUse(t *testing.T) {
+	for name, spoil := range map[string]func(m *mount, key string){
+		"missing":   func(m *mount, key string) { _ = m.storage.InmemStorage.Delete(t.Context(), key) },
+		"damaged":   func(m *mount, key string) { m.storage.put(key, `{"version":`) },
+		"newer":     func(m *mount, key string) { m.storage.put(key, `{"version":2}`) },
+		"refused":   func(m *mount, key string) { m.storage.put(key, `{"version":1,"text":"{"}`) },
+		"of others": func(m *mount, key string) { m.storage.put(key, `{"version":1,"text":"title: x"}`) },
+		"bad name":  func(m *mount, _ string) { m.storage.put("provider/acme", `{"version":1,"digest":"sha256:../x"}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, acme, digest := newAcmeMount(t)
+			spoil(m, "definition/"+strings.TrimPrefix(digest, "sha256:"))
+			m = m.restart()
+			m.read("providers/acme").want(t, http.StatusInternalServerError, "cannot be used: ")
+			m.write("config/new", maps.Clone(acmeConfig)).want(t, http.StatusInternalServerError, "cannot be used: ")
+			m.list("providers/").want(t, http.StatusOK)
+			if name != "bad name" {
+				for _, a := range []answer{m.read("config/a"), m.read("creds/a"), m.read("status/a"), m.rotate("a"), m.write("config/a", fields{"min_ttl": 5})} {
+					a.want(t, http.StatusInternalServerError, `config "a": the stored definition/`, "cannot be used: ")
+				}
+				m.list("status/").want(t, http.StatusOK)
+			}
+			m.delete("config/a").want(t, http.StatusNoContent)
+			m.delete("providers/acme").want(t, http.StatusNoContent)
+			m.wantDefinitions("after all is deleted")
+			m.define(acme.definition("Acme"))
+			m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
+			m.token("a")
+		})
+	}
+}
+
+// However storage fails, a config has its definition, and nothing is left but records that
+// the next change removes.
+func TestDefinitionStorageFaults(t *testing.T) {
+	acme := newAcme(t)
+	second := acme.definition("Second")
+	for name, do := range map[string]func(m *mount) answer{
+		"define":        func(m *mount) answer { return m.write("providers/other", fields{"definition": second}) },
+		"redefine":      func(m *mount) answer { return m.write("providers/acme", fields{"definition": second}) },
+		"delete":        func(m *mount) answer { return m.delete("providers/acme") },
+		"read":          func(m *mount) answer { return m.read("providers/acme") },
+		"list":          func(m *mount) answer { return m.list("providers/") },
+		"create":        func(m *mount) answer { return m.write("config/b", maps.Clone(acmeConfig)) },
+		"read config":   func(m *mount) answer { return m.read("config/a") },
+		"creds":         func(m *mount) answer { return m.read("creds/a") },
+		"delete config": func(m *mount) answer { return m.delete("config/a") },
+		"delete outdated": func(m *mount) answer {
+			if a := m.write("providers/acme", fields{"definition": second}); a.status >= 300 {
+				return a
+			}
+			return m.delete("config/a")
+		},
+		"adopt": func(m *mount) answer {
+			digest := m.write("providers/acme", fields{"definition": second})
+			if digest.status >= 300 {
+				return digest
+			}
+			return m.write("config/a", fields{"adopt_definition": digest.data["digest"], "api_password": "correct-horse"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for failing := 1; ; failing++ {
+				m := newMount(t)
+				m.define(acme.definition("Acme"))
+				m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
+				m = m.restart()
+				calls, failed := 0, ""
+				m.storage.failWith(func(op, key string) error {
+					if calls++; calls != failing {
+						return nil
+					}
+					failed = op + " " + key
+					return errStorage
+				})
+				a := do(m)
+				m.storage.failWith(nil)
+				switch {
+				case failed == "" && a.status >= 300:
+					t.Errorf("without a fault: got %d %s, want success", a.status, a.text)
+				case failed != "" && a.status >= 300 && (a.status != http.StatusInternalServerError || !strings.Contains(a.text, errStorage.Error())):
+					t.Errorf("%s failed: got %d %s, want success or a 500 with %q", failed, a.status, a.text, errStorage)
+				}
+				for _, n := range []*mount{m, m.restart()} {
+					for _, config := range []string{"a", "b"} {
+						if n.read("config/"+config).status == http.StatusOK {
+							n.token(config)
+						}
+					}
+				}
+				if a := do(m); failed != "" && a.status >= 300 {
+					t.Errorf("after %s failed: got %d %s, want success", failed, a.status, a.text)
+				}
+				for _, path := range []string{"config/a", "config/b", "providers/acme", "providers/other"} {
+					if a := m.delete(path); a.status >= 300 {
+						t.Errorf("%s: got %d %s, want success", path, a.status, a.text)
+					}
+				}
+				m.wantDefinitions("after " + failed + " failed once and all is deleted")
+				if failed == "" {
+					break
+				}
+			}
+		})
+	}
+}
+
+// Outputs come with the token, but never in place of a field of creds.
+func TestOutputs(t *testing.T) {
+	f := newFake(func(context.Context) (token.Token, error) {
+		return token.Token{Access: "fake-token", Type: "Bearer", Lifetime: time.Hour, Outputs: map[string]string{
+			"base_url": "https://eu.fake.example", "access_token": "x", "expire_time": "x", "provider": "x", "token_type": "x",
+			"ttl": "x", "rotation_period": "x", "last_vault_rotation": "x"}}, nil
+	})
+	m := newFakeMount(t, f, fields{"lease": false})
+	for _, n := range []*mount{m, m.restart()} {
+		got := n.read("creds/a").data
+		for name, value := range got {
+			if value == "x" {
+				t.Errorf("%s: got the output, want the field of creds", name)
+			}
+		}
+		if got["base_url"] != "https://eu.fake.example" || got["access_token"] != "fake-token" {
+			t.Errorf("got %v, want the token and its base_url", got)
+		}
+	}
+}
+
+// No definition can take the name of a field of every config, or of one that a read of a
+// config or of creds shows.
+func TestReservedNames(t *testing.T) {
+	m, acme, _ := newAcmeMount(t)
+	m.write("config/a", fields{"lease": false}).want(t, http.StatusNoContent)
+	good := acme.definition("Acme")
+	own := []string{"api_user", "api_password", "region", "labels", "base_url"}
+	refused := func(old, name, place string) {
+		t.Helper()
+		if slices.Contains(own, name) {
+			return
+		}
+		if _, err := providers.ParseDefinition("acme", []byte(strings.Replace(good, old, name, 1))); err == nil || !strings.HasPrefix(err.Error(), place+name+": ") {
+			t.Errorf("%s%s: got %v, want a refusal", place, name, err)
+		}
+	}
+	for name := range m.Backend.(*backend).Route("config/a").Fields {
+		refused("labels", name, "fields.")
+	}
+	for name := range m.read("config/a").data {
+		refused("labels", name, "fields.")
+	}
+	for name := range m.read("creds/a").data {
+		refused("base_url", name, "http.outputs.")
+	}
+	for name := range m.Backend.(*backend).Route("creds/a").Fields {
+		refused("base_url", name, "http.outputs.")
+	}
+}
+
+// A provider whose new token ends the previous one gets no early refresh, unless the config
+// asks for it.
+func TestExclusiveProvider(t *testing.T) {
+	acme := newAcme(t)
+	m := newMount(t)
+	m.define(acme.definition("Acme") + "exclusive: true\n")
+	m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
+	m.clock.advance(59 * time.Minute)
+	if got := m.status("refresh_due_time"); got != "" {
+		t.Errorf("got refresh_due_time %v, want none", got)
+	}
+	m.token("a")
+	m.tick()
+	if got := m.token("a"); got != "acme-token-1" {
+		t.Errorf("got %s, want the first token", got)
+	}
+	m.write("config/a", fields{"refresh_window": "10m"}).want(t, http.StatusNoContent)
+	if got := m.status("refresh_due_time"); got == "" {
+		t.Error("with refresh_window: got no refresh_due_time, want one")
+	}
+}
+
+// Help says how to write a definition.
+func TestDefinitionHelp(t *testing.T) {
+	m := newMount(t)
+	a := m.request(logical.HelpOperation, "providers/acme", nil)
+	for _, text := range []string{"definition=@acme.yaml", "adopt_definition", "16 KiB"} {
+		if help := fmt.Sprint(a.data["help"]); !strings.Contains(help, text) {
+			t.Errorf("got the help %s, want %q in it", help, text)
+		}
+	}
+	_, example, _ := strings.Cut(providersDescription, "with this acme.yaml:\n\n")
+	example, _, _ = strings.Cut(example, "\n\nConfigs keep")
+	m.define(example)
+}

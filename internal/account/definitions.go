@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// Where own definitions are stored. A definition is stored once, by its digest, and never
+// changes. It stays as long as a name or a config uses it.
+const (
+	DefinitionPrefix = "definition/" // definition/<hex digits of the digest>: the text
+	namePrefix       = "provider/"   // provider/<name>: the digest of the name's definition
+	pinPrefix        = "pin/"        // pin/<hex digits>/<config>: the config has the definition
+)
+
+const definitionVersion = 1
+
+type definitionRecord struct {
+	Version int    `json:"version"`
+	Text    string `json:"text"`
+}
+
+type nameRecord struct {
+	Version int    `json:"version"`
+	Digest  string `json:"digest"`
+}
+
+type pinRecord struct {
+	Version int `json:"version"`
+}
+
+// digestHex returns the hex digits of a digest; "" if the digest is not valid.
+func digestHex(digest string) string {
+	digits, ok := strings.CutPrefix(digest, "sha256:")
+	if sum, err := hex.DecodeString(digits); !ok || err != nil || len(sum) != 32 || digits != strings.ToLower(digits) {
+		return ""
+	}
+	return digits
+}
+
+// read decodes the stored record of a key, and reports whether there is one. The error is a
+// [*RecordError] if the record cannot be used.
+func read(ctx context.Context, s logical.Storage, key string, record any) (bool, error) {
+	entry, err := s.Get(ctx, key)
+	if err != nil {
+		return false, fmt.Errorf("reading %s from storage: %w", key, err)
+	}
+	if entry == nil {
+		return false, nil
+	}
+	if err := decodeRecord(entry.Value, definitionVersion, record); err != nil {
+		return true, &RecordError{key: key, err: err}
+	}
+	return true, nil
+}
+
+// readName returns the digest of the own definition of the named provider; "" if there is no
+// such definition.
+func readName(ctx context.Context, s logical.Storage, name string) (string, error) {
+	var n nameRecord
+	found, err := read(ctx, s, namePrefix+name, &n)
+	if found && err == nil && digestHex(n.Digest) == "" {
+		err = &RecordError{key: namePrefix + name, err: errDamaged}
+	}
+	return n.Digest, err
+}
+
+// listNames returns the names of the own definitions.
+func listNames(ctx context.Context, s logical.Storage) ([]string, error) {
+	names, err := s.List(ctx, namePrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing %s in storage: %w", namePrefix, err)
+	}
+	return names, nil
+}
+
+// definition returns the own definition with the given digest, under the name of its
+// provider. The digest is valid. The error is a [*RecordError] if the stored definition
+// cannot be used or does not exist.
+func (r *Registry) definition(ctx context.Context, s logical.Storage, name, digest string) (*provider, error) {
+	if p, ok := r.own.Load(ownKey{name, digest}); ok {
+		return p.(*provider), nil
+	}
+	key := DefinitionPrefix + digestHex(digest)
+	var stored definitionRecord
+	found, err := read(ctx, s, key, &stored)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, &RecordError{key: key, err: errors.New("it is missing")}
+	}
+	d, err := providers.ParseDefinition(name, []byte(stored.Text))
+	if err == nil && d.Digest() != digest {
+		err = errDamaged
+	}
+	if err != nil {
+		return nil, &RecordError{key: key, err: err}
+	}
+	p := r.provider(d)
+	p.own = true
+	shared, _ := r.own.LoadOrStore(ownKey{name, digest}, p)
+	return shared.(*provider), nil
+}
+
+// Forget drops a definition from memory, given the key of its record. Accounts that have the
+// definition keep it.
+func (r *Registry) Forget(key string) {
+	digits := strings.TrimPrefix(key, DefinitionPrefix)
+	r.own.Range(func(k, _ any) bool {
+		if digestHex(k.(ownKey).digest) == digits {
+			r.own.Delete(k)
+		}
+		return true
+	})
+}
+
+// checked returns the digest of a definition that can be used.
+func checked(name, text string) (digest string, err error) {
+	d, err := providers.ParseDefinition(name, []byte(text))
+	if err != nil {
+		return "", &providers.FieldError{Field: "definition", Problem: err.Error()}
+	}
+	return d.Digest(), nil
+}
+
+// WriteDefinition stores an own definition under a name, for new configs. Configs that exist
+// keep the definition that they have; kept is how many configs have the name's previous
+// definition. An error of the user is a [*providers.FieldError].
+func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name, text string) (digest string, kept int, err error) {
+	if digest, err = checked(name, text); err != nil {
+		return "", 0, err
+	}
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	old, err := readName(ctx, s, name)
+	if damaged := (*RecordError)(nil); err != nil && !errors.As(err, &damaged) {
+		return "", 0, err
+	}
+	if r.builtin[name] != nil && digest != old {
+		return "", 0, builtinError(old)
+	}
+	if err := put(ctx, s, DefinitionPrefix+digestHex(digest), definitionRecord{definitionVersion, text}); err != nil {
+		return "", 0, err
+	}
+	if err := put(ctx, s, namePrefix+name, nameRecord{definitionVersion, digest}); err != nil {
+		return "", 0, err
+	}
+	if old != digest {
+		kept = r.pins(ctx, s, old)
+	}
+	r.logUnswept(r.removeUnused(ctx, s))
+	return digest, kept, nil
+}
+
+// builtinError refuses a change of a built-in provider. own is the digest of an own
+// definition of the same name; "" if there is none.
+func builtinError(own string) error {
+	problem := "is the name of a built-in provider; choose another name for your definition"
+	if own != "" {
+		problem = "is now also the name of a built-in provider; write the definition under another name"
+	}
+	return &providers.FieldError{Field: "name", Problem: problem}
+}
+
+// DeleteDefinition deletes the own definition of a name. Configs that have the definition
+// keep it; kept is how many there are. An error of the user is a [*providers.FieldError].
+func (r *Registry) DeleteDefinition(ctx context.Context, s logical.Storage, name string) (kept int, err error) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	old, err := readName(ctx, s, name)
+	if damaged := (*RecordError)(nil); err != nil && !errors.As(err, &damaged) {
+		return 0, err
+	}
+	if err == nil && old == "" {
+		if r.builtin[name] != nil {
+			return 0, &providers.FieldError{Field: "name", Problem: "is the name of a built-in provider, which cannot be deleted"}
+		}
+		return 0, nil
+	}
+	if err := remove(ctx, s, namePrefix+name); err != nil {
+		return 0, err
+	}
+	kept = r.pins(ctx, s, old)
+	r.logUnswept(r.removeUnused(ctx, s))
+	return kept, nil
+}
+
+// pins returns how many configs have the definition with the given digest. It returns 0 for
+// an invalid digest, and if storage fails.
+func (r *Registry) pins(ctx context.Context, s logical.Storage, digest string) int {
+	configs, _ := listPins(ctx, s, digestHex(digest))
+	return len(configs)
+}
+
+func listPins(ctx context.Context, s logical.Storage, digits string) ([]string, error) {
+	if digits == "" {
+		return nil, nil
+	}
+	configs, err := s.List(ctx, pinPrefix+digits+"/")
+	if err != nil {
+		return nil, fmt.Errorf("listing %s%s/ in storage: %w", pinPrefix, digits, err)
+	}
+	return configs, nil
+}
+
+// pin says in storage that the named config has the definition of p, and that the definition
+// is needed. It stores the definition again if it was removed since p was looked up.
+func pin(ctx context.Context, s logical.Storage, config string, p *provider) error {
+	digits := digestHex(p.digest)
+	entry, err := s.Get(ctx, DefinitionPrefix+digits)
+	if err != nil {
+		return fmt.Errorf("reading %s%s from storage: %w", DefinitionPrefix, digits, err)
+	}
+	if entry == nil {
+		if err := put(ctx, s, DefinitionPrefix+digits, definitionRecord{definitionVersion, p.text}); err != nil {
+			return err
+		}
+	}
+	return put(ctx, s, pinPrefix+digits+"/"+config, pinRecord{definitionVersion})
+}
+
+// unpin takes back the pin of c, which no longer is the named config, and removes the
+// definition if nothing else uses it. A failure leaves records behind that do no harm.
+func (r *Registry) unpin(ctx context.Context, s logical.Storage, config string, c *Config) {
+	err := remove(ctx, s, pinPrefix+digestHex(c.Definition)+"/"+config)
+	if err == nil {
+		var current string
+		if current, err = readName(ctx, s, c.Provider); err == nil && current != c.Definition {
+			err = r.removeUnused(ctx, s)
+		}
+	}
+	r.logUnswept(err)
+}
+
+// logUnswept logs a failure to remove records that nothing uses.
+func (r *Registry) logUnswept(err error) {
+	if err != nil {
+		r.log().Warn("records of unused definitions stay in storage until the next change of a definition", "error", err)
+	}
+}
+
+// removeUnused removes the definitions that no name and no config uses. The caller holds
+// r.writing. A failure leaves definitions behind, which the next call removes.
+func (r *Registry) removeUnused(ctx context.Context, s logical.Storage) error {
+	all, err := s.List(ctx, DefinitionPrefix)
+	if err != nil {
+		return fmt.Errorf("listing %s in storage: %w", DefinitionPrefix, err)
+	}
+	names, err := listNames(ctx, s)
+	if err != nil {
+		return err
+	}
+	named := map[string]bool{}
+	for _, name := range names {
+		digest, err := readName(ctx, s, name)
+		if err != nil { // a damaged record may be of any definition
+			return err
+		}
+		named[digestHex(digest)] = true
+	}
+	for _, digits := range all {
+		if named[digits] {
+			continue
+		}
+		if used, err := hasConfig(ctx, s, digits); err != nil {
+			return err
+		} else if used {
+			continue
+		}
+		if err := remove(ctx, s, DefinitionPrefix+digits); err != nil {
+			return err
+		}
+		r.Forget(DefinitionPrefix + digits)
+	}
+	return nil
+}
+
+// hasConfig reports whether a config has the definition with the given hex digits. It removes
+// the pins that it finds of configs that do not.
+func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, error) {
+	configs, err := listPins(ctx, s, digits)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range configs {
+		entry, err := s.Get(ctx, ConfigPrefix+name)
+		if err != nil {
+			return false, fmt.Errorf("reading %s%s from storage: %w", ConfigPrefix, name, err)
+		}
+		if entry != nil {
+			if c, err := decodeConfig(entry.Value); err != nil || digestHex(c.Definition) == digits {
+				return true, nil //nolint:nilerr // a config that cannot be read keeps its definition
+			}
+		}
+		if err := remove(ctx, s, pinPrefix+digits+"/"+name); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// remove deletes a record.
+func remove(ctx context.Context, s logical.Storage, key string) error {
+	if err := s.Delete(ctx, key); err != nil {
+		return fmt.Errorf("deleting %s from storage: %w", key, err)
+	}
+	return nil
+}

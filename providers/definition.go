@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package providers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+// MaxDefinition is the size of the largest definition, in bytes.
+const MaxDefinition = 16 << 10
+
+// A Definition is a [Provider] that is described as data: which fields a config takes, where
+// the token endpoint is, and how to read an answer. It does not change once parsed.
+type Definition struct {
+	text     []byte
+	spec     Spec
+	protocol protocol
+	checks   []fieldCheck
+}
+
+// A protocol carries out a definition.
+type protocol interface {
+	// validate returns a [*FieldError] for the first rule that s breaks, or nil.
+	validate(s Settings) error
+	mint(ctx context.Context, c *Client, s Settings, r redactor) (token.Token, error)
+	refresh(ctx context.Context, c *Client, s Settings, r redactor, refresh secret.String) (token.Token, error)
+	revoke(ctx context.Context, c *Client, s Settings, r redactor, access, refresh secret.String) error
+}
+
+// noSession is the part of a [protocol] without refresh, revocation and rules for fields.
+type noSession struct{}
+
+func (noSession) validate(Settings) error { return nil }
+
+func (noSession) refresh(ctx context.Context, c *Client, s Settings, _ redactor, refresh secret.String) (token.Token, error) {
+	return Base{}.Refresh(ctx, c, s, refresh)
+}
+
+func (noSession) revoke(ctx context.Context, c *Client, s Settings, _ redactor, access, refresh secret.String) error {
+	return Base{}.Revoke(ctx, c, s, access, refresh)
+}
+
+// fieldCheck returns what is wrong with the value of a field because of the place where the
+// definition puts the value; "" if the value is fit for the place.
+type fieldCheck struct {
+	field string
+	check func(value string) string
+}
+
+// DefinitionError reports a definition that breaks a rule.
+type DefinitionError struct {
+	Place   string // the place in the definition, such as "http.lifetime.seconds"; "" for the whole
+	Problem string // what is wrong, and what would be right
+}
+
+func (e *DefinitionError) Error() string {
+	if e.Place == "" {
+		return e.Problem
+	}
+	return e.Place + ": " + e.Problem
+}
+
+// ParseDefinition returns the definition of the named provider in a YAML or JSON text of at
+// most [MaxDefinition] bytes. Errors are of type [*DefinitionError].
+func ParseDefinition(name string, text []byte) (*Definition, error) {
+	d := &Definition{text: slices.Clone(text)}
+	dec := &decoder{definition: d}
+	d.spec.Name = name
+	dec.definitionOf(text)
+	if dec.err != nil {
+		return nil, dec.err
+	}
+	return d, nil
+}
+
+// Text returns the definition as it was written. The caller must not change the result.
+func (d *Definition) Text() []byte { return d.text }
+
+// Digest identifies the text: "sha256:" and the hash in hex.
+func (d *Definition) Digest() string {
+	sum := sha256.Sum256(d.text)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Spec implements [Provider]. The caller must not change the slices of the result.
+func (d *Definition) Spec() Spec { return d.spec }
+
+// Validate implements [Provider].
+func (d *Definition) Validate(s Settings) error {
+	for _, c := range d.checks {
+		if value, ok := s.Values[c.field]; ok {
+			if problem := c.check(value.Reveal()); problem != "" {
+				return &FieldError{c.field, problem}
+			}
+		}
+	}
+	return d.protocol.validate(s)
+}
+
+// Mint implements [Provider].
+func (d *Definition) Mint(ctx context.Context, c *Client, s Settings) (token.Token, error) {
+	return d.protocol.mint(ctx, c, s, newRedactor(d.spec, s))
+}
+
+// Refresh implements [Provider]. The result contains the old refresh token if the provider
+// sends no new one (RFC 6749 §6).
+func (d *Definition) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error) {
+	t, err := d.protocol.refresh(ctx, c, s, newRedactor(d.spec, s, refresh), refresh)
+	if err == nil && t.Refresh == "" {
+		t.Refresh = refresh
+	}
+	return t, err
+}
+
+// Revoke implements [Provider].
+func (d *Definition) Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error {
+	return d.protocol.revoke(ctx, c, s, newRedactor(d.spec, s, access, refresh), access, refresh)
+}

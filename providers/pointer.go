@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package providers
+
+import (
+	"encoding/json"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A pointer is a JSON Pointer (RFC 6901) into an answer: the names and indexes on the way to
+// a value.
+type pointer []string
+
+var validPointer = regexp.MustCompile(`^(/([^/~]|~[01])*)+$`)
+
+// parsePointer returns the pointer in a text. It returns false if the text is not valid, or
+// is "", which stands for the whole answer.
+func parsePointer(text string) (pointer, bool) {
+	if !validPointer.MatchString(text) {
+		return nil, false
+	}
+	p := pointer(strings.Split(text[1:], "/"))
+	for i, name := range p {
+		p[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(name)
+	}
+	return p, true
+}
+
+// String returns the pointer for people: a name alone, or names with slashes between them.
+func (p pointer) String() string { return strings.Join(p, "/") }
+
+// at returns the value that p points at; nil if there is none, or if the value is null.
+func (f fields) at(p pointer) json.RawMessage {
+	if len(p) == 0 {
+		return nil
+	}
+	raw := f[p[0]]
+	for _, name := range p[1:] {
+		raw = child(raw, name)
+	}
+	if string(raw) == "null" {
+		return nil
+	}
+	return raw
+}
+
+// child returns the member or element with the given name; nil if there is none.
+func child(raw json.RawMessage, name string) json.RawMessage {
+	var list []json.RawMessage
+	if len(raw) > 0 && raw[0] == '[' {
+		index, err := strconv.ParseUint(name, 10, 16)
+		if err != nil || strconv.FormatUint(index, 10) != name || json.Unmarshal(raw, &list) != nil || int(index) >= len(list) {
+			return nil
+		}
+		return list[index]
+	}
+	var members fields
+	_ = json.Unmarshal(raw, &members) // leaves members empty if raw is no object
+	return members[name]
+}

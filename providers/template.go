@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package providers
+
+import (
+	"encoding/json"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+)
+
+// A template is a text of a definition, with placeholders such as {client_id} for the values
+// of fields.
+type template []part
+
+// part is a literal text, or the placeholder of a field.
+type part struct{ text, field string }
+
+var placeholder = regexp.MustCompile(`\{([a-z][a-z0-9_]*)\}`)
+
+// parseTemplate returns the template in a text, or what is wrong with the text.
+func parseTemplate(text string) (t template, problem string) {
+	end := 0
+	for _, at := range placeholder.FindAllStringSubmatchIndex(text, -1) {
+		if literal := text[end:at[0]]; literal != "" {
+			t = append(t, part{text: literal})
+		}
+		t = append(t, part{field: text[at[2]:at[3]]})
+		end = at[1]
+	}
+	if literal := text[end:]; literal != "" || len(t) == 0 {
+		t = append(t, part{text: literal})
+	}
+	for _, p := range t {
+		if strings.ContainsAny(p.text, "{}") {
+			return nil, "contains a brace that is not part of a placeholder; write a placeholder as {field}"
+		}
+	}
+	return t, ""
+}
+
+// fields returns the names of the fields in t.
+func (t template) fields() []string {
+	var names []string
+	for _, p := range t {
+		if p.field != "" {
+			names = append(names, p.field)
+		}
+	}
+	return names
+}
+
+// fill returns the text with the values of fields. It returns false if t is nil, or if a
+// field is not set.
+func (t template) fill(values map[string]secret.String) (text string, ok bool) {
+	var b strings.Builder
+	for _, p := range t {
+		b.WriteString(p.text)
+		if p.field != "" {
+			value, ok := values[p.field]
+			if !ok {
+				return "", false
+			}
+			b.WriteString(value.Reveal())
+		}
+	}
+	return b.String(), t != nil
+}
+
+// A value is a JSON value with templates in the place of strings.
+type value struct {
+	text    template // a string, if it is not nil
+	literal string   // a number, a boolean or null, if it is not ""
+	list    []value  // a list, if it is not nil
+	members []param  // an object, otherwise
+}
+
+// param is a named value: a header, a parameter of a query or a form, or a member of a JSON
+// object. The value is a string except in JSON.
+type param struct {
+	name  string
+	value value
+}
+
+// append appends the JSON of v. It returns false if v is a string with a field that is not set.
+func (v value) append(b []byte, values map[string]secret.String) ([]byte, bool) {
+	switch {
+	case v.text != nil:
+		text, ok := v.text.fill(values)
+		if !ok {
+			return b, false
+		}
+		return appendString(b, text), true
+	case v.literal != "":
+		return append(b, v.literal...), true
+	case v.list != nil:
+		b = append(b, '[')
+		for _, element := range v.list {
+			b = appendElement(b, '[', func(b []byte) ([]byte, bool) { return element.append(b, values) })
+		}
+		return append(b, ']'), true
+	}
+	return appendObject(b, v.members, values), true
+}
+
+// appendObject appends a JSON object without the members whose fields are not set.
+func appendObject(b []byte, members []param, values map[string]secret.String) []byte {
+	b = append(b, '{')
+	for _, m := range members {
+		b = appendElement(b, '{', func(b []byte) ([]byte, bool) {
+			return m.value.append(append(appendString(b, m.name), ':'), values)
+		})
+	}
+	return append(b, '}')
+}
+
+// appendElement appends what add appends, after a comma unless b ends with the opening
+// bracket. It returns b unchanged if add returns false.
+func appendElement(b []byte, opening byte, add func([]byte) ([]byte, bool)) []byte {
+	longer := b
+	if b[len(b)-1] != opening {
+		longer = append(longer, ',')
+	}
+	if longer, ok := add(longer); ok {
+		return longer
+	}
+	return b
+}
+
+func appendString(b []byte, text string) []byte {
+	quoted, _ := json.Marshal(text) // never fails for a string
+	return append(b, quoted...)
+}
+
+// fillParams returns the parameters whose fields are set.
+func fillParams(params []param, values map[string]secret.String) url.Values {
+	filled := url.Values{}
+	for _, p := range params {
+		if text, ok := p.value.text.fill(values); ok {
+			filled.Set(p.name, text)
+		}
+	}
+	return filled
+}
+
+// overlay returns base with the parameters of over, which replace those of the same name.
+func overlay(base, over []param) []param {
+	var merged []param
+	for _, p := range base {
+		if !hasParam(over, p.name) {
+			merged = append(merged, p)
+		}
+	}
+	return append(merged, over...)
+}
+
+func hasParam(params []param, name string) bool {
+	for _, p := range params {
+		if p.name == name {
+			return true
+		}
+	}
+	return false
+}

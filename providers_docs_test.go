@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"vault-plugin-secrets-messaging/providers"
+)
+
+var update = flag.Bool("update", false, "write docs/providers.md instead of checking it")
+
+const providersPageHead = `# Providers
+
+These providers are built in. Any other provider needs only a [definition](adding-a-provider.md). A config takes the fields below
+besides [those of every config](api.md#parameters).
+
+<!-- This page is generated from the definitions. After you change a definition, run: go test -run TestProvidersPage . -update -->
+
+*Known* says how well a provider is known: *verified* (run against the provider or its server software), *documented* (from the
+provider's own pages) or *reported* (from third parties).
+
+| provider | what it is | known |
+|---|---|---|
+`
+
+// docs/providers.md is what the definitions say. With -update, the test writes the page.
+func TestProvidersPage(t *testing.T) {
+	const page = "docs/providers.md"
+	var table, sections strings.Builder
+	for _, p := range providers.All() {
+		spec := p.Spec()
+		fmt.Fprintf(&table, "| [`%s`](#%s) | %s | %s |\n", spec.Name, spec.Name, spec.Title, spec.Known)
+		writeProvider(t, &sections, p)
+	}
+	want := providersPageHead + table.String() + sections.String()
+	if *update {
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(page)
+	if err != nil || string(got) != want {
+		t.Errorf("got another %s (%v) than the definitions make; run go test -run TestProvidersPage . -update", page, err)
+	}
+}
+
+// writeProvider writes the section of a provider.
+func writeProvider(t *testing.T, w *strings.Builder, p providers.Provider) {
+	t.Helper()
+	spec := p.Spec()
+	fmt.Fprintf(w, "\n## %s\n\n%s\n\n", spec.Name, spec.Title)
+	if len(spec.Fields) > 0 {
+		w.WriteString("| field | | |\n|---|---|---|\n")
+	}
+	for _, f := range spec.Fields {
+		fmt.Fprintf(w, "| `%s` | %s | %s |\n", f.Name, fieldNotes(f), strings.ReplaceAll(f.Description, "|", `\|`))
+	}
+	if len(spec.Fields) > 0 {
+		w.WriteString("\n")
+	}
+	for _, e := range spec.Endpoints {
+		fmt.Fprintf(w, "- Token endpoint, `%s`: `%s`\n", e.Environment, e.TokenURL)
+	}
+	if len(spec.Endpoints) == 0 {
+		w.WriteString("- Token endpoint: `token_url` of the config\n")
+	}
+	fmt.Fprintf(w, "- Lifetime: %s\n", lifetimeOf(t, p.(*providers.Definition).Text()))
+	if spec.Usage != "" {
+		fmt.Fprintf(w, "- Apps send: `%s`\n", spec.Usage)
+	}
+	if len(spec.Outputs) > 0 {
+		fmt.Fprintf(w, "- Readers of `creds` also get: `%s`\n", strings.Join(spec.Outputs, "`, `"))
+	}
+	for _, note := range []struct {
+		applies bool
+		text    string
+	}{
+		{spec.CanRefresh, "Tokens may come with a refresh token."},
+		{spec.CanRevoke, "A config may have a `revocation_url`."},
+		{spec.Exclusive, "A new token ends the previous one, so early refresh is off by default."},
+		{spec.Sliding, "Another login with the current token extends its life."},
+		{spec.CanForce, "A rotate demands a new token. Other logins may return the current token again."},
+		{len(spec.SerialFields) > 0, "Logins of one user run one after another."},
+		{spec.MinimumAge > 0, fmt.Sprintf("A token is kept for at least %s, even if you rotate.", spec.MinimumAge)},
+	} {
+		if note.applies {
+			fmt.Fprintf(w, "- %s\n", note.text)
+		}
+	}
+	source := "what its users report"
+	if spec.Docs != "" {
+		source = fmt.Sprintf("[%s](%s)", strings.TrimPrefix(spec.Docs, "https://"), spec.Docs)
+	}
+	fmt.Fprintf(w, "- Source: %s (%s)\n", source, spec.Known)
+}
+
+// fieldNotes returns what a value of a field must be.
+func fieldNotes(f providers.Field) string {
+	notes := []string{map[providers.FieldKind]string{providers.Text: "text", providers.List: "list", providers.Pairs: "map"}[f.Kind]}
+	if f.Required {
+		notes = append(notes, "required")
+	}
+	if f.Secret {
+		notes = append(notes, "secret")
+	}
+	for _, a := range f.Allowed {
+		notes = append(notes, "`"+a+"`")
+	}
+	if f.Default != "" {
+		notes = append(notes, "default `"+f.Default+"`")
+	}
+	return strings.Join(notes, ", ")
+}
+
+// lifetimeOf returns where the lifetime of a token is in an answer.
+func lifetimeOf(t *testing.T, definition []byte) string {
+	t.Helper()
+	type protocol struct {
+		Lifetime yaml.Node `yaml:"lifetime"`
+	}
+	var d struct{ HTTP, OAuth2, JWT *protocol }
+	if err := yaml.Unmarshal(definition, &d); err != nil {
+		t.Fatal(err)
+	}
+	lifetime := yaml.Node{}
+	for _, p := range []*protocol{d.HTTP, d.OAuth2, d.JWT} {
+		if p != nil {
+			lifetime = p.Lifetime
+		}
+	}
+	if lifetime.Kind == yaml.ScalarNode {
+		return lifetime.Value
+	}
+	if lifetime.IsZero() {
+		return "`/expires_in` in the answer, in seconds"
+	}
+	var parts []string
+	for i := 0; i+1 < len(lifetime.Content); i += 2 {
+		key, value := lifetime.Content[i].Value, lifetime.Content[i+1]
+		at := "`" + value.Value + "`"
+		if value.Kind == yaml.SequenceNode {
+			at = ""
+			for _, v := range value.Content {
+				at += " or `" + v.Value + "`"
+			}
+			at = strings.TrimPrefix(at, " or ")
+		}
+		text, ok := map[string]string{
+			"seconds":       at + " in the answer, in seconds",
+			"milliseconds":  at + " in the answer, in milliseconds",
+			"until_unix":    "until the Unix time " + at + " in the answer",
+			"until_unix_ms": "until the Unix time in milliseconds " + at + " in the answer",
+			"until_time":    "until the time " + at + " in the answer",
+			"jwt":           "until the `exp` of the token, which is a JWT",
+			"fixed":         value.Value,
+		}[key]
+		if key == "fixed" && len(lifetime.Content) > 2 {
+			text = "at most " + value.Value
+		}
+		if !ok {
+			t.Errorf("got the lifetime %s, want a text for it", key)
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
