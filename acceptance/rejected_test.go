@@ -15,6 +15,7 @@ import (
 // The provider ends a token before its time, and only apps see it. However many apps report the
 // token, and however often, the engine logs in once. During an outage it says why it cannot.
 func TestRejectedToken(t *testing.T) {
+	t.Parallel() // it mostly waits
 	w := newWorld(t)
 	w.writeConfig(t, rcs)
 	first := w.readCreds(t, rcs)

@@ -17,6 +17,7 @@ import (
 // A refusal in any shape is a refusal: the engine shows the provider's words, and logs in once a
 // minute. A config write that the provider refuses is a 400, which API clients do not repeat.
 func TestRefusalsOfAnyShape(t *testing.T) {
+	t.Parallel() // it mostly waits
 	w := newWorld(t)
 	for name, refusal := range map[string]struct{ body, words string }{
 		"nested":  {`{"error":{"message":"bad key"}}`, "bad key"},
