@@ -55,7 +55,7 @@ func (p *credsPath) path() *framework.Path {
 		Fields: map[string]*framework.FieldSchema{
 			"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose token is read."},
 			"min_ttl": {Type: framework.TypeDurationSecond, Query: true,
-				Description: "Least remaining life of the token; the engine mints a newer token if need be. At most half the token's lifetime counts. A token minted within the last 10s is never replaced."},
+				Description: "Least remaining life of the token. If the cached token has less, the engine mints a new token. A value above half the token's lifetime counts as half. A token minted within the last 10s is never replaced."},
 			"rejected": {Type: framework.TypeString, Query: true,
 				Description: "token_id of a token that the provider rejected before its time, for example with 401. If that token is still the cached token, the engine logs in and returns a new token, unless another report was honored within the last minutes; a warning then says when the next report will be honored. Send rejected once, and repeat the provider call once with the token that you get."},
 		},
@@ -244,10 +244,10 @@ func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration, again
 		resp.AddWarning(fmt.Sprintf("this token could not be refreshed and is served until it ends (in %s): %s; the next attempt is after %s",
 			left, f, f.Next.UTC().Format(time.RFC3339)))
 	} else if g.Short && asked > g.MinTTL {
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, before the min_ttl of %s: at most half the token's lifetime counts as min_ttl (%s of %s)",
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, before the min_ttl of %s, because min_ttl can be at most half the token's lifetime (%s of %s)",
 			left, asked, (g.Lifetime / 2).Truncate(time.Second), g.Lifetime))
 	} else if g.Short {
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than %s, and there is no newer token: the token was minted within the last 10s, or the provider has not answered yet",
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, before the min_ttl of %s, and there is no newer token: the token was minted within the last 10s, or the provider has not answered yet",
 			left, g.MinTTL))
 	}
 }

@@ -70,7 +70,7 @@ func TestCredsMinTTL(t *testing.T) {
 				minTTL, a.status, a.text, a.token() == first, a.warnings, same, warns)
 		}
 		if warns {
-			a.wantWarning(t, "at most half the token's lifetime counts as min_ttl")
+			a.wantWarning(t, "min_ttl can be at most half the token's lifetime")
 		}
 	}
 	read("2h", true, true) // nothing is newer than a token that was minted just now
@@ -93,7 +93,7 @@ func TestCredsWarnOfTooLittleLife(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", 12*time.Second)), nil)
 	m.clock.advance(7 * time.Second)
 	m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": 6}).
-		wantWarning(t, "this token ends in 5s, which is less than 6s, and there is no newer token: the token was minted within the last 10s")
+		wantWarning(t, "this token ends in 5s, before the min_ttl of 6s, and there is no newer token: the token was minted within the last 10s")
 }
 
 func TestCredsRefused(t *testing.T) {
@@ -265,7 +265,7 @@ func TestCredsOfASlowProvider(t *testing.T) {
 	}
 }
 
-// While the login of a report takes long, the reader gets the token in hand.
+// While the login of a report takes long, the reader gets the cached token.
 func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	t.Parallel()
 	f := newFake(numbered(time.Hour))

@@ -76,7 +76,7 @@ func TestRejectedToken(t *testing.T) {
 		t.Errorf("a report beyond the bound: got token %s and warnings %q, want %s and when the next report is honored", bounded.Text("token_id"), text, id)
 	}
 
-	// The provider is down: the app gets the token in hand and the reason.
+	// The provider is down: the app gets the cached token and the reason.
 	w.writeConfig(t, conversation)
 	old := w.readCreds(t, conversation)
 	w.sim.Stop()

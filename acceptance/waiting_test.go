@@ -81,7 +81,7 @@ func TestHangingRevocationEndpoints(t *testing.T) {
 		w.Write(t, "messaging/config/"+unshared(i), generic.body(w.sim, harness.Fields{
 			"share": false, "revocation_url": hanging.URL, "verify_connection": false})).OK(t)
 	}
-	// timed runs f, during which an app must not be without its token for long.
+	// timed fails the test if f takes longer than limit. Apps may have to wait for tokens while f runs.
 	timed := func(what string, limit time.Duration, f func()) {
 		t.Helper()
 		began := time.Now()

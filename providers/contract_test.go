@@ -205,7 +205,8 @@ func TestContractOperatorTTL(t *testing.T) {
 	})
 }
 
-// A Date that agrees with nothing else neither lengthens nor ends the life of a token.
+// A wrong Date does not change the lifetime of a token if our clock and the other times in the
+// answer agree.
 func TestContractWrongDate(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
 		access := jwt(`{"iat":` + enablexWire.lifetime("0") + `,"exp":` + enablexWire.lifetime("3600") + `}`)

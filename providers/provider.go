@@ -93,9 +93,10 @@ type Spec struct {
 	CanRefresh bool // tokens may come with a refresh token
 	CanRevoke  bool // a config may have a revocation_url
 
-	// CanForce says that a login with Settings.Force brings a new token where another login
-	// may bring the current token again. At least ForceInterval must be between two such
-	// logins, and no more than ForceDailyLimit are allowed in a day; 0 means no bound.
+	// CanForce says that a login with Settings.Force always returns a new token. A login
+	// without Settings.Force may return the current token again. At least ForceInterval lies
+	// between two forced logins, and at most ForceDailyLimit are made in a day; 0 means no
+	// limit.
 	CanForce        bool
 	ForceInterval   time.Duration
 	ForceDailyLimit int

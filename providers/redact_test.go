@@ -111,8 +111,8 @@ func TestRedactorFindsSecretsInBase64(t *testing.T) {
 	}
 }
 
-// Withholding keeps our own words: even a password that is a part of them leaves the
-// endpoint, the status and the problem as they are.
+// Errors withhold the password only in the provider's words. The endpoint, the status and the
+// problem stay readable, even if they contain the password.
 func TestErrorsKeepOurOwnWords(t *testing.T) {
 	const endpoint = "auth.aclwhatsapp.com/realms/ipmessaging/protocol/openid-connect/token"
 	refusal := reply{status: 401, body: oauthWire.refused("Account aclwhatsapp is disabled, 401")}

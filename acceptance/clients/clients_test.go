@@ -138,7 +138,8 @@ func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, na
 	return r
 }
 
-// An app that reads creds whenever vault/api's lifetime watcher is done always has an active token.
+// vault/api's lifetime watcher tells an app when to read creds again. An app that follows the watcher
+// always has an active token.
 func TestLifetimeWatcher(t *testing.T) {
 	server, sim := start(t)
 	sim.Configure(t, `{"access_ttl": 6}`)

@@ -225,7 +225,8 @@ func (q *queue) wake(id endpointID) bool {
 	return len(entries) > 0
 }
 
-// release lets a drain try the tokens of a config that was to be deleted.
+// release ends the hold on the tokens of a config when the deletion of the config is over. A
+// drain may then revoke these tokens.
 func (q *queue) release(config string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -70,7 +70,7 @@ var (
 	errMoved = errors.New("the config is gone, or the provider, environment, revocation_url, ca_cert or client_id of the config has changed, so the token is left to expire")
 
 	errTainted = fmt.Errorf("%w, because the mount is being disabled or moved", errWaits)
-	errBudget  = fmt.Errorf("%w, because requests have waited %s for revocation endpoints in the last %s", errWaits, budgetWait, budgetPeriod)
+	errBudget  = fmt.Errorf("%[1]w, because in the last %[3]s requests have waited %[2]s for revocation endpoints to answer", errWaits, budgetWait, budgetPeriod)
 )
 
 // isPermanent reports whether no later attempt at a revocation can succeed.
@@ -143,9 +143,9 @@ func (r *Revoker) queueOrLog(rev Revocation) (warning string) {
 	return fmt.Sprintf("a token was not revoked yet and could not be stored; the engine tries again until the token expires or the plugin restarts: %s", err)
 }
 
-// RevokeOnce ends tokens of the account a, which is not stored. A later attempt would have no
-// credentials. RevokeOnce returns what a user should know if a token has not ended, otherwise "".
-// It waits within the budget of the mount.
+// RevokeOnce tries once to revoke tokens of the account a. The account is not stored, so a later
+// attempt would have no credentials. If a token was not revoked, RevokeOnce returns a warning for
+// the user, otherwise "". The time that RevokeOnce waits counts towards the budget of the mount.
 func (r *Revoker) RevokeOnce(a *account.Account, revs ...Revocation) (warning string) {
 	return each(revs, func(rev Revocation) string {
 		if !r.alive(rev) {

@@ -452,7 +452,8 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-// A caller that found an entry just before it was forgotten does nothing with it.
+// A caller may find an entry just before the cache forgets the entry. Such a caller gets
+// errSuperseded, and no mint starts.
 func TestForgottenEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")

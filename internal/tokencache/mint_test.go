@@ -117,8 +117,8 @@ func TestMintResult(t *testing.T) {
 	})
 }
 
-// A token is stored before it is served, so a process that is killed after a read has
-// stored what the read got.
+// A token is stored before it is served. A process can therefore be killed right after a
+// read without losing the token.
 func TestSavedBeforeServed(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.onSave = func(string, Account, token.Token) { time.Sleep(2 * time.Second) }

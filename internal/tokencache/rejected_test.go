@@ -117,7 +117,8 @@ func TestReaderThatReportsAlways(t *testing.T) {
 	}
 }
 
-// The waits between reports end when a token has lived half its life without a report.
+// Each report that is honored lengthens the wait for the next report. The waits start again from
+// the first when a token has lived half its life without a report.
 func TestRejectionWaitsStartAgain(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(newest)
@@ -144,7 +145,8 @@ func TestRejectionWaitsStartAgain(t *testing.T) {
 	})
 }
 
-// While the provider is down, a reporting reader gets the token in hand, with the reason.
+// While the provider is down, a reader that reports a token gets the cached token and the
+// reason why there is no new token.
 func TestRejectedTokenDuringOutage(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)

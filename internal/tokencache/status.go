@@ -105,8 +105,8 @@ func (s Served) String() string {
 	return [NumServed]string{ServedFresh: "fresh", ServedStale: "stale", ServedWaited: "waited", ServedNot: "failed"}[s]
 }
 
-// Counts are what one account has seen since it came into memory. They only grow, and
-// start again at 0 when the account is forgotten and loaded anew.
+// Counts count the reads and mints of one account since the account was loaded into memory.
+// They only grow, and start again at 0 when the account is forgotten and loaded again.
 type Counts struct {
 	Reads  [NumServed]int64      // by Served
 	Minted int64                 // successful mints, including those that Put brought

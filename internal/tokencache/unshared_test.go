@@ -45,8 +45,8 @@ func TestUnsharedWithWrongPassword(t *testing.T) {
 	})
 }
 
-// When a password becomes wrong, the provider sees no more logins than run at once. The
-// logins that fail together count as one failure.
+// When a password becomes wrong, only the logins that are already running reach the provider.
+// Logins that fail together count as one failure.
 func TestUnsharedWhenPasswordBecomesWrong(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
