@@ -81,6 +81,7 @@ var badConfigs = []struct {
 	{sinchAt, fields{"min_ttl": 1.5}, "min_ttl: " + mustDuration},
 	{sinchAt, fields{"max_ttl": "hunter2"}, "max_ttl: " + mustDuration},
 	{sinchAt, fields{"default_ttl": true}, "default_ttl: " + mustDuration},
+	{sinchAt, fields{"lease_ttl": "29s"}, "lease_ttl: must be a duration from 30s to 87600h0m0s"},
 	{sinchAt, fields{"max_ttl": "100000h"}, "max_ttl: must be a duration from 0s to 87600h0m0s"},
 	{sinchAt, fields{"lease": "maybe"}, "lease: must be true or false"},
 	{sinchAt, fields{"lease": fields{}}, "lease: must be true or false"},

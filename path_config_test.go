@@ -28,9 +28,9 @@ func TestConfigRead(t *testing.T) {
 			m.sinch(nil),
 			fields{"provider": "sinch-india", "environment": "production", "username": "acme", "secrets_set": []string{"password"}},
 		}, {
-			m.sinch(fields{"environment": "uat", "request_timeout": "5s", "refresh_window": 0, "min_ttl": "1m", "max_ttl": "0", "default_ttl": 3600, "lease": false}),
+			m.sinch(fields{"environment": "uat", "request_timeout": "5s", "refresh_window": 0, "min_ttl": "1m", "max_ttl": "0", "default_ttl": 3600, "lease_ttl": "15m", "lease": false}),
 			fields{"provider": "sinch-india", "environment": "uat", "username": "acme", "secrets_set": []string{"password"},
-				"request_timeout": int64(5), "refresh_window": int64(0), "min_ttl": int64(60), "max_ttl": int64(0), "default_ttl": int64(3600), "lease": false},
+				"request_timeout": int64(5), "refresh_window": int64(0), "min_ttl": int64(60), "max_ttl": int64(0), "default_ttl": int64(3600), "lease_ttl": int64(900), "lease": false},
 		}, {
 			m.enablex("rcs", nil),
 			fields{"provider": "enablex-rcs", "app_id": "5f0c0ffee0ddba11acce55ed", "secrets_set": []string{"app_key"}},

@@ -132,15 +132,25 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 			p.revoker.RevokeOrQueue(rev)
 			return nil, err
 		}
-		resp.Secret = lease(secretUnsharedTokenType, g.Left, rev.Stored())
+		resp.Secret = lease(secretUnsharedTokenType, g.Left, a.Config.MaxLease(), rev.Stored())
 	case a.Config.Lease:
-		resp.Secret = lease(secretTokenType, g.Left, nil)
+		resp.Secret = lease(secretTokenType, g.Left, a.Config.MaxLease(), nil)
 	default:
-		resp.Data["ttl"] = int64(max(g.Left-g.MinTTL, 0) / time.Second)
+		resp.Data["ttl"] = readAgain(g.Left-g.MinTTL, a.Config.MaxLease())
 		resp.Data["rotation_period"] = parts.rotationPeriod
 		resp.Data["last_vault_rotation"] = parts.lastRotation
 	}
 	return resp, nil
+}
+
+// readAgain returns d in whole seconds, at most limit unless limit is 0. It rounds up, because a
+// reader that came back a fraction of a second too early would get the same token again. The
+// token outlives the result: the caller has subtracted min_ttl, which is at least 2s.
+func readAgain(d, limit time.Duration) int64 {
+	if limit > 0 {
+		d = min(d, limit)
+	}
+	return int64((max(d, 0) + time.Second - 1) / time.Second)
 }
 
 // answerParts are the values that all answers with one token have in common. Making them

@@ -45,6 +45,45 @@ func TestCredsWithoutLease(t *testing.T) {
 	m.read("creds/a").want(t, http.StatusOK)
 }
 
+// A reader that comes back after ttl must find less life than min_ttl, or it gets the same token
+// once more.
+func TestCredsTTLIsRoundedUp(t *testing.T) {
+	m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"lease": false})
+	for _, test := range []struct {
+		after time.Duration
+		want  int64
+	}{{0, 3570}, {time.Millisecond, 3570}, {998 * time.Millisecond, 3570}, {time.Millisecond, 3569}} {
+		m.clock.advance(test.after)
+		if got := m.read("creds/a").data["ttl"]; got != test.want {
+			t.Errorf("after another %s: got the ttl %v, want %d", test.after, got, test.want)
+		}
+	}
+}
+
+func TestCredsLeaseTTL(t *testing.T) {
+	for _, test := range []struct {
+		lease bool
+		after time.Duration
+		want  time.Duration
+	}{
+		{true, 0, 5 * time.Minute}, {true, 59 * time.Minute, 59 * time.Second},
+		{false, 0, 5 * time.Minute}, {false, 59 * time.Minute, 30 * time.Second},
+	} {
+		m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"lease": test.lease, "lease_ttl": "5m", "refresh_window": 0})
+		m.clock.advance(test.after)
+		a := m.read("creds/a")
+		got, expires := time.Duration(0), "2026-11-22T09:00:00Z"
+		if test.lease {
+			got = a.secret.TTL
+		} else {
+			got = time.Duration(a.data["ttl"].(int64)) * time.Second
+		}
+		if got != test.want || a.data["expire_time"] != expires {
+			t.Errorf("lease=%t, after %s: got %s until the next read and the end %v, want %s and %s", test.lease, test.after, got, a.data["expire_time"], test.want, expires)
+		}
+	}
+}
+
 func TestCredsShared(t *testing.T) {
 	m := newSinchMount(t, fields{"verify_connection": false})
 	var readers sync.WaitGroup

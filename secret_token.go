@@ -62,14 +62,17 @@ func secretUnsharedToken(revoker *revocation.Revoker, log func() hclog.Logger) *
 	}
 }
 
-// lease returns a lease of the given type for a token with the given time left. It lasts
-// whole seconds and ends a second early, because Vault rounds. It lasts at least a second,
-// because Vault takes 0 for its default of 768 h.
-func lease(secretType string, left time.Duration, stored map[string]any) *logical.Secret {
+// lease returns a lease of the given type for a token with the given time left. The lease lasts
+// whole seconds and ends a second before the token, because Vault rounds. It lasts at least a
+// second, because Vault takes 0 for its default of 768 h. It lasts at most limit unless limit is 0.
+func lease(secretType string, left, limit time.Duration, stored map[string]any) *logical.Secret {
 	if stored == nil {
 		stored = map[string]any{}
 	}
 	stored["secret_type"] = secretType
 	ttl := max(left.Truncate(time.Second)-time.Second, time.Second)
+	if limit > 0 {
+		ttl = min(ttl, limit)
+	}
 	return &logical.Secret{LeaseOptions: logical.LeaseOptions{TTL: ttl, MaxTTL: ttl}, InternalData: stored}
 }

@@ -16,7 +16,7 @@ func TestLeaseTTL(t *testing.T) {
 		3 * time.Second: 2, time.Hour: 3599, 24*time.Hour + 1: 86399,
 	} {
 		want := seconds * time.Second
-		if got := lease(secretTokenType, left, nil); got.TTL != want || got.MaxTTL != want || got.Renewable {
+		if got := lease(secretTokenType, left, 0, nil); got.TTL != want || got.MaxTTL != want || got.Renewable {
 			t.Errorf("lease with %s left: got %+v, want TTL and MaxTTL of %s, not renewable", left, got.LeaseOptions, want)
 		}
 	}

@@ -3,6 +3,7 @@
 package acceptance
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -64,4 +65,51 @@ func TestAgentKeepsALivingToken(t *testing.T) {
 			t.Errorf("%s: got %d mints, want at most %d", m.config, got, maxMints)
 		}
 	}
+}
+
+// After a rotate, Vault Agent renders the new token within lease_ttl. Without lease_ttl the agent
+// keeps the old token until its lease is nearly over.
+func TestAgentFollowsARotate(t *testing.T) {
+	t.Parallel() // it mostly waits
+	const leaseTTL = 30 * time.Second
+	w := newWorld(t)
+	accounts := []account{
+		conversation.with("short", harness.Fields{"lease_ttl": "30s"}),
+		conversation.with("short-no-lease", harness.Fields{"lease_ttl": "30s", "lease": false}),
+		conversation.with("long", nil),
+	}
+	var templates, old []string
+	for _, a := range accounts {
+		w.writeConfig(t, a)
+		templates = append(templates, fmt.Sprintf(`{{ with secret %q }}{{ .Data.access_token }}{{ end }}`, a.creds()))
+	}
+	files := w.StartAgent(t, appPolicy, templates...)
+	for i, a := range accounts {
+		old = append(old, waitForFile(t, files[i], ""))
+		w.Write(t, a.rotatePath(), nil).OK(t)
+	}
+	rotated := time.Now()
+	for i, a := range accounts[:2] {
+		waitForFile(t, files[i], old[i])
+		t.Logf("%s: the file had the new token %.1f s after the rotate", a.config, time.Since(rotated).Seconds())
+	}
+	if took := time.Since(rotated); took > leaseTTL+5*time.Second {
+		t.Errorf("got the last new token %s after the rotate, want it within lease_ttl, which is %s", took, leaseTTL)
+	}
+	if got, _ := os.ReadFile(files[2]); string(got) != old[2] {
+		t.Errorf("%s: got another token %s after the rotate; want the old token, because the lease lasts an hour", accounts[2].config, time.Since(rotated))
+	}
+}
+
+// waitForFile returns the content of a file as soon as it is another than old.
+func waitForFile(t *testing.T, file, old string) (content string) {
+	t.Helper()
+	harness.Within(t, 45*time.Second, "a new token in the file", func() error {
+		data, err := os.ReadFile(file)
+		if content = string(data); err == nil && (content == old || content == "") {
+			err = errors.New("the file has the old token")
+		}
+		return err
+	})
+	return content
 }

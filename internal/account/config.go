@@ -30,7 +30,7 @@ type Config struct {
 	Fields map[string]secret.String
 
 	// Durations; nil means the default.
-	RequestTimeout, RefreshWindow, MinTTL, MaxTTL, DefaultTTL *seconds
+	RequestTimeout, RefreshWindow, MinTTL, MaxTTL, DefaultTTL, LeaseTTL *seconds
 
 	Lease bool // reads of creds make a lease
 	Share bool // all readers of creds share one token
@@ -109,6 +109,10 @@ func (c *Config) secretsSet() []string {
 	slices.Sort(set)
 	return set
 }
+
+// MaxLease returns lease_ttl: the longest time until a reader reads again. It returns 0 if only
+// the end of the token limits that time.
+func (c *Config) MaxLease() time.Duration { return c.LeaseTTL.duration() }
 
 // SameTokens reports whether a token of c is also a token of d: both have the same
 // credentials and endpoints, and share tokens alike. The revocation endpoint counts,

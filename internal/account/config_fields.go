@@ -21,6 +21,9 @@ const (
 	maxSecret  = 8 << 10
 	maxCACert  = 64 << 10
 	maxTimeout = 60 * time.Second
+
+	// minLease keeps readers from coming back so often that leases fill the storage.
+	minLease = 30 * time.Second
 )
 
 // configField is a field that every config has, whatever its provider.
@@ -66,6 +69,8 @@ func configFields() []configField {
 			func(c *Config) **seconds { return &c.MaxTTL }, 0, token.MaxLifetime),
 		durationField("default_ttl", "Lifetime to assume for a token if the provider states none. Without default_ttl, an answer that states no lifetime is an error.",
 			func(c *Config) **seconds { return &c.DefaultTTL }, 0, token.MaxLifetime),
+		durationField("lease_ttl", "Longest time until a reader reads again, at least 30s: leases and, with lease=false, ttl last at most this long, although the token lives on. Readers such as Vault Agent then follow a rotate within this time. By default a lease ends with the token.",
+			func(c *Config) **seconds { return &c.LeaseTTL }, minLease, token.MaxLifetime),
 		boolField("lease", "Whether a read of creds/<name> makes a lease that ends with the token (the default). With false a read makes no lease and says in ttl and rotation_period when to read again, which is cheaper for thousands of readers.",
 			func(c *Config) *bool { return &c.Lease }),
 		boolField("share", "Whether all readers of creds/<name> share one token (the default). With false each read mints an unshared token, and revoking its lease revokes the token at the provider if revocation_url is set.",

@@ -48,6 +48,7 @@ type configRecord struct {
 	MinTTL         *seconds `json:"min_ttl,omitempty"`
 	MaxTTL         *seconds `json:"max_ttl,omitempty"`
 	DefaultTTL     *seconds `json:"default_ttl,omitempty"`
+	LeaseTTL       *seconds `json:"lease_ttl,omitempty"`
 
 	NoLease bool `json:"leaseless,omitempty"`
 	NoShare bool `json:"unshared,omitempty"`
@@ -146,7 +147,7 @@ func decodeConfig(stored []byte) (*Config, error) {
 		TokenURL: r.TokenURL, RevocationURL: r.RevocationURL, CACert: r.CACert,
 		Fields:         make(map[string]secret.String, len(r.Fields)),
 		RequestTimeout: r.RequestTimeout, RefreshWindow: r.RefreshWindow,
-		MinTTL: r.MinTTL, MaxTTL: r.MaxTTL, DefaultTTL: r.DefaultTTL,
+		MinTTL: r.MinTTL, MaxTTL: r.MaxTTL, DefaultTTL: r.DefaultTTL, LeaseTTL: r.LeaseTTL,
 		Lease: !r.NoLease, Share: !r.NoShare,
 	}
 	for name, text := range r.Fields {
@@ -186,7 +187,7 @@ func writeConfig(ctx context.Context, s logical.Storage, name string, c *Config)
 		TokenURL: c.TokenURL, RevocationURL: c.RevocationURL, CACert: c.CACert,
 		Fields:         make(map[string]string, len(c.Fields)),
 		RequestTimeout: c.RequestTimeout, RefreshWindow: c.RefreshWindow,
-		MinTTL: c.MinTTL, MaxTTL: c.MaxTTL, DefaultTTL: c.DefaultTTL,
+		MinTTL: c.MinTTL, MaxTTL: c.MaxTTL, DefaultTTL: c.DefaultTTL, LeaseTTL: c.LeaseTTL,
 		NoLease: !c.Lease, NoShare: !c.Share,
 	}
 	for field, text := range c.Fields {
