@@ -105,7 +105,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	clients := providers.NewClients(providers.ClientOptions{
 		Version: opts.Version, Clock: opts.Clock, MaxConnsPerHost: tokencache.MaxMintsPerHost})
 	registry := account.NewRegistry(account.RegistryOptions{
-		Builtin: opts.Providers, Clients: clients, Observe: metrics.Observe, Log: log.Logger})
+		Builtin: opts.Providers, Clients: clients, Observe: metrics.Observe, Log: log.Logger, Clock: opts.Clock})
 	store := &account.Store{Storage: conf.StorageView, Registry: registry, Log: log.Logger}
 	revoker := revocation.NewRevoker(revocation.Options{
 		Store: store, Clock: opts.Clock, Log: log.Logger,

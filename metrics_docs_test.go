@@ -20,7 +20,7 @@ import (
 
 // everySeries returns a scrape that has every metric.
 func everySeries(t *testing.T) exposition {
-	return newSinchMount(t, nil).scrape()
+	return newSinchMount(t, fields{"credentials_expire": "2027-03-01"}).scrape()
 }
 
 var (

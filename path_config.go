@@ -243,6 +243,9 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		p.log().Error("the token is served but could not be stored; the engine tries again", "config", name, "error", unsaved)
 		warnings = append(warnings, unsavedWarning(unsaved))
 	}
+	if w.KeepsExpire(old, next) {
+		warnings = append(warnings, fmt.Sprintf("credentials_expire is still %s: write the date on which the new credentials end, or \"\"", next.Expire))
+	}
 	if minted != nil && keep == nil {
 		warnings = append(warnings, p.revoker.RevokeOrQueue(revocation.New(a, *minted)))
 	}

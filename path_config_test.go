@@ -28,9 +28,9 @@ func TestConfigRead(t *testing.T) {
 			m.sinch(nil),
 			fields{"provider": "sinch-india", "environment": "production", "username": "acme", "secrets_set": []string{"password"}},
 		}, {
-			m.sinch(fields{"environment": "uat", "request_timeout": "5s", "refresh_window": 0, "min_ttl": "1m", "max_ttl": "0", "default_ttl": 3600, "lease_ttl": "15m", "lease": false}),
+			m.sinch(fields{"environment": "uat", "request_timeout": "5s", "refresh_window": 0, "min_ttl": "1m", "max_ttl": "0", "default_ttl": 3600, "lease_ttl": "15m", "lease": false, "credentials_expire": "2027-03-01"}),
 			fields{"provider": "sinch-india", "environment": "uat", "username": "acme", "secrets_set": []string{"password"},
-				"request_timeout": int64(5), "refresh_window": int64(0), "min_ttl": int64(60), "max_ttl": int64(0), "default_ttl": int64(3600), "lease_ttl": int64(900), "lease": false},
+				"request_timeout": int64(5), "refresh_window": int64(0), "min_ttl": int64(60), "max_ttl": int64(0), "default_ttl": int64(3600), "lease_ttl": int64(900), "lease": false, "credentials_expire": "2027-03-01"},
 		}, {
 			m.enablex("rcs", nil),
 			fields{"provider": "enablex-rcs", "app_id": "5f0c0ffee0ddba11acce55ed", "secrets_set": []string{"app_key"}},
@@ -49,6 +49,7 @@ func TestConfigRead(t *testing.T) {
 		},
 	} {
 		test.want["token_url"] = test.write["token_url"]
+		test.want["credentials_written"] = "2026-11-22T08:00:00Z"
 		for _, name := range []string{"lease", "share"} {
 			if test.want[name] == nil {
 				test.want[name] = true
@@ -99,7 +100,7 @@ func TestConfigUpdateMerges(t *testing.T) {
 // null and the empty string restore a default.
 func TestConfigNullAndEmpty(t *testing.T) {
 	set := fields{
-		"request_timeout": 5, "refresh_window": 6, "min_ttl": 7, "max_ttl": 800, "default_ttl": 900, "lease": false,
+		"request_timeout": 5, "refresh_window": 6, "min_ttl": 7, "max_ttl": 800, "default_ttl": 900, "lease_ttl": 60, "lease": false, "credentials_expire": "2027-03-01",
 		"scopes": "x", "token_params": fields{"p": "q"}, "auth_style": "body", "grant_type": "client_credentials",
 	}
 	for _, write := range []string{"update", "patch"} {

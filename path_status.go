@@ -117,6 +117,7 @@ func (p *statusPath) status(ctx context.Context, s logical.Storage, name string)
 		"refresh_due_time": showTime(st.RefreshDue),
 		"next_attempt":     showTime(st.NextAttempt),
 	}
+	c.ShowAge(data)
 	if !st.Rejected.IsZero() {
 		data["rejected_time"] = showTime(st.Rejected)
 	}

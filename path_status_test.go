@@ -18,7 +18,7 @@ func TestStatus(t *testing.T) {
 	m.list("status/").want(t, http.StatusNotFound)
 	m.write("config/a", m.sinch(fields{"verify_connection": false})).want(t, http.StatusNoContent)
 	want := fields{"provider": "sinch-india", "environment": "production", "state": "empty", "reads": int64(0), "mints": int64(0), "failures_in_row": 0,
-		"minted_time": "", "expire_time": "", "refresh_due_time": "", "next_attempt": ""}
+		"minted_time": "", "expire_time": "", "refresh_due_time": "", "next_attempt": "", "credentials_written": "2026-11-22T08:00:00Z"}
 	check := func(what string) {
 		t.Helper()
 		if got := m.read("status/a").data; !reflect.DeepEqual(got, want) {

@@ -107,9 +107,9 @@ func TestStoredTokenThatEnded(t *testing.T) {
 
 // Later versions have to read the stored form.
 func TestStoredForm(t *testing.T) {
-	m := newSinchMount(t, fields{"min_ttl": 5, "lease": false})
+	m := newSinchMount(t, fields{"min_ttl": 5, "lease": false, "credentials_expire": "2027-03-01"})
 	for key, want := range map[string][]string{
-		"config/a": {"version", "revision", "provider", "token_url", "fields", "min_ttl", "leaseless"},
+		"config/a": {"version", "revision", "provider", "token_url", "fields", "min_ttl", "leaseless", "credentials_expire", "credentials_written"},
 		"token/a":  {"version", "revision", "access_token", "token_type", "sent", "lifetime_ms", "refresh_token", "refresh_lifetime_ms"},
 	} {
 		var got map[string]any

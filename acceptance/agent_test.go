@@ -68,11 +68,12 @@ func TestAgentKeepsALivingToken(t *testing.T) {
 }
 
 // After a rotate, Vault Agent renders the new token within lease_ttl. Without lease_ttl the agent
-// keeps the old token until its lease is nearly over.
+// keeps the old token until its lease, which lasts as long as the token, is nearly over.
 func TestAgentFollowsARotate(t *testing.T) {
 	t.Parallel() // it mostly waits
 	const leaseTTL = 30 * time.Second
 	w := newWorld(t)
+	w.sim.Configure(t, forProvider(conversation.provider, `{"access_ttl": 46}`)) // a lease of 45 s, of which the agent waits 38 to 43 s
 	accounts := []account{
 		conversation.with("short", harness.Fields{"lease_ttl": "30s"}),
 		conversation.with("short-no-lease", harness.Fields{"lease_ttl": "30s", "lease": false}),
@@ -89,15 +90,14 @@ func TestAgentFollowsARotate(t *testing.T) {
 		w.Write(t, a.rotatePath(), nil).OK(t)
 	}
 	rotated := time.Now()
-	for i, a := range accounts[:2] {
+	for i, a := range accounts {
 		waitForFile(t, files[i], old[i])
-		t.Logf("%s: the file had the new token %.1f s after the rotate", a.config, time.Since(rotated).Seconds())
-	}
-	if took := time.Since(rotated); took > leaseTTL+5*time.Second {
-		t.Errorf("got the last new token %s after the rotate, want it within lease_ttl, which is %s", took, leaseTTL)
-	}
-	if got, _ := os.ReadFile(files[2]); string(got) != old[2] {
-		t.Errorf("%s: got another token %s after the rotate; want the old token, because the lease lasts an hour", accounts[2].config, time.Since(rotated))
+		took := time.Since(rotated)
+		t.Logf("%s: the file had the new token %.1f s after the rotate", a.config, took.Seconds())
+		bounded := a.fields["lease_ttl"] != nil
+		if late := took > leaseTTL+3*time.Second; late == bounded {
+			t.Errorf("%s: got the new token %s after the rotate, want it within the lease_ttl of %s: %t", a.config, took, leaseTTL, bounded)
+		}
 	}
 }
 

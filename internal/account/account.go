@@ -7,6 +7,7 @@
 //	definitions.go      the providers that operators define
 //	account.go          Account, which the token cache mints with
 //	config.go           Config
+//	age.go              when credentials were written, and when they end
 //	config_fields.go    the fields that every config has
 //	provider_fields.go  the fields that a provider adds
 //	input.go            untyped input, decoded

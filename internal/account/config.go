@@ -32,6 +32,9 @@ type Config struct {
 	// Durations; nil means the default.
 	RequestTimeout, RefreshWindow, MinTTL, MaxTTL, DefaultTTL, LeaseTTL *seconds
 
+	Expire  string    // when the credentials end, as it was written; "" if unknown
+	Written time.Time // when a secret last changed; zero without a secret, or if unknown
+
 	Lease bool // reads of creds make a lease
 	Share bool // all readers of creds share one token
 
@@ -131,6 +134,7 @@ func (c *Config) Show() map[string]any {
 			data[f.name] = v
 		}
 	}
+	c.ShowAge(data)
 	if e := c.ShownEnvironment(); e != "" {
 		data["environment"] = e
 	}

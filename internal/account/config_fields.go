@@ -71,6 +71,8 @@ func configFields() []configField {
 			func(c *Config) **seconds { return &c.DefaultTTL }, 0, token.MaxLifetime),
 		durationField("lease_ttl", "Longest time until a reader reads again, at least 30s: leases and, with lease=false, ttl last at most this long, although the token lives on. Readers such as Vault Agent then follow a rotate within this time. By default a lease ends with the token.",
 			func(c *Config) **seconds { return &c.LeaseTTL }, minLease, token.MaxLifetime),
+		textField(expiresField, "When the credentials end at the provider: a date such as 2027-03-01, or a time in RFC 3339. Nothing happens on that day. Status and metrics show it, so that an alert can remind you in time. Write a new date with the new credentials.",
+			func(c *Config) *string { return &c.Expire }, !requiresSecrets, checkExpire),
 		boolField("lease", "Whether a read of creds/<name> makes a lease that ends with the token (the default). With false a read makes no lease and says in ttl and rotation_period when to read again, which is cheaper for thousands of readers.",
 			func(c *Config) *bool { return &c.Lease }),
 		boolField("share", "Whether all readers of creds/<name> share one token (the default). With false each read mints an unshared token, and revoking its lease revokes the token at the provider if revocation_url is set.",

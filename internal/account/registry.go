@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/providers"
 )
 
@@ -25,6 +26,7 @@ type Registry struct {
 	clients *providers.Clients
 	observe func(provider string) func() (end func())
 	log     func() hclog.Logger
+	clock   clock.Clock
 
 	// writing keeps a definition in storage while a config that uses the definition is
 	// being stored. Readers do not lock it.
@@ -53,6 +55,7 @@ type RegistryOptions struct {
 	Builtin []providers.Provider
 	Clients *providers.Clients // through which accounts reach their endpoints
 	Log     func() hclog.Logger
+	Clock   clock.Clock // nil means the machine's clock
 
 	// Observe is called for each provider. The accounts of the provider call the result
 	// before each mint, and what that returns after the mint.
@@ -61,7 +64,10 @@ type RegistryOptions struct {
 
 // NewRegistry returns a registry.
 func NewRegistry(opts RegistryOptions) *Registry {
-	r := &Registry{builtin: make(map[string]*provider, len(opts.Builtin)), clients: opts.Clients, observe: opts.Observe, log: opts.Log}
+	r := &Registry{builtin: make(map[string]*provider, len(opts.Builtin)), clients: opts.Clients, observe: opts.Observe, log: opts.Log, clock: opts.Clock}
+	if r.clock == nil {
+		r.clock = clock.System()
+	}
 	for _, p := range opts.Builtin {
 		made := r.provider(p)
 		r.builtin[made.spec.Name] = made

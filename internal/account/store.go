@@ -50,6 +50,9 @@ type configRecord struct {
 	DefaultTTL     *seconds `json:"default_ttl,omitempty"`
 	LeaseTTL       *seconds `json:"lease_ttl,omitempty"`
 
+	Expire  string     `json:"credentials_expire,omitempty"`
+	Written *time.Time `json:"credentials_written,omitempty"`
+
 	NoLease bool `json:"leaseless,omitempty"`
 	NoShare bool `json:"unshared,omitempty"`
 
@@ -148,7 +151,10 @@ func decodeConfig(stored []byte) (*Config, error) {
 		Fields:         make(map[string]secret.String, len(r.Fields)),
 		RequestTimeout: r.RequestTimeout, RefreshWindow: r.RefreshWindow,
 		MinTTL: r.MinTTL, MaxTTL: r.MaxTTL, DefaultTTL: r.DefaultTTL, LeaseTTL: r.LeaseTTL,
-		Lease: !r.NoLease, Share: !r.NoShare,
+		Expire: r.Expire, Lease: !r.NoLease, Share: !r.NoShare,
+	}
+	if r.Written != nil {
+		c.Written = *r.Written
 	}
 	for name, text := range r.Fields {
 		c.Fields[name] = secret.String(text)
@@ -188,7 +194,10 @@ func writeConfig(ctx context.Context, s logical.Storage, name string, c *Config)
 		Fields:         make(map[string]string, len(c.Fields)),
 		RequestTimeout: c.RequestTimeout, RefreshWindow: c.RefreshWindow,
 		MinTTL: c.MinTTL, MaxTTL: c.MaxTTL, DefaultTTL: c.DefaultTTL, LeaseTTL: c.LeaseTTL,
-		NoLease: !c.Lease, NoShare: !c.Share,
+		Expire: c.Expire, NoLease: !c.Lease, NoShare: !c.Share,
+	}
+	if !c.Written.IsZero() {
+		r.Written = &c.Written
 	}
 	for field, text := range c.Fields {
 		r.Fields[field] = text.Reveal()

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -117,6 +118,9 @@ func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w 
 	}
 	if err := next.validate(); err != nil {
 		return nil, err
+	}
+	if old == nil && len(next.secretsSet()) > 0 || old != nil && !next.SameSecrets(old) {
+		next.Written = r.clock().Wall.UTC().Truncate(time.Second)
 	}
 	if old != nil {
 		return next, guard(old, next, repeated)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -21,7 +22,7 @@ import (
 const metricsNamespace = "vault_messaging"
 
 // maxConfigsShown is the number of configs that have their own series. Each config has
-// some 16 series, and a scrape is one message from the plugin to Vault.
+// some 18 series, and a scrape is one message from the plugin to Vault.
 const maxConfigsShown = 1000
 
 // Metrics are the metrics of one mount. They share nothing with other mounts of the
@@ -89,7 +90,7 @@ type accountMetrics struct {
 	accounts, failing *prometheus.Desc
 
 	// by config and provider
-	reads, mints, failures, backingOff, expiry, minted, rejected *prometheus.Desc
+	reads, mints, failures, backingOff, expiry, minted, rejected, credentialsExpire, credentialsWritten *prometheus.Desc
 
 	leftOut *prometheus.Desc
 }
@@ -119,13 +120,17 @@ func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetric
 			"config", "provider"),
 		rejected: desc("rejected_tokens_total", "Reports that the provider rejected a token, by what became of them: honored (the engine logged in), replaced (the token was no longer cached), recent (the token was too new), too_frequent or backing_off.",
 			"config", "provider", "result"),
+		credentialsExpire: desc("credentials_expire_timestamp_seconds", "When the credentials end, as the config says in credentials_expire. Absent if the config says nothing.",
+			"config", "provider"),
+		credentialsWritten: desc("credentials_written_timestamp_seconds", "When a secret of the config last changed. Absent if no secret is set, or if the secrets are older than this metric.",
+			"config", "provider"),
 		leftOut: desc("configs_left_out", fmt.Sprintf("Accounts in memory without their own series. At most %d accounts have their own series: failing accounts first, then by name.", maxConfigsShown)),
 	}
 }
 
 // Describe implements [prometheus.Collector].
 func (m *accountMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.leftOut} {
+	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.credentialsExpire, m.credentialsWritten, m.leftOut} {
 		ch <- d
 	}
 }
@@ -133,6 +138,7 @@ func (m *accountMetrics) Describe(ch chan<- *prometheus.Desc) {
 // accountSample is the state of one account at a scrape.
 type accountSample struct {
 	config, provider string
+	expire, written  time.Time // of the credentials
 	status           tokencache.Status
 	counts           tokencache.Counts
 }
@@ -154,13 +160,14 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 	var shown []accountSample
 	seen := 0
 	m.cache.Each(func(name string, a tokencache.Account, s tokencache.Status, counts tokencache.Counts) bool {
-		provider := a.(*account.Account).Provider()
+		c := a.(*account.Account).Config
+		provider := c.Provider
 		seen++
 		accounts[provider]++
 		if s.Failures > 0 {
 			failing[provider]++
 		}
-		if shown = append(shown, accountSample{name, provider, s, counts}); len(shown) == 2*maxConfigsShown {
+		if shown = append(shown, accountSample{name, provider, c.CredentialsExpire(), c.Written, s, counts}); len(shown) == 2*maxConfigsShown {
 			shown = mostUrgent(shown)
 		}
 		return true
@@ -221,6 +228,11 @@ func (m *accountMetrics) collect(ch chan<- prometheus.Metric, s accountSample) {
 		backingOff = 1
 	}
 	send(m.backingOff, prometheus.GaugeValue, backingOff)
+	for d, t := range map[*prometheus.Desc]time.Time{m.credentialsExpire: s.expire, m.credentialsWritten: s.written} {
+		if !t.IsZero() {
+			send(d, prometheus.GaugeValue, float64(t.Unix()))
+		}
+	}
 	if !s.status.Expires.IsZero() {
 		send(m.expiry, prometheus.GaugeValue, float64(s.status.Expires.UnixMilli())/1e3)
 		send(m.minted, prometheus.GaugeValue, float64(s.status.Minted.UnixMilli())/1e3)

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"errors"
+	"time"
+)
+
+// expiresField is the name of the field that says when the credentials end.
+const expiresField = "credentials_expire"
+
+// parseExpire parses a credentials_expire. A date without a time is the beginning of that day
+// in UTC.
+func parseExpire(text string) (time.Time, error) {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, errors.New("must be a date such as 2027-03-01, or a time such as 2027-03-01T12:00:00Z")
+}
+
+func checkExpire(text string) error {
+	_, err := parseExpire(text)
+	return err
+}
+
+// CredentialsExpire returns when the credentials end, as the operator wrote; zero if the
+// operator wrote nothing.
+func (c *Config) CredentialsExpire() time.Time {
+	t, _ := parseExpire(c.Expire)
+	return t
+}
+
+// ShowAge adds the age of the credentials to what a read shows. Unset times are left out.
+func (c *Config) ShowAge(data map[string]any) {
+	if c.Expire != "" {
+		data[expiresField] = c.Expire
+	}
+	if !c.Written.IsZero() {
+		data["credentials_written"] = c.Written.UTC().Format(time.RFC3339)
+	}
+}
+
+// SameSecrets reports whether c has the secrets of old. A field counts as secret if the
+// definition of either says so.
+func (c *Config) SameSecrets(old *Config) bool {
+	for _, pair := range [][2]*Config{{c, old}, {old, c}} {
+		for name, value := range pair[0].Fields {
+			secret := c.provider.isSecret(name) || old.provider.isSecret(name)
+			if other, ok := pair[1].Fields[name]; secret && (!ok || other != value) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// KeepsExpire reports whether w changes a secret of old and leaves credentials_expire, which
+// is set, as it was for the previous secret.
+func (w *Write) KeepsExpire(old, next *Config) bool {
+	_, named := w.configFields[expiresField]
+	return old != nil && next.Expire != "" && !named && !next.SameSecrets(old)
+}
