@@ -68,7 +68,9 @@ func writeProvider(t *testing.T, w *strings.Builder, p providers.Provider) {
 	for _, e := range spec.Endpoints {
 		fmt.Fprintf(w, "- Token endpoint, `%s`: `%s`\n", e.Environment, e.TokenURL)
 	}
-	if len(spec.Endpoints) == 0 {
+	if spec.SelfSigned {
+		w.WriteString("- Token endpoint: none, the engine signs the tokens\n")
+	} else if len(spec.Endpoints) == 0 {
 		w.WriteString("- Token endpoint: `token_url` of the config\n")
 	}
 	fmt.Fprintf(w, "- Lifetime: %s\n", lifetimeOf(t, p.(*providers.Definition).Text()))
@@ -103,7 +105,7 @@ func writeProvider(t *testing.T, w *strings.Builder, p providers.Provider) {
 
 // fieldNotes returns what a value of a field must be.
 func fieldNotes(f providers.Field) string {
-	notes := []string{map[providers.FieldKind]string{providers.Text: "text", providers.List: "list", providers.Pairs: "map"}[f.Kind]}
+	notes := []string{map[providers.FieldKind]string{providers.Text: "text", providers.List: "list", providers.Pairs: "map", providers.PEM: "PEM", providers.JSON: "JSON file"}[f.Kind]}
 	if f.Required {
 		notes = append(notes, "required")
 	}

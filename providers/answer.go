@@ -4,6 +4,8 @@ package providers
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -174,6 +176,40 @@ func (a *answer) wrongAddress() string {
 		return "this address does not accept " + a.method + "; " + a.role.field + " is probably wrong"
 	}
 	return ""
+}
+
+// clocksDiffer is the difference between two clocks that can make a provider refuse an
+// assertion for its time.
+const clocksDiffer = 30 * time.Second
+
+// aboutTime matches what providers say of an assertion that they refuse for its time.
+var aboutTime = regexp.MustCompile(`(?i)\b(expired?|exp|iat|nbf|clock|time|timeframe|future|not active|not yet)\b`)
+
+// compareClocks returns the error of a request with an assertion of ours. If the provider may
+// have refused the assertion for its time, the error compares our clock with the Date of the
+// answer.
+func (a *answer) compareClocks(err error) error {
+	var e *token.Error
+	if !errors.As(err, &e) || e.Kind != token.Refused || a.date.IsZero() {
+		return err
+	}
+	difference, problem := a.now.Sub(a.date).Round(time.Second), ""
+	switch {
+	case difference >= clocksDiffer:
+		problem = fmt.Sprintf("this server's clock is %s ahead of the Date of the answer, so the assertion may be refused for its time; set the clock", difference)
+	case -difference >= clocksDiffer:
+		problem = fmt.Sprintf("this server's clock is %s behind the Date of the answer, so the assertion may be refused for its time; set the clock", -difference)
+	case aboutTime.MatchString(e.Words):
+		problem = "this server's clock agrees with the Date of the answer"
+	default:
+		return err
+	}
+	compared := *e
+	if compared.Problem != "" {
+		problem = compared.Problem + "; " + problem
+	}
+	compared.Problem = problem
+	return &compared
 }
 
 // redirected returns the error of a redirect. It shows only the host of the new address,

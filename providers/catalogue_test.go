@@ -4,6 +4,7 @@ package providers
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,13 +24,16 @@ type sample struct {
 // forEachSample runs a test for each provider of the catalogue.
 func forEachSample(t *testing.T, test func(*testing.T, sample)) {
 	for _, p := range All() {
+		if p.Spec().SelfSigned {
+			continue
+		}
 		t.Run(p.Spec().Name, func(t *testing.T) {
 			cases := casesOf(t, p.Spec().Name)
 			c, success := successOf(cases)
 			_, refusal := refusalOf(cases)
 			s := caseSettings(t, p.Spec(), c.Config)
 			for _, f := range p.Spec().Fields {
-				if f.Secret {
+				if f.Secret && f.Kind == Text {
 					s.Values[f.Name] = hidden
 				}
 			}
@@ -141,6 +145,9 @@ func TestCatalogueFailures(t *testing.T) {
 // An answer may repeat what the request contains.
 func TestCatalogueWithholdsSecrets(t *testing.T) {
 	forEachSample(t, func(t *testing.T, s sample) {
+		if !slices.Contains(slices.Collect(maps.Values(s.settings.Values)), hidden) {
+			t.Skip("the credential is a key, which no request contains; see TestAssertionIsWithheld")
+		}
 		for how, form := range writings(hidden) {
 			words := quote("no: <" + form + "> is wrong")
 			for _, body := range []string{

@@ -26,6 +26,8 @@ type Definition struct {
 
 // A protocol carries out a definition.
 type protocol interface {
+	// signatures returns what the protocol signs.
+	signatures() []use
 	// validate returns a [*FieldError] for the first rule that s breaks, or nil.
 	validate(s Settings) error
 	mint(ctx context.Context, c *Client, s Settings, r redactor) (token.Token, error)
@@ -33,8 +35,11 @@ type protocol interface {
 	revoke(ctx context.Context, c *Client, s Settings, r redactor, access, refresh secret.String) error
 }
 
-// noSession is the part of a [protocol] without refresh, revocation and rules for fields.
+// noSession is the part of a [protocol] without refresh, revocation, signatures and rules for
+// fields.
 type noSession struct{}
+
+func (noSession) signatures() []use { return nil }
 
 func (noSession) validate(Settings) error { return nil }
 
@@ -99,6 +104,16 @@ func (d *Definition) Validate(s Settings) error {
 				return &FieldError{c.field, problem}
 			}
 		}
+	}
+	for _, f := range d.spec.Fields {
+		if value, ok := s.Values[f.Name]; ok && f.Kind == JSON {
+			if problem := f.fileProblem(value.Reveal()); problem != "" {
+				return &FieldError{f.Name, problem}
+			}
+		}
+	}
+	if err := validateKey(d.spec, d.protocol.signatures(), s); err != nil {
+		return err
 	}
 	return d.protocol.validate(s)
 }

@@ -75,7 +75,7 @@ func (d *decoder) fields(root object) {
 		root.fail("fields", "has %d fields; at most %d are allowed", len(fields.keys), maxFields)
 	}
 	for _, name := range fields.keys {
-		o := fields.object(name, "description", "required", "secret", "kind", "allowed", "default")
+		o := fields.object(name, "description", "required", "secret", "kind", "allowed", "default", "sets", "expect")
 		switch {
 		case !fieldName.MatchString(name):
 			fields.fail(name, "must consist of lower-case letters, digits and underscores, and begin with a letter")
@@ -86,11 +86,15 @@ func (d *decoder) fields(root object) {
 			Name: name, Description: o.text("description"), Required: o.boolean("required"), Secret: o.boolean("secret"),
 			Allowed: o.texts("allowed"), Default: o.text("default"),
 		}
-		f.Kind = map[string]FieldKind{"list": List, "map": Pairs}[o.oneOf("kind", "text", "list", "map")]
+		f.Kind = map[string]FieldKind{"list": List, "map": Pairs, "json": JSON}[o.oneOf("kind", "text", "list", "map", "json")]
 		o.must("description", "say what the field is, and where to find its value")
 		switch {
-		case f.Secret && f.Kind != Text:
-			o.fail("kind", "must be text for a secret")
+		case f.Kind == JSON && (!f.Secret || !o.has("sets")):
+			o.fail("kind", "json needs secret: true and sets, which says what the file contains")
+		case f.Kind != JSON && (o.has("sets") || o.has("expect")):
+			o.fail("kind", "must be json for a field with sets or expect")
+		case f.Secret && f.Kind != Text && f.Kind != JSON:
+			o.fail("kind", "must be text or json for a secret")
 		case f.Secret && (o.has("allowed") || o.has("default")):
 			o.fail("secret", "cannot be true for a field with allowed or default, because a definition holds no secrets")
 		case f.Required && o.has("default"):
@@ -101,6 +105,14 @@ func (d *decoder) fields(root object) {
 			o.fail("default", "must be one of the allowed values, and cannot be empty")
 		case slices.Contains(f.Allowed, ""):
 			o.fail("allowed", "cannot contain an empty value")
+		}
+		if f.Kind == JSON {
+			sets := o.object("sets")
+			f.Sets, f.Expect = map[string]pointer{}, d.expectations(o.object("expect"))
+			for _, target := range sets.keys {
+				f.Sets[target] = sets.pointer(target)
+			}
+			d.used[name] = true
 		}
 		spec.Fields = append(spec.Fields, f)
 	}
@@ -215,8 +227,8 @@ func (d *decoder) template(n *yaml.Node, place string) template {
 		d.fail(place, "%s", problem)
 	}
 	for _, name := range t.fields() {
-		if f := d.fieldOf(name, place); f != nil && f.Kind == Pairs {
-			d.fail(place, "cannot contain %s, because the field is a map; only oauth2.parameters can be a map", name)
+		if f := d.fieldOf(name, place); f != nil && (f.Kind == Pairs || f.Kind == JSON) {
+			d.fail(place, "cannot contain %s, because the field is a map or a file; only oauth2.parameters can be a map", name)
 		}
 	}
 	return t

@@ -36,7 +36,10 @@ func (d *decoder) protocol(root object) {
 	case root.has("oauth2"):
 		d.definition.protocol = d.oauth2(root)
 	default:
-		root.fail("jwt", "is not supported yet; use http or oauth2")
+		d.definition.protocol = d.jwt(root)
+	}
+	if d.err == nil {
+		d.keyFields(root)
 	}
 }
 
@@ -140,7 +143,7 @@ func (d *decoder) force(http object, method string) *message {
 
 func (d *decoder) oauth2(root object) *oauth2Protocol {
 	o := root.object("oauth2", append([]string{"grant_type", "client_id", "client_secret", "auth_style", "username", "password",
-		"scopes", "parameters", "query", "headers", "body", "assertion", "revocation"}, readingKeys...)...)
+		"scopes", "parameters", "query", "headers", "body", "assertion", "client_assertion", "revocation"}, readingKeys...)...)
 	p := &oauth2Protocol{
 		grant: o.choice("grant_type", "client_credentials"), style: o.choice("auth_style", "header"),
 		id: o.template("client_id"), secret: o.template("client_secret"),
@@ -149,16 +152,18 @@ func (d *decoder) oauth2(root object) *oauth2Protocol {
 		json: o.oneOf("body", "form", "json") == "json",
 	}
 	for _, style := range d.choices(p.style) {
-		if style == "private_key_jwt" {
-			o.fail("auth_style", "cannot be private_key_jwt, which is not supported yet")
-		} else if !slices.Contains([]string{"header", "body", "none"}, style) {
-			o.fail("auth_style", "must be header, body or none, or the placeholder of a field that allows only these")
+		if !slices.Contains([]string{"header", "body", stylePrivateKey, "none"}, style) {
+			o.fail("auth_style", "must be header, body, private_key_jwt or none, or the placeholder of a field that allows only these")
 		}
 	}
+	d.assertions(o, p)
 	grants := d.choices(p.grant)
 	for _, grant := range grants {
-		if slices.Contains([]string{"refresh_token", "jwt_bearer", "urn:ietf:params:oauth:grant-type:jwt-bearer"}, grant) {
+		if grant == "refresh_token" {
 			o.fail("grant_type", "cannot be %s, which is not supported yet", grant)
+		}
+		if grant == grantJWTBearer {
+			o.fail("grant_type", "must be written jwt_bearer")
 		}
 	}
 	for _, name := range p.style.fields() {
@@ -168,8 +173,8 @@ func (d *decoder) oauth2(root object) *oauth2Protocol {
 	}
 	switch {
 	case d.err != nil:
-	case o.has("assertion"):
-		o.fail("assertion", "is not supported yet")
+	case slices.Contains(grants, "jwt_bearer") != o.has("assertion"):
+		o.fail("assertion", "must be set for the grant jwt_bearer, and for no other grant")
 	case slices.Contains(grants, "password") && (p.username == nil || p.password == nil):
 		o.fail("grant_type", "needs username and password in oauth2 for the grant password")
 	case !slices.Contains(grants, "password") && (p.username != nil || p.password != nil):

@@ -24,24 +24,55 @@ type oauth2Protocol struct {
 	id, secret         template // of the client
 	username, password template // of the password grant
 	scopes             template
+	assertion          template   // of the grant jwt_bearer: a ready-made one; nil for none
+	signedAssertion    *signature // of the grant jwt_bearer: one that the engine signs; nil for none
+	clientAssertion    *signature // of the style private_key_jwt; nil for none
 	parameters         []param
 	pairs              string // a field with further parameters; "" for none
 	query, headers     []param
 	json               bool // the body is JSON instead of a form
+	needsSecret        bool // a client without a key must have a secret
 	reading            reading
 }
 
-// validate checks the fields of the password grant, and the names of parameters.
-func (p *oauth2Protocol) validate(s Settings) error {
+// styleOf returns how the client of s authenticates.
+func (p *oauth2Protocol) styleOf(s Settings) string {
+	style, _ := p.style.fill(s.Values)
+	return style
+}
+
+// grantOf returns the grant_type of token requests.
+func (p *oauth2Protocol) grantOf(s Settings) string {
 	grant, _ := p.grant.fill(s.Values)
-	isPassword := grant == "password"
-	for _, field := range append(p.username.fields(), p.password.fields()...) {
-		switch _, given := s.Values[field]; {
-		case isPassword && !given:
-			return &FieldError{field, "must be set for grant_type=password"}
-		case !isPassword && given:
-			return &FieldError{field, "can only be set for grant_type=password"}
-		}
+	if grant == "jwt_bearer" {
+		return grantJWTBearer
+	}
+	return grant
+}
+
+func (p *oauth2Protocol) signatures() []use {
+	var uses []use
+	if p.clientAssertion != nil {
+		uses = append(uses, use{p.clientAssertion, func(s Settings) bool { return p.styleOf(s) == stylePrivateKey }, choiceText(p.style, "auth_style", stylePrivateKey)})
+	}
+	if p.signedAssertion != nil {
+		uses = append(uses, use{p.signedAssertion, func(s Settings) bool { return p.grantOf(s) == grantJWTBearer }, choiceText(p.grant, "grant_type", "jwt_bearer")})
+	}
+	return uses
+}
+
+// choiceText returns the field of a choice with a value, such as auth_style=private_key_jwt.
+func choiceText(t template, key, value string) string {
+	if names := t.fields(); len(names) == 1 {
+		key = names[0]
+	}
+	return key + "=" + value
+}
+
+// validate checks the fields of each grant and of each style, and the names of parameters.
+func (p *oauth2Protocol) validate(s Settings) error {
+	if err := p.validateChoices(s); err != nil {
+		return err
 	}
 	pairs, err := url.ParseQuery(s.Value(p.pairs))
 	if err != nil {
@@ -58,6 +89,57 @@ func (p *oauth2Protocol) validate(s Settings) error {
 	return nil
 }
 
+// validateChoices checks the fields that belong to a grant or a style.
+func (p *oauth2Protocol) validateChoices(s Settings) error {
+	grant, style := p.grantOf(s), p.styleOf(s)
+	isPassword, isBearer, isKey := grant == "password", grant == grantJWTBearer, style == stylePrivateKey
+	forPassword, forBearer := choiceText(p.grant, "grant_type", "password"), choiceText(p.grant, "grant_type", "jwt_bearer")
+	forKey := choiceText(p.style, "auth_style", stylePrivateKey)
+	var issuer []string
+	if p.signedAssertion != nil {
+		issuer = p.signedAssertion.issuer.fields()
+	}
+	rules := []struct {
+		fields         []string
+		applies, needs bool // needs: the fields must be set if the rule applies
+		when           string
+	}{
+		{slices.Concat(p.username.fields(), p.password.fields()), isPassword, true, forPassword},
+		{p.assertion.fields(), isBearer, true, forBearer},
+		{issuer, isBearer, true, forBearer},
+		{p.secret.fields(), !isKey, p.needsSecret, choiceText(p.style, "auth_style", style)},
+		{p.ownFields(p.signedAssertion), isBearer, false, forBearer},
+		{p.ownFields(p.clientAssertion), isKey, false, forKey},
+	}
+	allowed := map[string]bool{}
+	for _, r := range rules {
+		for _, field := range r.fields {
+			allowed[field] = allowed[field] || r.applies
+		}
+	}
+	for _, r := range rules {
+		for _, field := range r.fields {
+			switch _, given := s.Values[field]; {
+			case r.applies && r.needs && !given:
+				return &FieldError{field, "must be set for " + r.when}
+			case given && !allowed[field] && isKey && slices.Contains(p.secret.fields(), field):
+				return &FieldError{field, "cannot be set for " + forKey + ", because the client authenticates with its key; remove the field"}
+			case given && !allowed[field]:
+				return &FieldError{field, "can only be set for " + r.when}
+			}
+		}
+	}
+	return nil
+}
+
+// ownFields returns the fields that only an assertion uses. The client ID is not among them.
+func (p *oauth2Protocol) ownFields(d *signature) []string {
+	if d == nil {
+		return nil
+	}
+	return slices.DeleteFunc(d.fields(), func(name string) bool { return slices.Contains(p.id.fields(), name) })
+}
+
 // isGrantParam reports whether a parameter of a token request has its own field, or is set
 // by the grant.
 func isGrantParam(name string) bool {
@@ -69,7 +151,7 @@ func isGrantParam(name string) bool {
 
 // mint sends the token request of a grant (RFC 6749 §4.3.2, §4.4.2, or the provider's own).
 func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact redactor) (token.Token, error) {
-	grant, _ := p.grant.fill(s.Values)
+	grant := p.grantOf(s)
 	form := url.Values{"grant_type": {grant}}
 	for name, t := range map[string]template{"username": p.username, "password": p.password} {
 		if text, ok := t.fill(s.Values); ok && grant == "password" {
@@ -78,6 +160,17 @@ func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact
 	}
 	if scopes, ok := p.scopes.fill(s.Values); ok {
 		form.Set("scope", scopes)
+	}
+	if assertion, ok := p.assertion.fill(s.Values); ok && grant == grantJWTBearer {
+		form.Set("assertion", assertion)
+	}
+	if p.signedAssertion != nil && grant == grantJWTBearer {
+		jwt, err := p.signedAssertion.sign(c.clock().Wall, s, "", s.TokenURL)
+		if err != nil {
+			return token.Token{}, err
+		}
+		form.Set("assertion", jwt.text)
+		redact = redact.withAssertion(jwt.text)
 	}
 	return p.ask(ctx, c, s, redact, form)
 }
@@ -103,6 +196,9 @@ func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact 
 		return token.Token{}, err
 	}
 	t, err := p.reading.read(a, s)
+	if form.Has("client_assertion") || p.signedAssertion != nil && form.Has("assertion") {
+		err = a.compareClocks(err)
+	}
 	return t, p.advise(s, err)
 }
 
@@ -113,7 +209,18 @@ func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact
 	r.role, r.timeout, r.redact = at, s.Timeout, redact
 	id, hasID := p.id.fill(s.Values)
 	clientSecret, hasSecret := p.secret.fill(s.Values)
-	switch style, _ := p.style.fill(s.Values); {
+	switch style := p.styleOf(s); {
+	case style == stylePrivateKey:
+		jwt, err := p.clientAssertion.sign(c.clock().Wall, s, id, s.TokenURL)
+		if err != nil {
+			return nil, err
+		}
+		r.redact = redact.withAssertion(jwt.text)
+		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion", jwt.text)
+		if hasID && !p.clientAssertion.leavesID {
+			form.Set("client_id", id)
+		}
 	case !hasID:
 	case !hasSecret || style == "none":
 		form.Set("client_id", id)
@@ -155,7 +262,7 @@ func (a *answer) oauthError(f fields) *token.Error {
 // providers do not decode them, although RFC 6749 §2.3.1 requires it.
 func (p *oauth2Protocol) advise(s Settings, err error) error {
 	var e *token.Error
-	style, _ := p.style.fill(s.Values)
+	style := p.styleOf(s)
 	id, _ := p.id.fill(s.Values)
 	clientSecret, _ := p.secret.fill(s.Values)
 	styleFields := p.style.fields()

@@ -12,6 +12,9 @@
 //	template.go           the placeholders of a definition; pointer.go: its JSON Pointers
 //	protocol_http.go      the protocol http: any request that a definition describes
 //	protocol_oauth2.go    the protocol oauth2: RFC 6749, with revocation by RFC 7009
+//	protocol_jwt.go       the protocol jwt: tokens that the engine signs
+//	assertion.go          what the engine signs: assertions (RFC 7523) and tokens; key.go: the keys
+//	file.go               fields that are JSON files
 //	reading.go            what an answer says: the token, lifetime.go, and fault.go: the reason of a failure
 //	client.go             the HTTP exchange, whose result is the answer of answer.go
 //	redact.go             keeps secrets out of errors
@@ -83,6 +86,10 @@ type Spec struct {
 	// cannot have other fields.
 	Fields []Field
 
+	// SelfSigned says that the engine signs tokens and asks nobody: there are no endpoints, and
+	// a config has no token_url.
+	SelfSigned bool
+
 	// Endpoints are the environments; the first is the default. If there are none, a config
 	// must have a token_url.
 	Endpoints []Endpoint
@@ -128,6 +135,10 @@ const (
 	// Pairs is a map of strings, or key=value strings. Settings store the result of
 	// [url.Values.Encode].
 	Pairs
+	// PEM is a key or a certificate in PEM. Settings store it unchanged.
+	PEM
+	// JSON is a file with a JSON object, which sets other fields. Settings store it unchanged.
+	JSON
 )
 
 // Field is a field of a config that only configs of this provider have.
@@ -139,6 +150,15 @@ type Field struct {
 	Secret      bool     // write-only; an error that quotes the provider never shows it
 	Allowed     []string // the only valid values; empty if all values are valid
 	Default     string   // the value if a config does not set the field
+
+	// Sets says which fields a JSON file sets, and where the file has their values. A config
+	// cannot have these fields beside the file. Expect is what else the file must contain.
+	Sets   map[string]pointer
+	Expect []expectation
+
+	// OfKey says that the field is about the key that signs. A config that does not sign
+	// cannot have the field.
+	OfKey bool
 
 	// RequiresSecrets says that the field determines where or how secrets are sent, so
 	// that a write that changes the field must repeat the secrets.
@@ -155,6 +175,10 @@ type Settings struct {
 	Timeout       time.Duration // of each exchange, from dialling to the last byte; 0 means 10 s
 	Force         bool          // demand a new token; only if the Spec says CanForce
 
+	// Key is the key that signs, if the engine made it. Otherwise the field private_key is the
+	// key.
+	Key *Key
+
 	// Values holds the value of each field by name, with defaults; see [Spec.WithDefaults].
 	// A field without a value is absent.
 	Values map[string]secret.String
@@ -163,19 +187,29 @@ type Settings struct {
 // Value returns the value of a field; "" if the field has none.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
 
-// WithDefaults returns values with the defaults of the fields that have no value. The result
-// is the given map if no default is needed.
+// WithDefaults returns values with what JSON files set, and with the defaults of the fields
+// that have no value. The result is the given map if nothing is added.
 func (spec Spec) WithDefaults(values map[string]secret.String) map[string]secret.String {
-	with := values
+	with, isCopy := values, false
+	set := func(name string, value secret.String) {
+		if !isCopy {
+			with, isCopy = map[string]secret.String{}, true
+			maps.Copy(with, values)
+		}
+		with[name] = value
+	}
 	for _, f := range spec.Fields {
-		if _, ok := values[f.Name]; !ok && f.Default != "" {
-			if len(with) == len(values) {
-				with = maps.Clone(values)
+		value, ok := values[f.Name]
+		if !ok && f.Default != "" {
+			set(f.Name, secret.String(f.Default))
+		}
+		if !ok || f.Kind != JSON {
+			continue
+		}
+		for name, text := range f.fileValues(value.Reveal()) {
+			if _, ok := values[name]; !ok {
+				set(name, text)
 			}
-			if with == nil {
-				with = map[string]secret.String{}
-			}
-			with[f.Name] = secret.String(f.Default)
 		}
 	}
 	return with

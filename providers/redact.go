@@ -67,6 +67,11 @@ func (r redactor) withToken(text string) redactor {
 	return r
 }
 
+// withAssertion returns a redactor that also knows an assertion of ours, and its signature.
+func (r redactor) withAssertion(jwt string) redactor {
+	return r.withToken(jwt).withToken(jwt[strings.LastIndex(jwt, ".")+1:])
+}
+
 // show returns text on one line, cut to the given number of characters, or [withheld].
 func (r redactor) show(text string, maxLength int) string {
 	text = printable(text)

@@ -20,21 +20,24 @@ const schemaFile = "../docs/definition.schema.json"
 // places are where a definition has an object with fixed keys, and where the JSON Schema
 // describes the object.
 var places = map[string]string{
-	"":                       "",
-	"fields.a":               "$defs/field",
-	"http":                   "$defs/http",
-	"http.auth":              "$defs/http/properties/auth",
-	"http.auth.basic":        "$defs/http/properties/auth/properties/basic",
-	"http.force":             "$defs/http/properties/force",
-	"http.success":           "$defs/success",
-	"http.lifetime":          "$defs/lifetime",
-	"http.errors":            "$defs/errors",
-	"http.errors.refused":    "$defs/outcome",
-	"oauth2":                 "$defs/oauth2",
-	"oauth2.success":         "$defs/success",
-	"oauth2.lifetime":        "$defs/lifetime",
-	"oauth2.errors":          "$defs/errors",
-	"oauth2.errors.operator": "$defs/outcome",
+	"":                        "",
+	"fields.a":                "$defs/field",
+	"http":                    "$defs/http",
+	"http.auth":               "$defs/http/properties/auth",
+	"http.auth.basic":         "$defs/http/properties/auth/properties/basic",
+	"http.force":              "$defs/http/properties/force",
+	"http.success":            "$defs/success",
+	"http.lifetime":           "$defs/lifetime",
+	"http.errors":             "$defs/errors",
+	"http.errors.refused":     "$defs/outcome",
+	"oauth2":                  "$defs/oauth2",
+	"oauth2.success":          "$defs/success",
+	"oauth2.lifetime":         "$defs/lifetime",
+	"oauth2.errors":           "$defs/errors",
+	"oauth2.errors.operator":  "$defs/outcome",
+	"oauth2.assertion":        "$defs/assertion",
+	"oauth2.client_assertion": "$defs/client_assertion",
+	"jwt":                     "$defs/jwt",
 }
 
 // The decoder and the schema know the same keys, and the schema says what each is for.
@@ -77,11 +80,14 @@ func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 // lists.
 func keysOf(t *testing.T, place string) []string {
 	t.Helper()
-	protocol := "http"
-	if strings.HasPrefix(place, "oauth2") {
-		protocol = "oauth2"
+	protocol, inner := "http", map[string]any{"token": "/t", "lifetime": map[string]any{"fixed": "1h"}}
+	switch {
+	case strings.HasPrefix(place, "oauth2"):
+		protocol, inner = "oauth2", map[string]any{"auth_style": "private_key_jwt", "client_id": "c"}
+	case place == "jwt":
+		protocol, inner = "jwt", map[string]any{"lifetime": "1h"}
 	}
-	document := map[string]any{"title": "T", protocol: map[string]any{"token": "/t", "lifetime": map[string]any{"fixed": "1h"}}}
+	document := map[string]any{"title": "T", protocol: inner}
 	node := document
 	for _, name := range strings.Split(place, ".") {
 		if name != "" {
@@ -150,7 +156,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"[200, 201]", "[99]"},
 		{"token: /data/token", "token: data/token"},
 		{"fixed: 1h", "fixed: an hour"},
-		{"http:", "jwt: {}\nhttp:"},
+		{"http:", "jwt: {lifetime: 15m}\nhttp:"},
 		{"minimum_age: 20m", "minimum_age: 20"},
 		{"  json: {user", "  form: {a: b}\n  json: {user"},
 		{"api_user:", "API_user:"},

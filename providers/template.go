@@ -105,6 +105,18 @@ func (v value) append(b []byte, values map[string]secret.String) ([]byte, bool) 
 	return appendObject(b, v.members, values), true
 }
 
+// fields returns the names of the fields in v.
+func (v value) fields() []string {
+	names := v.text.fields()
+	for _, element := range v.list {
+		names = append(names, element.fields()...)
+	}
+	for _, m := range v.members {
+		names = append(names, m.value.fields()...)
+	}
+	return names
+}
+
 // appendObject appends a JSON object without the members whose fields are not set.
 func appendObject(b []byte, members []param, values map[string]secret.String) []byte {
 	b = append(b, '{')

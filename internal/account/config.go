@@ -138,7 +138,9 @@ func (c *Config) Show() map[string]any {
 	if e := c.ShownEnvironment(); e != "" {
 		data["environment"] = e
 	}
-	data["token_url"] = c.tokenURL()
+	if address := c.tokenURL(); address != "" {
+		data["token_url"] = address
+	}
 	values := c.settings().Values
 	for _, f := range c.provider.spec.Fields {
 		if text, ok := values[f.Name]; ok && !f.Secret {

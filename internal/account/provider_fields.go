@@ -78,6 +78,8 @@ var fieldTypes = map[providers.FieldKind]framework.FieldType{
 	providers.Text:  framework.TypeString,
 	providers.List:  framework.TypeCommaStringSlice,
 	providers.Pairs: framework.TypeKVPairs,
+	providers.PEM:   framework.TypeString,
+	providers.JSON:  framework.TypeString,
 }
 
 // fieldText returns a decoded value as [providers.Settings] store it; "" restores the
@@ -110,6 +112,13 @@ func fieldText(f providers.Field, value any) (secret.String, error) {
 		}
 		text = v.encode()
 	}
+	check := checkText
+	if f.Kind == providers.PEM || f.Kind == providers.JSON {
+		check = checkLines
+	}
+	if f.Kind == providers.PEM {
+		text = normalPEM(text)
+	}
 	limit := maxText
 	if f.Secret || f.Kind != providers.Text {
 		limit = maxSecret
@@ -119,9 +128,9 @@ func fieldText(f providers.Field, value any) (secret.String, error) {
 		return "", nil
 	case len(text) > limit:
 		return "", tooLong(limit)
-	case checkText(text) != nil:
-		return "", checkText(text)
-	case !f.Secret && strings.Trim(text, " ") != text:
+	case check(text) != nil:
+		return "", check(text)
+	case !f.Secret && f.Kind != providers.PEM && strings.Trim(text, " ") != text:
 		return "", errors.New("must not begin or end with a space")
 	case len(f.Allowed) > 0 && !slices.Contains(f.Allowed, text):
 		return "", fmt.Errorf("must be one of %s", strings.Join(f.Allowed, ", "))

@@ -46,6 +46,16 @@ var errControl = errors.New("must not contain control characters such as line br
 // errEncoding refuses text that was not UTF-8 before Vault decoded it.
 var errEncoding = errors.New("must be UTF-8; a file in another encoding, such as UTF-16, must be converted first")
 
+// checkLines is checkText for a text of several lines.
+func checkLines(text string) error {
+	return checkText(strings.Map(func(r rune) rune {
+		if strings.ContainsRune("\t\r\n", r) {
+			return ' '
+		}
+		return r
+	}, text))
+}
+
 func unprintable(r rune) bool        { return unicode.IsControl(r) || r == utf8.RuneError }
 func unprintableOrSpace(r rune) bool { return unprintable(r) || r == ' ' }
 

@@ -148,18 +148,23 @@ func (c *Config) use(p *provider) {
 // validate checks c as a whole against its provider.
 func (c *Config) validate() error {
 	p := c.provider
-	for _, f := range p.spec.Fields {
-		if _, ok := c.Fields[f.Name]; !ok && f.Required {
-			return &providers.FieldError{Field: f.Name, Problem: "is required by " + p.spec.Name}
-		}
+	settings := c.settings()
+	if err := c.validateFields(settings); err != nil {
+		return err
 	}
 	if err := c.validateEnvironment(); err != nil {
 		return err
 	}
-	if err := p.Validate(c.settings()); err != nil {
+	if err := p.Validate(settings); err != nil {
 		return err
 	}
-	if c.tokenURL() == "" {
+	if p.spec.SelfSigned && c.TokenURL != "" {
+		return &providers.FieldError{Field: "token_url", Problem: "cannot be set for " + p.spec.Name + ", because the engine signs the tokens itself; remove the field"}
+	}
+	if !c.Share && p.spec.MinimumAge > 0 {
+		return &providers.FieldError{Field: "share", Problem: fmt.Sprintf("must be true for %s, because the provider allows no new token before the last one is %s old", p.spec.Name, p.spec.MinimumAge)}
+	}
+	if c.tokenURL() == "" && !p.spec.SelfSigned {
 		return &providers.FieldError{Field: "token_url", Problem: "is required by " + p.spec.Name}
 	}
 	if !p.spec.CanRevoke && c.RevocationURL != "" {
@@ -169,6 +174,44 @@ func (c *Config) validate() error {
 		return &providers.FieldError{Field: "lease", Problem: "must be true with share=false, because an unshared token ends with its lease"}
 	}
 	return nil
+}
+
+// validateFields checks that the required fields are set, and that no field is set twice: by
+// itself and by a file.
+func (c *Config) validateFields(settings providers.Settings) error {
+	for _, f := range c.provider.spec.Fields {
+		if _, ok := c.Fields[f.Name]; ok {
+			for _, name := range slices.Sorted(maps.Keys(f.Sets)) {
+				if _, twice := c.Fields[name]; twice {
+					return &providers.FieldError{Field: name, Problem: "cannot be set beside " + f.Name + ", which contains it; remove one of the two"}
+				}
+			}
+		}
+	}
+	for _, f := range c.provider.spec.Fields {
+		_, ok := c.Fields[f.Name]
+		if _, set := settings.Values[f.Name]; !ok && (!set || f.Default != "") && f.Required {
+			return c.requiredError(f.Name, settings)
+		}
+	}
+	return nil
+}
+
+// requiredError reports a required field that is missing. If a file is to set the field, the
+// provider tells what is wrong with the file.
+func (c *Config) requiredError(name string, settings providers.Settings) error {
+	problem := "is required by " + c.provider.spec.Name
+	for _, f := range c.provider.spec.Fields {
+		if _, sets := f.Sets[name]; sets {
+			if _, ok := c.Fields[f.Name]; ok {
+				if err := c.provider.Validate(settings); err != nil {
+					return err
+				}
+			}
+			problem += "; or set " + f.Name
+		}
+	}
+	return &providers.FieldError{Field: name, Problem: problem}
 }
 
 func (c *Config) validateEnvironment() error {

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package providers
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/google/uuid"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+// The fields of a definition that signs. Their names have this meaning in such a definition
+// alone.
+const (
+	fieldPrivateKey   = "private_key"       // the key, in PEM
+	fieldGenerateKey  = "generate_key"      // the kind of the key that the engine makes
+	fieldKeyID        = "key_id"            // of private_key; a generated key has its own ID
+	fieldAlgorithm    = "signing_algorithm" // "" means the default of the key
+	fieldCertificate  = "certificate"       // of private_key, for x5t#S256
+	grantJWTBearer    = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	assertionType     = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	stylePrivateKey   = "private_key_jwt"
+	defaultLifetime   = time.Minute    // of an assertion
+	maxSignedLifetime = 24 * time.Hour // of an assertion or a self-signed token
+)
+
+// signedClaims are the claims that the engine sets.
+var signedClaims = []string{"iat", "nbf", "exp", "jti"}
+
+// signature describes a JWT that the engine signs (RFC 7519): an assertion (RFC 7523), or a
+// token.
+type signature struct {
+	algorithm                  template // nil for the default of the key
+	header                     []param  // besides alg, typ and x5t#S256
+	issuer, subject, audience  template
+	claims                     []param  // further claims
+	add                        []string // of signedClaims
+	lifetime                   time.Duration
+	needsCertificate, leavesID bool // leavesID: an OAuth client sends no client_id beside its assertion
+}
+
+// signed is a JWT that the engine signed.
+type signed struct {
+	text     string
+	lifetime time.Duration // from the moment that was given to sign
+}
+
+// fields returns the names of the fields in the claims of the JWT. The fields of the key are not
+// among them.
+func (d *signature) fields() []string {
+	names := slices.Concat(d.issuer.fields(), d.subject.fields(), d.audience.fields())
+	for _, m := range d.claims {
+		names = append(names, m.value.fields()...)
+	}
+	return names
+}
+
+// sign returns the JWT that is described, signed at now with the key of s. fallback is the
+// audience if none is described, or its field is not set.
+func (d *signature) sign(now time.Time, s Settings, id, fallback string) (signed, error) {
+	key, values, err := s.signingKey()
+	if err != nil {
+		return signed{}, signingError(err)
+	}
+	wanted, _ := d.algorithm.fill(values)
+	algorithm, err := key.algorithm(wanted)
+	if err != nil {
+		return signed{}, signingError(err)
+	}
+	options := (&jose.SignerOptions{}).WithType("JWT")
+	if thumbprint := certificateThumbprint(s.Value(fieldCertificate)); thumbprint != "" {
+		options = options.WithHeader("x5t#S256", thumbprint)
+	}
+	for _, h := range d.header {
+		if text, ok := h.value.text.fill(values); ok {
+			options = options.WithHeader(jose.HeaderKey(h.name), text)
+		}
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: key.signer}, options)
+	if err != nil {
+		return signed{}, signingError(err)
+	}
+	end := now.Add(d.lifetime).Truncate(time.Second)
+	object, err := signer.Sign(d.payload(now, end, values, id, fallback))
+	if err != nil {
+		return signed{}, signingError(err)
+	}
+	text, err := object.CompactSerialize()
+	if err != nil {
+		return signed{}, signingError(err)
+	}
+	return signed{text, end.Sub(now)}, nil
+}
+
+// payload returns the claims as JSON. id is the issuer and subject if none are described.
+func (d *signature) payload(now, end time.Time, values map[string]secret.String, id, fallback string) []byte {
+	b := []byte{'{'}
+	add := func(name string, value any) {
+		encoded, _ := json.Marshal(value) // never fails for texts and numbers
+		b = appendElement(b, '{', func(b []byte) ([]byte, bool) {
+			return append(append(appendString(b, name), ':'), encoded...), true
+		})
+	}
+	for _, claim := range []struct {
+		name     string
+		text     template
+		fallback string
+	}{{"iss", d.issuer, id}, {"sub", d.subject, id}, {"aud", d.audience, fallback}} {
+		text, ok := claim.text.fill(values)
+		if !ok {
+			text = claim.fallback
+		}
+		if text != "" {
+			add(claim.name, text)
+		}
+	}
+	for name, value := range map[string]any{"iat": now.Unix(), "nbf": now.Unix(), "exp": end.Unix(), "jti": uuid.NewString()} {
+		if slices.Contains(d.add, name) {
+			add(name, value)
+		}
+	}
+	for _, m := range d.claims {
+		b = appendElement(b, '{', func(b []byte) ([]byte, bool) {
+			return m.value.append(append(appendString(b, m.name), ':'), values)
+		})
+	}
+	return append(b, '}')
+}
+
+// signingKey returns the key that signs with s, and the values of fields with the ID of a
+// generated key.
+func (s Settings) signingKey() (*Key, map[string]secret.String, error) {
+	if s.Key == nil {
+		key, err := ParseKey(s.Values[fieldPrivateKey], s.Value(fieldKeyID))
+		return key, s.Values, err
+	}
+	values := map[string]secret.String{}
+	for name, value := range s.Values {
+		values[name] = value
+	}
+	values[fieldKeyID] = secret.String(s.Key.ID())
+	return s.Key, values, nil
+}
+
+// signingError reports a JWT that could not be signed. Validate has checked the key, so this is
+// a fault of the engine or of the stored config.
+func signingError(err error) error {
+	return &token.Error{Kind: token.Malformed, Step: "signing", Problem: fmt.Sprintf("the private key %v", err)}
+}
+
+// ShownKey returns the key that signs with s, and the algorithm. It returns nil if the config
+// does not sign, or if the key cannot be used.
+func (d *Definition) ShownKey(s Settings) (*Key, string) {
+	for _, signs := range d.protocol.signatures() {
+		if !signs.isUsed(s) {
+			continue
+		}
+		key, values, err := s.signingKey()
+		if err != nil {
+			return nil, ""
+		}
+		wanted, _ := signs.signature.algorithm.fill(values)
+		algorithm, err := key.algorithm(wanted)
+		if err != nil {
+			return nil, ""
+		}
+		return key, algorithm
+	}
+	return nil, ""
+}
+
+// use is a signature of a protocol, and when the protocol makes it.
+type use struct {
+	signature *signature
+	isUsed    func(s Settings) bool
+	when      string // such as "auth_style=private_key_jwt"; "" for always
+}
+
+// validateKey checks the fields of the key, given the signatures of the protocol.
+func validateKey(spec Spec, uses []use, s Settings) error {
+	if len(uses) == 0 {
+		return nil
+	}
+	i := slices.IndexFunc(uses, func(u use) bool { return u.isUsed(s) })
+	if i < 0 {
+		return refuseKey(spec, uses[0].when, s)
+	}
+	_, written := s.Values[fieldPrivateKey]
+	kind, generated := s.Values[fieldGenerateKey]
+	source := spec.keySource(s)
+	switch {
+	case written && generated:
+		return &FieldError{fieldGenerateKey, "cannot be set beside " + source + "; the key is either written or made by the engine"}
+	case !written && !generated:
+		return &FieldError{source, spec.keyRequired(uses[i].when)}
+	}
+	for _, u := range uses {
+		if !u.isUsed(s) {
+			continue
+		}
+		wanted, _ := u.signature.algorithm.fill(s.Values)
+		if generated {
+			if err := validateGenerated(kind.Reveal(), wanted, s); err != nil {
+				return err
+			}
+			continue
+		}
+		key, err := ParseKey(s.Values[fieldPrivateKey], "")
+		if err == nil {
+			_, err = key.algorithm(wanted)
+		}
+		if err != nil {
+			return &FieldError{source, err.Error()}
+		}
+		if problem := u.signature.certificateProblem(key, s); problem != "" {
+			return &FieldError{fieldCertificate, problem}
+		}
+	}
+	return nil
+}
+
+// certificateProblem returns what is wrong with the certificate in s; "" if nothing is.
+func (d *signature) certificateProblem(key *Key, s Settings) string {
+	certificate, ok := s.Values[fieldCertificate]
+	switch {
+	case ok:
+		return key.certificateProblem(certificate.Reveal())
+	case d.needsCertificate:
+		return "is required beside private_key, because the provider finds the key by its certificate"
+	}
+	return ""
+}
+
+// validateGenerated checks the fields beside generate_key.
+func validateGenerated(kind, algorithm string, s Settings) error {
+	for _, name := range []string{fieldKeyID, fieldCertificate} {
+		if _, ok := s.Values[name]; ok {
+			return &FieldError{name, "cannot be set beside generate_key, because the engine chooses it; remove the field"}
+		}
+	}
+	if algorithm != "" && !slices.Contains(kindAlgorithms[kind], algorithm) {
+		return &FieldError{fieldGenerateKey, fmt.Sprintf("does not fit the algorithm %s, which needs %s", algorithm, keyNeeded[algorithm])}
+	}
+	return nil
+}
+
+// refuseKey refuses the fields of a key in a config that does not sign.
+func refuseKey(spec Spec, when string, s Settings) error {
+	for _, f := range spec.Fields {
+		if _, ok := s.Values[f.Name]; ok && f.OfKey && f.Default == "" {
+			return &FieldError{f.Name, "can only be set for " + when}
+		}
+	}
+	return nil
+}
+
+// keySource returns the field that a written key comes from: private_key, or the file that
+// contains it.
+func (spec Spec) keySource(s Settings) string {
+	for _, f := range spec.Fields {
+		if _, ok := s.Values[f.Name]; ok && f.Sets[fieldPrivateKey] != nil {
+			return f.Name
+		}
+	}
+	return fieldPrivateKey
+}
+
+// keyRequired says that a config needs a key, and how to give it.
+func (spec Spec) keyRequired(when string) string {
+	problem := "is required"
+	if when != "" {
+		problem += " for " + when
+	}
+	for _, f := range spec.Fields {
+		if f.Name == fieldGenerateKey || f.Sets[fieldPrivateKey] != nil {
+			problem += "; or set " + f.Name
+		}
+	}
+	return problem
+}

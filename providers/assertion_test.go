@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package providers
+
+import (
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+// signing is a definition of the protocol jwt that uses all keys of the format.
+const signing = `title: Signing
+fields:
+  account: {description: Account., required: true}
+  scopes: {description: Scopes., kind: list}
+  private_key: {description: Key., secret: true}
+  generate_key: {description: Key made by the engine.}
+  key_id: {description: ID of the key.}
+  certificate: {description: Certificate of the key.}
+  signing_algorithm: {description: Algorithm., allowed: [RS256, PS256, ES256, ES384, EdDSA]}
+jwt:
+  algorithm: "{signing_algorithm}"
+  header: {x-account: "{account}"}
+  claims: {iss: "{account}", aud: "https://{account}.example", admin: false, n: 1.50, scopes: ["{scopes}"], cnf: {a: "{scopes}"}}
+  add: [iat, nbf, exp, jti]
+  lifetime: 15m
+`
+
+// The signatures of all algorithms are good for another library than the one that signs.
+func TestSignatures(t *testing.T) {
+	for _, test := range []struct {
+		key, chosen string
+		want        string // the algorithm
+	}{
+		{"rsa key", "", "RS256"}, {"rsa key", "RS256", "RS256"}, {"rsa key", "PS256", "PS256"},
+		{"p256 key", "", "ES256"}, {"p256 key", "ES256", "ES256"}, {"p384 key", "", "ES384"}, {"p384 key", "ES384", "ES384"},
+		{"ed25519 key", "", "EdDSA"}, {"ed25519 key", "EdDSA", "EdDSA"},
+	} {
+		v := values("account", "acme", "private_key", withTestKey(t, test.key))
+		if test.chosen != "" {
+			v["signing_algorithm"] = secret.String(test.chosen)
+		}
+		want := wantJWT{
+			Key: test.key, Header: map[string]any{"alg": test.want, "x-account": "acme"},
+			Claims: map[string]any{"iss": "acme", "aud": "https://acme.example", "admin": false, "n": number("1.50"), "scopes": []any{},
+				"cnf": map[string]any{}, "iat": "now", "nbf": "now", "exp": "now+15m", "jti": "uuid"},
+		}
+		wantSigned(t, v, 0, 15*time.Minute, want)
+		if test.want != "RS256" {
+			continue
+		}
+		v["key_id"], v["certificate"], v["scopes"] = "k1", secret.String(withTestKey(t, "certificate of the rsa key")), "a b"
+		want.Header["kid"], want.Header["x5t#S256"] = "k1", "thumbprint"
+		want.Claims["scopes"], want.Claims["cnf"], want.Claims["exp"] = []any{"a b"}, map[string]any{"a": "a b"}, "now+1m"
+		wantSigned(t, v, time.Minute, time.Minute, want)
+	}
+}
+
+// wantSigned mints with the definition signing, and checks the token.
+func wantSigned(t *testing.T, v map[string]secret.String, maxTTL, lifetime time.Duration, want wantJWT) {
+	t.Helper()
+	d, s := parse(t, signing), Settings{Values: v, MaxTTL: maxTTL}
+	if err := d.Validate(s); err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.Mint(t.Context(), testClient(t), s)
+	wantToken(t, got, err, got.Access.Reveal(), lifetime)
+	want.check(t, got.Access.Reveal())
+	again, err := d.Mint(t.Context(), testClient(t), s)
+	if err != nil || again.Access == got.Access {
+		t.Errorf("got the same token again (error %v), want another jti", err)
+	}
+}
+
+// A key that the engine made signs with its own ID, and its public part verifies the signature.
+func TestGeneratedKeys(t *testing.T) {
+	for kind, algorithm := range map[string]string{"rsa-2048": "RS256", "ec-p256": "ES256", "ed25519": "EdDSA"} {
+		key, err := GenerateKey(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := key.PEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := ParseKey(text, key.ID())
+		if err != nil {
+			t.Fatalf("%s: got %v for a key that the engine made", kind, err)
+		}
+		d := parse(t, signing)
+		s := Settings{Values: values("account", "acme", "generate_key", kind), Key: stored}
+		if err := d.Validate(s); err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.Mint(t.Context(), testClient(t), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		header, _ := verifyJWT(t, got.Access.Reveal(), key.signer.Public())
+		if header["kid"] != key.ID() || header["alg"] != algorithm || len(key.ID()) != 43 {
+			t.Errorf("%s: got the header %v, want kid %s and alg %s", kind, header, key.ID(), algorithm)
+		}
+		jwk, err := key.JWK(algorithm)
+		if err != nil || strings.Contains(string(jwk), `"d"`) || !strings.Contains(string(jwk), `"kid":"`+key.ID()+`"`) {
+			t.Errorf("%s: got the JWK %s, error %v; want the public key with its kid", kind, jwk, err)
+		}
+		public, err := key.PublicPEM()
+		if err != nil || !strings.HasPrefix(public, "-----BEGIN PUBLIC KEY-----") {
+			t.Errorf("%s: got %q, error %v; want a public key in PEM", kind, public, err)
+		}
+		if shown := fmt.Sprintf("%v %+v %#v %s %x", key, key, key, key, key); strings.Count(shown, "[private key]") != 5 {
+			t.Errorf("%s: got %s, want no private key", kind, shown)
+		}
+	}
+	if _, err := GenerateKey("dsa"); err == nil {
+		t.Error("dsa: got a key, want an error")
+	}
+}
+
+func TestSigningValidate(t *testing.T) {
+	rsaPEM, p384 := withTestKey(t, "rsa key"), withTestKey(t, "p384 key")
+	certificate := withTestKey(t, "certificate of the rsa key")
+	tests := map[string]struct {
+		values []string
+		want   string
+	}{
+		"no key":                                 {nil, "private_key: is required; or set generate_key"},
+		"two keys":                               {[]string{"private_key", rsaPEM, "generate_key", "rsa-2048"}, "generate_key: cannot be set beside private_key"},
+		"an ID for a generated key":              {[]string{"generate_key", "rsa-2048", "key_id", "k"}, "key_id: cannot be set beside generate_key"},
+		"a certificate for a generated key":      {[]string{"generate_key", "rsa-2048", "certificate", certificate}, "certificate: cannot be set beside generate_key"},
+		"an algorithm for another generated key": {[]string{"generate_key", "rsa-2048", "signing_algorithm", "ES256"}, "generate_key: does not fit the algorithm ES256, which needs an EC key on the curve P-256"},
+		"an algorithm for another key":           {[]string{"private_key", rsaPEM, "signing_algorithm", "ES256"}, "private_key: is an RSA key; the algorithm ES256 needs an EC key on the curve P-256"},
+		"an algorithm for another curve":         {[]string{"private_key", p384, "signing_algorithm", "ES256"}, "private_key: is an EC key on the curve P-384; the algorithm ES256 needs an EC key on the curve P-256"},
+		"a certificate of another key":           {[]string{"private_key", p384, "certificate", certificate}, "certificate: must be the certificate of the private key"},
+		"no certificate":                         {[]string{"private_key", rsaPEM, "certificate", rsaPEM}, "certificate: must be a certificate in PEM"},
+	}
+	for name, test := range tests {
+		err := parse(t, signing).Validate(Settings{Values: values(append(test.values, "account", "acme")...)})
+		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s:\ngot  %v\nwant %s", name, err, test.want)
+		}
+	}
+}
+
+// The fields of a key belong to one style or grant, and the secret to the others.
+func TestKeyFieldsOfStyles(t *testing.T) {
+	key := withTestKey(t, "rsa key")
+	for name, test := range map[string]struct {
+		provider string
+		values   []string
+		want     string
+	}{
+		"key without the style":      {"oauth2", []string{"private_key", key}, "private_key: can only be set for auth_style=private_key_jwt"},
+		"style without a key":        {"oauth2", []string{"auth_style", "private_key_jwt"}, "private_key: is required for auth_style=private_key_jwt; or set generate_key"},
+		"secret beside a key":        {"oauth2", []string{"auth_style", "private_key_jwt", "private_key", key, "client_secret", "s"}, "client_secret: cannot be set for auth_style=private_key_jwt"},
+		"audience without a key":     {"oauth2", []string{"assertion_audience", "a"}, "assertion_audience: can only be set for grant_type=jwt_bearer"},
+		"grant without an issuer":    {"oauth2", []string{"grant_type", "jwt_bearer", "private_key", key}, "assertion_issuer: must be set for grant_type=jwt_bearer"},
+		"style":                      {"oauth2", []string{"auth_style", "private_key_jwt", "private_key", key, "assertion_audience", "a"}, ""},
+		"grant":                      {"oauth2", []string{"grant_type", "jwt_bearer", "private_key", key, "assertion_issuer", "i", "client_secret", "s"}, ""},
+		"LINE without a secret":      {"line", []string{"channel_id", "1"}, "channel_secret: must be set for auth_style=body"},
+		"LINE with both":             {"line", []string{"channel_id", "1", "auth_style", "private_key_jwt", "private_key", key, "channel_secret", "s"}, "channel_secret: cannot be set for auth_style=private_key_jwt"},
+		"Entra without certificate":  {"entra", []string{"tenant", "t", "auth_style", "private_key_jwt", "private_key", key}, "certificate: is required beside private_key"},
+		"Entra with an EC key":       {"entra", []string{"tenant", "t", "auth_style", "private_key_jwt", "private_key", withTestKey(t, "p256 key")}, "private_key: is an EC key on the curve P-256; the algorithm PS256 needs an RSA key"},
+		"a Google file of a user":    {"google-rcs", []string{"service_account", `{"type":"authorized_user","refresh_token":"1//x"}`}, `service_account: is another kind of file: type must be "service_account"`},
+		"a Google file without key":  {"google-rcs", []string{"service_account", `{"type":"service_account","client_email":"a"}`}, "service_account: is another kind of file, or not complete: it has no private_key_id"},
+		"a Google file with a wrong": {"firebase", []string{"service_account", `{"type":"service_account","client_email":"a","private_key_id":"k","private_key":"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"}`}, "service_account: is a public key"},
+		"no file":                    {"firebase", []string{"service_account", "@key.json"}, "service_account: must be the content of a JSON file"},
+	} {
+		p := mustLookup(t, test.provider)
+		v := p.Spec().WithDefaults(values(append(test.values, "client_id", "c", "scope", "s")...))
+		err := p.Validate(Settings{TokenURL: "https://auth.example.com/token", Values: v})
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.HasPrefix(err.Error(), test.want)) {
+			t.Errorf("%s:\ngot  %v\nwant %s", name, err, test.want)
+		}
+	}
+}
+
+// A ready-made assertion is sent as it is, and only for its grant.
+func TestReadyMadeAssertion(t *testing.T) {
+	d := parse(t, `title: Ready
+fields:
+  client_id: {description: ID., required: true}
+  client_secret: {description: Secret., secret: true}
+  jwt: {description: JWT of the console., secret: true, required: true}
+oauth2:
+  grant_type: jwt_bearer
+  client_id: "{client_id}"
+  client_secret: "{client_secret}"
+  assertion: "{jwt}"
+`)
+	e := serve(t, reply{body: `{"access_token":"tok","expires_in":60}`}, reply{status: 400, body: `{"error":"invalid_grant","error_description":"bad: ready.made.assertion"}`})
+	s := Settings{TokenURL: e.url, Values: values("client_id", "c", "client_secret", "s", "jwt", "ready.made.assertion")}
+	got, err := d.Mint(t.Context(), testClient(t), s)
+	wantToken(t, got, err, "tok", time.Minute)
+	if form := e.requests()[0].form; form.Get("grant_type") != grantJWTBearer || form.Get("assertion") != "ready.made.assertion" || len(form) != 2 {
+		t.Errorf("got the form %v, want the grant and the assertion", form)
+	}
+	_, err = d.Mint(t.Context(), testClient(t), s)
+	wantFailure(t, err, token.Refused, withheld, "ready.made.assertion")
+}
+
+// keyed returns a client of the provider oauth2 with a key, at an endpoint.
+func keyed(t *testing.T, e *endpoint) (Provider, Settings) {
+	t.Helper()
+	p := mustLookup(t, "oauth2")
+	v := p.Spec().WithDefaults(values("client_id", "acme", "auth_style", "private_key_jwt", "private_key", withTestKey(t, "rsa key"), "key_id", "k1"))
+	return p, Settings{TokenURL: e.url + "/token", RevocationURL: e.url + "/revoke", Values: v}
+}
+
+// The client authenticates with an assertion at both endpoints, and in refreshes.
+func TestClientAssertion(t *testing.T) {
+	e := serve(t, reply{body: `{"access_token":"tok","expires_in":60}`})
+	p, s := keyed(t, e)
+	c := testClient(t)
+	if _, err := p.Mint(t.Context(), c, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Refresh(t.Context(), c, s, "refresh"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Revoke(t.Context(), c, s, "tok", ""); err != nil {
+		t.Fatal(err)
+	}
+	want := wantJWT{Key: "rsa key", Header: map[string]any{"alg": "RS256", "kid": "k1"}, Claims: map[string]any{
+		"iss": "acme", "sub": "acme", "aud": s.TokenURL, "iat": "now", "exp": "now+1m", "jti": "uuid"}}
+	for i, r := range e.requests() {
+		want.check(t, r.form.Get("client_assertion"))
+		if r.form.Get("client_assertion_type") != assertionType || r.form.Get("client_id") != "acme" || r.header.Get("Authorization") != "" || r.form.Has("client_secret") {
+			t.Errorf("request %d: got the form %v, want the client assertion alone", i, r.form)
+		}
+	}
+}
+
+// An answer that repeats the assertion, or its signature, is not shown.
+func TestAssertionIsWithheld(t *testing.T) {
+	for _, part := range []func(jwt string) string{
+		func(jwt string) string { return jwt },
+		func(jwt string) string { return jwt[strings.LastIndex(jwt, ".")+1:] },
+	} {
+		var shown string
+		e := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			reply{status: 400, body: `{"error":"invalid_client","error_description":` + quote("bad: "+shown) + `}`}.ServeHTTP(w, nil)
+		}))
+		p, s := keyed(t, e)
+		c := testClient(t)
+		c.http.Transport = echo{c.http.Transport, func(form string) { shown = part(form) }}
+		_, err := p.Mint(t.Context(), c, s)
+		wantFailure(t, err, token.Refused, withheld, shown)
+		if len(shown) < 300 {
+			t.Errorf("got the part %q, want the assertion or its signature", shown)
+		}
+	}
+}
+
+// echo shows the client assertion of each request.
+type echo struct {
+	http.RoundTripper
+	show func(assertion string)
+}
+
+func (e echo) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	clone := r.Clone(r.Context())
+	clone.Body = body
+	if err := clone.ParseForm(); err != nil {
+		return nil, err
+	}
+	e.show(clone.PostForm.Get("client_assertion"))
+	return e.RoundTripper.RoundTrip(r)
+}
+
+// The refusal of an assertion compares the clocks if the time may be the reason.
+func TestRefusalComparesClocks(t *testing.T) {
+	const invalid = `{"error":"invalid_client","error_description":%q}`
+	for _, test := range []struct {
+		ahead  time.Duration // our clock
+		body   string
+		want   string
+		reject string
+	}{
+		{7 * time.Minute, fmt.Sprintf(invalid, "no"), "this server's clock is 7m0s ahead of the Date of the answer", ""},
+		{-31 * time.Second, fmt.Sprintf(invalid, "no"), "this server's clock is 31s behind the Date of the answer", ""},
+		{time.Second, fmt.Sprintf(invalid, "JWT is expired"), "this server's clock agrees with the Date of the answer", ""},
+		{time.Second, fmt.Sprintf(invalid, "unknown key"), "invalid_client", "clock"},
+		{7 * time.Minute, `{"error":"temporarily_unavailable"}`, "temporarily_unavailable", "clock"},
+	} {
+		e := serve(t, reply{status: 400, body: test.body, date: noon.Add(-test.ahead).Format(http.TimeFormat)})
+		p, s := keyed(t, e)
+		_, err := p.Mint(t.Context(), testClient(t), s)
+		if err == nil || !strings.Contains(err.Error(), test.want) || test.reject != "" && strings.Contains(err.Error(), test.reject) {
+			t.Errorf("clock %s ahead, %s:\ngot  %v\nwant %s", test.ahead, test.body, err, test.want)
+		}
+	}
+}
+
+func TestDefinitionsThatSign(t *testing.T) {
+	for _, test := range []struct{ old, new, want string }{
+		{"lifetime: 15m", "lifetime: 25h", "jwt.lifetime: must be a duration"},
+		{"lifetime: 15m", "lifetime: 1ms", "jwt.lifetime: must be at least 1s"},
+		{"add: [iat, nbf, exp, jti]", "add: [sub]", "jwt.add: must be a list of some of iat, nbf, exp, jti"},
+		{"admin: false", "exp: 5", "jwt.claims.exp: is set by the engine"},
+		{"admin: false", `k: "{private_key}"`, "jwt.claims: cannot contain the secret field private_key"},
+		{"x-account:", "alg:", "jwt.header.alg: cannot be set"},
+		{"x-account:", "jku:", "jwt.header.jku: cannot be set"},
+		{`"{signing_algorithm}"`, "HS256", "jwt.algorithm: must be one of RS256, PS256, ES256, ES384, EdDSA"},
+		{`"{signing_algorithm}"`, `"{account}"`, "jwt.algorithm: must be one of RS256"},
+		{"Key., secret: true", "Key.", "fields.private_key: must be secret"},
+		{"Key., secret: true", "Key., secret: true, required: true", "fields.private_key: cannot be required"},
+		{"Certificate of the key.", "Certificate., secret: true", "fields.certificate: cannot be secret"},
+		{"made by the engine.", "made., allowed: [dsa]", "fields.generate_key: cannot be secret, and can only allow some of rsa-2048"},
+		{"jwt:", "endpoints: {production: https://a.example}\njwt:", "endpoints: cannot be set beside jwt"},
+		{"Account., required: true", "Account., kind: json, secret: true", "fields.account.kind: json needs secret: true and sets"},
+		{"Account., required: true", "Account., sets: {key_id: /a}", "fields.account.kind: must be json for a field with sets or expect"},
+		{"  scopes: {", "  file: {description: F., kind: json, secret: true, sets: {nobody: /a}}\n  scopes: {", "fields.file.sets.nobody: names no field"},
+		{"  scopes: {", "  file: {description: F., kind: json, secret: true, sets: {scopes: /a}}\n  scopes: {", "fields.file.sets.scopes: must be a text field without a default"},
+	} {
+		text := strings.Replace(signing, test.old, test.new, 1)
+		if _, err := ParseDefinition("acme", []byte(text)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q instead of %q:\ngot  %v\nwant %s", test.new, test.old, err, test.want)
+		}
+	}
+	fields := map[string]Field{}
+	for _, f := range parse(t, signing).Spec().Fields {
+		fields[f.Name] = f
+	}
+	if got := fmt.Sprint(fields["generate_key"].Allowed); got != "[rsa-2048 rsa-4096 ec-p256 ed25519]" {
+		t.Errorf("got generate_key of the kinds %s, want all", got)
+	}
+	if !fields["account"].RequiresSecrets || !fields["scopes"].RequiresSecrets {
+		t.Error("got fields in claims that can change without the key, want them to require the secrets")
+	}
+}
+
+// Keys in every form that tools write, and everything that is often taken for a private key.
+func TestParseKey(t *testing.T) {
+	for name, test := range parseKeyTests(t) {
+		key, err := ParseKey(secret.String(test.pem), "id")
+		switch {
+		case test.want == "" && (err != nil || key.ID() != "id"):
+			t.Errorf("%s: got %v, want a key", name, err)
+		case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+			t.Errorf("%s:\ngot  %v\nwant %s", name, err, test.want)
+		}
+	}
+}
+
+func block(kind string, der []byte, headers ...string) string {
+	b := &pem.Block{Type: kind, Bytes: der, Headers: map[string]string{}}
+	for i := 0; i+1 < len(headers); i += 2 {
+		b.Headers[headers[i]] = headers[i+1]
+	}
+	return string(pem.EncodeToMemory(b))
+}

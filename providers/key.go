@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package providers
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+)
+
+// minRSABits is the size of the smallest RSA key (RFC 7518 §3.3). A larger key than
+// maxRSABits would make each signature expensive.
+const minRSABits, maxRSABits = 2048, 8192
+
+// A Key is a private key that signs assertions and tokens. It does not change, is safe for
+// concurrent use, and never prints the private part.
+type Key struct {
+	id     string
+	signer crypto.Signer
+}
+
+// ID identifies the key at a provider, as the kid of what it signs; "" if it has none.
+func (k *Key) ID() string { return k.id }
+
+// Format implements [fmt.Formatter], because the fields of a private key are its secret.
+func (k *Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[private key]") }
+
+// keyKinds are the kinds of keys that the engine can make.
+var keyKinds = []string{"rsa-2048", "rsa-4096", "ec-p256", "ed25519"}
+
+// GenerateKey makes a key of one of the kinds that generate_key allows. Its ID is its JWK
+// thumbprint (RFC 7638).
+func GenerateKey(kind string) (*Key, error) {
+	var (
+		signer crypto.Signer
+		err    error
+	)
+	switch kind {
+	case "rsa-2048":
+		signer, err = rsa.GenerateKey(rand.Reader, 2048)
+	case "rsa-4096":
+		signer, err = rsa.GenerateKey(rand.Reader, 4096)
+	case "ec-p256":
+		signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "ed25519":
+		_, signer, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		err = fmt.Errorf("there is no kind of key %q", kind)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making a key: %w", err)
+	}
+	k := &Key{signer: signer}
+	k.id = k.thumbprint()
+	return k, nil
+}
+
+// thumbprint returns the JWK thumbprint of the public key.
+func (k *Key) thumbprint() string {
+	sum, err := (&jose.JSONWebKey{Key: k.signer.Public()}).Thumbprint(crypto.SHA256)
+	if err != nil { // never, for the keys that ParseKey accepts
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(sum)
+}
+
+// Errors of ParseKey. None of them quotes the input.
+var (
+	errNoKey     = errors.New("must be a private key in PEM (PKCS #8, PKCS #1 or SEC 1), which begins with -----BEGIN PRIVATE KEY-----")
+	errEncrypted = errors.New("is encrypted; decrypt the key first, for example with: openssl pkey -in key.pem -out plain.pem")
+	errPublic    = errors.New("is a public key; write the private key, and give the public key to the provider")
+	errCertified = errors.New("is a certificate; write the private key that belongs to the certificate")
+	errOpenSSH   = errors.New("is in the format of OpenSSH; convert a copy of the key to PEM first, for example with: ssh-keygen -p -m PKCS8 -f copy")
+	errManyKeys  = errors.New("must be a single private key")
+)
+
+// ParseKey returns the private key in a PEM, with the given ID.
+func ParseKey(text secret.String, id string) (*Key, error) {
+	var found *Key
+	rest := []byte(text.Reveal())
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		switch {
+		case block.Type == "EC PARAMETERS": // of openssl ecparam, before the key
+			continue
+		case found != nil:
+			return nil, errManyKeys
+		}
+		signer, err := parseKeyBlock(block)
+		if err == nil {
+			err = checkKey(signer)
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = &Key{id, signer}
+	}
+	if found == nil {
+		return nil, errNoKey
+	}
+	return found, nil
+}
+
+func parseKeyBlock(block *pem.Block) (crypto.Signer, error) {
+	var (
+		key any
+		err error
+	)
+	switch {
+	case block.Type == "ENCRYPTED PRIVATE KEY", strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"):
+		return nil, errEncrypted
+	case strings.HasSuffix(block.Type, "PUBLIC KEY"):
+		return nil, errPublic
+	case strings.HasSuffix(block.Type, "CERTIFICATE"):
+		return nil, errCertified
+	case block.Type == "OPENSSH PRIVATE KEY":
+		return nil, errOpenSSH
+	case block.Type == "PRIVATE KEY":
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	case block.Type == "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case block.Type == "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	default:
+		return nil, errNoKey
+	}
+	signer, ok := key.(crypto.Signer)
+	if err != nil || !ok {
+		return nil, errNoKey // err may quote the key
+	}
+	return signer, nil
+}
+
+// checkKey refuses keys that no algorithm can sign with.
+func checkKey(signer crypto.Signer) error {
+	switch key := signer.(type) {
+	case *rsa.PrivateKey:
+		if bits := key.N.BitLen(); bits < minRSABits || bits > maxRSABits {
+			return fmt.Errorf("is an RSA key of %d bits; use a key of %d to %d bits", bits, minRSABits, maxRSABits)
+		}
+	case *ecdsa.PrivateKey:
+		if algorithmsOf(key) == nil {
+			return fmt.Errorf("is an EC key on the curve %s; use a key on P-256 or P-384", key.Curve.Params().Name)
+		}
+	case ed25519.PrivateKey:
+	default:
+		return errors.New("must be an RSA, EC or Ed25519 key")
+	}
+	return nil
+}
+
+// signingAlgorithms are the algorithms that the engine signs with (RFC 7518 §3.1, RFC 8037).
+var signingAlgorithms = []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"}
+
+// algorithmsOf returns the algorithms that a key can sign with; the first is its default. It
+// returns nil for an EC key on another curve.
+func algorithmsOf(signer crypto.Signer) []string {
+	switch key := signer.(type) {
+	case *rsa.PrivateKey:
+		return []string{"RS256", "PS256"}
+	case *ecdsa.PrivateKey:
+		switch key.Curve {
+		case elliptic.P256():
+			return []string{"ES256"}
+		case elliptic.P384():
+			return []string{"ES384"}
+		}
+	case ed25519.PrivateKey:
+		return []string{"EdDSA"}
+	}
+	return nil
+}
+
+// kindAlgorithms are the algorithms that keys of the kinds of generate_key can sign with.
+var kindAlgorithms = map[string][]string{
+	"rsa-2048": {"RS256", "PS256"}, "rsa-4096": {"RS256", "PS256"}, "ec-p256": {"ES256"}, "ed25519": {"EdDSA"},
+}
+
+// keyNeeded says which key an algorithm needs.
+var keyNeeded = map[string]string{
+	"RS256": "an RSA key", "PS256": "an RSA key", "ES256": "an EC key on the curve P-256", "ES384": "an EC key on the curve P-384", "EdDSA": "an Ed25519 key",
+}
+
+// algorithm returns the algorithm that k signs with: wanted, or k's default if wanted is "".
+func (k *Key) algorithm(wanted string) (string, error) {
+	all := algorithmsOf(k.signer)
+	switch {
+	case wanted == "":
+		return all[0], nil
+	case !slices.Contains(all, wanted):
+		return "", fmt.Errorf("is %s; the algorithm %s needs %s", k.name(), wanted, keyNeeded[wanted])
+	}
+	return wanted, nil
+}
+
+// name returns what kind of key k is, for errors.
+func (k *Key) name() string { return keyNeeded[algorithmsOf(k.signer)[0]] }
+
+// PEM returns the private key as PKCS #8, for storage.
+func (k *Key) PEM() (secret.String, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(k.signer)
+	if err != nil {
+		return "", errors.New("the key cannot be encoded")
+	}
+	return secret.String(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
+}
+
+// PublicPEM returns the public key as PEM (SubjectPublicKeyInfo).
+func (k *Key) PublicPEM() (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(k.signer.Public())
+	if err != nil {
+		return "", fmt.Errorf("encoding the public key: %w", err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
+}
+
+// JWK returns the public key as a JWK (RFC 7517) for the given algorithm.
+func (k *Key) JWK(algorithm string) ([]byte, error) {
+	public := jose.JSONWebKey{Key: k.signer.Public(), KeyID: k.id, Algorithm: algorithm, Use: "sig"}
+	return public.MarshalJSON()
+}
+
+// certificateProblem returns what is wrong with a PEM of certificates whose first is to belong
+// to k; "" if it does.
+func (k *Key) certificateProblem(text string) string {
+	certificate, problem := parseCertificate(text)
+	if problem != "" {
+		return problem
+	}
+	public, ok := k.signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(certificate.PublicKey) {
+		return "must be the certificate of the private key; this certificate has another public key"
+	}
+	return ""
+}
+
+// parseCertificate returns the first certificate in a PEM, or what is wrong with the PEM.
+func parseCertificate(text string) (*x509.Certificate, string) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, "must be a certificate in PEM, which begins with -----BEGIN CERTIFICATE-----"
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, "must be an X.509 certificate in PEM"
+	}
+	return certificate, ""
+}
+
+// certificateThumbprint returns the x5t#S256 of a certificate (RFC 7515 §4.1.8).
+func certificateThumbprint(text string) string {
+	certificate, problem := parseCertificate(text)
+	if problem != "" {
+		return ""
+	}
+	sum := sha256.Sum256(certificate.Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
