@@ -32,7 +32,7 @@ var (
 )
 
 // targetLabels are the labels that Prometheus adds; see docs/prometheus/scrape.yml.
-var targetLabels = []string{"job", "instance", "mount"}
+var targetLabels = []string{"job", "instance", "mount", "cluster"}
 
 // check fails the test if the PromQL expression names a metric, a label or a value of a
 // label that the scrape does not have.

@@ -4,10 +4,13 @@ package messaging
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // An unusable stored config causes a 500 that quotes nothing of the config. Writes do not overwrite
@@ -103,6 +106,23 @@ func TestStoredTokenThatEnded(t *testing.T) {
 	if m.restart().token("a") == token {
 		t.Error("got the stored token, want a new token")
 	}
+}
+
+// Vault refuses writes of a mount whose plugin could not start when the server became active. The
+// error, the warning and the log say what to do.
+func TestStorageThatIsStillBeingSetUp(t *testing.T) {
+	const advice = `run "vault operator step-down", or restart the server`
+	m := newSinchMount(t, nil)
+	m.storage.failWith(func(operation, _ string) error {
+		if operation == "put" || operation == "delete" {
+			return errors.New(logical.ErrSetupReadOnly.Error()) // as text, as from Vault
+		}
+		return nil
+	})
+	m.write("config/a", fields{"min_ttl": 5}).want(t, http.StatusInternalServerError, advice)
+	m.delete("config/a").want(t, http.StatusInternalServerError, advice)
+	m.rotate("a").wantWarning(t, advice)
+	m.wantLogged("step-down")
 }
 
 // Later versions have to read the stored form.

@@ -25,11 +25,11 @@ func TestUpgrade(t *testing.T) {
 
 	t.Run("there and back", func(t *testing.T) {
 		u := newUpgrade(t, downloads)
-		u.run(t, "Install a version", 0)
-		u.run(t, "Install a version", 1)
+		u.install(t)
 		read := u.reader(t)
 
 		read("v1.1.0")
+		u.installNext(t)
 		u.run(t, "Upgrade", 0)
 		read("v1.1.0")
 		u.run(t, "Upgrade", 1)
@@ -38,7 +38,10 @@ func TestUpgrade(t *testing.T) {
 		read("v1.1.0")
 		u.run(t, "Upgrade", 1)
 		read("v1.2.0")
-		u.run(t, "Remove the old version", 0)
+		if out := u.run(t, "Remove the old version", 0); strings.Contains(out, "v1.1.0") || strings.Count(out, "v1.2.0") != 2 {
+			t.Errorf("versions of the mounts: got %q, want v1.2.0 tuned and running", out)
+		}
+		u.run(t, "Remove the old version", 1)
 		u.KillPlugin(t)
 		read("v1.2.0")
 	})
@@ -50,6 +53,7 @@ func TestUpgrade(t *testing.T) {
 		before := u.Read(t, "sys/mounts/messaging").OK(t).Text("running_plugin_version")
 		read := u.reader(t)
 
+		u.installNext(t)
 		u.run(t, "Upgrade", 0)
 		read(before)
 		u.run(t, "Upgrade", 1)
@@ -58,13 +62,12 @@ func TestUpgrade(t *testing.T) {
 
 	t.Run("one mount of two", func(t *testing.T) {
 		u := newUpgrade(t, downloads)
-		u.run(t, "Install a version", 0)
-		u.run(t, "Install a version", 1)
+		u.install(t)
 		u.CLI(t, "secrets", "enable", "-path=other", "-plugin-version=v1.1.0", harness.PluginName).OK(t)
 		u.Write(t, "other/config/sinch", sinch.body(u.sim)).OK(t)
 		read := u.reader(t)
 
-		u.run(t, "Upgrade", 0)
+		u.installNext(t)
 		u.run(t, "Upgrade", 1)
 		read("v1.2.0")
 		u.Read(t, "other/creds/sinch").OK(t)
@@ -90,8 +93,8 @@ func newUpgrade(t *testing.T, downloads map[string]string) upgrade {
 }
 
 // run runs a command block of docs/upgrade.md, by its heading and its index under the
-// heading. It replaces linux_amd64 with the platform of the test.
-func (u upgrade) run(t *testing.T, heading string, block int) {
+// heading. It replaces linux_amd64 with the platform of the test, and each pair of replace.
+func (u upgrade) run(t *testing.T, heading string, block int, replace ...string) (stdout string) {
 	t.Helper()
 	_, section, found := strings.Cut(file(t, "../docs/upgrade.md"), "\n## "+heading+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -100,12 +103,38 @@ func (u upgrade) run(t *testing.T, heading string, block int) {
 		t.Fatalf("docs/upgrade.md under %q: got %d blocks, want block %d", heading, len(blocks), block)
 	}
 	script := strings.ReplaceAll(blocks[block], "linux_amd64", strings.ReplaceAll(hostPlatform(), "/", "_"))
+	script = strings.NewReplacer(replace...).Replace(script)
 	dir := u.downloads["v1.2.0"]
 	if strings.Contains(script, "v1.1.0") {
 		dir = u.downloads["v1.1.0"]
 	}
 	t.Log("$ " + script)
-	t.Log(u.Shell(t, dir, "export PLUGIN_DIR='"+u.pluginDir+"'\n"+script).OK(t).Stdout)
+	stdout = u.Shell(t, dir, "export PLUGIN_DIR='"+u.pluginDir+"'\n"+script).OK(t).Stdout
+	t.Log(stdout)
+	return stdout
+}
+
+// install installs v1.1.0 and enables the mount.
+func (u upgrade) install(t *testing.T) {
+	t.Helper()
+	u.run(t, "Install a version", 0)
+	u.wantVersion(t, "v1.1.0")
+	u.run(t, "Install a version", 2)
+}
+
+// installNext installs v1.2.0 with the same commands.
+func (u upgrade) installNext(t *testing.T) {
+	t.Helper()
+	u.run(t, "Install a version", 0, "v1.1.0", "v1.2.0")
+	u.wantVersion(t, "v1.2.0")
+}
+
+// wantVersion checks the file of a version as docs/upgrade.md says.
+func (u upgrade) wantVersion(t *testing.T, version string) {
+	t.Helper()
+	if got := strings.TrimSpace(u.run(t, "Install a version", 1, "v1.1.0", version)); got != version {
+		t.Errorf("the installed file says %q, want %s", got, version)
+	}
 }
 
 // reader writes a config and returns a function that reads its token. That function fails

@@ -15,15 +15,22 @@ import (
 // active. You may Stop or Kill the server and Start it again.
 func StartRaft(t testing.TB) *Server {
 	t.Helper()
-	s := newRaftNode(t, 1, "")
+	return StartRaftWith(t, "")
+}
+
+// StartRaftWith is StartRaft with another plugin folder.
+func StartRaftWith(t testing.TB, pluginDir string) *Server {
+	t.Helper()
+	s := newRaftNode(t, 1, pluginDir, "")
 	s.Start(t)
 	s.initialise(t)
 	return s
 }
 
-// newRaftNode returns a raft server that is not started yet. The server will join the cluster of
-// the server at the address leader, unless leader is "".
-func newRaftNode(t testing.TB, number int, leader string) *Server {
+// newRaftNode returns a raft server that is not started yet. If pluginDir is "", it runs the plugin
+// under test. The server will join the cluster of the server at the address leader, unless leader
+// is "".
+func newRaftNode(t testing.TB, number int, pluginDir, leader string) *Server {
 	t.Helper()
 	s := newServer(t, fmt.Sprintf("vault-%d", number))
 	s.env = s.Env(t)
@@ -34,7 +41,7 @@ func newRaftNode(t testing.TB, number int, leader string) *Server {
 	if leader != "" {
 		join = fmt.Sprintf("retry_join { leader_api_addr = %q }", leader)
 	}
-	config := s.writeConfig(t, pluginConfig("")+fmt.Sprintf(`
+	config := s.writeConfig(t, pluginConfig(pluginDir)+fmt.Sprintf(`
 disable_mlock = true
 api_addr      = %q
 cluster_addr  = %q
@@ -85,7 +92,7 @@ func StartCluster(t testing.TB) *Cluster {
 	first.Write(t, "sys/storage/raft/autopilot/configuration", Fields{"server_stabilization_time": "1s"}).OK(t)
 	c := &Cluster{Nodes: []*Server{first}}
 	for number := 2; number <= 3; number++ {
-		node := newRaftNode(t, number, first.Addr)
+		node := newRaftNode(t, number, "", first.Addr)
 		node.Token, node.unsealKey = first.Token, first.unsealKey
 		node.Start(t)
 		c.Nodes = append(c.Nodes, node)

@@ -312,7 +312,7 @@ func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, err
 // remove deletes a record.
 func remove(ctx context.Context, s logical.Storage, key string) error {
 	if err := s.Delete(ctx, key); err != nil {
-		return fmt.Errorf("deleting %s from storage: %w", key, err)
+		return fmt.Errorf("deleting %s from storage: %w", key, ExplainStorage(err))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -212,9 +213,18 @@ func put(ctx context.Context, s logical.Storage, key string, record any) error {
 		return fmt.Errorf("encoding %s: %w", key, err)
 	}
 	if err := s.Put(ctx, entry); err != nil {
-		return fmt.Errorf("storing %s: %w", key, err)
+		return fmt.Errorf("storing %s: %w", key, ExplainStorage(err))
 	}
 	return nil
+}
+
+// ExplainStorage adds to an error of storage what the operator can do, if the error does not
+// say so. The error of Vault reaches a plugin as text.
+func ExplainStorage(err error) error {
+	if strings.Contains(err.Error(), logical.ErrSetupReadOnly.Error()) {
+		return fmt.Errorf("%w, because the plugin could not start when this server became active; run \"vault operator step-down\", or restart the server", err)
+	}
+	return err
 }
 
 // ListConfigs returns the names of the stored configs.
@@ -359,8 +369,5 @@ func (s *Store) Save(ctx context.Context, name string, a tokencache.Account, t t
 
 // Remove implements [tokencache.Store].
 func (s *Store) Remove(ctx context.Context, name string) error {
-	if err := s.Storage.Delete(ctx, TokenPrefix+name); err != nil {
-		return fmt.Errorf("deleting %s%s from storage: %w", TokenPrefix, name, err)
-	}
-	return nil
+	return remove(ctx, s.Storage, TokenPrefix+name)
 }

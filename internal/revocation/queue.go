@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-messaging/internal/account"
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
@@ -114,7 +115,10 @@ func (q *queue) put(ctx context.Context, key string, rev Revocation) error {
 	if err != nil {
 		return err
 	}
-	return q.storage.Put(ctx, &logical.StorageEntry{Key: framework.WALPrefix + key, Value: value})
+	if err := q.storage.Put(ctx, &logical.StorageEntry{Key: framework.WALPrefix + key, Value: value}); err != nil {
+		return account.ExplainStorage(err)
+	}
+	return nil
 }
 
 var (
