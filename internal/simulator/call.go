@@ -51,6 +51,8 @@ type call struct {
 	tallies         []*tally
 	loggingIn       bool // the account is in Simulator.activeLogins because of this call
 	concurrentLogin bool // refused because the account had another login in progress
+	reusesRefresh   bool // the refresh token was used before
+	endsSession     bool // by a reused refresh token
 	intercepted     bool // the fault responded instead of the provider
 }
 

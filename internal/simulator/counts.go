@@ -31,11 +31,15 @@ type Counts struct {
 	LoginsRefusedConcurrent int `json:"logins_refused_concurrent"`
 	RefreshesSucceeded      int `json:"refreshes_succeeded"`
 	RefreshesFailed         int `json:"refreshes_failed"`
-	RevocationsSucceeded    int `json:"revocations_succeeded"` // including logouts
-	RevocationsFailed       int `json:"revocations_failed"`    // including errors with status 200
-	Faults                  int `json:"faults"`
-	Violations              int `json:"violations"`
-	MaxConcurrent           int `json:"max_concurrent"`
+	// RefreshReuses is how many of the refreshes used a refresh token again (see
+	// ProviderSettings.RevokeRefreshToken), and SessionsEndedByReuse how many sessions ended so.
+	RefreshReuses        int `json:"refresh_reuses"`
+	SessionsEndedByReuse int `json:"sessions_ended_by_reuse"`
+	RevocationsSucceeded int `json:"revocations_succeeded"` // including logouts
+	RevocationsFailed    int `json:"revocations_failed"`    // including errors with status 200
+	Faults               int `json:"faults"`
+	Violations           int `json:"violations"`
+	MaxConcurrent        int `json:"max_concurrent"`
 }
 
 // Logins returns the number of logins, successful or not.
@@ -183,6 +187,12 @@ func (t *tally) countOutcome(c *call, ok bool) {
 	}
 	if c.concurrentLogin {
 		t.LoginsRefusedConcurrent++
+	}
+	if c.reusesRefresh {
+		t.RefreshReuses++
+	}
+	if c.endsSession {
+		t.SessionsEndedByReuse++
 	}
 }
 

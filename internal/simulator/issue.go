@@ -62,11 +62,13 @@ func (c *call) refresh(text, client string) (issued, reason) {
 	s.mu.Lock()
 	old := s.tokens.find(text, c.provider, kindRefresh)
 	r := c.checkRefreshToken(old, client, now)
+	c.reusesRefresh = old != nil && old.used && (r == accepted || r == reusedRefreshToken)
 	switch {
 	case r == reusedRefreshToken:
 		old.session.ended, old.session.detached = now, true
-	case r == accepted && rotate && *c.settings.RevokeRefreshToken:
-		old.used, old.revoked = true, now
+		c.endsSession = true
+	case r == accepted && rotate && *c.settings.RevokeRefreshToken && !old.used:
+		old.used, old.revoked = true, now.Add(c.settings.RefreshGrace.value())
 	}
 	s.mu.Unlock()
 	if r != accepted {
@@ -96,7 +98,7 @@ func (c *call) checkRefreshToken(t *token, client string, now time.Time) reason 
 		return accountDisabled
 	case sess.detached:
 		return detachedSession
-	case t.used:
+	case t.used && !now.Before(t.revoked): // its grace is over
 		return reusedRefreshToken
 	}
 	return accepted

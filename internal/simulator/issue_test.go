@@ -120,6 +120,30 @@ func TestRevokeRefreshToken(t *testing.T) {
 	r.want(r.refresh(other.str("refresh_token")), 200, nil)
 }
 
+// During the grace, a used refresh token is accepted again. After the grace, it ends its session.
+func TestRefreshGrace(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.patch(`{"revoke_refresh_token": true, "refresh_grace": 10}`)
+	first := r.login("acme", "correct-horse").str("refresh_token")
+	second := r.refresh(first).str("refresh_token")
+	r.advance(9 * time.Second)
+	in := r.introspect(first)
+	r.equal("refresh token in its grace is active, revoked", []bool{in.Active, in.Revoked}, []bool{true, false})
+	again := r.refresh(first)
+	r.want(again, 200, nil)
+	if got := again.str("refresh_token"); got == second || got == first {
+		t.Error("got a refresh token that was issued before, want a new one")
+	}
+	r.want(r.refresh(second), 200, nil)
+	r.wantCounts(r.state().Total, simulator.Counts{LoginsSucceeded: 1, RefreshesSucceeded: 3, RefreshReuses: 1})
+	r.advance(time.Second) // a reuse does not extend the grace
+	r.want(r.refresh(first), 400, map[string]any{"error_description": "Maximum allowed refresh token reuse exceeded"})
+	r.want(r.refresh(again.str("refresh_token")), 400, map[string]any{"error_description": "Session doesn't have required client"})
+	r.wantActive("access token of the ended session", again.str("access_token"), false)
+	r.wantCounts(r.state().Total, simulator.Counts{LoginsSucceeded: 1, RefreshesSucceeded: 3, RefreshesFailed: 2,
+		RefreshReuses: 2, SessionsEndedByReuse: 1})
+}
+
 // No token outlives its session, so tokens issued near its end have shorter lifetimes.
 func TestSessionMax(t *testing.T) {
 	r := newRig(t, simulator.Options{})

@@ -121,6 +121,7 @@ func (p ProviderSettings) validate() error {
 	errs := []error{
 		checkDuration("access_ttl", p.AccessTTL, time.Second, time.Second, forever),
 		checkDuration("refresh_ttl", p.RefreshTTL, time.Second, 0, forever),
+		checkDuration("refresh_grace", p.RefreshGrace, 1, 0, forever),
 		checkDuration("session_max", p.SessionMax, time.Second, 0, forever),
 		checkDuration("lockout_for", p.LockoutFor, 1, 0, forever),
 		checkDuration("latency", p.Latency, 1, 0, 10*time.Minute),

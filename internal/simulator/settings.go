@@ -35,8 +35,12 @@ type ProviderSettings struct {
 	// stays valid until its expiry, unless revoke_refresh_token is true.
 	RotateRefresh *bool `json:"rotate_refresh,omitempty"`
 	// RevokeRefreshToken makes a refresh end the old refresh token if it returns a new one; default
-	// false, as in Keycloak. A second use of the old token ends the session and all its tokens.
+	// false, as in Keycloak. A second use of the old token ends the session and all its tokens (RFC
+	// 9700 §4.14.2).
 	RevokeRefreshToken *bool `json:"revoke_refresh_token,omitempty"`
+	// RefreshGrace is how long after its first use a refresh token can be used again, if
+	// revoke_refresh_token is true; the default, 0, means never. Each use returns new tokens.
+	RefreshGrace *Duration `json:"refresh_grace,omitempty"`
 	// SessionMax is the maximum age of a session in whole seconds, however often it is refreshed. No
 	// token outlives its session. The default, 0, means no maximum. Sessions of offline tokens have
 	// none either. EnableX and Sinch Conversation have no sessions.

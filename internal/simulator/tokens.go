@@ -58,8 +58,8 @@ type token struct {
 	session *session
 	issued  time.Time
 	expires time.Time // zero if never
-	revoked time.Time // zero if not revoked
-	used    bool      // a refresh token that must not be used again
+	revoked time.Time // zero if not revoked; in the future during the grace of a used refresh token
+	used    bool      // a refresh token that must not be used after revoked
 }
 
 // revokedAt returns when the token or its session was revoked; zero if neither was.
@@ -184,7 +184,9 @@ func (s *tokenStore) introspect(text string, now time.Time) Introspection {
 		Session:      t.session.id,
 		IssuedAt:     t.issued,
 		NeverExpires: t.expires.IsZero(),
-		Revoked:      !t.revokedAt().IsZero(),
+	}
+	if at := t.revokedAt(); !at.IsZero() {
+		in.Revoked = !now.Before(at)
 	}
 	if !in.NeverExpires {
 		in.ExpiresIn = t.expires.Sub(now).Seconds()
