@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,11 @@ import (
 
 // everySeries returns a scrape that has every metric.
 func everySeries(t *testing.T) exposition {
-	return newSinchMount(t, fields{"credentials_expire": "2027-03-01"}).scrape()
+	m := newSinchMount(t, fields{"credentials_expire": "2027-03-01"})
+	cert, key := clientCert(t, longAgo, farAway)
+	m.write("config/b", with(publicAt(m), fields{"client_cert": cert, "client_key": key, "verify_connection": false})).want(t, http.StatusNoContent)
+	m.read("creds/b") // brings the account into memory
+	return m.scrape()
 }
 
 var (

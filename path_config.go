@@ -238,7 +238,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		}
 		return nil, err
 	}
-	var warnings []string
+	warnings := []string{p.clientCertWarning(next)}
 	if unsaved != nil {
 		p.log().Error("the token is served but could not be stored; the engine tries again", "config", name, "error", unsaved)
 		warnings = append(warnings, unsavedWarning(unsaved))
@@ -250,6 +250,20 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		warnings = append(warnings, p.revoker.RevokeOrQueue(revocation.New(a, *minted)))
 	}
 	return withWarnings(nil, warnings...), nil
+}
+
+// clientCertWarning says that the client certificate of c is not valid now; "" if it is. Some
+// providers accept such a certificate, and so does the engine.
+func (p *configPath) clientCertWarning(c *account.Config) string {
+	from, until := c.ClientCertValidity()
+	now := p.clock().Wall
+	switch {
+	case now.After(until) && !until.IsZero():
+		return fmt.Sprintf("client_cert: the certificate expired at %s, and most providers refuse it; write a new certificate with its client_key", showTime(until))
+	case now.Before(from):
+		return fmt.Sprintf("client_cert: the certificate is valid from %s, and most providers refuse it until then", showTime(from))
+	}
+	return ""
 }
 
 // withWarnings adds warnings to resp, which may be nil. It leaves out empty warnings.

@@ -25,6 +25,8 @@ func newCA(t *testing.T) string {
 // patch, whatever verify_connection says.
 func TestGuard(t *testing.T) {
 	ca, otherCA := newCA(t), newCA(t)
+	cert, key := clientCert(t, longAgo, farAway)
+	otherCert, otherKey := clientCert(t, longAgo, farAway)
 	for name, test := range map[string]struct {
 		config  func(*mount) fields
 		change  fields
@@ -38,12 +40,17 @@ func TestGuard(t *testing.T) {
 		"ca_cert":           {sinchAt, fields{"ca_cert": ca}, "ca_cert", fields{"password": "correct-horse"}},
 		"ca_cert changed":   {sinchAt, fields{"ca_cert": otherCA}, "ca_cert", fields{"password": "correct-horse"}},
 		"ca_cert removed":   {sinchAt, fields{"ca_cert": ""}, "ca_cert", fields{"password": "correct-horse"}},
-		"auth_style":        {oauth2At, fields{"auth_style": "body"}, "auth_style", fields{"client_secret": "generic-secret", "password": "wonderland"}},
-		"all but one":       {oauth2At, fields{"auth_style": "body", "client_secret": "generic-secret"}, "auth_style", fields{"password": "wonderland"}},
-		"empty secret":      {sinchAt, fields{"token_url": "https://evil.example/token", "password": ""}, "password", fields{"password": "correct-horse"}},
+		"client_key kept":   {publicWithCert(cert, key), fields{"token_url": "https://evil.example/token"}, "token_url", fields{"client_key": key}},
+		"client_key removed": {publicWithCert(cert, key), fields{"token_url": "https://evil.example/token", "client_cert": "", "client_key": ""}, "token_url",
+			fields{"client_cert": cert, "client_key": key}},
+		"auth_style":   {oauth2At, fields{"auth_style": "body"}, "auth_style", fields{"client_secret": "generic-secret", "password": "wonderland"}},
+		"all but one":  {oauth2At, fields{"auth_style": "body", "client_secret": "generic-secret"}, "auth_style", fields{"password": "wonderland"}},
+		"empty secret": {sinchAt, fields{"token_url": "https://evil.example/token", "password": ""}, "password", fields{"password": "correct-horse"}},
 
 		"the same again":     {sinchAt, fields{"environment": "production"}, "", nil},
 		"the default style":  {oauth2At, fields{"auth_style": "header"}, "", nil},
+		"another identity":   {publicWithCert(cert, key), fields{"client_cert": otherCert, "client_key": otherKey}, "", nil},
+		"no identity":        {publicWithCert(cert, key), fields{"client_cert": "", "client_key": ""}, "", nil},
 		"username":           {sinchAt, fields{"username": "eve"}, "", nil},
 		"lifetimes":          {sinchAt, fields{"min_ttl": 5, "request_timeout": 5}, "", nil},
 		"without its secret": {sinchAt, fields{"password": "hunter2-new"}, "", nil},

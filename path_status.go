@@ -127,6 +127,9 @@ func (p *statusPath) status(ctx context.Context, s logical.Storage, name string)
 	if st.Unsaved {
 		data["unsaved"] = true
 	}
+	if _, until := c.ClientCertValidity(); !until.IsZero() {
+		data["client_cert_expire_time"] = showTime(until)
+	}
 	if f := st.LastFailure; f != nil {
 		data["last_error"] = f.Error()
 		data["last_error_kind"] = f.Kind.String()

@@ -4,7 +4,9 @@ package acceptance
 
 import (
 	"crypto/sha256"
+	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -58,6 +60,31 @@ func leakyAccounts(sim *harness.Simulator) []leakyAccount {
 	add("generic-unshared", generic.unshared(sim), "client_secret")
 	add("generic-body", genericUser.revocable(sim).with("", harness.Fields{"auth_style": "body"}), "client_secret", "password")
 	return all
+}
+
+// leakyMutual returns an account that authenticates with a certificate and a secret.
+func leakyMutual(t *testing.T, tap *tap) leakyAccount {
+	t.Helper()
+	ca, err := simulator.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: tap.mutual.Certificate().Raw}))
+	l := leakyAccount{generic.with("generic-mutual", clientCert(t, ca, time.Now().Add(time.Hour))), map[string]string{}}
+	maps.Copy(l.fields, harness.Fields{"request_timeout": "1s", "ca_cert": server, "client_id": "client_id-of-generic-mutual",
+		"client_secret": leakySecret("generic-mutual"), "token_url": strings.Replace(tap.sim.TokenURL(simulator.OAuth2), tap.sim.URL, tap.mutual.URL, 1)})
+	l.secrets["client_secret"], l.secrets["client_key"] = fmt.Sprint(l.fields["client_secret"]), fmt.Sprint(l.fields["client_key"])
+	return l
+}
+
+// keyLines returns the lines of a private key in PEM that are secret.
+func keyLines(key string) (lines []string) {
+	for line := range strings.Lines(key) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "-----") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // spy uses accounts and keeps the answers.
@@ -116,6 +143,9 @@ func (s *spy) work() {
 	}
 	for _, a := range s.accounts {
 		for name, secret := range a.secrets {
+			if name == "client_key" {
+				continue // the tap accepts any certificate
+			}
 			user := map[string]string{"app_key": "app_id", "client_secret": "client_id", "password": "username"}[name]
 			settings.Accounts[fmt.Sprint(a.fields[user])] = simulator.Account{Secret: secret}
 		}
@@ -216,7 +246,7 @@ func (s *spy) badWrites(a leakyAccount) {
 		for _, change := range []harness.Fields{
 			{name: harness.Fields{"value": bad}}, {name: []any{bad}}, {name: []any{harness.Fields{"a": bad}}}, {name: bad + "\n" + bad}, {name: bad + "\x00"},
 			{name: bad + strings.Repeat("x", 9000)}, {"provider": bad}, {"environment": bad}, {"token_url": bad}, {"token_url": "https://" + "user:" + bad + "@example.com/"},
-			{"token_url": "ftp://example.com/" + bad}, {"revocation_url": "http://example.com/?" + bad}, {"ca_cert": bad},
+			{"token_url": "ftp://example.com/" + bad}, {"revocation_url": "http://example.com/?" + bad}, {"ca_cert": bad}, {"client_cert": bad}, {"client_key": bad}, {"client_cert": bad, "client_key": bad},
 			{"ca_cert": "-----BEGIN CERTIFICATE-----\n" + bad + "\n-----END CERTIFICATE-----"},
 			{"request_timeout": bad}, {"min_ttl": bad}, {"min_ttl": []any{bad}}, {"lease": bad}, {"share": bad}, {"verify_connection": bad}, {"grant_type": bad}, {"auth_style": bad},
 			{"token_params": harness.Fields{"password": bad}}, {"token_params": harness.Fields{"a": harness.Fields{"b": bad}}}, {"scopes": harness.Fields{"a": bad}},

@@ -4,6 +4,7 @@ package acceptance
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -22,6 +23,7 @@ import (
 // and so sees the tokens that no reader gets.
 type tap struct {
 	sim     *harness.Simulator // the simulator at the address of the tap
+	mutual  *httptest.Server   // another address of the tap, which requires a client certificate
 	mu      sync.Mutex
 	answers []*bytes.Buffer
 }
@@ -52,6 +54,11 @@ func startTap(t *testing.T, sim *harness.Simulator) *tap {
 	server := httptest.NewServer(proxy)
 	t.Cleanup(server.Close)
 	at.URL = server.URL
+	tp.mutual = httptest.NewUnstartedServer(proxy)
+	tp.mutual.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	tp.mutual.Config.ErrorLog = proxy.ErrorLog
+	tp.mutual.StartTLS()
+	t.Cleanup(tp.mutual.Close)
 	return tp
 }
 

@@ -22,7 +22,7 @@ func TestNothingLeaks(t *testing.T) {
 	w.EnableAudit(t)
 	tap := startTap(t, w.sim)
 	w.sim = tap.sim
-	leaky := leakyAccounts(w.sim)
+	leaky := append(leakyAccounts(w.sim), leakyMutual(t, tap))
 	spies := work(t, w, leaky)
 
 	credentials, tokens := credentialsOf(leaky), tap.tokens()
@@ -79,6 +79,9 @@ func work(t *testing.T, w world, leaky []leakyAccount) []*spy {
 func credentialsOf(leaky []leakyAccount) map[string]string {
 	credentials := map[string]string{}
 	for _, a := range leaky {
+		for i, line := range keyLines(a.secrets["client_key"]) {
+			credentials[fmt.Sprintf("line %d of the client_key of %s", i+1, a.config)] = line
+		}
 		for field, secret := range a.secrets {
 			credentials[fmt.Sprintf("%s of %s", field, a.config)] = secret
 			credentials[fmt.Sprintf("wrong %s of %s", field, a.config)] = wrong(secret)

@@ -3,6 +3,7 @@
 package providers
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ type answer struct {
 	method   string // of the request
 	endpoint string // host and path, fit to be shown
 	redact   redactor
+
+	certificate *x509.Certificate // that the client presents if the server asks; nil for none
+	asked       bool              // the server asked on the connection that the request opened
 
 	status int
 	header http.Header

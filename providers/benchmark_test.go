@@ -19,7 +19,7 @@ import (
 func BenchmarkMint(b *testing.B) {
 	server := benchmarkServer(b)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	c, err := NewClients(ClientOptions{Version: "v0.0.0"}).For(string(ca))
+	c, err := NewClients(ClientOptions{Version: "v0.0.0"}).For(TLS{CACert: string(ca)})
 	if err != nil {
 		b.Fatal(err)
 	}

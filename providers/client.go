@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-cleanhttp"
@@ -34,24 +35,26 @@ const (
 	maxIdleTime  = 30 * time.Second
 )
 
-// A Client exchanges requests with the endpoints of providers, and trusts one set of
-// certificates. It is safe for concurrent use. [Clients.For] makes it.
+// A Client exchanges requests with the endpoints of providers, with the certificates of one
+// [TLS]. It is safe for concurrent use. [Clients.For] makes it.
 type Client struct {
 	http      *http.Client
 	userAgent string
 	clock     clock.Clock
+
+	certificate *x509.Certificate // that the client presents; nil if it has none
 }
 
-func newClient(roots *x509.CertPool, o ClientOptions) *Client {
+func newClient(config *tls.Config, o ClientOptions) *Client {
 	t := cleanhttp.DefaultPooledTransport() // HTTP/2 if the server speaks it
 	t.Proxy = environmentProxy
 	t.OnProxyConnectResponse = checkProxyAnswer
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	t.TLSClientConfig = config
 	t.MaxConnsPerHost = o.MaxConnsPerHost
 	t.MaxIdleConnsPerHost = maxIdleConns
 	t.IdleConnTimeout = maxIdleTime
 	t.MaxResponseHeaderBytes = maxHeader
-	return &Client{
+	c := &Client{
 		userAgent: "vault-plugin-secrets-messaging/" + o.Version,
 		clock:     o.Clock,
 		http: &http.Client{
@@ -60,6 +63,10 @@ func newClient(roots *x509.CertPool, o ClientOptions) *Client {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+	if len(config.Certificates) > 0 {
+		c.certificate = config.Certificates[0].Leaf
+	}
+	return c
 }
 
 // A role is what an endpoint is for. Its texts are for errors.
@@ -107,6 +114,8 @@ func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	if r.method == "" {
 		r.method = http.MethodPost
 	}
+	var asked atomic.Bool
+	limited = context.WithValue(limited, askedKey{}, &asked)
 	req, err := http.NewRequestWithContext(limited, r.method, r.url, strings.NewReader(r.body))
 	if err != nil || req.URL.Host == "" || (req.URL.Scheme != "https" && req.URL.Scheme != "http") {
 		return nil, &token.Error{Kind: token.Malformed, Step: r.role.step, Problem: r.role.field + " must be an http or https URL with a host"}
@@ -121,13 +130,14 @@ func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	maps.Copy(req.Header, r.header)
 	req.Header.Set("User-Agent", c.userAgent)
 
-	a := &answer{role: r.role, method: r.method, endpoint: clip(printable(req.URL.Host+req.URL.EscapedPath()), maxWords), redact: r.redact, sent: c.clock()}
+	a := &answer{role: r.role, method: r.method, endpoint: clip(printable(req.URL.Host+req.URL.EscapedPath()), maxWords), redact: r.redact, sent: c.clock(), certificate: c.certificate}
 	resp, err := c.http.Do(req)
+	a.now, a.asked = c.clock().Wall, asked.Load()
 	if err != nil {
 		return nil, a.unreachable(ctx, err, r.timeout)
 	}
 	defer resp.Body.Close()
-	a.status, a.header, a.now = resp.StatusCode, resp.Header, c.clock().Wall
+	a.status, a.header = resp.StatusCode, resp.Header
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		a.date = date
 	}

@@ -37,7 +37,7 @@ func TestClientTrustsOnlyTheGivenCA(t *testing.T) {
 		"another CA": {certPEM(otherCA(t)), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := pool.For(test.caPEM)
+			c, err := pool.For(TLS{CACert: test.caPEM})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +53,7 @@ func TestClientTrustsOnlyTheGivenCA(t *testing.T) {
 
 func TestClientRequiresTLS12(t *testing.T) {
 	server := tlsServer(t, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
-	c, err := NewClients(ClientOptions{}).For(certPEM(server.Certificate().Raw))
+	c, err := NewClients(ClientOptions{}).For(TLS{CACert: certPEM(server.Certificate().Raw)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestClientsShareAndReuse(t *testing.T) {
 	var got [8]*Client
 	for i := range got {
 		wg.Go(func() {
-			c, err := pool.For([]string{"", ca}[i%2])
+			c, err := pool.For(TLS{CACert: []string{"", ca}[i%2]})
 			if err != nil {
 				t.Error(err)
 				return
@@ -91,7 +91,7 @@ func TestClientsShareAndReuse(t *testing.T) {
 
 func TestClientsBoundConnections(t *testing.T) {
 	for bound, want := range map[int]int{0: 32, 7: 7} {
-		c, err := NewClients(ClientOptions{MaxConnsPerHost: bound}).For("")
+		c, err := NewClients(ClientOptions{MaxConnsPerHost: bound}).For(TLS{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,13 +104,13 @@ func TestClientsBoundConnections(t *testing.T) {
 // Writes of a config with ever new certificates do not fill the memory.
 func TestClientsForgetUnusedClients(t *testing.T) {
 	pool := NewClients(ClientOptions{})
-	used, err := pool.For("")
+	used, err := pool.For(TLS{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ca := certPEM(otherCA(t))
 	for i := range 1000 {
-		if _, err := pool.For(strings.Repeat("#", i+1) + "\n" + ca); err != nil {
+		if _, err := pool.For(TLS{CACert: strings.Repeat("#", i+1) + "\n" + ca}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,14 +118,14 @@ func TestClientsForgetUnusedClients(t *testing.T) {
 		runtime.GC()
 		pool.mu.Lock()
 		defer pool.mu.Unlock()
-		return len(pool.byCA)
+		return len(pool.byTLS)
 	}
 	for deadline := time.Now().Add(10 * time.Second); left() > 1; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("got %d clients after 10 s, want 1", left())
 		}
 	}
-	if again, err := pool.For(""); err != nil || again != used {
+	if again, err := pool.For(TLS{}); err != nil || again != used {
 		t.Errorf("got client %p, error %v; want the used client %p", again, err, used)
 	}
 }
@@ -146,14 +146,14 @@ func TestClientsRejectInvalidPEM(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			c, err := NewClients(ClientOptions{}).For(test.pem)
+			c, err := NewClients(ClientOptions{}).For(TLS{CACert: test.pem})
 			var field *FieldError
 			if c != nil || !errors.As(err, &field) || err.Error() != "ca_cert: "+test.problem {
 				t.Errorf("For(%q): got %v, error %v; want the FieldError %q", test.pem, c, err, "ca_cert: "+test.problem)
 			}
 		})
 	}
-	if _, err := NewClients(ClientOptions{}).For(good + good + "\n\n"); err != nil {
+	if _, err := NewClients(ClientOptions{}).For(TLS{CACert: good + good + "\n\n"}); err != nil {
 		t.Errorf("two certificates: got error %v, want none", err)
 	}
 }

@@ -22,7 +22,7 @@ var (
 
 // reservedFields are the names that a config or its read uses for something else.
 var reservedFields = []string{
-	"name", "provider", "environment", "token_url", "revocation_url", "ca_cert", "request_timeout", "refresh_window",
+	"name", "provider", "environment", "token_url", "revocation_url", "ca_cert", "client_cert", "client_key", "request_timeout", "refresh_window",
 	"min_ttl", "max_ttl", "default_ttl", "lease_ttl", "lease", "share", "verify_connection", "secrets_set", "revision",
 	"definition", "definition_current", "adopt_definition", "credentials_expire", "credentials_written",
 }

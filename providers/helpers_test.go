@@ -127,7 +127,7 @@ func testClient(t *testing.T) *Client {
 	t.Helper()
 	pool := NewClients(ClientOptions{Version: "v1.2.3", Clock: func() clock.Instant { return clock.Instant{Wall: noon} }})
 	t.Cleanup(pool.CloseIdle)
-	c, err := pool.For("")
+	c, err := pool.For(TLS{})
 	if err != nil {
 		t.Fatal(err)
 	}

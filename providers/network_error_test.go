@@ -34,7 +34,7 @@ func TestBrokenHTTPIsNotQuoted(t *testing.T) {
 
 func TestNetworkErrorsNameTheProblem(t *testing.T) {
 	secure := tlsServer(t, nil)
-	c, err := NewClients(ClientOptions{}).For(certPEM(secure.Certificate().Raw))
+	c, err := NewClients(ClientOptions{}).For(TLS{CACert: certPEM(secure.Certificate().Raw)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,6 +126,8 @@ func (p *oauth2Protocol) validateChoices(s Settings) error {
 				return &FieldError{field, "cannot be set for " + forKey + ", because the client authenticates with its key; remove the field"}
 			case given && !allowed[field]:
 				return &FieldError{field, "can only be set for " + r.when}
+			case given && style == "none" && len(p.style.fields()) > 0 && slices.Contains(p.secret.fields(), field):
+				return &FieldError{field, "cannot be set for " + choiceText(p.style, "auth_style", "none") + ", which sends only the client ID; remove the field"}
 			}
 		}
 	}

@@ -3,9 +3,13 @@
 package harness
 
 import (
+	"crypto/tls"
+	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
@@ -15,21 +19,56 @@ import (
 type Simulator struct {
 	simulator.Client
 	addr string
+	args []string // of the command
 	log  string
 	proc *process
 }
 
 func StartSimulator(t testing.TB) *Simulator {
 	t.Helper()
+	s := newSimulator(t, "http://")
+	s.Start(t)
+	return s
+}
+
+// StartMutualSimulator starts a simulator behind TLS that accepts only clients with a certificate of
+// ca. It returns the certificate of the CA that signed the simulator's certificate.
+func StartMutualSimulator(t testing.TB, ca *simulator.CA) (s *Simulator, caCert string) {
+	t.Helper()
+	s = newSimulator(t, "https://")
+	caFile, clientCAFile := s.log+".ca.pem", s.log+".client-ca.pem"
+	certificate, key, err := ca.Client("harness", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(clientCAFile, ca.PEM, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The harness is not under test, so it need not know the simulator's CA before the start.
+	s.HTTP.Transport.(*http.Transport).TLSClientConfig = &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true}
+	s.args = []string{"-tls", "-ca-out", caFile, "-client-ca", clientCAFile}
+	s.Start(t)
+	content, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, string(content)
+}
+
+func newSimulator(t testing.TB, scheme string) *Simulator {
+	t.Helper()
 	Need(t)
 	addr := FreeAddress(t)
 	s := &Simulator{
-		Client: simulator.Client{URL: "http://" + addr, HTTP: newHTTPClient()},
+		Client: simulator.Client{URL: scheme + addr, HTTP: newHTTPClient()},
 		addr:   addr,
 		log:    filepath.Join(t.TempDir(), "simulator.log"),
 	}
 	stopAfter(t, &s.proc)
-	s.Start(t)
 	return s
 }
 
@@ -37,7 +76,7 @@ func StartSimulator(t testing.TB) *Simulator {
 // the tokens, counts and settings of the old process.
 func (s *Simulator) Start(t testing.TB) {
 	t.Helper()
-	s.proc = start(t, "the simulator", s.log, exec.Command(programs.simulator, "-listen", s.addr))
+	s.proc = start(t, "the simulator", s.log, exec.Command(programs.simulator, append([]string{"-listen", s.addr}, s.args...)...))
 	Within(t, Timeout, "the simulator answers", func() error {
 		if !s.proc.running() {
 			t.Fatalf("the simulator ended while it started:\n%s", tail(s.log, 20))

@@ -17,6 +17,7 @@ type config struct {
 	listen    string
 	tls       bool
 	caOut     string
+	clientCA  string
 	settings  string
 	accessLog string
 }
@@ -59,6 +60,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	fs.StringVar(&cfg.listen, "listen", "127.0.0.1:8299", "loopback `address` to listen on; port 0 picks a free port")
 	fs.BoolVar(&cfg.tls, "tls", false, "serve https with a new certificate and CA; requires -ca-out")
 	fs.StringVar(&cfg.caOut, "ca-out", "", "`file` for the certificate of the CA; requires -tls")
+	fs.StringVar(&cfg.clientCA, "client-ca", "", "PEM `file` with the CA that must have signed the certificate of each client; requires -tls")
 	fs.StringVar(&cfg.settings, "settings", "", "JSON `file` with the initial settings")
 	fs.StringVar(&cfg.accessLog, "access-log", "", "`file` to which each request adds a JSON line, without secrets")
 	err := fs.Parse(args)
@@ -75,6 +77,8 @@ func parse(args []string, stderr io.Writer) (config, error) {
 		return cfg, fmt.Errorf("unexpected argument %q (-h shows the flags)", fs.Arg(0))
 	case cfg.tls != (cfg.caOut != ""):
 		return cfg, errors.New("-tls and -ca-out must be set together")
+	case cfg.clientCA != "" && !cfg.tls:
+		return cfg, errors.New("-client-ca requires -tls")
 	}
 	return cfg, checkLoopback(cfg.listen)
 }

@@ -102,6 +102,32 @@ func TestServesTLS(t *testing.T) {
 	}
 }
 
+// With -client-ca, only clients with a certificate of that CA reach the server.
+func TestRequiresClientCertificates(t *testing.T) {
+	dir := t.TempDir()
+	caFile, clientCAFile := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client-ca.pem")
+	clientCA, err := simulator.NewCA(time.Now())
+	ok(t, err)
+	ok(t, os.WriteFile(clientCAFile, clientCA.PEM, 0o600))
+	cert, key, err := clientCA.Client("acme", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	ok(t, err)
+	pair, err := tls.X509KeyPair(cert, key)
+	ok(t, err)
+	url := start(t, "-tls", "-ca-out", caFile, "-client-ca", clientCAFile)
+	ca, err := os.ReadFile(caFile)
+	ok(t, err)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	for name, certs := range map[string][]tls.Certificate{"with": {pair}, "without": nil} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: certs}}
+		_, err := simulator.Client{URL: url, HTTP: &http.Client{Transport: transport}}.State(t.Context())
+		if (err == nil) != (name == "with") {
+			t.Errorf("%s a certificate: got error %v, want success only with a certificate", name, err)
+		}
+		transport.CloseIdleConnections()
+	}
+}
+
 func TestStopsOnASignal(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		cmd := exec.Command(os.Args[0], "-listen", "127.0.0.1:0")
@@ -139,6 +165,9 @@ func TestErrors(t *testing.T) {
 		{"-listen " + taken.Addr().String(), 1, "in use"},
 		{"-tls", 2, "set together"},
 		{"-ca-out x", 2, "set together"},
+		{"-client-ca x", 2, "requires -tls"},
+		{"-listen 127.0.0.1:0 -tls -ca-out " + filepath.Join(dir, "ca.pem") + " -client-ca " + filepath.Join(dir, "none.pem"), 1, "reading the CA of clients"},
+		{"-listen 127.0.0.1:0 -tls -ca-out " + filepath.Join(dir, "ca.pem") + " -client-ca " + bad, 1, "contains no certificate"},
 		{"-listen 127.0.0.1:0 -tls -ca-out " + dir, 1, "writing the certificate"},
 		{"-nonsense", 2, "-nonsense"},
 		{"extra", 2, `unexpected argument "extra"`},

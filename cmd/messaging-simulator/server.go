@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log"
@@ -65,13 +66,14 @@ func open(cfg config) (_ *server, err error) {
 	}
 	srv.url = "http://" + srv.listener.Addr().String()
 	if cfg.tls {
-		return srv, srv.secure(cfg.caOut)
+		return srv, srv.secure(cfg.caOut, cfg.clientCA)
 	}
 	return srv, nil
 }
 
-// secure switches the server to https, and writes the certificate of the CA to a file.
-func (s *server) secure(caOut string) error {
+// secure switches the server to https, and writes the certificate of the CA to a file. If there is
+// a file with a CA of clients, clients need a certificate of that CA.
+func (s *server) secure(caOut, clientCA string) error {
 	ca, cert, err := simulator.NewCertificate(time.Now())
 	if err != nil {
 		return err
@@ -80,6 +82,17 @@ func (s *server) secure(caOut string) error {
 		return fmt.Errorf("writing the certificate of the CA: %w", err)
 	}
 	s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if clientCA != "" {
+		data, err := os.ReadFile(clientCA)
+		if err != nil {
+			return fmt.Errorf("reading the CA of clients: %w", err)
+		}
+		s.http.TLSConfig.ClientCAs = x509.NewCertPool()
+		if !s.http.TLSConfig.ClientCAs.AppendCertsFromPEM(data) {
+			return fmt.Errorf("%s contains no certificate in PEM", clientCA)
+		}
+		s.http.TLSConfig.ClientAuth = tls.RequireAndVerifyClientCert
+	}
 	s.url = "https://" + s.listener.Addr().String()
 	return nil
 }

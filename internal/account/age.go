@@ -54,7 +54,7 @@ func (c *Config) SameSecrets(old *Config) bool {
 			}
 		}
 	}
-	return true
+	return c.ClientKey == old.ClientKey
 }
 
 // KeepsExpire reports whether w changes a secret of old and leaves credentials_expire, which

@@ -25,6 +25,11 @@ type Config struct {
 	RevocationURL string // "" leaves tokens to expire
 	CACert        string // PEM; "" means the certificates of the system
 
+	// ClientCert and ClientKey authenticate the engine to the endpoints (RFC 8705): PEM of a
+	// certificate, and of its private key. Both are "" for none.
+	ClientCert string
+	ClientKey  secret.String
+
 	// Fields holds the values of the provider's fields by name, as they were written.
 	// Credentials are among them.
 	Fields map[string]secret.String
@@ -109,6 +114,9 @@ func (c *Config) secretsSet() []string {
 			set = append(set, name)
 		}
 	}
+	if c.ClientKey != "" {
+		set = append(set, clientKey)
+	}
 	slices.Sort(set)
 	return set
 }
@@ -117,13 +125,20 @@ func (c *Config) secretsSet() []string {
 // the end of the token limits that time.
 func (c *Config) MaxLease() time.Duration { return c.LeaseTTL.duration() }
 
+// ClientCertValidity returns from when until when the client certificate is valid; zero times
+// without a client certificate.
+func (c *Config) ClientCertValidity() (from, until time.Time) {
+	return providers.CertificateValidity(c.ClientCert)
+}
+
 // SameTokens reports whether a token of c is also a token of d: both have the same
 // credentials and endpoints, and share tokens alike. The revocation endpoint counts,
 // because it receives tokens: whoever sets another endpoint must not receive tokens that
 // others hold, even if the account has no secrets.
 func (c *Config) SameTokens(d *Config) bool {
 	return c.Provider == d.Provider && c.Definition == d.Definition && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
-		c.RevocationURL == d.RevocationURL && c.CACert == d.CACert && c.Share == d.Share && maps.Equal(c.Fields, d.Fields)
+		c.RevocationURL == d.RevocationURL && c.CACert == d.CACert &&
+		c.ClientCert == d.ClientCert && c.ClientKey == d.ClientKey && c.Share == d.Share && maps.Equal(c.Fields, d.Fields)
 }
 
 // Show returns what a read of the config shows: every field but the secrets.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 
+	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
 )
@@ -19,7 +20,7 @@ const (
 	MaxName    = 128 // of the name of a config
 	maxText    = 1 << 10
 	maxSecret  = 8 << 10
-	maxCACert  = 64 << 10
+	maxPEM     = 64 << 10
 	maxTimeout = 60 * time.Second
 
 	// minLease keeps readers from coming back so often that leases fill the storage.
@@ -56,7 +57,10 @@ func configFields() []configField {
 		textField("token_url", "Endpoint that issues the tokens, instead of the provider's own endpoint, which providers/<name> shows. Must be https; http is allowed only to a loopback address.",
 			func(c *Config) *string { return &c.TokenURL }, requiresSecrets, checkURL),
 		textField("ca_cert", "CA certificates in PEM that must have signed the certificate of the token endpoint. If set, only these are trusted. The default is the CA certificates of the system.",
-			func(c *Config) *string { return &c.CACert }, requiresSecrets, checkCACert),
+			func(c *Config) *string { return &c.CACert }, requiresSecrets, checkPEM),
+		textField("client_cert", "Client certificate in PEM that the engine presents to the token endpoint and the revocation endpoint (mutual TLS, RFC 8705). CA certificates that signed it may follow. Needs client_key.",
+			func(c *Config) *string { return &c.ClientCert }, !requiresSecrets, checkPEM),
+		clientKeyField(),
 		textField("revocation_url", "Endpoint that revokes tokens before they expire (RFC 7009). rotate/<name>, deleting the config and, with share=false, revoking a lease use it. By default tokens are left to expire. Only for providers that can revoke tokens, such as sinch-india and oauth2.",
 			func(c *Config) *string { return &c.RevocationURL }, requiresSecrets, checkURL),
 		durationField("request_timeout", "How long one exchange with the provider may take, from dialing to the last byte: 1s to 60s. The default is 10s.",
@@ -87,7 +91,7 @@ func textField(name, description string, of func(*Config) *string, requiresSecre
 		requiresSecrets: requiresSecrets,
 		set: func(c *Config, value any) error {
 			text, _ := value.(string)
-			if name == "ca_cert" {
+			if strings.HasSuffix(name, "_cert") {
 				text = normalPEM(text)
 			}
 			if text != "" {
@@ -104,6 +108,26 @@ func textField(name, description string, of func(*Config) *string, requiresSecre
 			}
 			return *of(c)
 		},
+	}
+}
+
+// clientKey is the name of the only secret that every config has.
+const clientKey = "client_key"
+
+func clientKeyField() configField {
+	return configField{
+		name: clientKey,
+		schema: framework.FieldSchema{Type: framework.TypeString, Description: "Private key of client_cert in PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted. Write-only.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: displayName(clientKey), Sensitive: true}},
+		set: func(c *Config, value any) error {
+			text, _ := value.(string)
+			if len(text) > maxSecret {
+				return tooLong(maxSecret)
+			}
+			c.ClientKey = secret.String(normalPEM(text))
+			return nil
+		},
+		show: func(*Config) any { return nil },
 	}
 }
 
@@ -170,11 +194,11 @@ func checkURL(text string) error {
 	return providers.CheckURL(text)
 }
 
-// checkCACert checks the size of PEM and keeps control characters out of the text around
-// the certificates. The certificates are checked when the HTTP client is made.
-func checkCACert(text string) error {
-	if len(text) > maxCACert {
-		return tooLong(maxCACert)
+// checkPEM checks the size of PEM and keeps control characters out of the text around the
+// certificates. The certificates are checked when the HTTP client is made.
+func checkPEM(text string) error {
+	if len(text) > maxPEM {
+		return tooLong(maxPEM)
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return unprintable(r) && !strings.ContainsRune("\t\r\n", r) }) {
 		return errors.New("must be PEM without control characters around it")

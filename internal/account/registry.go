@@ -143,9 +143,9 @@ func (r *Registry) choose(ctx context.Context, s logical.Storage, old *Config, w
 }
 
 // Account joins a config to the clients of its endpoints. The error is a
-// [*providers.FieldError] of ca_cert.
+// [*providers.FieldError] of ca_cert, client_cert or client_key.
 func (r *Registry) Account(name string, c *Config) (*Account, error) {
-	client, err := r.clients.For(c.CACert)
+	client, err := r.clients.For(providers.TLS{CACert: c.CACert, ClientCert: c.ClientCert, ClientKey: c.ClientKey})
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,8 @@ type configRecord struct {
 	TokenURL      string `json:"token_url,omitempty"`
 	CACert        string `json:"ca_cert,omitempty"`
 	RevocationURL string `json:"revocation_url,omitempty"`
+	ClientCert    string `json:"client_cert,omitempty"`
+	ClientKey     string `json:"client_key,omitempty"`
 
 	RequestTimeout *seconds `json:"request_timeout,omitempty"`
 	RefreshWindow  *seconds `json:"refresh_window,omitempty"`
@@ -149,6 +151,7 @@ func decodeConfig(stored []byte) (*Config, error) {
 		Revision: r.Revision,
 		Provider: r.Provider, Definition: r.Definition, Environment: r.Environment,
 		TokenURL: r.TokenURL, RevocationURL: r.RevocationURL, CACert: r.CACert,
+		ClientCert: r.ClientCert, ClientKey: secret.String(r.ClientKey),
 		Fields:         make(map[string]secret.String, len(r.Fields)),
 		RequestTimeout: r.RequestTimeout, RefreshWindow: r.RefreshWindow,
 		MinTTL: r.MinTTL, MaxTTL: r.MaxTTL, DefaultTTL: r.DefaultTTL, LeaseTTL: r.LeaseTTL,
@@ -192,6 +195,7 @@ func writeConfig(ctx context.Context, s logical.Storage, name string, c *Config)
 		Version: configVersion, Revision: c.Revision,
 		Provider: c.Provider, Definition: c.Definition, Environment: c.Environment,
 		TokenURL: c.TokenURL, RevocationURL: c.RevocationURL, CACert: c.CACert,
+		ClientCert: c.ClientCert, ClientKey: c.ClientKey.Reveal(),
 		Fields:         make(map[string]string, len(c.Fields)),
 		RequestTimeout: c.RequestTimeout, RefreshWindow: c.RefreshWindow,
 		MinTTL: c.MinTTL, MaxTTL: c.MaxTTL, DefaultTTL: c.DefaultTTL, LeaseTTL: c.LeaseTTL,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -105,6 +106,9 @@ func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w 
 		}
 	}
 	repeated := map[string]bool{}
+	if _, ok := w.configFields[clientKey]; ok {
+		repeated[clientKey] = next.ClientKey != ""
+	}
 	for _, name := range slices.Sorted(maps.Keys(w.providerFields)) {
 		text, err := p.decode(name, w.providerFields[name])
 		if err != nil {
@@ -166,6 +170,9 @@ func (c *Config) validate() error {
 	}
 	if c.tokenURL() == "" && !p.spec.SelfSigned {
 		return &providers.FieldError{Field: "token_url", Problem: "is required by " + p.spec.Name}
+	}
+	if u, err := url.Parse(c.tokenURL()); c.ClientCert != "" && err == nil && u.Scheme == "http" {
+		return &providers.FieldError{Field: "client_cert", Problem: "needs an https token_url, because a client presents its certificate in the TLS handshake"}
 	}
 	if !p.spec.CanRevoke && c.RevocationURL != "" {
 		return &providers.FieldError{Field: "revocation_url", Problem: fmt.Sprintf("%s cannot revoke tokens; remove the field", p.spec.Name)}
@@ -244,14 +251,21 @@ func guard(old, next *Config, repeated map[string]bool) error {
 	if field == "" {
 		return nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(next.Fields)) {
-		if !repeated[name] && (old.provider.isSecret(name) || next.provider.isSecret(name)) {
+	kept := next.secretsSet()
+	for name := range next.Fields {
+		if old.provider.isSecret(name) && !next.provider.isSecret(name) {
+			kept = append(kept, name)
+		}
+	}
+	slices.Sort(kept)
+	for _, name := range kept {
+		if !repeated[name] {
 			return &providers.FieldError{Field: field, Problem: fmt.Sprintf(
 				"this change affects where or how %s is sent; write %s again in the same request", name, name)}
 		}
 	}
 	for _, name := range old.secretsSet() {
-		if _, kept := next.Fields[name]; !kept && next.provider.field(name) != nil {
+		if !slices.Contains(kept, name) && (name == clientKey || next.provider.field(name) != nil) {
 			return &providers.FieldError{Field: field, Problem: fmt.Sprintf(
 				"a request that removes %s cannot change where or how secrets are sent; write %s again in this request, and remove it in a later request", name, name)}
 		}

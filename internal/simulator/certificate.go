@@ -20,42 +20,92 @@ import (
 // the new CA that signed it. Both are valid from one day before now to 29 days after. The CA's key is
 // discarded.
 func NewCertificate(now time.Time) (caPEM []byte, leaf tls.Certificate, err error) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ca, err := NewCA(now)
 	if err != nil {
-		return nil, leaf, fmt.Errorf("generating the CA's key: %w", err)
+		return nil, leaf, err
 	}
+	leaf, err = ca.Server()
+	return ca.PEM, leaf, err
+}
+
+// CA signs certificates for tests.
+type CA struct {
+	PEM []byte // the certificate of the CA
+
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+// NewCA returns a CA that is valid from one day before now to 29 days after.
+func NewCA(now time.Time) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, leaf, fmt.Errorf("generating the server's key: %w", err)
+		return nil, fmt.Errorf("generating the CA's key: %w", err)
 	}
-	from, to := now.Add(-24*time.Hour), now.Add(29*24*time.Hour)
-	ca := &x509.Certificate{
+	ca := &CA{key: key, certificate: &x509.Certificate{
 		SerialNumber:          big.NewInt(now.UnixNano()),
 		Subject:               pkix.Name{CommonName: "messaging-simulator CA"},
-		NotBefore:             from,
-		NotAfter:              to,
+		NotBefore:             now.Add(-24 * time.Hour),
+		NotAfter:              now.Add(29 * 24 * time.Hour),
 		KeyUsage:              x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
-	}
-	server := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano() + 1),
-		Subject:      pkix.Name{CommonName: "messaging-simulator"},
-		NotBefore:    from,
-		NotAfter:     to,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	}}
+	der, err := x509.CreateCertificate(rand.Reader, ca.certificate, ca.certificate, &key.PublicKey, key)
 	if err != nil {
-		return nil, leaf, fmt.Errorf("signing the CA: %w", err)
+		return nil, fmt.Errorf("signing the CA: %w", err)
 	}
-	serverDER, err := x509.CreateCertificate(rand.Reader, server, ca, &key.PublicKey, caKey)
+	ca.PEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return ca, nil
+}
+
+// Server returns a certificate for localhost, 127.0.0.1 and ::1, as long as that of the CA.
+func (ca *CA) Server() (tls.Certificate, error) {
+	der, key, err := ca.sign(x509.Certificate{
+		Subject:     pkix.Name{CommonName: "messaging-simulator"},
+		NotBefore:   ca.certificate.NotBefore,
+		NotAfter:    ca.certificate.NotAfter,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    []string{"localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	})
 	if err != nil {
-		return nil, leaf, fmt.Errorf("signing the server's certificate: %w", err)
+		return tls.Certificate{}, fmt.Errorf("the server's certificate: %w", err)
 	}
-	leaf = tls.Certificate{Certificate: [][]byte{serverDER}, PrivateKey: key}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), leaf, nil
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// Client returns a client certificate with the given common name and validity, and its private key, in
+// PEM.
+func (ca *CA) Client(name string, from, until time.Time) (certificate, key []byte, err error) {
+	der, private, err := ca.sign(x509.Certificate{
+		Subject:     pkix.Name{CommonName: name},
+		NotBefore:   from,
+		NotAfter:    until,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("a client certificate: %w", err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encoding the client's key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), nil
+}
+
+// sign signs a certificate with a new key.
+func (ca *CA) sign(template x509.Certificate) (der []byte, key *ecdsa.PrivateKey, err error) {
+	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, nil, fmt.Errorf("generating a key: %w", err)
+	}
+	if template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
+		return nil, nil, fmt.Errorf("choosing a serial number: %w", err)
+	}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	if der, err = x509.CreateCertificate(rand.Reader, &template, ca.certificate, &key.PublicKey, ca.key); err != nil {
+		return nil, nil, fmt.Errorf("signing: %w", err)
+	}
+	return der, key, nil
 }

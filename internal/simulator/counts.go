@@ -61,7 +61,8 @@ type LastRequest struct {
 	Op      string `json:"op"`
 	Account string `json:"account,omitempty"`
 	// ClientAuth is how the client identifies itself: "header", "body" (client_secret), "both",
-	// "public" (only client_id), or "" for not at all.
+	// "certificate" (client_id, and a certificate that the server has verified), "public" (only
+	// client_id), or "" for not at all.
 	ClientAuth string `json:"client_auth,omitempty"`
 	// Params are the form parameters, or the fields of the JSON body, except secrets.
 	Params map[string]string `json:"params,omitempty"`

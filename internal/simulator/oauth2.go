@@ -93,8 +93,9 @@ func (s *Simulator) genericRevoke(c *call) response {
 }
 
 // genericClient authenticates the client (RFC 6749 §2.3.1). The client sends its secret in a Basic
-// header or in the form. A public client sends only its client_id. genericClient returns the client's
-// id, or the refusal and true.
+// header or in the form. A client without a secret sends only its client_id. It is public, unless the
+// server has verified its certificate (RFC 8705 §2). genericClient returns the client's id, or the
+// refusal and true.
 func (c *call) genericClient() (string, response, bool) {
 	if resp, refused := c.checkPost(formType); refused {
 		return "", resp, true
@@ -109,8 +110,13 @@ func (c *call) genericClient() (string, response, bool) {
 		return "", c.oauthError(http.StatusBadRequest, "invalid_request", "more than one client authentication"), true
 	case "header":
 		id, secret = unescape(c.basic.user), unescape(c.basic.password)
+	case "certificate":
+		if c.hasNoSecret(id) {
+			return id, response{}, false
+		}
+		c.violate("this client needs a client secret")
 	case "public":
-		if c.op != opClientCredentials && c.isPublic(id) {
+		if c.op != opClientCredentials && c.hasNoSecret(id) {
 			return id, response{}, false
 		}
 		c.violate("this client or this grant needs a client secret")
@@ -125,8 +131,8 @@ func (c *call) genericClient() (string, response, bool) {
 	return id, response{}, false
 }
 
-// isPublic reports whether the client is known and has no secret.
-func (c *call) isPublic(client string) bool {
+// hasNoSecret reports whether the client is known and has no secret.
+func (c *call) hasNoSecret(client string) bool {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()
 	account, known := c.lookup(client)
@@ -142,6 +148,8 @@ func (c *call) clientAuth() string {
 		return "header"
 	case c.form.Has("client_secret"):
 		return "body"
+	case c.form.Has("client_id") && c.r.TLS != nil && len(c.r.TLS.VerifiedChains) > 0:
+		return "certificate"
 	case c.form.Has("client_id"):
 		return "public"
 	}

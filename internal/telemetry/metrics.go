@@ -90,7 +90,7 @@ type accountMetrics struct {
 	accounts, failing *prometheus.Desc
 
 	// by config and provider
-	reads, mints, failures, backingOff, expiry, minted, rejected, credentialsExpire, credentialsWritten *prometheus.Desc
+	reads, mints, failures, backingOff, expiry, minted, rejected, clientCert, credentialsExpire, credentialsWritten *prometheus.Desc
 
 	leftOut *prometheus.Desc
 }
@@ -124,23 +124,26 @@ func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetric
 			"config", "provider"),
 		credentialsWritten: desc("credentials_written_timestamp_seconds", "When a secret of the config last changed. Absent if no secret is set, or if the secrets are older than this metric.",
 			"config", "provider"),
+		clientCert: desc("client_cert_expiry_timestamp_seconds", "When the client certificate of the config expires. Absent without a client certificate.",
+			"config", "provider"),
 		leftOut: desc("configs_left_out", fmt.Sprintf("Accounts in memory without their own series. At most %d accounts have their own series: failing accounts first, then by name.", maxConfigsShown)),
 	}
 }
 
 // Describe implements [prometheus.Collector].
 func (m *accountMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.credentialsExpire, m.credentialsWritten, m.leftOut} {
+	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.clientCert, m.credentialsExpire, m.credentialsWritten, m.leftOut} {
 		ch <- d
 	}
 }
 
 // accountSample is the state of one account at a scrape.
 type accountSample struct {
-	config, provider string
-	expire, written  time.Time // of the credentials
-	status           tokencache.Status
-	counts           tokencache.Counts
+	config, provider  string
+	expire, written   time.Time // of the credentials
+	clientCertExpires time.Time
+	status            tokencache.Status
+	counts            tokencache.Counts
 }
 
 // Collect implements [prometheus.Collector]. The registry calls it in a new goroutine, so
@@ -167,7 +170,8 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 		if s.Failures > 0 {
 			failing[provider]++
 		}
-		if shown = append(shown, accountSample{name, provider, c.CredentialsExpire(), c.Written, s, counts}); len(shown) == 2*maxConfigsShown {
+		_, certExpires := c.ClientCertValidity()
+		if shown = append(shown, accountSample{name, provider, c.CredentialsExpire(), c.Written, certExpires, s, counts}); len(shown) == 2*maxConfigsShown {
 			shown = mostUrgent(shown)
 		}
 		return true
@@ -236,5 +240,8 @@ func (m *accountMetrics) collect(ch chan<- prometheus.Metric, s accountSample) {
 	if !s.status.Expires.IsZero() {
 		send(m.expiry, prometheus.GaugeValue, float64(s.status.Expires.UnixMilli())/1e3)
 		send(m.minted, prometheus.GaugeValue, float64(s.status.Minted.UnixMilli())/1e3)
+	}
+	if !s.clientCertExpires.IsZero() {
+		send(m.clientCert, prometheus.GaugeValue, float64(s.clientCertExpires.Unix()))
 	}
 }

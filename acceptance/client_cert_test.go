@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package acceptance
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+	"vault-plugin-secrets-messaging/internal/simulator"
+)
+
+// mutual is a client that only its certificate authenticates (RFC 8705), and a simulator that
+// requires the certificate. It returns the config, without the certificate, and the CA of clients.
+func mutual(t *testing.T) (a account, ca *simulator.CA) {
+	t.Helper()
+	ca, err := simulator.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sim, caCert := harness.StartMutualSimulator(t, ca)
+	return account{"mutual", simulator.OAuth2, "client_key", harness.Fields{"client_id": "public-client", "auth_style": "none",
+		"token_url": sim.TokenURL(simulator.OAuth2), "revocation_url": revocationURL(sim, simulator.OAuth2), "ca_cert": caCert}}, ca
+}
+
+func clientCert(t *testing.T, ca *simulator.CA, until time.Time) harness.Fields {
+	t.Helper()
+	cert, key, err := ca.Client("acme", until.Add(-24*time.Hour), until)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return harness.Fields{"client_cert": string(cert), "client_key": string(key)}
+}
+
+// The engine presents the certificate at both endpoints. A certificate that the provider refuses is
+// not stored, and the status says when the stored certificate expires.
+func TestClientCertificate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, ca := mutual(t)
+	otherCA, err := simulator.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	good := clientCert(t, ca, until)
+
+	// With HTTP/2 the server's alert can get lost. The error then suspects the certificate.
+	refused := func(change harness.Fields, words ...string) {
+		r := w.Write(t, a.path(), a.body(w.sim, change))
+		if r.Status != 400 && r.Status != 502 {
+			t.Errorf("got status %d, want 400 or 502", r.Status)
+		}
+		r.Refused(t, r.Status, append(words, "nothing was stored", "client_cert")...)
+	}
+	refused(nil, "client_key")
+	refused(clientCert(t, otherCA, until))
+	refused(clientCert(t, ca, time.Now().Add(-time.Hour)), "it expired at")
+	w.Write(t, a.path(), a.body(w.sim, good)).OK(t)
+	first := w.token(t, a)
+	if got := w.Read(t, a.statusPath()).OK(t).Text("client_cert_expire_time"); got != until.Format(time.RFC3339) {
+		t.Errorf("client_cert_expire_time: got %q, want %s", got, until.Format(time.RFC3339))
+	}
+	if r := w.Read(t, a.path()).OK(t); strings.Contains(r.Raw, "PRIVATE KEY") || !strings.Contains(r.Raw, `"secrets_set":["client_key"]`) {
+		t.Errorf("config: got %s, want client_key only in secrets_set", r.Raw)
+	}
+	w.Write(t, a.path(), harness.Fields{"token_url": "https://auth.example.com/"}).Refused(t, 400, "token_url", "write client_key again")
+
+	if r := w.Write(t, a.rotatePath(), nil).OK(t); len(r.Warnings) > 0 { // revokes the first token
+		t.Errorf("rotate: got warnings %q, want none", r.Warnings)
+	}
+	if w.token(t, a) == first {
+		t.Error("after a rotate: got the first token, want another one")
+	}
+}

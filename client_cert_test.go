@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/simulator"
+)
+
+// longAgo and farAway are the validity of certificates that are valid on any clock of the tests.
+var longAgo, farAway = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)
+
+// clientCert returns a client certificate of a CA that nobody trusts, and its key.
+func clientCert(t *testing.T, from, until time.Time) (cert, key string) {
+	t.Helper()
+	ca, err := simulator.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clientCertOf(t, ca, from, until)
+}
+
+func clientCertOf(t *testing.T, ca *simulator.CA, from, until time.Time) (cert, key string) {
+	t.Helper()
+	certPEM, keyPEM, err := ca.Client("acme", from, until)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(certPEM), string(keyPEM)
+}
+
+// publicAt is the config of a client without a secret, whose endpoint nobody serves.
+func publicAt(*mount) fields {
+	return fields{"provider": "oauth2", "client_id": "public-client", "token_url": "https://127.0.0.1:1/token"}
+}
+
+func publicWithCert(cert, key string) func(*mount) fields {
+	return func(m *mount) fields { return with(publicAt(m), fields{"client_cert": cert, "client_key": key}) }
+}
+
+// mutual serves the simulator of m to clients with a certificate of ca. It returns a config whose
+// client authenticates with a certificate only (RFC 8705 §2.1).
+func mutual(t *testing.T, m *mount) fields {
+	t.Helper()
+	ca, err := simulator.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(m.sim)
+	serverCert, err := ca.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca.PEM)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{serverCert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	cert, key := clientCertOf(t, ca, longAgo, farAway)
+	return fields{"provider": "oauth2", "client_id": "public-client", "auth_style": "none", "token_url": server.URL + "/generic/token",
+		"revocation_url": server.URL + "/generic/revoke", "ca_cert": string(ca.PEM), "client_cert": cert, "client_key": key}
+}
+
+// A certificate authenticates the client at both endpoints. The provider gets nothing else.
+func TestClientCert(t *testing.T) {
+	m := newMount(t)
+	config := mutual(t, m)
+	without := maps.Clone(config)
+	delete(without, "client_cert")
+	delete(without, "client_key")
+	m.write("config/a", without).want(t, http.StatusBadRequest, "the server requires a client certificate; set client_cert and client_key")
+	m.write("config/a", config).want(t, http.StatusNoContent)
+	first := m.token("a")
+	m.rotate("a").want(t, http.StatusOK)
+	if m.token("a") == first || m.sim.Introspect(first).Active {
+		t.Errorf("after a rotate: got the first token, or the first token is active; want another token, and the first one revoked")
+	}
+	if got := m.sim.State().Total; got.RevocationsSucceeded == 0 {
+		t.Errorf("got counts %+v, want a revocation", got)
+	}
+}
+
+func TestClientCertIsShown(t *testing.T) {
+	m := newMount(t)
+	until := m.clock.wall().Add(36 * time.Hour).Truncate(time.Second)
+	cert, key := clientCert(t, longAgo, until)
+	config := with(publicAt(m), fields{"verify_connection": false, "client_cert": cert, "client_key": key})
+	m.write("config/a", config).want(t, http.StatusNoContent)
+	read := m.read("config/a")
+	if got := read.data; got["client_cert"] != cert || !reflect.DeepEqual(got["secrets_set"], []string{"client_key"}) || got["client_key"] != nil {
+		t.Errorf("got %v, want client_cert, and client_key only in secrets_set", got)
+	}
+	m.noKey("the config", fmt.Sprint(read), key)
+	if got := m.status("client_cert_expire_time"); got != until.UTC().Format(time.RFC3339) {
+		t.Errorf("client_cert_expire_time: got %v, want %s", got, until)
+	}
+	m.read("creds/a") // brings the account into memory
+	series := `vault_messaging_client_cert_expiry_timestamp_seconds{config="a",provider="oauth2"}`
+	if got := m.scrape()[series]; got != float64(until.Unix()) {
+		t.Errorf("%s: got %v, want %d", series, got, until.Unix())
+	}
+
+	m.write("config/a", fields{"client_cert": "", "client_key": "", "verify_connection": false}).want(t, http.StatusNoContent)
+	if got := m.read("config/a").data; got["client_cert"] != nil || !reflect.DeepEqual(got["secrets_set"], []string{}) {
+		t.Errorf("got %v, want no client certificate", got)
+	}
+	if got := m.status("client_cert_expire_time"); got != nil {
+		t.Errorf("without a certificate: got client_cert_expire_time %v, want none", got)
+	}
+	if _, ok := m.scrape()[series]; ok {
+		t.Errorf("without a certificate: got the series %s, want none", series)
+	}
+	m.noKey("the log", m.log.String(), key)
+}
+
+// noKey fails the test if text contains a line of a key.
+func (m *mount) noKey(where, text, key string) {
+	m.t.Helper()
+	for line := range strings.Lines(key) {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
+			m.t.Errorf("got a line of the private key in %s", where)
+		}
+	}
+}
+
+// Some providers accept a certificate that is not valid, so the write succeeds with a warning.
+func TestClientCertThatIsNotValid(t *testing.T) {
+	m := newMount(t)
+	now := m.clock.wall().Truncate(time.Second)
+	for _, test := range []struct {
+		from, until time.Time
+		warnings    string
+	}{
+		{now, now.Add(time.Second), ""},
+		{now.Add(-time.Hour), now.Add(-time.Second), "client_cert: the certificate expired at 2026-11-22T07:59:59Z, and most providers refuse it; write a new certificate with its client_key"},
+		{now.Add(time.Minute), now.Add(time.Hour), "client_cert: the certificate is valid from 2026-11-22T08:01:00Z, and most providers refuse it until then"},
+	} {
+		cert, key := clientCert(t, test.from, test.until)
+		a := m.write("config/a", with(publicAt(m), fields{"verify_connection": false, "client_cert": cert, "client_key": key}))
+		if got := strings.Join(a.warnings, "\n"); got != test.warnings {
+			t.Errorf("valid from %s until %s: got the warnings %q, want %q", test.from, test.until, got, test.warnings)
+		}
+	}
+}
+
+// The key is stored as one line may bring it: with a literal \n between the lines.
+func TestClientKeyOnOneLine(t *testing.T) {
+	m := newMount(t)
+	cert, key := clientCert(t, longAgo, farAway)
+	oneLine := func(text string) string { return strings.ReplaceAll(text, "\n", `\n`) }
+	m.write("config/a", with(publicAt(m), fields{"verify_connection": false, "client_cert": oneLine(cert), "client_key": oneLine(key)})).want(t, http.StatusNoContent)
+	if got := m.read("config/a").data["client_cert"]; got != cert {
+		t.Errorf("got client_cert %q, want %q", got, cert)
+	}
+}
+
+// A new certificate is another credential: the engine mints with it, and forgets the old token.
+func TestNewClientCertMintsAnew(t *testing.T) {
+	m := newMount(t)
+	config := mutual(t, m)
+	m.write("config/a", config).want(t, http.StatusNoContent)
+	first := m.token("a")
+	cert, key := clientCert(t, longAgo, farAway) // of another CA
+	m.write("config/a", fields{"client_cert": cert, "client_key": key}).want(t, http.StatusBadRequest, "nothing was stored: ", "the server refuses the certificate in client_cert: ")
+	if got := m.token("a"); got != first {
+		t.Errorf("after a refused write: got another token, want the first one")
+	}
+	m.write("config/a", fields{"client_cert": cert, "client_key": key, "verify_connection": false}).want(t, http.StatusNoContent)
+	m.read("creds/a").want(t, http.StatusBadRequest, "the server refuses the certificate in client_cert: ")
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package providers
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/simulator"
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+func newCA(t *testing.T) *simulator.CA {
+	t.Helper()
+	ca, err := simulator.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+// identity returns a client certificate and its key in PEM.
+func identity(t *testing.T, ca *simulator.CA, until time.Time) (cert string, key secret.String) {
+	t.Helper()
+	certificate, private, err := ca.Client("acme", until.Add(-2*time.Hour), until)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(certificate), secret.String(private)
+}
+
+// mutualServer starts a server that requires a client certificate of ca, and answers with its
+// common name as the token.
+func mutualServer(t *testing.T, ca *simulator.CA, configure func(*httptest.Server)) *httptest.Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"access_token":"token-of-`+r.TLS.PeerCertificates[0].Subject.CommonName+`","expires_in":60}`)
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // failed handshakes
+	cert, err := ca.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca.PEM)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
+	configure(server)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server
+}
+
+// The client authenticates with its certificate. Refusals of the server say which field to change.
+func TestMutualTLS(t *testing.T) {
+	ca, other, now := newCA(t), newCA(t), time.Now()
+	cert, key := identity(t, ca, now.Add(time.Hour))
+	expired, expiredKey := identity(t, ca, now.Add(-time.Hour))
+	foreign, foreignKey := identity(t, other, now.Add(time.Hour))
+	for version, configure := range map[string]func(*httptest.Server){
+		"TLS 1.2": func(s *httptest.Server) { s.TLS.MaxVersion = tls.VersionTLS12 },
+		"TLS 1.3": func(s *httptest.Server) {},
+		"HTTP/2":  func(s *httptest.Server) { s.EnableHTTP2 = true },
+	} {
+		server := mutualServer(t, ca, configure)
+		for name, test := range map[string]struct {
+			tls     TLS
+			problem string
+		}{
+			"its certificate":      {TLS{ClientCert: cert + string(ca.PEM), ClientKey: key}, ""},
+			"no certificate":       {TLS{}, "credentials refused: HOST: the server requires a client certificate; set client_cert and client_key"},
+			"an expired one":       {TLS{ClientCert: expired, ClientKey: expiredKey}, "; it expired at " + now.Add(-time.Hour).UTC().Format("2006-01-02T15:04")},
+			"one of another CA":    {TLS{ClientCert: foreign, ClientKey: foreignKey}, "credentials refused: HOST: the server refuses the certificate in client_cert: "},
+			"its certificate only": {TLS{ClientCert: cert, ClientKey: key}, ""},
+		} {
+			t.Run(version+"/"+name, func(t *testing.T) {
+				test.tls.CACert = string(ca.PEM)
+				c, err := NewClients(ClientOptions{}).For(test.tls)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.http.CloseIdleConnections()
+				a, err := c.send(t.Context(), request{url: server.URL})
+				if version == "HTTP/2" && test.problem != "" { // the alert may be lost
+					if e := failure(t, err); !strings.Contains(e.Error(), "client_cert") || name == "an expired one" && !strings.Contains(e.Error(), test.problem) {
+						t.Errorf("got %q, want it to name client_cert, and %q if it has expired", e, test.problem)
+					}
+				} else if test.problem != "" {
+					wantFailure(t, err, token.Refused, strings.ReplaceAll(test.problem, "HOST", server.Listener.Addr().String()))
+				} else if err != nil || !strings.Contains(string(a.body), "token-of-acme") {
+					t.Errorf("got answer %v, error %v, want the token of acme", a, err)
+				}
+			})
+		}
+	}
+}
+
+// Accounts with the same certificates share connections, and no others do.
+func TestClientsKeepIdentitiesApart(t *testing.T) {
+	ca, pool := newCA(t), NewClients(ClientOptions{})
+	first, firstKey := identity(t, ca, time.Now().Add(time.Hour))
+	second, secondKey := identity(t, ca, time.Now().Add(time.Hour))
+	var made []*Client
+	for _, of := range []TLS{{}, {ClientCert: first, ClientKey: firstKey}, {ClientCert: second, ClientKey: secondKey},
+		{CACert: string(ca.PEM), ClientCert: first, ClientKey: firstKey}} {
+		c, err := pool.For(of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := pool.For(of)
+		if err != nil || again != c {
+			t.Errorf("got another client for the same certificates, error %v; want the same client", err)
+		}
+		for _, other := range made {
+			if c == other {
+				t.Error("got one client for different certificates, want a client for each")
+			}
+		}
+		made = append(made, c)
+	}
+}
+
+func TestBadClientCertificates(t *testing.T) {
+	ca, until := newCA(t), time.Now().Add(time.Hour)
+	cert, key := identity(t, ca, until)
+	otherCert, otherKey := identity(t, ca, until)
+	block := func(kind string, der []byte, err error) secret.String {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secret.String(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	ec, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := x509.MarshalPKCS8PrivateKey(ec)
+	p224 := block("PRIVATE KEY", small, err)
+	publicDER, err := x509.MarshalPKIXPublicKey(ec.Public())
+	public := block("PUBLIC KEY", publicDER, err)
+	for name, test := range map[string]struct {
+		cert    string
+		key     secret.String
+		problem string
+	}{
+		"no key":              {cert, "", "client_key: is missing, but client_cert is set; write both, or remove both"},
+		"no certificate":      {"", key, "client_cert: is missing, but client_key is set; write both, or remove both"},
+		"another key":         {cert, otherKey, "client_key: does not belong to the first certificate in client_cert; write the certificate and its private key together"},
+		"CA first":            {string(ca.PEM) + cert, key, "client_cert: must begin with the certificate of client_key; the certificates of CAs come after"},
+		"another first":       {otherCert + cert, key, "client_cert: must begin with the certificate of client_key; the certificates of CAs come after"},
+		"swapped":             {key.Reveal(), secret.String(cert), "client_cert: must contain only certificates, but contains a private key"},
+		"key beside it":       {cert + key.Reveal(), key, "client_cert: must contain only certificates, but contains a private key"},
+		"not PEM":             {"cert.pem", key, "client_cert: must contain at least one PEM certificate"},
+		"key is not PEM":      {cert, "unshown", "client_key: must be a private key in PEM"},
+		"key is damaged":      {cert, block("PRIVATE KEY", []byte("unshown"), nil), "client_key: must be a private key in PEM"},
+		"a certificate":       {cert, secret.String(cert), "client_key: is a certificate; "},
+		"a public key":        {cert, public, "client_key: is a public key; "},
+		"encrypted":           {cert, block("ENCRYPTED PRIVATE KEY", []byte("unshown"), nil), "client_key: is encrypted; decrypt the key first"},
+		"two keys":            {cert, key + otherKey, "client_key: must be a single private key"},
+		"a curve without TLS": {cert, p224, "client_key: must be an RSA key, an EC key on P-256, P-384 or P-521, or an Ed25519 key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := NewClients(ClientOptions{}).For(TLS{ClientCert: test.cert, ClientKey: test.key})
+			var field *FieldError
+			if c != nil || !errors.As(err, &field) || !strings.HasPrefix(err.Error(), test.problem) || strings.Contains(err.Error(), "unshown") {
+				t.Errorf("got %v, error %v; want the FieldError %q", c, err, test.problem)
+			}
+		})
+	}
+}
+
+// Keys of every kind and form that other tools write authenticate a client.
+func TestFormsOfClientKeys(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecKey, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec1, err := x509.MarshalECPrivateKey(ecKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parameters := string(pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS", Bytes: []byte{6, 5, 43, 129, 4, 0, 34}}))
+	for name, test := range map[string]struct {
+		key  crypto.Signer
+		text string
+	}{
+		"PKCS #1": {rsaKey, string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsaKey)}))},
+		"SEC 1":   {ecKey, parameters + string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1}))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			template := &x509.Certificate{NotAfter: time.Now().Add(time.Hour)}
+			der, err := x509.CreateCertificate(rand.Reader, template, template, test.key.Public(), test.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := NewClients(ClientOptions{}).For(TLS{ClientCert: certPEM(der), ClientKey: secret.String(test.text)}); err != nil {
+				t.Errorf("got error %v, want none", err)
+			}
+		})
+	}
+}
+
+func TestCertificateValidity(t *testing.T) {
+	until := time.Now().Add(time.Hour).Truncate(time.Second)
+	cert, _ := identity(t, newCA(t), until)
+	if from, to := CertificateValidity(cert); !to.Equal(until) || !from.Before(to) {
+		t.Errorf("got %s to %s, want the end %s and an earlier beginning", from, to, until)
+	}
+	for _, text := range []string{"", "unshown"} {
+		if from, to := CertificateValidity(text); !from.IsZero() || !to.IsZero() {
+			t.Errorf("%q: got %s to %s, want zero times", text, from, to)
+		}
+	}
+}
