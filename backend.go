@@ -18,6 +18,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
@@ -105,13 +106,16 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	clients := providers.NewClients(providers.ClientOptions{
 		Version: opts.Version, Clock: opts.Clock, MaxConnsPerHost: tokencache.MaxMintsPerHost})
 	registry := account.NewRegistry(account.RegistryOptions{
-		Builtin: opts.Providers, Clients: clients, Observe: metrics.Observe, Log: log.Logger, Clock: opts.Clock})
+		Builtin: opts.Providers, Clients: clients, Observe: metrics.Observe, Log: log.Logger, Storage: conf.StorageView, Clock: opts.Clock})
 	store := &account.Store{Storage: conf.StorageView, Registry: registry, Log: log.Logger}
 	revoker := revocation.NewRevoker(revocation.Options{
 		Store: store, Clock: opts.Clock, Log: log.Logger,
 		Tainted: func() bool { return fb.System().Tainted() },
 	})
 	cache := tokencache.New(tokencache.Options{Store: store, Clock: opts.Clock, OnMint: events.OnMint,
+		MayMint: func(a tokencache.Account, urgent bool) error {
+			return mayExchange(fb.System(), a.(*account.Account), urgent)
+		},
 		OnUnused: func(a tokencache.Account, t token.Token) { revoker.Queue(revocation.New(a.(*account.Account), t)) }})
 	metrics.Collect(cache, registry.BuiltinNames())
 	responder := &responder{clock: opts.Clock, log: log.Logger}
@@ -137,7 +141,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	}
 	fb.PathsSpecial = &logical.Paths{
 		// A prefix must end in a slash; without the slash it matches only that key.
-		SealWrapStorage: []string{account.ConfigPrefix, account.TokenPrefix, framework.WALPrefix},
+		SealWrapStorage: []string{account.ConfigPrefix, account.TokenPrefix, account.RefreshPrefix, framework.WALPrefix},
 		LocalStorage:    []string{account.TokenPrefix, framework.WALPrefix},
 	}
 	fb.Secrets = []*framework.Secret{secretToken(), secretUnsharedToken(revoker, log.Logger)}
@@ -189,12 +193,15 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 
 // periodic starts the refreshes and revocations that are due, and returns. Vault calls it
 // about once a minute and holds a lock meanwhile. An idle mount asks Vault for nothing.
-func (b *backend) periodic(context.Context, *logical.Request) error {
-	refreshes, revocations := b.cache.Due(), b.revoker.Pending()
-	if !refreshes && !revocations || b.System().Tainted() || !b.mayMint() {
+func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
+	refreshes, revocations, unsaved := b.cache.Due(), b.revoker.Pending(), b.registry.HasUnsavedRefreshTokens()
+	if !refreshes && !revocations && !unsaved || b.System().Tainted() || !b.mayMint() {
 		return nil
 	}
 	b.cache.Tick()
+	if unsaved {
+		go b.registry.StoreUnsavedRefreshTokens(context.WithoutCancel(ctx))
+	}
 	if revocations {
 		go b.revoker.Drain()
 	}
@@ -208,23 +215,50 @@ func (b *backend) mayMint() bool {
 	return !state.HasState(consts.ReplicationPerformanceStandby) && !state.HasState(consts.ReplicationDRSecondary)
 }
 
+// mayExchange returns why a must not use its refresh token now; nil if it may, or if the
+// credential of a is not a refresh token. Only the primary uses refresh tokens: it answers
+// ErrReadOnly on other clusters, so that Vault forwards the request. A local mount has no primary.
+func mayExchange(system logical.SystemView, a *account.Account, urgent bool) error {
+	switch {
+	case !a.SpendsRefresh():
+		return nil
+	case system.ReplicationState().HasState(consts.ReplicationPerformanceSecondary) && !system.LocalMount():
+		return logical.ErrReadOnly
+	case !a.MayExchange(urgent):
+		return errUnknownExchange
+	}
+	return nil
+}
+
+// errUnknownExchange reports that no mint starts early after an exchange whose outcome is unknown.
+var errUnknownExchange error = &token.Error{Kind: token.Unavailable, Problem: "the outcome of the last use of the refresh token is unknown; the engine uses it again when the current token is about to end"}
+
 // invalidate forgets an account or a definition that another node changed in storage. Vault does not call
 // it for writes of this node.
 func (b *backend) invalidate(_ context.Context, key string) {
 	if strings.HasPrefix(key, account.DefinitionPrefix) {
 		b.registry.Forget(key)
 	}
-	for _, prefix := range []string{account.ConfigPrefix, account.TokenPrefix} {
+	if name, ok := strings.CutPrefix(key, account.RefreshPrefix); ok {
+		b.registry.ForgetRefreshTokens(name)
+	}
+	for _, prefix := range []string{account.ConfigPrefix, account.TokenPrefix, account.RefreshPrefix} {
 		if name, ok := strings.CutPrefix(key, prefix); ok {
 			b.cache.Invalidate(name)
 		}
 	}
 }
 
+// maxCleanWait is how long clean waits for refresh tokens. A refresh token whose successor is not
+// stored is lost, and a person has to consent again.
+const maxCleanWait = 3 * time.Second
+
 // clean cancels the running mints and revocations. It returns at once, because the process
-// holds a lock of all its mounts meanwhile.
+// holds a lock of all its mounts meanwhile, except that it waits for refresh tokens that are being
+// exchanged.
 func (b *backend) clean(context.Context) {
 	b.cache.Close()
+	b.registry.WaitForExchanges(maxCleanWait)
 	b.revoker.Close()
 	b.clients.CloseIdle()
 }

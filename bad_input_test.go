@@ -103,7 +103,7 @@ var badConfigs = []struct {
 	{oauth2At, fields{"client_id": nil}, "client_id: is required by oauth2"},
 	{oauth2At, fields{"environment": "production"}, "environment: oauth2 has a single environment; remove the field"},
 	{oauth2At, fields{"auth_style": "query"}, "auth_style: must be one of header, body, private_key_jwt, none"},
-	{oauth2At, fields{"grant_type": "implicit"}, "grant_type: must be one of client_credentials, password, jwt_bearer"},
+	{oauth2At, fields{"grant_type": "implicit"}, "grant_type: must be one of client_credentials, password, jwt_bearer, refresh_token"},
 	{oauth2At, fields{"grant_type": "client_credentials"}, "username: can only be set for grant_type=password"},
 	{oauth2At, fields{"username": nil}, "username: must be set for grant_type=password"},
 	{oauth2At, fields{"password": nil}, "password: must be set for grant_type=password"},

@@ -118,6 +118,14 @@ func (p *statusPath) status(ctx context.Context, s logical.Storage, name string)
 		"next_attempt":     showTime(st.NextAttempt),
 	}
 	c.ShowAge(data)
+	refresh, err := p.registry.RefreshState(ctx, name, c)
+	if err != nil {
+		return nil, err
+	}
+	if refresh != nil {
+		data["refresh_token_state"] = refresh.State
+		data["refresh_token_used_time"] = showTime(refresh.Used)
+	}
 	if !st.Rejected.IsZero() {
 		data["rejected_time"] = showTime(st.Rejected)
 	}

@@ -34,6 +34,8 @@ type answer struct {
 	body   []byte       // nil if unread is set
 	unread *token.Error // why the body could not be read
 
+	connected bool // there was a connection for the request, so that a byte may have been sent
+
 	sent clock.Instant // when the request was sent
 	now  time.Time     // when the answer came, on our clock
 	date time.Time     // the Date of the answer; zero if it has none

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -109,6 +110,8 @@ func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	if r.role == (role{}) {
 		r.role = tokenEndpoint
 	}
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	if r.method == "" {
@@ -118,7 +121,7 @@ func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	limited = context.WithValue(limited, askedKey{}, &asked)
 	req, err := http.NewRequestWithContext(limited, r.method, r.url, strings.NewReader(r.body))
 	if err != nil || req.URL.Host == "" || (req.URL.Scheme != "https" && req.URL.Scheme != "http") {
-		return nil, &token.Error{Kind: token.Malformed, Step: r.role.step, Problem: r.role.field + " must be an http or https URL with a host"}
+		return nil, &token.Error{Kind: token.Malformed, Step: r.role.step, Unsent: true, Problem: r.role.field + " must be an http or https URL with a host"}
 	}
 	if r.method == http.MethodGet {
 		req.Body, req.GetBody = onceOnly{req.Body}, nil // net/http repeats a GET unless it may have a body
@@ -133,7 +136,7 @@ func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	a := &answer{role: r.role, method: r.method, endpoint: clip(printable(req.URL.Host+req.URL.EscapedPath()), maxWords), redact: r.redact, sent: c.clock(), certificate: c.certificate}
 	resp, err := c.http.Do(req)
 	a.now, a.asked = c.clock().Wall, asked.Load()
-	if err != nil {
+	if a.connected = connected.Load(); err != nil {
 		return nil, a.unreachable(ctx, err, r.timeout)
 	}
 	defer resp.Body.Close()

@@ -183,7 +183,7 @@ func (d *decoder) address(url, place string) {
 		case !f.Required && f.Default == "":
 			d.fail(place, "cannot contain %s, because the field may be unset; make the field required, or give it a default", f.Name)
 		}
-		f.RequiresSecrets = true
+		f.RequiresSecrets, f.InAddress = true, true
 		for _, value := range append(slices.Clone(f.Allowed), f.Default) {
 			if problem := addressProblem(where, value); value != "" && problem != "" {
 				d.fail("fields."+f.Name, "each value %s", problem)

@@ -76,10 +76,14 @@ func (d *decoder) http(root object) *httpProtocol {
 	if o.has("force") {
 		p.force = d.force(o, p.method)
 	}
-	for _, key := range []string{"refresh_token", "refresh_lifetime"} {
-		if o.has(key) {
-			o.fail(key, "is not supported yet in http; use oauth2 for refresh tokens")
+	if o.has("refresh_token") {
+		if !d.used[RefreshField] {
+			o.fail("refresh_token", "needs a request that sends the field %s; put {%s} into the body or a header", RefreshField, RefreshField)
 		}
+		d.spendsRefresh(o, "refresh_token")
+	}
+	if o.has("refresh_lifetime") && !o.has("refresh_token") {
+		o.fail("refresh_lifetime", "can only be set beside refresh_token")
 	}
 	o.must("token", "say with a JSON Pointer where the answer has the token")
 	o.must("lifetime", "say how long a token lives")
@@ -159,8 +163,8 @@ func (d *decoder) oauth2(root object) *oauth2Protocol {
 	d.assertions(o, p)
 	grants := d.choices(p.grant)
 	for _, grant := range grants {
-		if grant == "refresh_token" {
-			o.fail("grant_type", "cannot be %s, which is not supported yet", grant)
+		if grant == grantRefreshToken {
+			d.spendsRefresh(o, "grant_type")
 		}
 		if grant == grantJWTBearer {
 			o.fail("grant_type", "must be written jwt_bearer")
@@ -196,8 +200,24 @@ func (d *decoder) oauth2(root object) *oauth2Protocol {
 	}
 	d.definition.spec.CanRefresh = true
 	d.definition.spec.CanRevoke = o.oneOf("revocation", "rfc7009") != ""
+	if d.definition.spec.SpendsRefresh {
+		p.refreshFields = []string{RefreshField}
+	}
 	p.reading = d.reading(o)
 	return p
+}
+
+// spendsRefresh checks the field of a definition whose credential is a refresh token.
+func (d *decoder) spendsRefresh(o object, key string) {
+	f := d.field(RefreshField)
+	switch {
+	case d.err != nil:
+	case f == nil || !f.Secret || f.Kind != Text:
+		o.fail(key, "needs a field %s whose secret is true, because the refresh token is the credential", RefreshField)
+	default:
+		d.used[RefreshField] = true
+		d.definition.spec.SpendsRefresh = true
+	}
 }
 
 // choice returns a text, or the placeholder of a field that allows only some values.

@@ -79,7 +79,7 @@ func TestDefinitionSpec(t *testing.T) {
 		Fields: []Field{
 			{Name: "api_user", Description: "User name of the API account.", Required: true},
 			{Name: "api_password", Description: "Password of the API account.", Required: true, Secret: true},
-			{Name: "region", Description: "Region of the account.", Allowed: []string{"eu", "us"}, Default: "eu", RequiresSecrets: true},
+			{Name: "region", Description: "Region of the account.", Allowed: []string{"eu", "us"}, Default: "eu", InAddress: true, RequiresSecrets: true},
 			{Name: "labels", Description: "Labels of the token.", Kind: List},
 		},
 		Endpoints: []Endpoint{
@@ -179,7 +179,7 @@ func TestDefinitionRefusals(t *testing.T) {
 		{acme, "seconds: /data/expires_in, fixed: 1h", "jwt: false", "http.lifetime: must say how long a token lives"},
 		{acme, "fixed: 1h", "fixed: 100000h", "http.lifetime.fixed: must be a duration such as 30s"},
 		{acme, "fixed: 1h", "jwt: yes please", "http.lifetime.jwt: must be true or false"},
-		{acme, "  token: /data", "  refresh_token: /data/refresh\n  token: /data", "http.refresh_token: is not supported yet in http"},
+		{acme, "  token: /data", "  refresh_token: /data/refresh\n  token: /data", "http.refresh_token: needs a request that sends the field refresh_token; put {refresh_token} into the body or a header"},
 		{acme, "{user: \"{api_user}\"", "{user: \"{nobody}\"", "http.json.user: names the field nobody"},
 		{acme, "{user: \"{api_user}\"", "{user: \"{Nobody}\"", "http.json.user: contains a brace that is not part of a placeholder"},
 		{acme, "n: 1.50", "n: 0x10", "http.json.n: must be text, a decimal number, true, false or null"},
@@ -212,7 +212,7 @@ func TestDefinitionRefusals(t *testing.T) {
 		{plain, "oauth2:", "oauth2:\n  auth_style: digest", "oauth2.auth_style: must be header, body, private_key_jwt or none"},
 		{plain, "oauth2:", "oauth2:\n  auth_style: \"{client_id}\"", "oauth2.auth_style: names the field client_id, which must have allowed values"},
 		{plain, "oauth2:", "oauth2:\n  grant_type: jwt_bearer", "oauth2.assertion: must be set for the grant jwt_bearer, and for no other grant"},
-		{plain, "oauth2:", "oauth2:\n  grant_type: refresh_token", "oauth2.grant_type: cannot be refresh_token, which is not supported yet"},
+		{plain, "oauth2:", "oauth2:\n  grant_type: refresh_token", "oauth2.grant_type: needs a field refresh_token whose secret is true, because the refresh token is the credential"},
 		{plain, "oauth2:", "oauth2:\n  grant_type: password", "oauth2.grant_type: needs username and password"},
 		{plain, "oauth2:", "oauth2:\n  username: x", "oauth2.username: and password can only be set for the grant password"},
 		{plain, "oauth2:", "oauth2:\n  assertion: x", "oauth2.assertion: must be set for the grant jwt_bearer, and for no other grant"},

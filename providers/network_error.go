@@ -21,6 +21,7 @@ import (
 // answer if the answer had begun. The caller's ctx does not include the timeout.
 func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *token.Error {
 	e := a.fail(token.Unavailable, "")
+	e.Unsent = !a.connected
 	var authority x509.UnknownAuthorityError
 	var cert *tls.CertificateVerificationError
 	alert := alertOf(err)

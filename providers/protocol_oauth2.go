@@ -30,10 +30,14 @@ type oauth2Protocol struct {
 	parameters         []param
 	pairs              string // a field with further parameters; "" for none
 	query, headers     []param
-	json               bool // the body is JSON instead of a form
-	needsSecret        bool // a client without a key must have a secret
+	json               bool     // the body is JSON instead of a form
+	needsSecret        bool     // a client without a key must have a secret
+	refreshFields      []string // RefreshField, if the credential may be a refresh token
 	reading            reading
 }
+
+// grantRefreshToken is the grant of a config whose credential is a refresh token (RFC 6749 §6).
+const grantRefreshToken = "refresh_token"
 
 // styleOf returns how the client of s authenticates.
 func (p *oauth2Protocol) styleOf(s Settings) string {
@@ -93,6 +97,7 @@ func (p *oauth2Protocol) validate(s Settings) error {
 func (p *oauth2Protocol) validateChoices(s Settings) error {
 	grant, style := p.grantOf(s), p.styleOf(s)
 	isPassword, isBearer, isKey := grant == "password", grant == grantJWTBearer, style == stylePrivateKey
+	isRefresh := grant == grantRefreshToken
 	forPassword, forBearer := choiceText(p.grant, "grant_type", "password"), choiceText(p.grant, "grant_type", "jwt_bearer")
 	forKey := choiceText(p.style, "auth_style", stylePrivateKey)
 	var issuer []string
@@ -105,6 +110,7 @@ func (p *oauth2Protocol) validateChoices(s Settings) error {
 		when           string
 	}{
 		{slices.Concat(p.username.fields(), p.password.fields()), isPassword, true, forPassword},
+		{p.refreshFields, isRefresh, true, choiceText(p.grant, "grant_type", grantRefreshToken)},
 		{p.assertion.fields(), isBearer, true, forBearer},
 		{issuer, isBearer, true, forBearer},
 		{p.secret.fields(), !isKey, p.needsSecret, choiceText(p.style, "auth_style", style)},
@@ -162,6 +168,9 @@ func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact
 	}
 	if scopes, ok := p.scopes.fill(s.Values); ok {
 		form.Set("scope", scopes)
+	}
+	if grant == grantRefreshToken {
+		form.Set("refresh_token", s.Value(RefreshField))
 	}
 	if assertion, ok := p.assertion.fill(s.Values); ok && grant == grantJWTBearer {
 		form.Set("assertion", assertion)

@@ -108,6 +108,10 @@ type Spec struct {
 	ForceInterval   time.Duration
 	ForceDailyLimit int
 
+	// SpendsRefresh says that the value of [RefreshField], in a config that has the field, may be
+	// spent by a login. The Refresh of the login's token is then the next value.
+	SpendsRefresh bool
+
 	MinimumAge time.Duration // a token must be this old before a new one is asked for
 	Exclusive  bool          // a new token ends the previous token
 	Sliding    bool          // an answer with the current token extends the life of the token
@@ -122,6 +126,9 @@ type Endpoint struct {
 	Environment string // "production", "uat"
 	TokenURL    string // may contain placeholders of fields, such as {region}; see URL
 }
+
+// RefreshField is the field of a config whose credential is a refresh token.
+const RefreshField = "refresh_token"
 
 // FieldKind is how a config states the value of a [Field], and how [Settings] store it.
 type FieldKind int
@@ -159,6 +166,9 @@ type Field struct {
 	// OfKey says that the field is about the key that signs. A config that does not sign
 	// cannot have the field.
 	OfKey bool
+
+	// InAddress says that the field is part of an endpoint's address.
+	InAddress bool
 
 	// RequiresSecrets says that the field determines where or how secrets are sent, so
 	// that a write that changes the field must repeat the secrets.

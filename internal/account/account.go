@@ -22,6 +22,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
@@ -39,6 +40,7 @@ type Account struct {
 	provider *provider
 	client   *providers.Client
 	settings providers.Settings
+	refresh  *refreshTokens
 }
 
 // Provider returns the name of the account's provider.
@@ -106,12 +108,31 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (
 	defer a.provider.observe()()
 	settings := a.settings
 	settings.Force = force
-	t, err := providers.Renew(ctx, a.provider.Provider, a.client, settings, refresh)
+	ask := func(ctx context.Context) (token.Token, error) {
+		return providers.Renew(ctx, a.provider.Provider, a.client, settings, refresh)
+	}
+	t, err := token.Token{}, error(nil)
+	if a.Config.spendsRefresh() {
+		t, err = a.refresh.exchange(ctx, a, func(ctx context.Context, current secret.String) (token.Token, error) {
+			settings.Values = maps.Clone(settings.Values)
+			settings.Values[providers.RefreshField] = current
+			return ask(ctx)
+		})
+	} else {
+		t, err = ask(ctx)
+	}
 	if err != nil {
 		return token.Token{}, fmt.Errorf("config %q: %w", a.Name, err)
 	}
 	return t, nil
 }
+
+// SpendsRefresh reports whether the credential of a is a refresh token, which a mint may spend.
+func (a *Account) SpendsRefresh() bool { return a.Config.spendsRefresh() }
+
+// MayExchange reports whether a may use its refresh token now. urgent says that the readers of a
+// have no token with enough life.
+func (a *Account) MayExchange(urgent bool) bool { return a.refresh.mayExchange(a, urgent) }
 
 // CanRevoke reports whether the account's provider can revoke tokens.
 func (a *Account) CanRevoke() bool { return a.provider.spec.CanRevoke }

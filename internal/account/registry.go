@@ -26,6 +26,7 @@ type Registry struct {
 	clients *providers.Clients
 	observe func(provider string) func() (end func())
 	log     func() hclog.Logger
+	refresh *refreshTokens
 	clock   clock.Clock
 
 	// writing keeps a definition in storage while a config that uses the definition is
@@ -55,7 +56,8 @@ type RegistryOptions struct {
 	Builtin []providers.Provider
 	Clients *providers.Clients // through which accounts reach their endpoints
 	Log     func() hclog.Logger
-	Clock   clock.Clock // nil means the machine's clock
+	Storage logical.Storage // of the mount; for the refresh tokens that are credentials
+	Clock   clock.Clock     // nil means the machine's clock
 
 	// Observe is called for each provider. The accounts of the provider call the result
 	// before each mint, and what that returns after the mint.
@@ -73,6 +75,7 @@ func NewRegistry(opts RegistryOptions) *Registry {
 		r.builtin[made.spec.Name] = made
 	}
 	r.names = slices.Sorted(maps.Keys(r.builtin))
+	r.refresh = newRefreshTokens(opts.Storage, r.clock, r.log)
 	return r
 }
 
@@ -149,7 +152,7 @@ func (r *Registry) Account(name string, c *Config) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Account{Name: name, Config: c, provider: c.provider, client: client, settings: c.settings()}, nil
+	return &Account{Name: name, Config: c, provider: c.provider, client: client, settings: c.settings(), refresh: r.refresh}, nil
 }
 
 // Current reports whether c has the definition that a new config of its provider would get.

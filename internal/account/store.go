@@ -17,6 +17,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/internal/tokencache"
+	"vault-plugin-secrets-messaging/providers"
 )
 
 // Where records are stored, by the name of their config. Tokens are local to the cluster.
@@ -168,6 +169,28 @@ func decodeConfig(stored []byte) (*Config, error) {
 
 // WriteConfig stores the named config in place of old, which is nil if there is none.
 func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name string, old, c *Config) error {
+	if err := r.writePinned(ctx, s, name, old, c); err != nil {
+		return err
+	}
+	switch {
+	case c.spendsRefresh():
+		r.refresh.keepOnly(ctx, name, c)
+	case old != nil && old.spendsRefresh():
+		r.dropRefresh(ctx, name)
+	}
+	return nil
+}
+
+// dropRefresh removes the refresh tokens of a config. A failure leaves refresh tokens behind that
+// nothing uses.
+func (r *Registry) dropRefresh(ctx context.Context, name string) {
+	if err := r.refresh.drop(ctx, name); err != nil {
+		r.log().Warn("refresh tokens that nothing uses stay in storage until the next write of the config", "config", name, "error", err)
+	}
+}
+
+// writePinned stores a config and the pin of its definition.
+func (r *Registry) writePinned(ctx context.Context, s logical.Storage, name string, old, c *Config) error {
 	if old == nil {
 		old = &Config{}
 	}
@@ -255,7 +278,14 @@ func (r *Registry) DeleteConfig(ctx context.Context, s logical.Storage, name str
 	if entry == nil {
 		return nil
 	}
-	if c, err := decodeConfig(entry.Value); err == nil && c.Definition != "" {
+	c, err := decodeConfig(entry.Value)
+	if err != nil {
+		return nil
+	}
+	if _, set := c.Fields[providers.RefreshField]; set { // last: a config without it would have lost its credential
+		r.dropRefresh(ctx, name)
+	}
+	if c.Definition != "" {
 		r.writing.Lock()
 		defer r.writing.Unlock()
 		r.unpin(ctx, s, name, c)
@@ -295,7 +325,12 @@ func (s *Store) LoadAccount(ctx context.Context, name string) (*Account, *token.
 	if err != nil { // the config was valid when it was written
 		return nil, nil, &RecordError{key: ConfigPrefix + name, err: err}
 	}
-	t, err := s.loadToken(ctx, name, c.Revision)
+	var t *token.Token
+	if c.spendsRefresh() {
+		t, err = s.Registry.refresh.token(ctx, name, c)
+	} else {
+		t, err = s.loadToken(ctx, name, c.Revision)
+	}
 	return a, t, err
 }
 
@@ -331,7 +366,13 @@ func (s *Store) loadToken(ctx context.Context, name, revision string) (*token.To
 	if r.Revision != revision {
 		return nil, nil
 	}
-	return &token.Token{
+	t := r.token()
+	return &t, nil
+}
+
+// token returns the token in r.
+func (r *tokenRecord) token() token.Token {
+	return token.Token{
 		Access:          secret.String(r.AccessToken),
 		Type:            r.TokenType,
 		Sent:            clock.Instant{Wall: r.Sent},
@@ -339,7 +380,22 @@ func (s *Store) loadToken(ctx context.Context, name, revision string) (*token.To
 		Refresh:         secret.String(r.RefreshToken),
 		RefreshLifetime: time.Duration(r.RefreshLifetimeMS) * time.Millisecond,
 		Outputs:         r.Outputs,
-	}, nil
+	}
+}
+
+// newTokenRecord returns the record of a token that was minted under a revision.
+func newTokenRecord(revision string, t token.Token) tokenRecord {
+	return tokenRecord{
+		Version:           tokenVersion,
+		Revision:          revision,
+		AccessToken:       t.Access.Reveal(),
+		TokenType:         t.Type,
+		Sent:              t.Sent.Wall,
+		LifetimeMS:        t.Lifetime.Milliseconds(),
+		RefreshToken:      t.Refresh.Reveal(),
+		RefreshLifetimeMS: t.RefreshLifetime.Milliseconds(),
+		Outputs:           t.Outputs,
+	}
 }
 
 // decodeToken decodes a stored token. Its errors quote none of it.
@@ -348,30 +404,31 @@ func decodeToken(stored []byte) (*tokenRecord, error) {
 	if err := decodeRecord(stored, tokenVersion, &r); err != nil {
 		return nil, err
 	}
-	const limit = int64(token.MaxLifetime / time.Millisecond)
-	if r.AccessToken == "" || r.Sent.IsZero() ||
-		r.LifetimeMS <= 0 || r.LifetimeMS > limit || r.RefreshLifetimeMS < 0 || r.RefreshLifetimeMS > limit {
+	if !r.isValid() {
 		return nil, errDamaged
 	}
 	return &r, nil
 }
 
+func (r *tokenRecord) isValid() bool {
+	const limit = int64(token.MaxLifetime / time.Millisecond)
+	return r.AccessToken != "" && !r.Sent.IsZero() &&
+		r.LifetimeMS > 0 && r.LifetimeMS <= limit && r.RefreshLifetimeMS >= 0 && r.RefreshLifetimeMS <= limit
+}
+
 // Save implements [tokencache.Store].
 func (s *Store) Save(ctx context.Context, name string, a tokencache.Account, t token.Token) error {
-	return put(ctx, s.Storage, TokenPrefix+name, tokenRecord{
-		Version:           tokenVersion,
-		Revision:          a.Revision(),
-		AccessToken:       t.Access.Reveal(),
-		TokenType:         t.Type,
-		Sent:              t.Sent.Wall,
-		LifetimeMS:        t.Lifetime.Milliseconds(),
-		RefreshToken:      t.Refresh.Reveal(),
-		RefreshLifetimeMS: t.RefreshLifetime.Milliseconds(),
-		Outputs:           t.Outputs,
-	})
+	if a := a.(*Account); a.Config.spendsRefresh() {
+		return s.Registry.refresh.save(ctx, a, t)
+	}
+	return put(ctx, s.Storage, TokenPrefix+name, newTokenRecord(a.Revision(), t))
 }
 
 // Remove implements [tokencache.Store].
 func (s *Store) Remove(ctx context.Context, name string) error {
-	return remove(ctx, s.Storage, TokenPrefix+name)
+	err := remove(ctx, s.Storage, TokenPrefix+name)
+	if s.Registry.refresh.knows(name) {
+		err = errors.Join(err, s.Registry.refresh.removeToken(ctx, name))
+	}
+	return err
 }

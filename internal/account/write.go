@@ -177,6 +177,14 @@ func (c *Config) validate() error {
 	if !p.spec.CanRevoke && c.RevocationURL != "" {
 		return &providers.FieldError{Field: "revocation_url", Problem: fmt.Sprintf("%s cannot revoke tokens; remove the field", p.spec.Name)}
 	}
+	if c.spendsRefresh() {
+		switch {
+		case !c.Share:
+			return &providers.FieldError{Field: "share", Problem: "must be true for a refresh token, because each unshared token would spend it"}
+		case c.RevocationURL != "":
+			return &providers.FieldError{Field: "revocation_url", Problem: "cannot be set for a refresh token, because a provider may revoke it together with an access token (RFC 7009 section 2.1); remove the field"}
+		}
+	}
 	if !c.Share && !c.Lease {
 		return &providers.FieldError{Field: "lease", Problem: "must be true with share=false, because an unshared token ends with its lease"}
 	}

@@ -46,6 +46,9 @@ type Error struct {
 	// Operator says that someone has to change a setting at the provider. Kind is Refused.
 	Operator bool
 
+	Unsent bool // no byte of the request was sent
+	Lost   bool // the refresh token that is the credential works no more. Kind is Refused.
+
 	Code  string // the provider's error code ("invalid_grant", "1003"); "" if it sent none
 	Words string // the provider's own words: printable, at most 300 characters
 

@@ -105,6 +105,11 @@ type Options struct {
 	// must neither block nor call the Cache. May be nil.
 	OnMint func(MintResult)
 
+	// MayMint returns why no mint of a shared token of an account may start on this node now; nil
+	// if it may. urgent says that the cached token, if there is one, has too little life, or that
+	// somebody demands another token. MayMint must not block. May be nil.
+	MayMint func(a Account, urgent bool) error
+
 	// OnUnused is called with a token that no reader got and none will get. It may block
 	// only for a short time, and must not call the Cache. May be nil.
 	OnUnused func(Account, token.Token)

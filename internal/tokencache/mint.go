@@ -80,6 +80,14 @@ func (c *Cache) Mint(ctx context.Context, a Account) (token.Token, error) {
 	return c.ask(ctx, a, "", false, false)
 }
 
+// mayMint returns why no mint of e may start now; see Options.MayMint. The caller holds e.mu.
+func (c *Cache) mayMint(e *entry, urgent bool) error {
+	if c.opts.MayMint == nil {
+		return nil
+	}
+	return c.opts.MayMint(e.account, urgent)
+}
+
 // startMint starts a mint for e. A background mint already has a slot of the limiter; other
 // mints wait for one. The mint calls release at its end if release is not nil. The caller holds e.mu, and has made sure that no other mint of a shared token
 // runs.

@@ -122,6 +122,14 @@ func (s *snapshot) enough(now clock.Instant, asked time.Duration) bool {
 		left >= s.cached.timeline.minTTL && now.Since(s.cached.Sent) < newest
 }
 
+// minTTL returns the least life with which the cached token is served; 0 without a token.
+func (s *snapshot) minTTL() time.Duration {
+	if s.cached == nil {
+		return 0
+	}
+	return s.cached.timeline.minTTL
+}
+
 // grant counts a read of the cached token and returns what the reader gets.
 func (s *snapshot) grant(now clock.Instant, asked time.Duration) Grant {
 	s.cached.reads.Add(1)
@@ -194,6 +202,10 @@ func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant,
 					return Grant{}, gaveUp(ctx, err)
 				}
 				continue
+			}
+			if err := c.mayMint(e, s.cached.left(now) < s.minTTL()); err != nil {
+				e.mu.Unlock()
+				return s.fallback(now, asked, err)
 			}
 			c.startMint(e, now, foreground, nil)
 		}

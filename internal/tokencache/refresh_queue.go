@@ -57,9 +57,17 @@ func (c *Cache) Tick() {
 	}
 }
 
+// mayMintPause is the time until Options.MayMint is asked again about a refresh.
+const mayMintPause = time.Second
+
 // refresh starts a background refresh of e, which is due, or lets it wait for a slot; the
 // caller holds e.mu.
 func (c *Cache) refresh(e *entry, now clock.Instant) {
+	if c.mayMint(e, e.cached.left(now) < e.cached.timeline.minTTL) != nil {
+		e.notBefore = now.Add(mayMintPause)
+		c.publish(e)
+		return
+	}
 	at := lane{host: e.account.Host()}
 	if e.cached.refreshToken(now) == "" {
 		at.serialKey = e.account.SerialKey()

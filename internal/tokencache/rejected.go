@@ -71,7 +71,10 @@ func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked ti
 	wait, cancel := c.bounded(ctx)
 	defer cancel()
 	for ; err == nil; e, err = c.entry(ctx, name) {
-		m, rejection, next := c.reportRejection(e, id)
+		m, rejection, next, err := c.reportRejection(e, id)
+		if err != nil {
+			return Grant{}, err
+		}
 		if rejection != NotRejected {
 			e.counts.rejected[rejection].Add(1)
 		}
@@ -86,28 +89,31 @@ func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked ti
 
 // reportRejection starts a login if the report is honored, or joins the login that runs. It
 // returns nil if there is no mint to wait for. next is when another report will be honored.
-func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next time.Time) {
+func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := c.clock()
 	if e.gone || !e.account.Share() || e.cached.left(now) <= 0 {
-		return nil, NotRejected, time.Time{}
+		return nil, NotRejected, time.Time{}, nil
 	}
 	if token.ID(e.cached.Access) != id {
-		return nil, RejectedReplaced, time.Time{}
+		return nil, RejectedReplaced, time.Time{}, nil
 	}
 	if e.mint != nil && (e.mint.refresh == "" || e.mint.finishing) { // another token is about to come
-		return e.mint, RejectedHonored, time.Time{}
+		return e.mint, RejectedHonored, time.Time{}, nil
 	}
 	if f := e.backoff.blocked(now); f != nil {
-		return nil, RejectedBackingOff, f.Next
+		return nil, RejectedBackingOff, f.Next, nil
+	}
+	if err := c.mayMint(e, true); err != nil {
+		return nil, NotRejected, time.Time{}, err
 	}
 	minimumAge := e.account.Policy().MinimumAge
 	if r = e.rejections.report(now, e.cached, minimumAge); r != RejectedHonored {
-		return nil, r, now.Wall.Add(max(now.Until(e.rejections.next), max(newest, minimumAge)-now.Since(e.cached.Sent)))
+		return nil, r, now.Wall.Add(max(now.Until(e.rejections.next), max(newest, minimumAge)-now.Since(e.cached.Sent))), nil
 	}
 	e.supersede() // a refresh, whose session may be what the provider ended
-	return c.startMint(e, now, rejection, nil), r, time.Time{}
+	return c.startMint(e, now, rejection, nil), r, time.Time{}, nil
 }
 
 // getAfter waits for m, if it is not nil, and then serves what Get would.

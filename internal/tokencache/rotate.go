@@ -117,6 +117,9 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 	// refresh brings a token of the old session, so a login must follow it.
 	m := e.mint
 	if m == nil {
+		if err := c.mayMint(e, true); err != nil {
+			return nil, err
+		}
 		m = c.startMint(e, now, rotation, nil)
 	}
 	if m.refresh == "" {

@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// exchangeTimeout bounds an exchange and its store. The client has a shorter timeout of its own.
+const exchangeTimeout = 90 * time.Second
+
+// refreshTokens keep the refresh tokens that are the credentials of accounts, and exchange them
+// (RFC 6749 §6). Many providers spend a refresh token by its use: the answer brings the next one
+// (RFC 9700 §4.14.2). If the next one is lost, a person has to consent again. Therefore:
+//
+//   - One exchange of an account runs at a time, and nothing cancels an exchange that has begun.
+//   - A marker is stored before the request is sent, and the next refresh token is stored before
+//     the access token is served. A refresh token that storage refuses is kept in memory and
+//     stored at a later tick.
+//   - After an exchange whose outcome is unknown, the refresh token is tried again only when the
+//     account needs a token. Only a refusal tells that the refresh token is lost.
+//
+// Storage is the truth, except for a record that is not stored yet. It is safe for concurrent use.
+type refreshTokens struct {
+	storage logical.Storage
+	clock   clock.Clock
+	log     func() hclog.Logger
+
+	running sync.WaitGroup // exchanges
+
+	mu     sync.Mutex
+	states map[string]*refreshState
+}
+
+// refreshState is what memory has of the refresh tokens of one config.
+type refreshState struct {
+	turn chan struct{} // holds an element while an exchange runs
+
+	mu      sync.Mutex
+	unsaved *refreshRecord // newer than the stored record; nil if there is none
+	inTurn  *refreshRecord // the record while an exchange runs, so that its result needs no read of storage
+	dropped int            // how often the record was dropped, so that no old exchange stores it again
+
+	pendingMu sync.Mutex      // held only for a moment, unlike mu
+	pending   map[string]bool // by generation: there is an exchange whose outcome is unknown
+}
+
+func newRefreshTokens(storage logical.Storage, c clock.Clock, log func() hclog.Logger) *refreshTokens {
+	return &refreshTokens{storage: storage, clock: c, log: log, states: map[string]*refreshState{}}
+}
+
+func (r *refreshTokens) state(name string) *refreshState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.states[name]
+	if s == nil {
+		s = &refreshState{turn: make(chan struct{}, 1), pending: map[string]bool{}}
+		r.states[name] = s
+	}
+	return s
+}
+
+// spendsRefresh reports whether the credential of c is a refresh token.
+func (c *Config) spendsRefresh() bool {
+	_, set := c.Fields[providers.RefreshField]
+	return set && c.provider.spec.SpendsRefresh
+}
+
+// refreshID identifies the refresh tokens that descend from the one that was written to c, at one
+// endpoint. A write of another endpoint begins anew with the refresh token that the write contains,
+// so that whoever knows only a spent refresh token cannot have the current one sent elsewhere.
+func (c *Config) refreshID() string {
+	h := sha256.New()
+	add := func(part string) { fmt.Fprintf(h, "%d:%s,", len(part), part) }
+	for _, part := range []string{c.Fields[providers.RefreshField].Reveal(), c.Provider, c.Definition, c.Environment, c.TokenURL, c.CACert} {
+		add(part)
+	}
+	for _, f := range c.provider.spec.Fields {
+		if f.InAddress {
+			add(c.Fields[f.Name].Reveal())
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// exchange makes an exchange with the current refresh token of a, and returns its access token.
+// send sends the request. If ctx ends first, the exchange continues and its result is stored.
+func (r *refreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
+	s := r.state(a.Name)
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return token.Token{}, notSent(context.Cause(ctx).Error(), ctx.Err())
+	}
+	type result struct {
+		token token.Token
+		err   error
+	}
+	done := make(chan result, 1)
+	r.running.Go(func() {
+		defer func() { s.endTurn(); <-s.turn }()
+		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
+		defer cancel()
+		var out result
+		defer func() { done <- out }()
+		defer secret.RecoverTo(&out.err)
+		out.token, out.err = r.exchangeInTurn(whole, s, a, send)
+	})
+	select {
+	case out := <-done:
+		return out.token, out.err
+	case <-ctx.Done():
+		return token.Token{}, &token.Error{Kind: token.Unavailable, Problem: context.Cause(ctx).Error() + "; the exchange continues, and its refresh token will be kept", Cause: ctx.Err()}
+	}
+}
+
+func notSent(problem string, cause error) *token.Error {
+	return &token.Error{Kind: token.Unavailable, Problem: problem, Unsent: true, Cause: cause}
+}
+
+// exchangeInTurn is exchange for the caller whose turn it is.
+func (r *refreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
+	id := a.Config.refreshID()
+	begun := r.clock().Wall
+	var (
+		current secret.String
+		before  *time.Time // when an earlier exchange began whose outcome is unknown
+		dropped int
+		known   bool // the refresh token, or one before it, has worked
+	)
+	err := r.update(ctx, s, a.Name, true, func(record *refreshRecord) error {
+		g := record.generation(id, a.Config.Fields[providers.RefreshField])
+		if g.Lost != "" {
+			return g.lostError()
+		}
+		current, before, dropped, known = secret.String(g.Current), g.Pending, s.dropped, !g.Refreshed.IsZero()
+		if before == nil {
+			g.Pending = &begun
+		}
+		return nil
+	})
+	if lost := (*token.Error)(nil); errors.As(err, &lost) {
+		return token.Token{}, err
+	}
+	if err != nil {
+		return token.Token{}, notSent("the refresh token was not used, because storage refused to note its use: "+err.Error(), err)
+	}
+	t, sendErr := send(ctx, current)
+	next := t.Refresh
+	t.Refresh, t.RefreshLifetime = "", 0 // the cache must not use it for a session
+	err = r.update(ctx, s, a.Name, false, func(record *refreshRecord) error {
+		if s.dropped != dropped {
+			return errDropped
+		}
+		g := record.generation(id, current)
+		switch outcomeOf(sendErr) {
+		case answered:
+			g.Pending, g.Refreshed = nil, begun
+			if next != "" {
+				g.Current = next.Reveal()
+			}
+			stored := newTokenRecord(a.Revision(), t)
+			g.Token = &stored
+		case notConsumed:
+			g.Pending = before
+		case refused:
+			g.Pending = nil
+			if before != nil || known {
+				g.lose(begun, before)
+				sendErr = g.lostError()
+			} else { // it never worked: the write that brought it may have another mistake
+				record.remove(id)
+			}
+		case unknown: // the marker stays
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDropped) {
+		r.log().Error("a refresh token could not be stored and is known only to this process; the engine tries again", "config", a.Name, "error", err)
+	}
+	return t, sendErr
+}
+
+var (
+	errDropped   = errors.New("the record was dropped")
+	errUnchanged = errors.New("nothing to store") // for update
+)
+
+// outcome is what the result of an exchange tells about the refresh token that it used.
+type outcome int
+
+const (
+	answered    outcome = iota // the answer has a token
+	notConsumed                // the provider has not used the refresh token
+	refused                    // the provider does not accept the refresh token
+	unknown                    // the provider may have spent the refresh token
+)
+
+// clientCodes are the error codes that are about the client or the request instead of the refresh
+// token (RFC 6749 §5.2, and those of Slack).
+var clientCodes = []string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request",
+	"invalid_client_id", "bad_client_secret", "invalid_dpop_proof"}
+
+func outcomeOf(err error) outcome {
+	var e *token.Error
+	switch {
+	case err == nil:
+		return answered
+	case !errors.As(err, &e):
+		return unknown
+	case e.Unsent, e.Operator, e.Kind == token.RateLimited, e.Status == 503:
+		return notConsumed
+	case e.Kind != token.Refused:
+		return unknown
+	case slices.Contains(clientCodes, e.Code), e.Code == "" && (e.Status == 401 || e.Status == 403):
+		return notConsumed
+	}
+	return refused
+}
+
+// update changes the record of a config in storage. If change fails, nothing changes, and update
+// returns the error of change unless it is errUnchanged. If storage fails, memory keeps what the
+// record brings. begins says that an exchange begins.
+func (r *refreshTokens) update(ctx context.Context, s *refreshState, name string, begins bool, change func(*refreshRecord) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	record, err := r.load(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	next := record.clone()
+	if err := change(next); err != nil && (!errors.Is(err, errUnchanged) || s.unsaved == nil) {
+		if errors.Is(err, errUnchanged) {
+			return nil
+		}
+		return err
+	}
+	err = put(ctx, r.storage, RefreshPrefix+name, next)
+	switch {
+	case err == nil:
+		s.unsaved = nil
+	case next.brings(record):
+		s.unsaved = next
+	default:
+		return err
+	}
+	if begins || s.inTurn != nil {
+		s.inTurn = next
+	}
+	s.note(next)
+	return err
+}
+
+func (s *refreshState) endTurn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inTurn = nil
+}
+
+// load returns the newest record of a config; the caller holds s.mu and does not change the result.
+func (r *refreshTokens) load(ctx context.Context, s *refreshState, name string) (*refreshRecord, error) {
+	switch {
+	case s.unsaved != nil:
+		return s.unsaved, nil
+	case s.inTurn != nil:
+		return s.inTurn, nil
+	}
+	record := &refreshRecord{}
+	entry, err := r.storage.Get(ctx, RefreshPrefix+name)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s%s from storage: %w", RefreshPrefix, name, err)
+	}
+	if entry != nil {
+		if err := decodeRecord(entry.Value, refreshVersion, record); err != nil {
+			return nil, &RecordError{key: RefreshPrefix + name, err: err}
+		}
+	}
+	s.note(record)
+	return record, nil
+}
+
+// note remembers which refresh tokens have an exchange whose outcome is unknown.
+func (s *refreshState) note(record *refreshRecord) {
+	s.pendingMu.Lock()
+	defer s.pendingMu.Unlock()
+	clear(s.pending)
+	for _, g := range record.Generations {
+		s.pending[g.ID] = g.Pending != nil
+	}
+}
+
+// mayExchange reports whether a may use its refresh token now. urgent says that the account needs
+// a token. After an exchange whose outcome is unknown, a provider with reuse detection may end all
+// tokens of the account when the refresh token comes again, so that only need justifies it.
+func (r *refreshTokens) mayExchange(a *Account, urgent bool) bool {
+	if urgent {
+		return true
+	}
+	s := r.state(a.Name)
+	s.pendingMu.Lock()
+	defer s.pendingMu.Unlock()
+	return !s.pending[a.Config.refreshID()]
+}
+
+// token returns the stored access token of c; nil if there is none.
+func (r *refreshTokens) token(ctx context.Context, name string, c *Config) (*token.Token, error) {
+	s := r.state(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	record, err := r.load(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	g := record.find(c.refreshID())
+	if g == nil || g.Token == nil || g.Token.Revision != c.Revision || !g.Token.isValid() {
+		return nil, nil
+	}
+	t := g.Token.token()
+	return &t, nil
+}
+
+// save stores an access token of a beside its refresh token, and a refresh token that is not
+// stored yet.
+func (r *refreshTokens) save(ctx context.Context, a *Account, t token.Token) error {
+	return r.update(ctx, r.state(a.Name), a.Name, false, func(record *refreshRecord) error {
+		stored := newTokenRecord(a.Revision(), t)
+		g := record.generation(a.Config.refreshID(), a.Config.Fields[providers.RefreshField])
+		if g.Token != nil && g.Token.AccessToken == stored.AccessToken && g.Token.Revision == stored.Revision && g.Token.LifetimeMS == stored.LifetimeMS {
+			return errUnchanged
+		}
+		g.Token = &stored
+		return nil
+	})
+}
+
+// knows reports whether the named config may have refresh tokens. A config that was loaded into
+// memory and has refresh tokens is known.
+func (r *refreshTokens) knows(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.states[name] != nil
+}
+
+// removeToken removes the access tokens of a config from storage, and keeps the refresh tokens.
+func (r *refreshTokens) removeToken(ctx context.Context, name string) error {
+	return r.update(ctx, r.state(name), name, false, func(record *refreshRecord) error {
+		found := error(errUnchanged)
+		for i := range record.Generations {
+			if record.Generations[i].Token != nil {
+				record.Generations[i].Token, found = nil, nil
+			}
+		}
+		return found
+	})
+}
+
+// keepOnly removes the refresh tokens of all configs of the name but c, which was stored just now.
+// A failure leaves refresh tokens behind that nothing uses.
+func (r *refreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
+	err := r.update(ctx, r.state(name), name, false, func(record *refreshRecord) error {
+		n, id := len(record.Generations), c.refreshID()
+		record.Generations = slices.DeleteFunc(record.Generations, func(g refreshGeneration) bool { return g.ID != id })
+		if len(record.Generations) == n {
+			return errUnchanged
+		}
+		return nil
+	})
+	if err != nil {
+		r.log().Warn("refresh tokens that nothing uses stay in storage until the next write of the config", "config", name, "error", err)
+	}
+}
+
+// drop removes the record of a config that was deleted, or whose credential is no refresh token
+// any more. A running exchange does not store it again.
+func (r *refreshTokens) drop(ctx context.Context, name string) error {
+	s := r.state(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped++
+	s.unsaved, s.inTurn = nil, nil
+	s.note(&refreshRecord{})
+	return remove(ctx, r.storage, RefreshPrefix+name)
+}
+
+// forget forgets what memory has of a config's refresh tokens, because another node changed the
+// record.
+func (r *refreshTokens) forget(name string) {
+	s := r.state(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unsaved != nil {
+		r.log().Warn("a refresh token that was not stored is dropped, because another node has stored a newer record", "config", name)
+	}
+	s.unsaved = nil
+}
+
+// unsavedNames returns the names of the configs with a record that is not stored.
+func (r *refreshTokens) unsavedNames() (names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, s := range r.states {
+		s.mu.Lock()
+		if s.unsaved != nil {
+			names = append(names, name)
+		}
+		s.mu.Unlock()
+	}
+	return names
+}
+
+// storeUnsaved stores the records that storage refused before.
+func (r *refreshTokens) storeUnsaved(ctx context.Context) {
+	for _, name := range r.unsavedNames() {
+		if err := r.update(ctx, r.state(name), name, false, func(*refreshRecord) error { return errUnchanged }); err != nil {
+			r.log().Error("a refresh token could not be stored and is known only to this process; the engine tries again", "config", name, "error", err)
+		}
+	}
+}
+
+// wait waits until no exchange runs, at most for limit.
+func (r *refreshTokens) wait(limit time.Duration) {
+	idle := make(chan struct{})
+	go func() {
+		r.running.Wait()
+		close(idle)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+		r.log().Error("the mount is being closed while a refresh token is in use; the refresh token may be lost")
+	}
+}
+
+// RefreshState is what status shows of a config whose credential is a refresh token.
+type RefreshState struct {
+	State string    // "unused", "stored", "unsaved", "unknown" or "lost"
+	Used  time.Time // when the last exchange that succeeded began; zero if there was none
+}
+
+// RefreshState returns the state of the refresh token of a config; nil if the credential of the
+// config is no refresh token.
+func (r *Registry) RefreshState(ctx context.Context, name string, c *Config) (*RefreshState, error) {
+	if !c.spendsRefresh() {
+		return nil, nil
+	}
+	s := r.refresh.state(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	record, err := r.refresh.load(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	g := record.find(c.refreshID())
+	shown := &RefreshState{State: g.shownState(s.unsaved != nil)}
+	if g != nil {
+		shown.Used = g.Refreshed
+	}
+	return shown, nil
+}
+
+// HasUnsavedRefreshTokens reports whether StoreUnsavedRefreshTokens has something to do. It asks
+// storage for nothing.
+func (r *Registry) HasUnsavedRefreshTokens() bool { return len(r.refresh.unsavedNames()) > 0 }
+
+// StoreUnsavedRefreshTokens stores the refresh tokens that storage refused before.
+func (r *Registry) StoreUnsavedRefreshTokens(ctx context.Context) { r.refresh.storeUnsaved(ctx) }
+
+// WaitForExchanges waits until no refresh token is being exchanged, at most for limit.
+func (r *Registry) WaitForExchanges(limit time.Duration) { r.refresh.wait(limit) }
+
+// ForgetRefreshTokens forgets what memory has of a config's refresh tokens, because another node
+// changed them in storage.
+func (r *Registry) ForgetRefreshTokens(name string) { r.refresh.forget(name) }
