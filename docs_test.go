@@ -99,6 +99,22 @@ func TestDocsQuoteErrors(t *testing.T) {
 	}
 }
 
+// The pages ask for the version of Go that go.mod asks for.
+func TestDocsNameGoVersion(t *testing.T) {
+	mod, err := os.ReadFile("go.mod")
+	want := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(string(mod))
+	if err != nil || want == nil {
+		t.Fatalf("go.mod: got no version of Go (%v)", err)
+	}
+	for page, text := range readPages(t) {
+		for _, m := range regexp.MustCompile(`Go (1\.\d+)`).FindAllStringSubmatch(text, -1) {
+			if m[1] != want[1] {
+				t.Errorf("%s names Go %s, but go.mod wants %s", page, m[1], want[1])
+			}
+		}
+	}
+}
+
 // headingIDs returns the anchors that GitHub makes of a page's headings.
 func headingIDs(text string) []string {
 	var ids []string

@@ -122,6 +122,18 @@ func TestRecipeCurl(t *testing.T) {
 			t.Errorf("curl.md: want %q in the output, got\n%s", want, out)
 		}
 	}
+
+	// The script fails if the read does, and prints no token.
+	for _, problem := range []string{"permission denied", "Failed to connect"} {
+		c := s.As("no-token")
+		if problem != "permission denied" {
+			s.Stop()
+		}
+		r := c.Shell(t, page.dir, "./vault-api .data.access_token messaging/creds/sinch")
+		if r.Code == 0 || r.Stdout != "" || !strings.Contains(r.Stderr, problem) {
+			t.Errorf("curl.md: vault-api: got exit code %d, %q, %q; want a failure with %q", r.Code, r.Stdout, r.Stderr, problem)
+		}
+	}
 }
 
 // The playbook of the Ansible recipe works twice, word for word. The test needs ANSIBLE_BIN,
