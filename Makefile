@@ -16,7 +16,7 @@ programs = vault=$$(scripts/vault) && export VAULT_BIN="$$vault" \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint unit acceptance test-clients test-keycloak leaks soak bench fuzz outdated dist clean
+.PHONY: help build dev test lint unit acceptance test-openbao test-clients test-keycloak leaks soak bench fuzz outdated dist clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +25,7 @@ build: ## build the plugin and the simulator into bin/ (VERSION=v1.2.3 sets the 
 	@echo "==> build $(VERSION)"
 	@CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/...
 
-dev: build ## run a Vault dev server with the plugin and simulated providers, until Ctrl-C
+dev: build ## run a dev server with the plugin and simulated providers, until Ctrl-C (SERVER=openbao)
 	@scripts/dev
 
 test: lint unit acceptance ## run everything that must pass: lint, unit tests and acceptance tests
@@ -45,6 +45,9 @@ acceptance: build ## test the plugin in a real Vault server (RUN=Pattern runs on
 	@echo "==> acceptance tests"
 	@$(programs) && promtool=$$(scripts/promtool || true) && cd acceptance && \
 	PROMTOOL_BIN="$$promtool" go test -count=1 -timeout=30m $(if $(RUN),-run '$(RUN)')
+
+test-openbao: ## run the acceptance tests in a real OpenBao server, which needs Python with pip (RUN=Pattern)
+	@$(MAKE) --no-print-directory acceptance SERVER=openbao
 
 test-clients: build ## test the plugin with other people's Vault clients, and test docs/recipes (RUN=Pattern)
 	@echo "==> tests with Vault clients"

@@ -93,7 +93,10 @@ func (p *configPath) path() *framework.Path {
 			logical.UpdateOperation: write("Change fields of the config of an account.", p.write, telemetry.EventConfigWrite),
 			logical.PatchOperation:  write("Change fields of an existing config of an account.", p.write, telemetry.EventConfigWrite),
 			logical.DeleteOperation: write("Delete the config of an account and its token.", p.delete, telemetry.EventConfigDelete),
-			logical.ReadOperation:   p.operation(p.read, framework.PathOperation{Summary: "Read the config of an account, without its secrets."}),
+			// A standby learns of a write some 100 ms after the active node, so tools that write
+			// and read back, such as Terraform, would see the old config.
+			logical.ReadOperation: p.operation(p.read, framework.PathOperation{
+				Summary: "Read the config of an account, without its secrets.", ForwardPerformanceStandby: true}),
 		},
 	}
 }
@@ -106,7 +109,7 @@ func (p *configPath) listPath() *framework.Path {
 		HelpDescription: configListSynopsis,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configurations", Navigation: true, ItemType: "Account"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: configListSynopsis}),
+			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: configListSynopsis, ForwardPerformanceStandby: true}),
 		},
 	}
 }

@@ -77,7 +77,7 @@ func (p *providersPath) path() *framework.Path {
 			logical.CreateOperation: write("Define a provider.", p.write),
 			logical.UpdateOperation: write("Replace the definition of a provider, for new configs.", p.write),
 			logical.DeleteOperation: write("Delete the definition of a provider. Configs of the provider keep it.", p.delete),
-			logical.ReadOperation:   p.operation(p.read, framework.PathOperation{Summary: "Read what a provider needs."}),
+			logical.ReadOperation:   p.operation(p.read, framework.PathOperation{Summary: "Read what a provider needs.", ForwardPerformanceStandby: true}),
 		},
 	}
 }
@@ -90,7 +90,7 @@ func (p *providersPath) listPath() *framework.Path {
 		HelpDescription: providersListSynopsis,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "providers", Navigation: true, ItemType: "Provider"},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: providersListSynopsis}),
+			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: providersListSynopsis, ForwardPerformanceStandby: true}),
 		},
 	}
 }

@@ -103,10 +103,10 @@ func TestForwarding(t *testing.T) {
 				{node.writes, logical.UpdateOperation, "config/a", fields{"min_ttl": 5, "verify_connection": true}},
 				{node.writes, logical.PatchOperation, "config/a", fields{"min_ttl": 6}},
 				{node.writes, logical.DeleteOperation, "config/a", nil},
-				{true, logical.ReadOperation, "config/a", nil},
-				{true, logical.ListOperation, "config/", nil},
-				{true, logical.ReadOperation, "providers/sinch-india", nil},
-				{true, logical.ListOperation, "providers/", nil},
+				{node.creds, logical.ReadOperation, "config/a", nil},
+				{node.creds, logical.ListOperation, "config/", nil},
+				{node.creds, logical.ReadOperation, "providers/sinch-india", nil},
+				{node.creds, logical.ListOperation, "providers/", nil},
 			} {
 				if a := n.request(test.op, test.path, test.data); a.forwarded == test.here {
 					t.Errorf("%s %s: got forwarded=%t (%d %s), want %t", test.op, test.path, a.forwarded, a.status, a.text, !test.here)

@@ -63,8 +63,8 @@ func TestMountsDoNotDisturbEachOther(t *testing.T) {
 			}
 			act.do(t)
 			got := stop()
-			if got.slowest > 2*time.Second {
-				t.Errorf("slowest read: got %s, want at most 2s", got.slowest)
+			if limit := slowestRead(act.hangs); got.slowest > limit {
+				t.Errorf("slowest read: got %s, want at most %s", got.slowest, limit)
 			}
 			if !act.reloads && got.failed > 0 || got.failing > 2*time.Second {
 				t.Errorf("got %d failed reads over %s, want none, or failures over at most 2s after a reload", got.failed, got.failing)
@@ -72,6 +72,16 @@ func TestMountsDoNotDisturbEachOther(t *testing.T) {
 		})
 	}
 	w.wantLogins(t, sinch, 2) // one for each mount
+}
+
+// slowestRead returns how long a read may take while another mount is disabled or moved. OpenBao
+// locks all mounts until the requests of that mount have ended, and a read that waits for a mint
+// ends after 3s.
+func slowestRead(otherMountHangs bool) time.Duration {
+	if harness.OpenBao() && otherMountHangs {
+		return 5 * time.Second
+	}
+	return 2 * time.Second
 }
 
 // enableOther mounts the plugin at other/ too, with a config of unshared tokens.
