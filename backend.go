@@ -112,7 +112,10 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		Store: store, Clock: opts.Clock, Log: log.Logger,
 		Tainted: func() bool { return fb.System().Tainted() },
 	})
-	cache := tokencache.New(tokencache.Options{Store: store, Clock: opts.Clock, OnMint: events.OnMint,
+	cache := tokencache.New(tokencache.Options{Store: store, Clock: opts.Clock, OnMint: func(r tokencache.MintResult) {
+		events.OnMint(r)
+		r.Account.(*account.Account).SettleKeys()
+	},
 		MayMint: func(a tokencache.Account, urgent bool) error {
 			return mayExchange(fb.System(), a.(*account.Account), urgent)
 		},
@@ -123,6 +126,8 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	config := newConfigPath(responder, registry, store, cache, revoker, events)
 	creds := &credsPath{responder: responder, cache: cache, revoker: revoker}
 	rotate := &rotatePath{responder: responder, cache: cache, revoker: revoker}
+	keys := &keysPath{responder: responder, registry: registry}
+	jwks := &jwksPath{responder: responder, keyrings: registry.Keyrings()}
 	status := &statusPath{responder: responder, registry: registry, cache: cache}
 	provider := &providersPath{responder: responder, registry: registry}
 	metricsPath := &metricsPath{responder: responder, metrics: metrics}
@@ -133,6 +138,10 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		creds.path(),
 		creds.listPath(),
 		rotate.path(),
+		keys.path(),
+		keys.rotatePath(),
+		keys.activatePath(),
+		jwks.path(),
 		status.path(),
 		status.listPath(),
 		provider.path(),
@@ -141,8 +150,9 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	}
 	fb.PathsSpecial = &logical.Paths{
 		// A prefix must end in a slash; without the slash it matches only that key.
-		SealWrapStorage: []string{account.ConfigPrefix, account.TokenPrefix, account.RefreshPrefix, framework.WALPrefix},
+		SealWrapStorage: []string{account.ConfigPrefix, account.KeyPrefix, account.TokenPrefix, account.RefreshPrefix, framework.WALPrefix},
 		LocalStorage:    []string{account.TokenPrefix, framework.WALPrefix},
+		Unauthenticated: []string{"jwks/+"}, // providers fetch public keys without a Vault token
 	}
 	fb.Secrets = []*framework.Secret{secretToken(), secretUnsharedToken(revoker, log.Logger)}
 
@@ -238,6 +248,9 @@ var errUnknownExchange error = &token.Error{Kind: token.Unavailable, Problem: "t
 func (b *backend) invalidate(_ context.Context, key string) {
 	if strings.HasPrefix(key, account.DefinitionPrefix) {
 		b.registry.Forget(key)
+	}
+	if name, ok := strings.CutPrefix(key, account.KeyPrefix); ok {
+		b.registry.Keyrings().Invalidate(name)
 	}
 	if name, ok := strings.CutPrefix(key, account.RefreshPrefix); ok {
 		b.registry.ForgetRefreshTokens(name)

@@ -47,7 +47,7 @@ func TestSetupCallsNothing(t *testing.T) {
 
 func TestSpecialPaths(t *testing.T) {
 	p := newMount(t).SpecialPaths()
-	for _, prefix := range []string{account.ConfigPrefix, account.TokenPrefix} {
+	for _, prefix := range []string{account.ConfigPrefix, account.KeyPrefix, account.TokenPrefix} {
 		if !slices.Contains(p.SealWrapStorage, prefix) || slices.Contains(p.LocalStorage, prefix) != (prefix == account.TokenPrefix) {
 			t.Errorf("%s: got %+v, want it seal-wrapped, and local if it is a token", prefix, p)
 		}
@@ -57,8 +57,8 @@ func TestSpecialPaths(t *testing.T) {
 			t.Errorf("got %s, want a slash at its end, because it is no prefix otherwise", prefix)
 		}
 	}
-	if len(p.Unauthenticated) > 0 || len(p.Root) > 0 || len(p.WriteForwardedStorage) > 0 {
-		t.Errorf("got %+v, want no other special paths", p)
+	if !slices.Equal(p.Unauthenticated, []string{"jwks/+"}) || len(p.Root) > 0 || len(p.WriteForwardedStorage) > 0 {
+		t.Errorf("got %+v, want jwks/+ without a Vault token, and no other special paths", p)
 	}
 }
 

@@ -65,7 +65,7 @@ func (m *mount) wantNoPanic() {
 
 // damaged matches the error of a stored config that cannot be used. The error quotes
 // nothing of the config but the name of its provider.
-var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 1\); upgrade the plugin|this plugin has no provider ".*"|(ca_cert|client_cert|client_key): [a-zA-Z0-9 ,;]+)$`)
+var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 2\); upgrade the plugin|this plugin has no provider ".*"|(ca_cert|client_cert|client_key): [a-zA-Z0-9 ,;]+)$`)
 
 var badPEM = regexp.MustCompile(`cannot be used: (ca_cert|client_cert|client_key): `)
 

@@ -214,12 +214,16 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		// nevertheless forgets the account's failures.
 		next.Revision = rand.Text()
 	}
+	verify, err := p.prepareKey(old, next, w, changed)
+	if err != nil {
+		return nil, err
+	}
 	a, err := p.registry.Account(name, next)
 	if err != nil {
 		return nil, err
 	}
 	var minted *token.Token
-	if w.Verify(changed) {
+	if verify {
 		if minted, err = p.verify(ctx, a); err != nil {
 			return nil, err
 		}
@@ -242,6 +246,9 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		return nil, err
 	}
 	warnings := []string{p.clientCertWarning(next)}
+	if next.NeedsKey(old) {
+		warnings = append(warnings, fmt.Sprintf("the engine made a key: give its public part to the provider before you read tokens; keys/%s shows it, and jwks/%s publishes it", name, name))
+	}
 	if unsaved != nil {
 		p.log().Error("the token is served but could not be stored; the engine tries again", "config", name, "error", unsaved)
 		warnings = append(warnings, unsavedWarning(unsaved))
@@ -267,6 +274,18 @@ func (p *configPath) clientCertWarning(c *account.Config) string {
 		return fmt.Sprintf("client_cert: the certificate is valid from %s, and most providers refuse it until then", showTime(from))
 	}
 	return ""
+}
+
+// prepareKey makes the key of a config that needs one, and reports whether to verify the write.
+// The provider does not know a new key, so it would refuse the verification.
+func (p *configPath) prepareKey(old, next *account.Config, w *account.Write, changed bool) (verify bool, err error) {
+	switch verify = w.Verify(changed) && (changed || !next.SelfSigned()); {
+	case !next.NeedsKey(old):
+		return verify, nil
+	case verify && w.Verify(false) && !next.SelfSigned():
+		return false, &providers.FieldError{Field: "verify_connection", Problem: "cannot be true for a write that makes a key, because the provider does not know the key yet"}
+	}
+	return verify && next.SelfSigned(), p.registry.MakeKey(next, rand.Text())
 }
 
 // withWarnings adds warnings to resp, which may be nil. It leaves out empty warnings.

@@ -126,6 +126,16 @@ func (p *statusPath) status(ctx context.Context, s logical.Storage, name string)
 		data["refresh_token_state"] = refresh.State
 		data["refresh_token_used_time"] = showTime(refresh.Used)
 	}
+	key, err := p.registry.KeyState(ctx, name, c)
+	if err != nil {
+		return nil, err
+	}
+	if key != nil {
+		data["key_id"], data["key_activated_time"] = key.ID, showTime(key.Activated)
+		if key.NextID != "" {
+			data["next_key_id"] = key.NextID
+		}
+	}
 	if !st.Rejected.IsZero() {
 		data["rejected_time"] = showTime(st.Rejected)
 	}

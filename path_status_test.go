@@ -63,7 +63,7 @@ func TestStatusList(t *testing.T) {
 	m := newSinchMount(t, nil)
 	m.write("config/b", m.enablex("sms", nil)).want(t, http.StatusNoContent)
 	m.storage.put("config/c", `{"version":`)
-	m.storage.put("config/d", `{"version":2}`)
+	m.storage.put("config/d", `{"version":9}`)
 	a := m.list("status/")
 	a.want(t, http.StatusOK)
 	if keys := slices.Sorted(slices.Values(a.data["keys"].([]string))); !slices.Equal(keys, []string{"a", "b", "c", "d"}) {
@@ -74,7 +74,7 @@ func TestStatusList(t *testing.T) {
 		"a": {"provider": "sinch-india", "environment": "production", "state": "fresh"},
 		"b": {"provider": "enablex-sms", "environment": "", "state": "fresh"},
 		"c": {"last_error": "the stored config/c cannot be used: it is damaged"},
-		"d": {"last_error": "the stored config/d cannot be used: a newer plugin wrote it (record version 2, this plugin knows 1); upgrade the plugin"},
+		"d": {"last_error": "the stored config/d cannot be used: a newer plugin wrote it (record version 9, this plugin knows 2); upgrade the plugin"},
 	} {
 		for field, value := range want {
 			if got := info[name].(map[string]any)[field]; got != value {

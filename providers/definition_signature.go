@@ -180,6 +180,7 @@ func (d *decoder) keyField(f *Field, fields object, uses []use) (sources int) {
 	if f.Name != fieldKeyID && f.Name != fieldAlgorithm {
 		d.used[f.Name] = true
 	}
+	f.RequiresSecrets = f.Name == fieldAlgorithm // JWK Sets name the algorithm of a key
 	return sources
 }
 

@@ -15,6 +15,7 @@
 //	text.go             characters that no text may have
 //	write.go            a config write: decode, merge, validate, guard
 //	store.go            configs and tokens in storage
+//	keyrings.go         the keys that the engine makes; keyring.go: which of them signs; keyrecord.go: in storage
 package account
 
 import (
@@ -41,6 +42,8 @@ type Account struct {
 	client   *providers.Client
 	settings providers.Settings
 	refresh  *refreshTokens
+	keyrings *Keyrings
+	ring     *keyring // of the keys that the engine made; nil if it made none
 }
 
 // Provider returns the name of the account's provider.
@@ -109,7 +112,10 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (
 	settings := a.settings
 	settings.Force = force
 	ask := func(ctx context.Context) (token.Token, error) {
-		return providers.Renew(ctx, a.provider.Provider, a.client, settings, refresh)
+		return a.withKey(ctx, func(key *providers.Key) (token.Token, error) {
+			settings.Key = key
+			return providers.Renew(ctx, a.provider.Provider, a.client, settings, refresh)
+		})
 	}
 	t, err := token.Token{}, error(nil)
 	if a.Config.spendsRefresh() {
@@ -134,6 +140,24 @@ func (a *Account) SpendsRefresh() bool { return a.Config.spendsRefresh() }
 // have no token with enough life.
 func (a *Account) MayExchange(urgent bool) bool { return a.refresh.mayExchange(a, urgent) }
 
+// withKey mints with the key that the engine made, or with nil if it made none. If the provider
+// may not know the key, withKey may mint a second time, with another key.
+func (a *Account) withKey(ctx context.Context, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
+	if a.ring == nil {
+		return mint(nil)
+	}
+	keys, err := a.ring.owned(ctx, a.Config.KeyOwner)
+	switch {
+	case err != nil && a.Config.newKeys != nil: // not stored yet
+		return mint(a.Config.newKeys.current.Key)
+	case err != nil:
+		return token.Token{}, err
+	case a.provider.spec.SelfSigned: // nobody says whether a key is accepted
+		return mint(a.ring.preferred(keys).Key)
+	}
+	return a.ring.mint(a.keyrings.clock(), keys, mint)
+}
+
 // CanRevoke reports whether the account's provider can revoke tokens.
 func (a *Account) CanRevoke() bool { return a.provider.spec.CanRevoke }
 
@@ -141,5 +165,13 @@ func (a *Account) CanRevoke() bool { return a.provider.spec.CanRevoke }
 // refresh is not "". The provider must be able to revoke; see CanRevoke. The error is a
 // [*token.Error].
 func (a *Account) Revoke(ctx context.Context, access, refresh secret.String) error {
-	return a.provider.Provider.Revoke(ctx, a.client, a.settings, access, refresh)
+	settings := a.settings
+	if a.ring != nil {
+		keys, err := a.ring.owned(ctx, a.Config.KeyOwner)
+		if err != nil {
+			return err
+		}
+		settings.Key = a.ring.preferred(keys).Key
+	}
+	return a.provider.Provider.Revoke(ctx, a.client, settings, access, refresh)
 }

@@ -43,6 +43,11 @@ type Config struct {
 	Lease bool // reads of creds make a lease
 	Share bool // all readers of creds share one token
 
+	// KeyOwner identifies the config to the keys that the engine made for it; "" if it made
+	// none. A later config of the same name has another KeyOwner.
+	KeyOwner string
+	newKeys  *keySet // the first keys, until they are stored
+
 	provider *provider // of Provider and Definition; set in every config but a decoded one
 }
 

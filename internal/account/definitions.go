@@ -50,6 +50,11 @@ func digestHex(digest string) string {
 // read decodes the stored record of a key, and reports whether there is one. The error is a
 // [*RecordError] if the record cannot be used.
 func read(ctx context.Context, s logical.Storage, key string, record any) (bool, error) {
+	return readRecord(ctx, s, key, definitionVersion, record)
+}
+
+// readRecord is read for a record of at most the given version.
+func readRecord(ctx context.Context, s logical.Storage, key string, version int, record any) (bool, error) {
 	entry, err := s.Get(ctx, key)
 	if err != nil {
 		return false, fmt.Errorf("reading %s from storage: %w", key, err)
@@ -57,7 +62,7 @@ func read(ctx context.Context, s logical.Storage, key string, record any) (bool,
 	if entry == nil {
 		return false, nil
 	}
-	if err := decodeRecord(entry.Value, definitionVersion, record); err != nil {
+	if err := decodeRecord(entry.Value, version, record); err != nil {
 		return true, &RecordError{key: key, err: err}
 	}
 	return true, nil

@@ -29,6 +29,8 @@ type Registry struct {
 	refresh *refreshTokens
 	clock   clock.Clock
 
+	keyrings *Keyrings // the keys that the engine made
+
 	// writing keeps a definition in storage while a config that uses the definition is
 	// being stored. Readers do not lock it.
 	writing sync.Mutex
@@ -56,7 +58,7 @@ type RegistryOptions struct {
 	Builtin []providers.Provider
 	Clients *providers.Clients // through which accounts reach their endpoints
 	Log     func() hclog.Logger
-	Storage logical.Storage // of the mount; for the refresh tokens that are credentials
+	Storage logical.Storage // of the mount; for refresh tokens that are credentials, and keys that the engine makes
 	Clock   clock.Clock     // nil means the machine's clock
 
 	// Observe is called for each provider. The accounts of the provider call the result
@@ -70,6 +72,7 @@ func NewRegistry(opts RegistryOptions) *Registry {
 	if r.clock == nil {
 		r.clock = clock.System()
 	}
+	r.keyrings = newKeyrings(opts.Storage, r.clock, opts.Log)
 	for _, p := range opts.Builtin {
 		made := r.provider(p)
 		r.builtin[made.spec.Name] = made
@@ -145,6 +148,9 @@ func (r *Registry) choose(ctx context.Context, s logical.Storage, old *Config, w
 	return nil, &providers.FieldError{Field: "adopt_definition", Problem: problem}
 }
 
+// Keyrings returns the keys that the engine made.
+func (r *Registry) Keyrings() *Keyrings { return r.keyrings }
+
 // Account joins a config to the clients of its endpoints. The error is a
 // [*providers.FieldError] of ca_cert, client_cert or client_key.
 func (r *Registry) Account(name string, c *Config) (*Account, error) {
@@ -152,7 +158,11 @@ func (r *Registry) Account(name string, c *Config) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Account{Name: name, Config: c, provider: c.provider, client: client, settings: c.settings(), refresh: r.refresh}, nil
+	a := &Account{Name: name, Config: c, provider: c.provider, client: client, settings: c.settings(), refresh: r.refresh, keyrings: r.keyrings}
+	if c.KeyOwner != "" {
+		a.ring = r.keyrings.ring(name)
+	}
+	return a, nil
 }
 
 // Current reports whether c has the definition that a new config of its provider would get.

@@ -29,7 +29,7 @@ const (
 // Versions of the stored forms. A version goes up when an older plugin would misread what
 // a newer plugin stored.
 const (
-	configVersion = 1
+	configVersion = 2 // of configs with a key that the engine made; 1 of others
 	tokenVersion  = 1
 )
 
@@ -56,6 +56,8 @@ type configRecord struct {
 
 	Expire  string     `json:"credentials_expire,omitempty"`
 	Written *time.Time `json:"credentials_written,omitempty"`
+
+	KeyOwner string `json:"key_owner,omitempty"`
 
 	NoLease bool `json:"leaseless,omitempty"`
 	NoShare bool `json:"unshared,omitempty"`
@@ -156,7 +158,7 @@ func decodeConfig(stored []byte) (*Config, error) {
 		Fields:         make(map[string]secret.String, len(r.Fields)),
 		RequestTimeout: r.RequestTimeout, RefreshWindow: r.RefreshWindow,
 		MinTTL: r.MinTTL, MaxTTL: r.MaxTTL, DefaultTTL: r.DefaultTTL, LeaseTTL: r.LeaseTTL,
-		Expire: r.Expire, Lease: !r.NoLease, Share: !r.NoShare,
+		Expire: r.Expire, KeyOwner: r.KeyOwner, Lease: !r.NoLease, Share: !r.NoShare,
 	}
 	if r.Written != nil {
 		c.Written = *r.Written
@@ -167,8 +169,14 @@ func decodeConfig(stored []byte) (*Config, error) {
 	return c, nil
 }
 
-// WriteConfig stores the named config in place of old, which is nil if there is none.
+// WriteConfig stores the named config in place of old, which is nil if there is none. A new key
+// goes first: the config is of no use without it.
 func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name string, old, c *Config) error {
+	if c.newKeys != nil {
+		if err := r.keyrings.create(ctx, s, name, c.newKeys); err != nil {
+			return err
+		}
+	}
 	if err := r.writePinned(ctx, s, name, old, c); err != nil {
 		return err
 	}
@@ -177,6 +185,11 @@ func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name stri
 		r.refresh.keepOnly(ctx, name, c)
 	case old != nil && old.spendsRefresh():
 		r.dropRefresh(ctx, name)
+	}
+	if old != nil && old.KeyOwner != "" && c.KeyOwner == "" {
+		if err := r.keyrings.remove(ctx, s, name); err != nil { // the key is of no use without its config
+			r.log().Warn("a key that no config uses stays in storage until the config is deleted", "config", name, "error", err)
+		}
 	}
 	return nil
 }
@@ -222,7 +235,10 @@ func writeConfig(ctx context.Context, s logical.Storage, name string, c *Config)
 		Fields:         make(map[string]string, len(c.Fields)),
 		RequestTimeout: c.RequestTimeout, RefreshWindow: c.RefreshWindow,
 		MinTTL: c.MinTTL, MaxTTL: c.MaxTTL, DefaultTTL: c.DefaultTTL, LeaseTTL: c.LeaseTTL,
-		Expire: c.Expire, NoLease: !c.Lease, NoShare: !c.Share,
+		Expire: c.Expire, KeyOwner: c.KeyOwner, NoLease: !c.Lease, NoShare: !c.Share,
+	}
+	if c.KeyOwner == "" {
+		r.Version = 1
 	}
 	if !c.Written.IsZero() {
 		r.Written = &c.Written
@@ -263,8 +279,9 @@ func ListConfigs(ctx context.Context, s logical.Storage) ([]string, error) {
 	return names, nil
 }
 
-// DeleteConfig deletes the named config and its token. The token goes first: without its
-// config it would stay in storage for good.
+// DeleteConfig deletes the named config, its token and its key. The token goes first: without
+// its config it would stay in storage for good. The key goes last: the config is of no use
+// without it.
 func (r *Registry) DeleteConfig(ctx context.Context, s logical.Storage, name string) error {
 	entry, err := s.Get(ctx, ConfigPrefix+name)
 	if err != nil {
@@ -275,11 +292,16 @@ func (r *Registry) DeleteConfig(ctx context.Context, s logical.Storage, name str
 			return err
 		}
 	}
-	if entry == nil {
-		return nil
+	var c *Config
+	if entry != nil {
+		c, _ = decodeConfig(entry.Value)
 	}
-	c, err := decodeConfig(entry.Value)
-	if err != nil {
+	if c == nil || c.KeyOwner != "" { // also if an earlier deletion failed halfway
+		if err := r.keyrings.remove(ctx, s, name); err != nil {
+			return err
+		}
+	}
+	if c == nil {
 		return nil
 	}
 	if _, set := c.Fields[providers.RefreshField]; set { // last: a config without it would have lost its credential

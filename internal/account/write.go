@@ -123,6 +123,9 @@ func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w 
 	if err := next.validate(); err != nil {
 		return nil, err
 	}
+	if !next.generatesKey() {
+		next.KeyOwner = ""
+	}
 	if old == nil && len(next.secretsSet()) > 0 || old != nil && !next.SameSecrets(old) {
 		next.Written = r.clock().Wall.UTC().Truncate(time.Second)
 	}
@@ -258,6 +261,10 @@ func guard(old, next *Config, repeated map[string]bool) error {
 	field := redirected(old, next)
 	if field == "" {
 		return nil
+	}
+	if old.KeyOwner != "" {
+		return &providers.FieldError{Field: field, Problem: "this change affects where or how the signatures of the key that the engine made are sent, " +
+			"and nobody can write that key again; delete the config and write it again, which makes a new key"}
 	}
 	kept := next.secretsSet()
 	for name := range next.Fields {

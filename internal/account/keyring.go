@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// keyPause is the time between two attempts with a key that the provider may not know, and the
+// time after which a provider has fetched the JWK Set again.
+const keyPause = 5 * time.Minute
+
+// A keyring chooses which of the keys of one config signs. It is safe for concurrent use.
+//
+// A rotation makes the next key and publishes it. After keyPause, a mint tries the next key. If
+// the provider accepts it, the engine adopts it: the next key becomes the current key, and the
+// current key the previous one, which is dropped once the new key has worked again. If the
+// provider refuses a key that is not proven, the same mint continues with the proven key, so
+// reads succeed all the time. What is stored always contains a key that works, so a kill at any
+// moment does no harm.
+type keyring struct {
+	name string
+	load func(ctx context.Context, name string) (*keySet, error)
+
+	mu       sync.Mutex
+	loaded   bool
+	keys     *keySet       // as stored; nil if there are none
+	accepted string        // the ID of the key that the provider accepted last, until keys says so too
+	proven   bool          // the current key worked when it was due for it, so the previous key can go
+	tried    clock.Instant // when a mint last chose a key that the provider may not know
+	refused  string        // the ID of the key that the provider refused last; "" if it then accepted it
+	refusal  time.Time     // when the provider refused it
+}
+
+// set returns the keys, which it loads if they are not in memory. If that fails, older keys have
+// to do.
+func (r *keyring) set(ctx context.Context) (*keySet, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.loaded {
+		keys, err := r.load(ctx, r.name)
+		switch {
+		case err == nil:
+			r.keepLocked(keys)
+		case r.keys == nil:
+			return nil, err
+		}
+	}
+	return r.keys, nil
+}
+
+// keep takes note of what is stored.
+func (r *keyring) keep(keys *keySet) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keepLocked(keys)
+}
+
+func (r *keyring) keepLocked(keys *keySet) {
+	r.keys, r.loaded, r.proven = keys, true, false
+	if keys == nil || keys.current.ID() == r.accepted || keys.named(r.accepted) == nil {
+		r.accepted = ""
+	}
+}
+
+// forget makes the next use load the keys again.
+func (r *keyring) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loaded = false
+}
+
+// owned returns the keys of the config with the given owner.
+func (r *keyring) owned(ctx context.Context, owner string) (*keySet, error) {
+	keys, err := r.set(ctx)
+	if err == nil {
+		err = checkOwner(r.name, keys, owner)
+	}
+	return keys, err
+}
+
+// checkOwner returns an error unless keys are those of the config with the given owner.
+func checkOwner(name string, keys *keySet, owner string) error {
+	switch {
+	case keys == nil:
+		return &RecordError{key: KeyPrefix + name, err: errNoKeys}
+	case keys.owner != owner:
+		return &RecordError{key: KeyPrefix + name, err: errForeignKeys}
+	}
+	return nil
+}
+
+// preferred returns the key that the provider accepted last.
+func (r *keyring) preferred(keys *keySet) *madeKey {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.preferredLocked(keys)
+}
+
+func (r *keyring) preferredLocked(keys *keySet) *madeKey {
+	if k := keys.named(r.accepted); k != nil && r.accepted != "" {
+		return k
+	}
+	return keys.current
+}
+
+// choose returns the key to sign with now, and the key to sign with if the provider refuses
+// the first one; nil if there is no such key.
+func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first = r.preferredLocked(keys)
+	paused := r.tried != (clock.Instant{}) && now.Until(r.tried.Add(keyPause)) > 0
+	switch {
+	case first != keys.current: // accepted, and not stored as the current key yet
+		return first, keys.current
+	case paused:
+		return first, nil
+	case keys.next != nil && waited(now, keys.next.created):
+		r.tried = now
+		return keys.next, first
+	}
+	return first, keys.previous
+}
+
+// waited reports whether keyPause has passed since a moment on the wall clock, also if the
+// clock was set back since.
+func waited(now clock.Instant, since time.Time) bool { return now.Wall.Sub(since).Abs() >= keyPause }
+
+// mint mints with the keys of a config whose provider answers to signatures.
+func (r *keyring) mint(now clock.Instant, keys *keySet, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
+	first, second := r.choose(now, keys)
+	t, err := mint(first.Key)
+	if second == nil || !isKeyRefused(err) {
+		if err == nil {
+			r.worked(now, keys, first)
+		}
+		return t, err
+	}
+	r.wasRefused(now, first)
+	if t, err = mint(second.Key); err == nil {
+		r.worked(now, keys, second)
+	}
+	return t, err
+}
+
+// isKeyRefused reports whether an error means that the provider may not know the key.
+func isKeyRefused(err error) bool {
+	var e *token.Error
+	return errors.As(err, &e) && e.Kind == token.Refused && (e.Code == "invalid_client" || e.Code == "invalid_grant")
+}
+
+// worked takes note that the provider accepted a key.
+func (r *keyring) worked(now clock.Instant, keys *keySet, k *madeKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refused == k.ID() {
+		r.refused = ""
+	}
+	if k == keys.next {
+		r.tried = clock.Instant{} // from now on the current key is the one to fall back to
+	}
+	if k == keys.current {
+		r.accepted = ""
+		r.proven = keys.previous != nil && waited(now, k.activated)
+		return
+	}
+	r.accepted = k.ID()
+}
+
+// wasRefused takes note that the provider refused a key.
+func (r *keyring) wasRefused(now clock.Instant, k *madeKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tried, r.refused, r.refusal = now, k.ID(), now.Wall
+}
+
+// settled returns keys as they should be stored after the mints so far; nil if keys are right.
+func (r *keyring) settled(now time.Time, keys *keySet) *keySet {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch k := keys.named(r.accepted); {
+	case k != nil && k == keys.next: // adopt
+		return keys.with(k.at(now), nil, keys.current)
+	case k != nil && k == keys.previous: // the provider no longer accepts the current key: step back
+		next := keys.next
+		if next == nil {
+			next = keys.current
+		}
+		return keys.with(k.at(now), next, nil)
+	case r.proven && keys.previous != nil && waited(clock.Instant{Wall: now}, keys.current.activated):
+		return keys.with(keys.current, keys.next, nil)
+	}
+	return nil
+}
+
+// unsettled reports whether settled may return keys.
+func (r *keyring) unsettled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.accepted != "" || r.proven
+}
+
+// activated forgets what the provider accepted, because a person has chosen the current key.
+func (r *keyring) activated() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.accepted, r.proven = "", false
+}
+
+// roles returns the keys in their roles: on a performance secondary, a key that the provider
+// accepted is the current key before the primary has stored that.
+func (r *keyring) roles(keys *keySet) (current, next, previous *madeKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch current = r.preferredLocked(keys); current {
+	case keys.next:
+		return current, nil, keys.current
+	case keys.previous:
+		return current, keys.current, nil
+	}
+	return keys.current, keys.next, keys.previous
+}
+
+// refusedAt returns when the provider refused k; zero if it did not, or accepted k since.
+func (r *keyring) refusedAt(k *madeKey) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refused != k.ID() {
+		return time.Time{}
+	}
+	return r.refusal
+}
+
+// inMemory returns the keys if they are in memory; nil otherwise.
+func (r *keyring) inMemory() *keySet {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.keys
+}
+
+// state returns which of the keys signs.
+func (r *keyring) state(keys *keySet) *KeyState {
+	current, next, _ := r.roles(keys)
+	s := &KeyState{ID: current.ID(), Activated: current.activated}
+	if next != nil {
+		s.NextID, s.NextCreated = next.ID(), next.created
+	}
+	return s
+}

@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// settleTimeout bounds the storing of what mints found out about keys.
+const settleTimeout = 10 * time.Second
+
+// Keyrings are the keys that the engine made for the configs of a mount. They are safe for
+// concurrent use.
+type Keyrings struct {
+	storage logical.Storage
+	clock   clock.Clock
+	log     func() hclog.Logger
+
+	rings sync.Map // name → *keyring
+
+	// writing is held by whoever reads stored keys to change them. It is never taken by a
+	// mint, and no provider is asked under it.
+	writing sync.Mutex
+
+	settling atomic.Int32 // goroutines of SettleKeys
+
+	listing sync.Mutex
+	listed  bool // rings has a keyring for each stored record
+}
+
+func newKeyrings(s logical.Storage, now clock.Clock, log func() hclog.Logger) *Keyrings {
+	return &Keyrings{storage: s, clock: now, log: log}
+}
+
+// ring returns the keyring of the named config, whose keys are loaded when they are needed.
+func (k *Keyrings) ring(name string) *keyring {
+	if r, ok := k.rings.Load(name); ok {
+		return r.(*keyring)
+	}
+	r, _ := k.rings.LoadOrStore(name, &keyring{name: name, load: func(ctx context.Context, name string) (*keySet, error) {
+		return readKeys(ctx, k.storage, name)
+	}})
+	return r.(*keyring)
+}
+
+// Invalidate forgets the keys of the named config, because another node changed them.
+func (k *Keyrings) Invalidate(name string) { k.ring(name).forget() }
+
+// create stores the first key of a config. An earlier record of the name, which no config
+// uses, is replaced.
+func (k *Keyrings) create(ctx context.Context, s logical.Storage, name string, set *keySet) error {
+	k.writing.Lock()
+	defer k.writing.Unlock()
+	k.ring(name).forget()
+	return writeKeys(ctx, s, name, set)
+}
+
+// remove removes the keys of a config that no longer uses them.
+func (k *Keyrings) remove(ctx context.Context, s logical.Storage, name string) error {
+	k.writing.Lock()
+	defer k.writing.Unlock()
+	k.ring(name).forget()
+	return remove(ctx, s, KeyPrefix+name)
+}
+
+// change stores what change makes of the stored keys of the config with the given owner. If
+// change returns nil, nothing is stored.
+func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner string, change func(*keySet) (*keySet, error)) error {
+	k.writing.Lock()
+	defer k.writing.Unlock()
+	keys, err := readKeys(ctx, s, name)
+	if err == nil {
+		err = checkOwner(name, keys, owner)
+	}
+	if err != nil {
+		return err
+	}
+	changed, err := change(keys)
+	if err == nil && changed != nil {
+		err = writeKeys(ctx, s, name, changed)
+		keys = changed
+	}
+	if err != nil {
+		return err // if the write took effect all the same, both sets have a key that works
+	}
+	k.ring(name).keep(keys)
+	return nil
+}
+
+// settle stores what the mints of the named config found out about its keys. On a performance
+// secondary, which cannot store keys, the keyring remembers it.
+func (k *Keyrings) settle(name, owner string) {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	ring := k.ring(name)
+	var before, after *keySet
+	err := k.change(ctx, k.storage, name, owner, func(keys *keySet) (*keySet, error) {
+		before, after = keys, ring.settled(k.clock().Wall, keys)
+		return after, nil
+	})
+	log := k.log().With("config", name)
+	switch {
+	case err != nil && strings.Contains(err.Error(), logical.ErrReadOnly.Error()):
+	case err != nil:
+		log.Warn("the change of the signing key could not be stored; the engine tries again after the next mint", "error", err)
+	case after == nil:
+	case after.current.ID() == before.current.ID():
+		log.Info("the new signing key works, so the previous key was dropped", "key_id", after.current.ID())
+	case after.next == nil:
+		log.Info("the provider accepts the next signing key, which is in use from now on", "key_id", after.current.ID())
+	default:
+		log.Warn("the provider no longer accepts the new signing key, so the previous key is in use again", "key_id", after.current.ID())
+	}
+}
+
+// JWKS returns the JWK Set with the public keys of the named config, as JSON. The set is empty
+// if the engine made no key for a config of that name. Only the first call reads storage, and
+// the first call after another node changed the keys.
+func (k *Keyrings) JWKS(ctx context.Context, name string) ([]byte, error) {
+	if err := k.list(ctx); err != nil {
+		return nil, err
+	}
+	set := struct {
+		Keys []json.RawMessage `json:"keys"`
+	}{[]json.RawMessage{}}
+	if r, ok := k.rings.Load(name); ok {
+		keys, err := r.(*keyring).set(ctx)
+		if damaged := (*RecordError)(nil); err != nil && !errors.As(err, &damaged) {
+			return nil, err
+		}
+		if keys != nil {
+			for _, key := range keys.all() {
+				jwk, err := key.JWK(key.algorithm)
+				if err != nil {
+					return nil, fmt.Errorf("encoding a public key: %w", err)
+				}
+				set.Keys = append(set.Keys, jwk)
+			}
+		}
+	}
+	return json.Marshal(set)
+}
+
+// list makes a keyring for each stored record, once.
+func (k *Keyrings) list(ctx context.Context) error {
+	k.listing.Lock()
+	defer k.listing.Unlock()
+	if k.listed {
+		return nil
+	}
+	names, err := k.storage.List(ctx, KeyPrefix)
+	if err != nil {
+		return fmt.Errorf("listing %s in storage: %w", KeyPrefix, err)
+	}
+	for _, name := range names {
+		k.ring(name)
+	}
+	k.listed = true
+	return nil
+}
+
+// NeedsKey reports whether the engine has to make a key for c, which replaces old. old is nil
+// for a new config.
+func (c *Config) NeedsKey(old *Config) bool {
+	return c.generatesKey() && (old == nil || old.KeyOwner == "")
+}
+
+// generatesKey reports whether the engine makes the key of c.
+func (c *Config) generatesKey() bool {
+	f := c.provider.field(GenerateKey)
+	_, isSet := c.Fields[GenerateKey]
+	return isSet && f.OfKey
+}
+
+// SelfSigned reports whether the engine signs the tokens of c, and asks nobody.
+func (c *Config) SelfSigned() bool { return c.provider.spec.SelfSigned }
+
+// MakeKey makes the key of a config that needs one. WriteConfig stores it.
+func (r *Registry) MakeKey(c *Config, owner string) error {
+	now := r.clock().Wall
+	key, err := c.makeKey(now)
+	if err != nil {
+		return err
+	}
+	c.KeyOwner, c.newKeys = owner, &keySet{owner: owner, current: key.at(now)}
+	return nil
+}
+
+// SettleKeys stores in the background what the mints of a found out about its keys. Call it
+// once a token is served, because it may take long.
+func (a *Account) SettleKeys() {
+	if a.ring == nil || !a.ring.unsettled() {
+		return
+	}
+	a.keyrings.settling.Add(1)
+	go func() {
+		defer a.keyrings.settling.Add(-1)
+		var err error
+		defer func() {
+			if err != nil {
+				a.keyrings.log().Error("storing the change of the signing key failed", "config", a.Name, "error", err)
+			}
+		}()
+		defer secret.RecoverTo(&err)
+		a.keyrings.settle(a.Name, a.Config.KeyOwner)
+	}()
+}
+
+// RotateKey makes the next key of c, the named config, unless there is one already. fresh
+// reports whether the key is new.
+func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string, c *Config) (fresh bool, err error) {
+	if c.KeyOwner == "" {
+		return false, errNoGeneration
+	}
+	keys, err := r.keyrings.ring(name).owned(ctx, c.KeyOwner)
+	if err != nil || keys.next != nil {
+		return false, err
+	}
+	key, err := c.makeKey(r.clock().Wall) // may take seconds, so without a lock
+	if err != nil {
+		return false, err
+	}
+	err = r.keyrings.change(ctx, s, name, c.KeyOwner, func(keys *keySet) (*keySet, error) {
+		if keys.next != nil {
+			return nil, nil
+		}
+		fresh = true
+		return keys.with(keys.current, key, keys.previous), nil
+	})
+	return fresh && err == nil, err
+}
+
+// ActivateKey makes another key of c the current one: the key with the given ID, or the next
+// key if id is "". The current key becomes the previous key.
+func (r *Registry) ActivateKey(ctx context.Context, s logical.Storage, name string, c *Config, id string) error {
+	if c.KeyOwner == "" {
+		return errNoGeneration
+	}
+	err := r.keyrings.change(ctx, s, name, c.KeyOwner, func(keys *keySet) (*keySet, error) {
+		k := keys.next
+		if id != "" {
+			k = keys.named(id)
+		}
+		switch {
+		case k == nil && id == "":
+			return nil, &providers.FieldError{Field: "key_id", Problem: "is required, because there is no next key; to take an activation back, name the previous key"}
+		case k == nil:
+			return nil, &providers.FieldError{Field: "key_id", Problem: "names no key of this config; read keys/" + name + " for the IDs"}
+		case k == keys.current:
+			return nil, nil
+		case k == keys.next:
+			return keys.with(k.at(r.clock().Wall), nil, keys.current), nil
+		}
+		return keys.with(k.at(r.clock().Wall), keys.next, keys.current), nil
+	})
+	if err == nil {
+		r.keyrings.ring(name).activated()
+	}
+	return err
+}
+
+// PublicKey is the public part of a key, as users see it.
+type PublicKey struct {
+	ID, Algorithm, Kind string // Kind is "" for a key that an operator wrote
+	PEM                 string
+	JWK                 map[string]any
+
+	Created, Activated time.Time // zero if unknown, or if the key is not active yet
+	Refused            time.Time // when the provider last refused the key; zero if never, or if it then accepted it
+}
+
+// PublicKeys are the keys of a config as users see them.
+type PublicKeys struct {
+	Generated               bool
+	Current, Next, Previous *PublicKey // Next and Previous may be nil
+}
+
+// PublicKeys returns the keys of c, the named config; nil if c does not sign.
+func (r *Registry) PublicKeys(ctx context.Context, name string, c *Config) (*PublicKeys, error) {
+	if c.KeyOwner == "" {
+		settings := c.settings()
+		key, algorithm := c.provider.signingKey(settings)
+		if key == nil {
+			return nil, nil
+		}
+		current, err := publicKey(&madeKey{Key: key, algorithm: algorithm, activated: c.Written})
+		return &PublicKeys{Current: current}, err
+	}
+	ring := r.keyrings.ring(name)
+	keys, err := ring.owned(ctx, c.KeyOwner)
+	if err != nil {
+		return nil, err
+	}
+	shown := &PublicKeys{Generated: true}
+	current, next, previous := ring.roles(keys)
+	for _, k := range []struct {
+		key   *madeKey
+		shown **PublicKey
+	}{{current, &shown.Current}, {next, &shown.Next}, {previous, &shown.Previous}} {
+		if k.key == nil {
+			continue
+		}
+		if *k.shown, err = publicKey(k.key); err != nil {
+			return nil, err
+		}
+		(*k.shown).Refused = ring.refusedAt(k.key)
+	}
+	return shown, nil
+}
+
+// publicKey returns the public part of a key.
+func publicKey(k *madeKey) (*PublicKey, error) {
+	shown := &PublicKey{ID: k.ID(), Algorithm: k.algorithm, Kind: k.kind, Created: k.created, Activated: k.activated}
+	var err error
+	if shown.PEM, err = k.PublicPEM(); err != nil {
+		return nil, err
+	}
+	jwk, err := k.JWK(k.algorithm)
+	if err == nil {
+		err = json.Unmarshal(jwk, &shown.JWK)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encoding a public key: %w", err)
+	}
+	return shown, nil
+}
+
+// Settling reports whether a mint found out something about a key that is being stored.
+func (k *Keyrings) Settling() bool { return k.settling.Load() > 0 }
+
+// KeyState says which key signs for a config.
+type KeyState struct {
+	ID        string    // "" if the key has none
+	Activated time.Time // zero if unknown
+
+	NextID      string    // of a rotation that is under way; "" if none is
+	NextCreated time.Time // zero if no rotation is under way
+}
+
+// KeyState returns which key signs for c, the named config; nil if c does not sign.
+func (r *Registry) KeyState(ctx context.Context, name string, c *Config) (*KeyState, error) {
+	if c.KeyOwner == "" {
+		return c.writtenKey(), nil
+	}
+	ring := r.keyrings.ring(name)
+	keys, err := ring.owned(ctx, c.KeyOwner)
+	if err != nil {
+		return nil, err
+	}
+	return ring.state(keys), nil
+}
+
+// writtenKey returns the state of a key that an operator wrote; nil if there is none.
+func (c *Config) writtenKey() *KeyState {
+	values := c.settings().Values
+	f := c.provider.field("private_key")
+	if _, ok := values["private_key"]; !ok || !f.OfKey {
+		return nil
+	}
+	return &KeyState{ID: values["key_id"].Reveal(), Activated: c.Written}
+}
+
+// KeyState returns which key signs for a, as far as that is in memory; nil if a does not sign.
+func (a *Account) KeyState() *KeyState {
+	if a.ring == nil {
+		return a.Config.writtenKey()
+	}
+	if keys := a.ring.inMemory(); keys != nil && keys.owner == a.Config.KeyOwner {
+		return a.ring.state(keys)
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// authority is an authorization server that knows some of its client's public keys, and
+// verifies assertions without the library that signs.
+type authority struct {
+	t   testing.TB
+	url string
+
+	mu      sync.Mutex
+	keys    map[string]crypto.PublicKey // by key ID
+	down    bool
+	asked   []string // the key ID of each request
+	tokens  int
+	invalid string // the error for an unknown key; "" means invalid_client
+}
+
+func newAuthority(t testing.TB) *authority {
+	a := &authority{t: t, keys: map[string]crypto.PublicKey{}}
+	server := httptest.NewServer(a)
+	t.Cleanup(server.Close)
+	a.url = server.URL
+	return a
+}
+
+func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := r.ParseForm(); err != nil {
+		a.t.Error(err)
+	}
+	id, ok := a.verify(r.PostForm.Get("client_assertion"))
+	a.asked = append(a.asked, id)
+	w.Header().Set("Content-Type", "application/json")
+	switch {
+	case a.down:
+		w.WriteHeader(http.StatusServiceUnavailable)
+	case !ok:
+		w.WriteHeader(http.StatusUnauthorized)
+		code := a.invalid
+		if code == "" {
+			code = "invalid_client"
+		}
+		fmt.Fprintf(w, `{"error":%q,"error_description":"unknown key in %s"}`, code, r.PostForm.Get("client_assertion"))
+	default:
+		a.tokens++
+		fmt.Fprintf(w, `{"access_token":"token-%d-%s","expires_in":60}`, a.tokens, id)
+	}
+}
+
+// verify returns the key ID of an assertion, and whether the signature of a known key is good.
+func (a *authority) verify(jwt string) (id string, ok bool) {
+	parts := strings.Split(jwt, ".")
+	if len(parts) != 3 {
+		a.t.Errorf("got the assertion %q, want a JWT", jwt)
+		return "", false
+	}
+	var header struct{ Kid string }
+	text, _ := base64.RawURLEncoding.DecodeString(parts[0])
+	if err := json.Unmarshal(text, &header); err != nil {
+		a.t.Error(err)
+	}
+	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
+	if err != nil {
+		a.t.Error(err)
+	}
+	signed := []byte(parts[0] + "." + parts[1])
+	sum := sha256.Sum256(signed)
+	switch key := a.keys[header.Kid].(type) {
+	case *rsa.PublicKey:
+		ok = rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) == nil
+	case *ecdsa.PublicKey:
+		ok = len(signature) == 64 && ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:]))
+	case ed25519.PublicKey:
+		ok = ed25519.Verify(key, signed, signature)
+	}
+	return header.Kid, ok
+}
+
+// learn makes the authority know exactly the keys that jwks/<name> publishes and keys/<name>
+// shows.
+func (a *authority) learn(m *mount, name string, roles ...string) {
+	a.t.Helper()
+	data := m.read("keys/" + name).data
+	published := m.jwks(name)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.keys)
+	for _, role := range roles {
+		key := data
+		if role != "current" {
+			key, _ = data[role].(map[string]any)
+		}
+		id, _ := key["key_id"].(string)
+		text, _ := key["public_key"].(string)
+		block, _ := pem.Decode([]byte(text))
+		if block == nil || published[id] == nil {
+			a.t.Fatalf("got no %s key in %v, or jwks/%s without it: %v", role, data, name, published)
+		}
+		public, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		a.keys[id] = public
+	}
+}
+
+// set changes the authority.
+func (a *authority) set(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f()
+}
+
+// takeAsked returns the key IDs of the requests since the last call.
+func (a *authority) takeAsked() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	asked := a.asked
+	a.asked = nil
+	return asked
+}
+
+// jwks returns the keys that jwks/<name> publishes, by ID.
+func (m *mount) jwks(name string) map[string]fields {
+	m.t.Helper()
+	a := m.read("jwks/" + name)
+	a.want(m.t, http.StatusOK)
+	if a.data[logical.HTTPContentType] != "application/jwk-set+json" || a.data[logical.HTTPCacheControlHeader] != "max-age=300" {
+		m.t.Errorf("got %v, want a JWK Set that may be cached for 300 s", a.data)
+	}
+	body, _ := a.data[logical.HTTPRawBody].([]byte)
+	var set struct{ Keys []fields }
+	if err := json.Unmarshal(body, &set); err != nil || set.Keys == nil {
+		m.t.Fatalf("got %s, want a JWK Set", body)
+	}
+	keys := map[string]fields{}
+	for _, key := range set.Keys {
+		if key["d"] != nil || key["p"] != nil || key["use"] != "sig" {
+			m.t.Errorf("got the JWK %v, want the public part of a key that signs", key)
+		}
+		keys[key["kid"].(string)] = key
+	}
+	return keys
+}
+
+// keyID returns the ID of a key in a role: current, next or previous; "" if there is none.
+func (m *mount) keyID(role string) string {
+	m.t.Helper()
+	data := m.read("keys/a").data
+	if role != "current" {
+		data, _ = data[role].(map[string]any)
+	}
+	id, _ := data["key_id"].(string)
+	return id
+}
+
+// newKeyMount makes a mount with config/a, whose key the engine made and the authority knows.
+func newKeyMount(t testing.TB, more fields) (*mount, *authority) {
+	t.Helper()
+	m, a := newMount(t), newAuthority(t)
+	data := fields{"provider": "oauth2", "token_url": a.url, "client_id": "acme", "auth_style": "private_key_jwt", "generate_key": "ec-p256"}
+	for name, value := range more {
+		data[name] = value
+	}
+	w := m.write("config/a", data)
+	w.want(t, http.StatusOK)
+	w.wantWarning(t, "the engine made a key", "keys/a", "jwks/a")
+	a.learn(m, "a", "current")
+	return m, a
+}
+
+// mintAfter waits until the token is due, and reads a new one.
+func (m *mount) mintAfter(d time.Duration) string {
+	m.t.Helper()
+	m.clock.advance(d)
+	token := m.token("a")
+	m.settled()
+	return token
+}
+
+// settled waits until the keyring has stored what it found out.
+func (m *mount) settled() {
+	m.t.Helper()
+	b := m.Backend.(*backend)
+	eventually(m.t, "the change of the key is stored", func() bool { return !b.registry.Keyrings().Settling() })
+}
+
+// testKeyPEM returns a new RSA key as PKCS #8.
+func testKeyPEM(t testing.TB, bits int) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/account"
+)
+
+const (
+	keysSynopsis = "Read the public key of an account that signs."
+
+	keysDescription = `
+Shows the public part of the key that signs for the account: as PEM, and as JWK.
+If the engine made the key (generate_key), also shows the next key of a rotation
+that is under way, and the previous key, which is kept until the current key has
+proven itself. No path shows the private part of a key.
+`
+	rotateKeySynopsis = "Make the next key of an account."
+
+	rotateKeyDescription = `
+Makes the next key of an account whose key the engine made, and publishes it at
+jwks/<name> beside the current key. After 5 minutes, when the provider has had
+time to fetch it, mints try the next key, at most once in 5 minutes. Once the
+provider accepts it, it becomes the current key. Until then the current key
+continues to sign. A provider that cannot reach Vault needs a copy of the public
+key. The token stays in use. If there is a next key already, nothing changes.
+`
+	activateKeySynopsis = "Make the next key of an account the current key."
+
+	activateKeyDescription = `
+Makes the next key the current key, without asking the provider. Use it if the
+engine signs the tokens itself, because then nobody says whether the provider
+knows the key, and only after the provider has the public key. The key that was
+current becomes the previous key. To take the activation back, name the previous
+key in key_id. The current token stays in use until it is refreshed.
+`
+)
+
+// keysPath is keys/<name>, keys/<name>/rotate and keys/<name>/activate.
+type keysPath struct {
+	*responder
+	registry *account.Registry
+}
+
+func (p *keysPath) fields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose key it is."},
+	}
+}
+
+func (p *keysPath) path() *framework.Path {
+	return &framework.Path{
+		Pattern:         "keys/" + framework.GenericNameRegex("name"),
+		Fields:          p.fields(),
+		HelpSynopsis:    keysSynopsis,
+		HelpDescription: keysDescription,
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "key"},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: p.operation(p.read, framework.PathOperation{Summary: keysSynopsis, ForwardPerformanceStandby: true}),
+		},
+	}
+}
+
+func (p *keysPath) rotatePath() *framework.Path {
+	return &framework.Path{
+		Pattern:         "keys/" + framework.GenericNameRegex("name") + "/rotate",
+		Fields:          p.fields(),
+		HelpSynopsis:    rotateKeySynopsis,
+		HelpDescription: rotateKeyDescription,
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "key"},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: p.operation(p.rotate, framework.PathOperation{
+				Summary: rotateKeySynopsis, ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true}),
+		},
+	}
+}
+
+func (p *keysPath) activatePath() *framework.Path {
+	fields := p.fields()
+	fields["key_id"] = &framework.FieldSchema{Type: framework.TypeString,
+		Description:  "ID of the key to activate, as keys/<name> shows it. The default is the next key.",
+		DisplayAttrs: &framework.DisplayAttributes{Name: "Key ID"}}
+	return &framework.Path{
+		Pattern:         "keys/" + framework.GenericNameRegex("name") + "/activate",
+		Fields:          fields,
+		HelpSynopsis:    activateKeySynopsis,
+		HelpDescription: activateKeyDescription,
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "activate", OperationSuffix: "key"},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: p.operation(p.activate, framework.PathOperation{
+				Summary: activateKeySynopsis, ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true}),
+		},
+	}
+}
+
+func (p *keysPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := nameOf(d)
+	c, err := p.registry.ReadConfig(ctx, req.Storage, name)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	return p.show(ctx, name, c)
+}
+
+// show responds with the keys of a config; with nil, which is a 404, if the config does not sign.
+func (p *keysPath) show(ctx context.Context, name string, c *account.Config) (*logical.Response, error) {
+	keys, err := p.registry.PublicKeys(ctx, name, c)
+	if err != nil || keys == nil {
+		return nil, err
+	}
+	data := showKey(keys.Current)
+	data["generated"] = keys.Generated
+	if keys.Next != nil {
+		data["next"] = showKey(keys.Next)
+	}
+	if keys.Previous != nil {
+		data["previous"] = showKey(keys.Previous)
+	}
+	return &logical.Response{Data: data}, nil
+}
+
+// showKey returns a key as users see it.
+func showKey(k *account.PublicKey) map[string]any {
+	data := map[string]any{
+		"key_id":         k.ID,
+		"algorithm":      k.Algorithm,
+		"public_key":     k.PEM,
+		"jwk":            k.JWK,
+		"created_time":   showTime(k.Created),
+		"activated_time": showTime(k.Activated),
+	}
+	if k.Kind != "" {
+		data["kind"] = k.Kind
+	}
+	if !k.Refused.IsZero() {
+		data["refused_time"] = showTime(k.Refused)
+	}
+	return data
+}
+
+// existing returns the named config.
+func (p *keysPath) existing(ctx context.Context, req *logical.Request, name string) (*account.Config, error) {
+	c, err := p.registry.ReadConfig(ctx, req.Storage, name)
+	if err == nil && c == nil {
+		err = userError(fmt.Sprintf("there is no config %q: write config/%s first", name, name))
+	}
+	return c, err
+}
+
+func (p *keysPath) rotate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := nameOf(d)
+	c, err := p.existing(ctx, req, name)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := p.registry.RotateKey(ctx, req.Storage, name, c)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := p.show(ctx, name, c)
+	if err != nil || resp == nil {
+		return nil, err
+	}
+	warning := ""
+	switch {
+	case !fresh:
+		warning = "a rotation is under way, so no other key was made"
+	case c.SelfSigned():
+		warning = fmt.Sprintf("give the public key in next to the provider, and then write keys/%s/activate", name)
+	}
+	return withWarnings(resp, warning), nil
+}
+
+func (p *keysPath) activate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := nameOf(d)
+	c, err := p.existing(ctx, req, name)
+	if err != nil {
+		return nil, err
+	}
+	id, _ := d.Raw["key_id"].(string)
+	if err := p.registry.ActivateKey(ctx, req.Storage, name, c, id); err != nil {
+		return nil, err
+	}
+	return p.show(ctx, name, c)
+}
+
+const (
+	jwksSynopsis = "Read the public keys of an account as a JWK Set, without a Vault token."
+
+	jwksDescription = `
+Answers the JWK Set (RFC 7517) of an account whose key the engine made, for
+providers that fetch the keys of their clients. The set contains the current key,
+and during a rotation the next and the previous key. The path needs no Vault
+token. A name without such a key answers an empty set, so that nobody can find
+out which names exist. The answer comes from memory, and may be cached for
+5 minutes. Each request is audited, so set a rate limit quota on the path.
+`
+)
+
+// jwksPath is jwks/<name>.
+type jwksPath struct {
+	*responder
+	keyrings *account.Keyrings
+}
+
+func (p *jwksPath) path() *framework.Path {
+	return &framework.Path{
+		Pattern: "jwks/" + framework.GenericNameRegex("name"),
+		Fields: map[string]*framework.FieldSchema{
+			"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose public keys are read."},
+		},
+		HelpSynopsis:    jwksSynopsis,
+		HelpDescription: jwksDescription,
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "jwks"},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: p.operation(p.read, framework.PathOperation{Summary: jwksSynopsis}),
+		},
+	}
+}
+
+func (p *jwksPath) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	set, err := p.keyrings.JWKS(ctx, nameOf(d))
+	if err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{
+		logical.HTTPContentType:        "application/jwk-set+json",
+		logical.HTTPRawBody:            set,
+		logical.HTTPStatusCode:         http.StatusOK,
+		logical.HTTPCacheControlHeader: "max-age=300",
+	}}, nil
+}
