@@ -90,7 +90,7 @@ type accountMetrics struct {
 	accounts, failing *prometheus.Desc
 
 	// by config and provider
-	reads, mints, failures, backingOff, expiry, minted, rejected, clientCert, credentialsExpire, credentialsWritten *prometheus.Desc
+	reads, mints, failures, backingOff, expiry, minted, rejected, clientCert, credentialsExpire, credentialsWritten, keyActivated, keyNext *prometheus.Desc
 
 	leftOut *prometheus.Desc
 }
@@ -124,6 +124,10 @@ func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetric
 			"config", "provider"),
 		credentialsWritten: desc("credentials_written_timestamp_seconds", "When a secret of the config last changed. Absent if no secret is set, or if the secrets are older than this metric.",
 			"config", "provider"),
+		keyActivated: desc("key_activated_timestamp_seconds", "Since when the key that signs is in use. Absent if the account does not sign.",
+			"config", "provider"),
+		keyNext: desc("key_next_created_timestamp_seconds", "When the next key of a rotation was made. Absent if no rotation is under way.",
+			"config", "provider"),
 		clientCert: desc("client_cert_expiry_timestamp_seconds", "When the client certificate of the config expires. Absent without a client certificate.",
 			"config", "provider"),
 		leftOut: desc("configs_left_out", fmt.Sprintf("Accounts in memory without their own series. At most %d accounts have their own series: failing accounts first, then by name.", maxConfigsShown)),
@@ -132,7 +136,7 @@ func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetric
 
 // Describe implements [prometheus.Collector].
 func (m *accountMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.clientCert, m.credentialsExpire, m.credentialsWritten, m.leftOut} {
+	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.clientCert, m.credentialsExpire, m.credentialsWritten, m.keyActivated, m.keyNext, m.leftOut} {
 		ch <- d
 	}
 }
@@ -142,6 +146,7 @@ type accountSample struct {
 	config, provider  string
 	expire, written   time.Time // of the credentials
 	clientCertExpires time.Time
+	key               account.KeyState
 	status            tokencache.Status
 	counts            tokencache.Counts
 }
@@ -171,7 +176,11 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 			failing[provider]++
 		}
 		_, certExpires := c.ClientCertValidity()
-		if shown = append(shown, accountSample{name, provider, c.CredentialsExpire(), c.Written, certExpires, s, counts}); len(shown) == 2*maxConfigsShown {
+		sample := accountSample{name, provider, c.CredentialsExpire(), c.Written, certExpires, account.KeyState{}, s, counts}
+		if key := a.(*account.Account).KeyState(); key != nil {
+			sample.key = *key
+		}
+		if shown = append(shown, sample); len(shown) == 2*maxConfigsShown {
 			shown = mostUrgent(shown)
 		}
 		return true
@@ -232,7 +241,7 @@ func (m *accountMetrics) collect(ch chan<- prometheus.Metric, s accountSample) {
 		backingOff = 1
 	}
 	send(m.backingOff, prometheus.GaugeValue, backingOff)
-	for d, t := range map[*prometheus.Desc]time.Time{m.credentialsExpire: s.expire, m.credentialsWritten: s.written} {
+	for d, t := range map[*prometheus.Desc]time.Time{m.credentialsExpire: s.expire, m.credentialsWritten: s.written, m.keyActivated: s.key.Activated, m.keyNext: s.key.NextCreated} {
 		if !t.IsZero() {
 			send(d, prometheus.GaugeValue, float64(t.Unix()))
 		}
