@@ -69,6 +69,7 @@ type caseAnswer struct {
 	Kind        string
 	Code, Words string
 	Operator    bool
+	Client      bool // the client is wrong, not the refresh token
 }
 
 // readCases returns the cases in a file.
@@ -255,9 +256,9 @@ func (c testCase) run(t *testing.T, p Provider, s Settings, answer caseAnswer, w
 		}
 	}
 	e := failure(t, err, secrets...)
-	if e.Kind.String() != answer.Kind || e.Code != answer.Code || e.Words != answer.Words || e.Operator != answer.Operator {
-		t.Errorf("got %q\nof kind %s with code %q, words %q, operator %t\nwant    %s with code %q, words %q, operator %t",
-			e, e.Kind, e.Code, e.Words, e.Operator, answer.Kind, answer.Code, answer.Words, answer.Operator)
+	if e.Kind.String() != answer.Kind || e.Code != answer.Code || e.Words != answer.Words || e.Operator != answer.Operator || e.Client != answer.Client {
+		t.Errorf("got %q\nof kind %s with code %q, words %q, operator %t, client %t\nwant    %s with code %q, words %q, operator %t, client %t",
+			e, e.Kind, e.Code, e.Words, e.Operator, e.Client, answer.Kind, answer.Code, answer.Words, answer.Operator, answer.Client)
 	}
 }
 

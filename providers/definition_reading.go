@@ -34,7 +34,7 @@ func (d *decoder) reading(o object) reading {
 		r.outputs = append(r.outputs, output{name, outputs.pointer(name)})
 	}
 	d.definition.spec.Outputs = outputs.keys
-	errors := o.object("errors", "code", "message", "refused", "operator", "rate_limited", "unavailable")
+	errors := o.object("errors", "code", "message", "refused", "operator", "client", "rate_limited", "unavailable")
 	r.codes, r.messages = errors.pointers("code"), errors.pointers("message")
 	r.outcomes = d.outcomes(errors)
 	return r
@@ -60,7 +60,7 @@ func (d *decoder) expectations(values object) (expectations []expectation) {
 
 func (d *decoder) outcomes(errors object) (outcomes []outcome) {
 	for _, outcome := range []outcome{
-		{name: "operator", kind: token.Refused}, {name: "refused", kind: token.Refused},
+		{name: "operator", kind: token.Refused}, {name: "client", kind: token.Refused}, {name: "refused", kind: token.Refused},
 		{name: "rate_limited", kind: token.RateLimited}, {name: "unavailable", kind: token.Unavailable},
 	} {
 		rule := errors.object(outcome.name, "status", "code", "message")

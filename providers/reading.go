@@ -193,9 +193,12 @@ func (r *reading) failure(a *answer, f fields) *token.Error {
 
 // explain adds to an error what the outcome means.
 func (o *outcome) explain(e *token.Error) {
-	if o.name == "operator" {
+	switch o.name {
+	case "operator":
 		e.Operator = true
 		e.Problem = "someone has to change a setting at the provider"
+	case "client":
+		e.Client = true
 	}
 }
 

@@ -212,9 +212,8 @@ const (
 )
 
 // clientCodes are the error codes that are about the client or the request instead of the refresh
-// token (RFC 6749 §5.2, and those of Slack).
-var clientCodes = []string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request",
-	"invalid_client_id", "bad_client_secret", "invalid_dpop_proof"}
+// token (RFC 6749 §5.2). Definitions name those of providers that have their own.
+var clientCodes = []string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request", "invalid_dpop_proof"}
 
 func outcomeOf(err error) outcome {
 	var e *token.Error
@@ -223,7 +222,7 @@ func outcomeOf(err error) outcome {
 		return answered
 	case !errors.As(err, &e):
 		return unknown
-	case e.Unsent, e.Operator, e.Kind == token.RateLimited, e.Status == 503:
+	case e.Unsent, e.Operator, e.Client, e.Kind == token.RateLimited, e.Status == 503:
 		return notConsumed
 	case e.Kind != token.Refused:
 		return unknown

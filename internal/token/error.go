@@ -46,6 +46,10 @@ type Error struct {
 	// Operator says that someone has to change a setting at the provider. Kind is Refused.
 	Operator bool
 
+	// Client says that the provider refuses the client, so that the answer tells nothing about the
+	// refresh token that was sent. Kind is Refused.
+	Client bool
+
 	Unsent bool // no byte of the request was sent
 	Lost   bool // the refresh token that is the credential works no more. Kind is Refused.
 
