@@ -45,8 +45,16 @@ func (i *incident) shell(t *testing.T, script string) harness.Result {
 	return i.Shell(t, i.dir, "export PLUGIN_DIR='"+i.dir+"'\n"+script)
 }
 
-// page runs a command block of a page, by its heading and its index under the heading.
+// page runs a command block of a page.
 func (i *incident) page(t *testing.T, name, heading string, block int) harness.Result {
+	t.Helper()
+	script := i.block(t, name, heading, block)
+	t.Log("$ " + script)
+	return i.shell(t, script)
+}
+
+// block returns a command block of a page, by its heading and its index under the heading.
+func (i *incident) block(t *testing.T, name, heading string, block int) string {
 	t.Helper()
 	_, section, found := strings.Cut(file(t, "../docs/"+name), "\n## "+heading+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -58,8 +66,7 @@ func (i *incident) page(t *testing.T, name, heading string, block int) harness.R
 	if !found || block >= len(blocks) {
 		t.Fatalf("docs/%s under %q: got %d blocks, want block %d", name, heading, len(blocks), block)
 	}
-	t.Log("$ " + blocks[block])
-	return i.shell(t, blocks[block])
+	return blocks[block]
 }
 
 // logs fails the test unless the server has logged all of these texts since mark.
@@ -223,6 +230,29 @@ vault plugin register -command=link -sha256="$(sha256sum link | cut -d' ' -f1)" 
 		}
 		return err
 	})
+}
+
+// The steps of the runbook end every token of an account, shared or not, and remove the engine.
+func TestRemoveAnAccount(t *testing.T) {
+	w := newWorld(t)
+	i := incident{world: w, dir: t.TempDir()}
+	for _, a := range []account{sinch.revocable(w.sim), sinch.unshared(w.sim)} {
+		w.writeConfig(t, a)
+		token := w.token(t, a)
+		i.page(t, "operations.md", "Remove an account, or the engine", 0).OK(t)
+		if a.fields["share"] == false && w.sim.Token(t, token).Active {
+			t.Error("unshared token: got an active one after its lease was revoked, want it revoked")
+		}
+		i.page(t, "operations.md", "Remove an account, or the engine", 1).OK(t)
+		if w.sim.Token(t, token).Active {
+			t.Errorf("token with share=%v: got an active one after the deletion, want it revoked", a.fields["share"])
+		}
+		if r := w.List(t, "sys/leases/lookup/"+a.creds()); r.Status != 404 {
+			t.Errorf("leases: got %v, want none", r.Keys())
+		}
+	}
+	i.shell(t, "export VERSION=v0.0.0-dev\n"+i.block(t, "operations.md", "Remove an account, or the engine", 2)).OK(t)
+	w.Read(t, "messaging/metrics").Refused(t, 404)
 }
 
 // The command of the runbook shows that a server reaches the provider.

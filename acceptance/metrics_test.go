@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,6 +71,38 @@ func TestMetricsAreScraped(t *testing.T) {
 	}
 
 	t.Run("promtool check metrics", func(t *testing.T) { wantPromtoolOK(t, text) })
+}
+
+// The commands and the agent of docs/prometheus/agent.hcl give Prometheus its own Vault token.
+func TestPrometheusAgent(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	config := strings.NewReplacer("/etc/prometheus", dir, "https://vault.example.com:8200", w.Addr).Replace(file(t, "../docs/prometheus/agent.hcl"))
+	putFile(t, dir, "agent.hcl", config)
+	putFile(t, dir, "policy.hcl", file(t, "../docs/prometheus/policy.hcl"))
+	w.CLI(t, "auth", "enable", "approle").OK(t)
+	commands := regexp.MustCompile(`(?m)^#   (vault .*)$`).FindAllStringSubmatch(config, -1)
+	if len(commands) != 4 {
+		t.Fatalf("agent.hcl: got the commands %q, want 4", commands)
+	}
+	for _, c := range commands {
+		w.Shell(t, dir, c[1]).OK(t)
+	}
+	w.As("").StartShell(t, dir, "vault agent -config=agent.hcl")
+	token := filepath.Join(dir, "vault-messaging.token")
+	harness.Until(t, "the agent writes the token", func() bool {
+		info, err := os.Stat(token)
+		return err == nil && info.Size() > 0
+	})
+	if info, _ := os.Stat(token); info.Mode().Perm() != 0o640 {
+		t.Errorf("mode of the token's file: got %o, want 640", info.Mode().Perm())
+	}
+	prometheus := w.As(strings.TrimSpace(file(t, token)))
+	prometheus.Read(t, "messaging/metrics").OK(t)
+	prometheus.Read(t, "messaging/status/sinch").Refused(t, 403)
+	if self := prometheus.Read(t, "auth/token/lookup-self").OK(t); self.Data["renewable"] != true || self.Data["period"] == nil {
+		t.Errorf("token: got %v, want one that the agent can renew", self.Data)
+	}
 }
 
 func wantPromtoolOK(t *testing.T, metrics string) {
