@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// spender is a provider whose refresh tokens are spent by their use. A spent refresh token that
+// comes again ends its family, as RFC 9700 §4.14.2 asks for.
+type spender struct {
+	providers.Base
+
+	mu       sync.Mutex
+	current  string // the refresh token of the only family; "" after the family was ended
+	issued   int
+	requests int
+	ended    int // families that a spent refresh token has ended
+
+	// before and after run around the use of a refresh token, and may be nil. An error of before
+	// leaves the refresh token unspent. An error of after loses the answer.
+	before, after func() error
+}
+
+func (*spender) Spec() providers.Spec {
+	return providers.Spec{
+		Name: "spender", Title: "Spender.", SpendsRefresh: true,
+		Fields: []providers.Field{
+			{Name: "refresh_token", Required: true, Secret: true, Description: "The refresh token."},
+			{Name: "client_secret", Secret: true, Description: "The client secret."},
+		},
+		Endpoints: []providers.Endpoint{{Environment: "production", TokenURL: "https://spender.example/token"}},
+	}
+}
+
+// consent returns a refresh token of a new family.
+func (p *spender) consent() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.issued++
+	p.current = fmt.Sprintf("refresh-hunter2-%d", p.issued)
+	return p.current
+}
+
+func (p *spender) Mint(_ context.Context, _ *providers.Client, s providers.Settings) (token.Token, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.requests++
+	if p.before != nil {
+		if err := p.before(); err != nil {
+			return token.Token{}, err
+		}
+	}
+	if s.Value("refresh_token") != p.current {
+		if p.current != "" {
+			p.current = ""
+			p.ended++
+		}
+		return token.Token{}, &token.Error{Kind: token.Refused, Status: 400, Code: "invalid_grant"}
+	}
+	p.issued++
+	p.current = fmt.Sprintf("refresh-hunter2-%d", p.issued)
+	if p.after != nil {
+		if err := p.after(); err != nil {
+			return token.Token{}, err
+		}
+	}
+	return token.Token{Access: secret.String(fmt.Sprintf("access-token-%d", p.issued)), Type: "Bearer",
+		Lifetime: time.Hour, Refresh: secret.String(p.current)}, nil
+}
+
+func (p *spender) set(before, after func() error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.before, p.after = before, after
+}
+
+func (p *spender) state() (current string, requests, ended int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.current, p.requests, p.ended
+}
+
+var errNoAnswer = &token.Error{Kind: token.Unavailable, Problem: "no complete answer"}
+
+// newSpenderMount returns a mount with a config of a spender.
+func newSpenderMount(t *testing.T) (*mount, *spender) {
+	p := &spender{}
+	m := newBareMount(t, []providers.Provider{p})
+	m.write("config/a", fields{"provider": "spender", "refresh_token": p.consent()}).want(t, http.StatusNoContent)
+	return m, p
+}
+
+// wantRefreshState fails the test unless status shows this state of the refresh token.
+func (m *mount) wantRefreshState(want string) {
+	m.t.Helper()
+	if got := m.status("refresh_token_state"); got != want {
+		m.t.Errorf("got the refresh_token_state %v, want %s", got, want)
+	}
+}
+
+func TestRefreshTokenIsKept(t *testing.T) {
+	m, p := newSpenderMount(t)
+	seed := "refresh-hunter2-1"
+	first := m.token("a")
+	m.wantRefreshState("stored")
+	for step, act := range map[string]func(){
+		"a refresh":                func() { m.clock.advance(55 * time.Minute); m.tick() },
+		"a rotate":                 func() { m.rotate("a").want(t, http.StatusOK) },
+		"a restart":                func() { m = m.restart() },
+		"the same refresh token":   func() { m.write("config/a", fields{"refresh_token": seed}).want(t, http.StatusNoContent) },
+		"another client secret":    func() { m.patch("config/a", fields{"client_secret": "hunter2"}).want(t, http.StatusNoContent) },
+		"another field":            func() { m.patch("config/a", fields{"min_ttl": 60}).want(t, http.StatusNoContent) },
+		"a write of another node":  func() { m.InvalidateKey(t.Context(), account.RefreshPrefix+"a") },
+		"a config of another node": func() { m.InvalidateKey(t.Context(), account.ConfigPrefix+"a") },
+		"a write that is refused": func() {
+			m.patch("config/a", fields{"share": false}).want(t, http.StatusBadRequest, "share: must be true")
+		},
+		"a token that was rejected": func() { m.clock.advance(time.Minute); m.read("creds/a?rejected=x") },
+	} {
+		act()
+		m.clock.advance(2 * time.Hour)
+		if got := m.token("a"); got == first {
+			t.Errorf("after %s: got the token of hours ago, want a new one", step)
+		}
+		m.wantRefreshState("stored")
+	}
+	if _, _, ended := p.state(); ended != 0 {
+		t.Errorf("got %d ended families, want none", ended)
+	}
+}
+
+// Writing the refresh token that was written last, as Terraform does at every apply, changes
+// nothing and uses no refresh token.
+func TestSpentRefreshTokenIsWrittenAgain(t *testing.T) {
+	m, p := newSpenderMount(t)
+	access := m.token("a")
+	_, before, _ := p.state()
+	for range 3 {
+		m.write("config/a", fields{"provider": "spender", "refresh_token": "refresh-hunter2-1"}).want(t, http.StatusNoContent)
+	}
+	if _, after, _ := p.state(); after != before || m.token("a") != access {
+		t.Errorf("got %d requests and the token %s, want no request and the token %s", after-before, m.token("a"), access)
+	}
+}
+
+// Whoever knows a spent refresh token cannot have the current one sent to another endpoint.
+func TestSpentRefreshTokenMovesNothing(t *testing.T) {
+	m, p := newSpenderMount(t)
+	current, _, _ := p.state()
+	var sent string
+	p.set(func() error { return errNoAnswer }, nil)
+	m.patch("config/a", fields{"refresh_token": "refresh-hunter2-1", "token_url": "https://evil.example/token", "verify_connection": false}).want(t, http.StatusNoContent)
+	entry, _ := m.storage.InmemStorage.Get(t.Context(), account.RefreshPrefix+"a")
+	if entry != nil {
+		sent = string(entry.Value)
+	}
+	if strings.Contains(sent, current) {
+		t.Errorf("got the record %s after a write of another endpoint, want it without the current refresh token", sent)
+	}
+}
+
+func TestRefreshTokenOutcomes(t *testing.T) {
+	fails := func(e token.Error) func() error { return func() error { return &e } }
+	for name, test := range map[string]struct {
+		before, after func() error
+		state         string // after the failed use
+		lost          bool   // after a further use
+	}{
+		"no connection":             {before: fails(token.Error{Kind: token.Unavailable, Unsent: true}), state: "stored"},
+		"a 429":                     {before: fails(token.Error{Kind: token.RateLimited, Status: 429}), state: "stored"},
+		"a 503":                     {before: fails(token.Error{Kind: token.Unavailable, Status: 503}), state: "stored"},
+		"a wrong client secret":     {before: fails(token.Error{Kind: token.Refused, Status: 401, Code: "invalid_client"}), state: "stored"},
+		"a blocked account":         {before: fails(token.Error{Kind: token.Refused, Operator: true, Code: "-1"}), state: "stored"},
+		"a 500 before the use":      {before: fails(token.Error{Kind: token.Unavailable, Status: 500}), state: "unknown"},
+		"a timeout before the use":  {before: func() error { return errNoAnswer }, state: "unknown"},
+		"a timeout after the use":   {after: func() error { return errNoAnswer }, state: "unknown", lost: true},
+		"a bad answer to the use":   {after: fails(token.Error{Kind: token.Malformed, Status: 200}), state: "unknown", lost: true},
+		"a panic before the answer": {after: func() error { panic("hunter2") }, state: "unknown", lost: true},
+		"a refusal":                 {before: fails(token.Error{Kind: token.Refused, Status: 400, Code: "invalid_grant"}), state: "lost", lost: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, p := newSpenderMount(t)
+			p.set(test.before, test.after)
+			m.clock.advance(2 * time.Hour)
+			if a := m.read("creds/a"); a.status < 400 {
+				t.Errorf("got %d for a read while the provider fails, want an error", a.status)
+			}
+			m.wantRefreshState(test.state)
+			p.set(nil, nil)
+			m.clock.advance(2 * time.Hour)
+			a := m.read("creds/a")
+			if !test.lost {
+				a.want(t, http.StatusOK)
+				m.wantRefreshState("stored")
+				return
+			}
+			a.want(t, http.StatusBadRequest, "the provider no longer accepts the refresh token", "write it to refresh_token")
+			m.wantRefreshState("lost")
+			_, before, _ := p.state()
+			m.clock.advance(2 * time.Hour)
+			m.read("creds/a").want(t, http.StatusBadRequest)
+			m.restart().read("creds/a").want(t, http.StatusBadRequest)
+			if _, after, _ := p.state(); after != before {
+				t.Errorf("got %d requests with a lost refresh token, want none", after-before)
+			}
+			m.write("config/a", fields{"refresh_token": p.consent()}).want(t, http.StatusNoContent)
+			m.read("creds/a").want(t, http.StatusOK)
+			m.wantRefreshState("stored")
+		})
+	}
+}
+
+// After an exchange whose outcome is unknown, the refresh token is used again only when the access
+// token is about to end.
+func TestUnknownRefreshTokenWaits(t *testing.T) {
+	m, p := newSpenderMount(t)
+	m.token("a")
+	p.set(func() error { return errNoAnswer }, nil)
+	m.rotate("a").want(t, http.StatusBadGateway)
+	p.set(nil, nil)
+	m.wantRefreshState("unknown")
+	_, before, _ := p.state()
+	for _, n := range []*mount{m, m.restart()} {
+		n.clock.advance(25 * time.Minute) // in the refresh window at the second time
+		n.token("a")
+		n.tick()
+		n.token("a")
+	}
+	if _, after, _ := p.state(); after != before {
+		t.Errorf("got %d requests while the token lives, want none", after-before)
+	}
+	m.clock.advance(10*time.Minute - 20*time.Second)
+	m.token("a")
+	m.wantRefreshState("stored")
+	if _, after, ended := p.state(); after != before+1 || ended != 0 {
+		t.Errorf("got %d requests and %d ended families near the end of the token, want 1 and 0", after-before, ended)
+	}
+}
+
+// Only the primary uses a refresh token. Other clusters serve the replicated access token.
+func TestRefreshTokenOnASecondary(t *testing.T) {
+	for _, local := range []bool{false, true} {
+		m, p := newSpenderMount(t)
+		access := m.token("a")
+		_, before, _ := p.state()
+		n := m.restart()
+		n.system = &system{state: consts.ReplicationPerformanceSecondary, local: local}
+		n.start()
+		if got := n.token("a"); got != access {
+			t.Errorf("local=%t: got the token %s on the secondary, want the token %s of the primary", local, got, access)
+		}
+		n.clock.advance(55 * time.Minute)
+		n.tick()
+		n.storage.takeCalls()
+		n.system.takeCalls()
+		for range 3 {
+			n.token("a")
+		}
+		if !local {
+			if calls, _ := n.system.takeCalls(); len(n.storage.takeCalls()) > 0 || calls > 1 {
+				t.Errorf("got %d calls of the system view, and calls of storage, in cached reads; want at most one of the system view in a second", calls)
+			}
+			n.clock.advance(time.Hour)
+			for _, a := range []answer{n.read("creds/a"), n.rotate("a")} {
+				if !a.forwarded {
+					t.Errorf("got %d %s on the secondary without a live token, want the request to be forwarded", a.status, a.text)
+				}
+			}
+			if _, after, _ := p.state(); after != before {
+				t.Errorf("got %d requests by the secondary, want none", after-before)
+			}
+		} else {
+			n.clock.advance(time.Hour)
+			n.token("a") // a local mount has no primary
+		}
+	}
+}
+
+// Cleanup waits until the next refresh token is stored.
+func TestCleanupWaitsForRefreshTokens(t *testing.T) {
+	m, p := newSpenderMount(t)
+	begun, answer := make(chan struct{}), make(chan struct{})
+	p.set(func() error { close(begun); <-answer; return nil }, nil)
+	go m.requestWith(context.Background(), logical.UpdateOperation, "rotate/a", nil)
+	<-begun
+	go func() { time.Sleep(50 * time.Millisecond); close(answer) }()
+	m.Cleanup(t.Context())
+	p.set(nil, nil)
+	n := m.restart()
+	n.wantRefreshState("stored")
+	n.clock.advance(2 * time.Hour)
+	n.token("a")
+	if _, _, ended := p.state(); ended != 0 {
+		t.Errorf("got %d ended families, want none", ended)
+	}
+}
+
+// Random acts with crashes between any two steps, storage that fails at any step and answers that
+// do not come: a refresh token is lost only if the process dies, or the answer does not come,
+// between the use of the refresh token and the storing of the next one.
+func TestRefreshTokenMachine(t *testing.T) {
+	for range 20 {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { runRefreshMachine(t, rand.New(rand.NewPCG(seed, 0)), 300) })
+	}
+}
+
+func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
+	m, p := newSpenderMount(t)
+	written := "refresh-hunter2-1"
+	excuses := 0 // events that may lose the refresh token, since the last consent
+	retries := 0 // events after which the one retry may end a family
+	broken := false
+	var trace []string
+	died := func() error { // the process dies: nothing more is stored
+		m.storage.failWith(func(string, string) error { return errStorage })
+		return errNoAnswer
+	}
+	restart := func(clean bool) {
+		if !clean {
+			m.storage.failWith(func(string, string) error { return errStorage })
+		}
+		m.Cleanup(t.Context())
+		m.storage.failWith(nil)
+		broken = false
+		m = m.restart()
+	}
+	for range steps {
+		act := random.IntN(14)
+		trace = append(trace, fmt.Sprint(act))
+		switch act {
+		case 0, 1:
+			m.read("creds/a")
+		case 2:
+			m.rotate("a")
+		case 3:
+			m.clock.advance(time.Duration(random.IntN(70)) * time.Minute)
+		case 4:
+			m.tick()
+		case 5:
+			m.patch("config/a", fields{"min_ttl": random.IntN(60)})
+		case 6:
+			m.write("config/a", fields{"provider": "spender", "refresh_token": written})
+		case 7:
+			m.patch("config/a", fields{"client_secret": fmt.Sprint("hunter2", random.IntN(3))})
+		case 8:
+			m.InvalidateKey(t.Context(), account.ConfigPrefix+"a")
+		case 9: // storage fails from one of the next calls on, or works again
+			if broken = !broken; broken {
+				after := random.IntN(4)
+				m.storage.failWith(func(string, string) error {
+					if after--; after >= 0 {
+						return nil
+					}
+					return errStorage
+				})
+			} else {
+				m.storage.failWith(nil)
+			}
+		case 10:
+			if broken { // memory may have what storage refused
+				excuses++
+				retries++
+			}
+			restart(!broken)
+		case 11: // the process dies before the use
+			p.set(died, nil)
+			m.rotate("a")
+			p.set(nil, nil)
+			restart(false)
+			retries++
+		case 12: // the process dies after the use
+			_, before, _ := p.state()
+			p.set(nil, died)
+			m.clock.advance(2 * time.Hour)
+			m.read("creds/a")
+			p.set(nil, nil)
+			if _, after, _ := p.state(); after > before {
+				excuses++
+				retries++
+			}
+			restart(false)
+		case 13: // the answer does not come
+			p.set(nil, func() error { excuses++; retries++; return errNoAnswer })
+			m.rotate("a")
+			p.set(nil, nil)
+		}
+		eventually(t, "the mint ends", func() bool { return m.status("state") != "refreshing" })
+		if !broken && m.status("refresh_token_state") == "lost" {
+			if excuses == 0 {
+				t.Fatalf("lost the refresh token without a reason, after the acts %s", strings.Join(trace, " "))
+			}
+			written, excuses = p.consent(), 0
+			m.clock.advance(20 * time.Minute)
+			m.write("config/a", fields{"refresh_token": written}).want(t, http.StatusNoContent)
+		}
+	}
+	if broken {
+		m.storage.failWith(nil)
+	}
+	if _, _, ended := p.state(); ended > retries {
+		t.Errorf("got %d ended families, want at most %d, one for each exchange whose outcome was unknown; acts %s", ended, retries, strings.Join(trace, " "))
+	}
+	m.clock.advance(3 * time.Hour)
+	if a := m.read("creds/a"); a.status != http.StatusOK && excuses == 0 {
+		t.Errorf("got %d %s at the end, want a token; acts %s", a.status, a.text, strings.Join(trace, " "))
+	}
+}
