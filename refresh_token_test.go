@@ -315,7 +315,7 @@ func TestCleanupWaitsForRefreshTokens(t *testing.T) {
 // do not come: a refresh token is lost only if the process dies, or the answer does not come,
 // between the use of the refresh token and the storing of the next one.
 func TestRefreshTokenMachine(t *testing.T) {
-	for range 20 {
+	for range 8 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { runRefreshMachine(t, rand.New(rand.NewPCG(seed, 0)), 300) })
 	}
