@@ -157,11 +157,15 @@ func TestLifetimeWatcher(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		lease, read := time.Duration(creds.LeaseDuration)*time.Second, time.Now()
 		go watcher.Start()
 		select {
 		case err := <-watcher.DoneCh():
 			if err != nil {
 				t.Errorf("got error %v from the lifetime watcher, want none", err)
+			}
+			if part := time.Since(read).Seconds() / lease.Seconds(); lease >= 4*time.Second && (part < 0.7 || part > 0.8) {
+				t.Errorf("got the lifetime watcher done after %.2f of the lease, want 0.70 to 0.74 and some time for a busy machine", part)
 			}
 		case r := <-watcher.RenewCh():
 			t.Errorf("got renewal %+v from the lifetime watcher, want none of a non-renewable lease", r)
@@ -176,6 +180,30 @@ func TestLifetimeWatcher(t *testing.T) {
 	}
 	if n := sim.Logins(t, simulator.SinchIndia); n > len(seen)+1 {
 		t.Errorf("got %d logins for %d tokens, want at most %d", n, len(seen), len(seen)+1)
+	}
+}
+
+// Without a lease, the lifetime watcher ends at once with an error, so an app must wait for ttl instead.
+func TestLifetimeWatcherWithoutLease(t *testing.T) {
+	server, sim := start(t)
+	server.Write(t, "messaging/config/watched", sinch(sim)).OK(t)
+	server.Patch(t, "messaging/config/watched", harness.Fields{"lease": false}).OK(t)
+	vault := goClient(t, server)
+	creds, err := vault.Logical().Read("messaging/creds/watched")
+	if err != nil {
+		t.Fatal(err)
+	}
+	watcher, err := vault.NewLifetimeWatcher(&api.LifetimeWatcherInput{Secret: creds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	go watcher.Start()
+	if err := <-watcher.DoneCh(); err == nil || time.Since(began) > time.Second {
+		t.Errorf("got error %v from the lifetime watcher after %s, want an error at once", err, time.Since(began))
+	}
+	if ttl, ok := creds.Data["ttl"].(json.Number); !ok || ttl.String() == "0" {
+		t.Errorf("got ttl %v, want the seconds until the next read", creds.Data["ttl"])
 	}
 }
 
