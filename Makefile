@@ -16,10 +16,10 @@ programs = vault=$$(scripts/vault) && export VAULT_BIN="$$vault" \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint unit acceptance test-openbao test-clients test-keycloak leaks soak bench fuzz outdated dist clean
+.PHONY: help build dev test lint unit acceptance test-openbao test-clients test-keycloak test-kubernetes leaks soak bench fuzz outdated dist clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 build: ## build the plugin and the simulator into bin/ (VERSION=v1.2.3 sets the version)
 	@echo "==> build $(VERSION)"
@@ -57,6 +57,11 @@ test-keycloak: build ## test the plugin with a real Keycloak, which needs Java a
 	@echo "==> tests with Keycloak"
 	@$(programs) && keycloak=$$(scripts/keycloak) && cd acceptance/keycloak && \
 	KEYCLOAK_HOME="$$keycloak" go test -count=1 -timeout=15m $(if $(RUN),-run '$(RUN)')
+
+test-kubernetes: build ## test docs/recipes/kubernetes.md with a real API server and operators (RUN=Pattern)
+	@echo "==> tests with Kubernetes"
+	@$(programs) && kubernetes=$$(scripts/kubernetes) && cd acceptance/kubernetes && \
+	KUBERNETES_PROGRAMS="$$kubernetes" go test -count=1 -v -timeout=30m -parallel=16 $(if $(RUN),-run '$(RUN)')
 
 leaks: build ## run only the leak test, and show its figures
 	@$(programs) && cd acceptance && go test -count=1 -v -run 'TestNothingLeaks|TestLeakSearch'

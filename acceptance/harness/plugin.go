@@ -31,29 +31,53 @@ func (s *Server) InstallPlugin(t testing.TB, mounts ...string) {
 // mounts. The file must be in the server's plugin folder.
 func (s *Server) Install(t testing.TB, name, binary string, mounts ...string) {
 	t.Helper()
-	content, err := os.ReadFile(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(content)
-	s.Write(t, "sys/plugins/catalog/secret/"+name, Fields{
-		"sha256":  hex.EncodeToString(sum[:]),
-		"command": filepath.Base(binary),
-	}).OK(t)
+	s.Register(t, "secret", name, binary)
 	for _, mount := range mounts {
 		s.Write(t, "sys/mounts/"+mount, Fields{"type": name}).OK(t)
 	}
 }
 
+// Register registers a plugin of a kind such as "secret" or "auth". The file binary must be in the
+// server's plugin folder.
+func (s *Server) Register(t testing.TB, kind, name, binary string) {
+	t.Helper()
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(content)
+	s.Write(t, "sys/plugins/catalog/"+kind+"/"+name, Fields{
+		"sha256":  hex.EncodeToString(sum[:]),
+		"command": filepath.Base(binary),
+	}).OK(t)
+}
+
 // CopyPlugin makes a folder and copies the plugin into the folder.
 func CopyPlugin(t testing.TB, dir string) {
 	t.Helper()
-	content, err := os.ReadFile(programs.plugin)
+	copyProgram(t, programs.plugin, filepath.Join(dir, PluginName))
+}
+
+// CopyVault makes a folder and copies the server's program into the folder, as vault.
+func CopyVault(t testing.TB, dir string) {
+	t.Helper()
+	copyProgram(t, programs.vault, filepath.Join(dir, "vault"))
+}
+
+// CopyProgram makes a folder and copies a program into the folder.
+func CopyProgram(t testing.TB, program, dir string) {
+	t.Helper()
+	copyProgram(t, program, filepath.Join(dir, filepath.Base(program)))
+}
+
+func copyProgram(t testing.TB, from, to string) {
+	t.Helper()
+	content, err := os.ReadFile(from)
 	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
+		err = os.MkdirAll(filepath.Dir(to), 0o700)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, PluginName), content, 0o700)
+		err = os.WriteFile(to, content, 0o700)
 	}
 	if err != nil {
 		t.Fatal(err)

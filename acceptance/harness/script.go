@@ -35,6 +35,12 @@ func (c *Client) StartShell(t testing.TB, dir, script string) *Script {
 	return startScript(t, cmd)
 }
 
+// StartProgram starts a program that runs until the end of the test.
+func StartProgram(t testing.TB, cmd *exec.Cmd) *Script {
+	t.Helper()
+	return startScript(t, cmd)
+}
+
 func startScript(t testing.TB, cmd *exec.Cmd) *Script {
 	t.Helper()
 	s := &Script{proc: start(t, filepath.Base(cmd.Path), filepath.Join(t.TempDir(), "output"), cmd)}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package kubernetes
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+)
+
+const (
+	lives = 10 // how many token lifetimes a test watches while the provider is well
+	// recovery is the longest time from the end of an outage to a living token. The Vault Secrets
+	// Operator waits up to a minute between its attempts.
+	recovery = 90 * time.Second
+)
+
+// watch reads the token that an app would use, or "" if there is none.
+type watch struct {
+	name string
+	read func() string
+}
+
+// seen is what a watch has seen in some time.
+type seen struct {
+	dead   time.Duration // how long the token was dead
+	tokens map[string]bool
+}
+
+// during watches for some time. A dead token counts as dead since the last look.
+func (w *world) during(t *testing.T, d time.Duration, watches []watch) []seen {
+	t.Helper()
+	all := make([]seen, len(watches))
+	last := make([]time.Time, len(watches))
+	began := time.Now()
+	for i := range all {
+		all[i].tokens, last[i] = map[string]bool{}, began
+	}
+	for time.Since(began) < d {
+		time.Sleep(100 * time.Millisecond)
+		for i, watch := range watches {
+			token := watch.read()
+			all[i].tokens[token] = true
+			dead := !w.living(t, token) && watch.read() == token
+			now := time.Now()
+			if dead {
+				all[i].dead += now.Sub(last[i])
+			}
+			last[i] = now
+		}
+	}
+	return all
+}
+
+func (w *world) living(t *testing.T, token string) bool {
+	t.Helper()
+	return token != "" && w.sim.Token(t, token).Active
+}
+
+// until waits until the token of each watch satisfies ok, and returns when that was.
+func (w *world) until(t *testing.T, limit time.Duration, what string, watches []watch, ok func(i int, token string) bool) []time.Time {
+	t.Helper()
+	at := make([]time.Time, len(watches))
+	harness.Within(t, limit, what, func() (err error) {
+		for i, watch := range watches {
+			if at[i].IsZero() {
+				if ok(i, watch.read()) {
+					at[i] = time.Now()
+				} else {
+					err = fmt.Errorf("not yet: %s", watch.name)
+				}
+			}
+		}
+		return err
+	})
+	return at
+}
+
+// keepATokenAlive watches ten token lifetimes while the provider is well, then an outage that is longer
+// than a token lives, the recovery, and two more lifetimes. Only in the outage and the recovery may a
+// token be dead. It returns the number of tokens that the first watch has seen.
+func (w *world) keepATokenAlive(t *testing.T, watches ...watch) (tokens int) {
+	t.Helper()
+	life := w.lifetime
+	outage := life * 3 / 2
+	living := func(_ int, token string) bool { return w.living(t, token) }
+	w.until(t, harness.Timeout, "a living token", watches, living)
+	well := w.during(t, lives*life, watches)
+	w.sim.Configure(t, `{"faults": [{"kind": "status"}]}`)
+	down := w.during(t, outage, watches)
+	w.sim.Configure(t, `{"faults": []}`)
+	ended := time.Now()
+	recovered := w.until(t, recovery, "a living token after the outage", watches, living)
+	after := w.during(t, 2*life, watches)
+
+	for i, watch := range watches {
+		t.Logf("%s: %s dead in %d lifetimes with %d tokens; in an outage of %s %s dead, and %s more after it; then %s dead",
+			watch.name, seconds(well[i].dead), lives, len(well[i].tokens), seconds(outage), seconds(down[i].dead), seconds(recovered[i].Sub(ended)), seconds(after[i].dead))
+		if well[i].dead > 0 || after[i].dead > 0 {
+			t.Errorf("%s: got a dead token for %s before and %s after the outage; want 0 s", watch.name, seconds(well[i].dead), seconds(after[i].dead))
+		}
+		if len(well[i].tokens) < lives {
+			t.Errorf("%s: got %d tokens in %d lifetimes, want at least one per lifetime", watch.name, len(well[i].tokens), lives)
+		}
+		if down[i].dead == 0 {
+			t.Errorf("%s: got a living token during the whole outage; want a dead one, or the test sees nothing", watch.name)
+		}
+	}
+	return len(well[0].tokens) + len(after[0].tokens)
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
