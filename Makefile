@@ -83,7 +83,7 @@ outdated: ## list the direct dependencies that have a newer version
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz
 
-dist: ## build a release into dist/ (VERSION=v1.2.3, by default the tag of a clean checkout)
+dist: ## build a release into dist/ (VERSION=v1.2.3, by default the tag of a clean checkout; SIGNING_KEY=key.pem signs it)
 	@scripts/dist '$(if $(filter file,$(origin VERSION)),,$(VERSION))'
 
 clean: ## remove what was built, except the servers and clients in bin/ that take minutes to build

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -55,6 +56,63 @@ func TestDist(t *testing.T) {
 		t.Errorf("running_plugin_version: got %q, want v1.2.3", got)
 	}
 	wantBillOfMaterials(t, filepath.Join(here, binary+".cdx.json"), sums[binary])
+}
+
+// A signed release passes the check of docs/upgrade.md. A changed SHA256SUMS and the signature of
+// another key do not.
+func TestDistIsSigned(t *testing.T) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("there is no openssl on the PATH")
+	}
+	text := file(t, "../docs/upgrade.md")
+	check := regexp.MustCompile("(?m)^openssl dgst .*$").FindString(text)
+	var makeKey []string
+	for _, m := range regexp.MustCompile("`(openssl [^`]*)`").FindAllStringSubmatch(text, -1) {
+		makeKey = append(makeKey, m[1])
+	}
+	if check == "" || len(makeKey) != 2 {
+		t.Fatalf("docs/upgrade.md: got the check %q and the commands %q for a key, want one check and two commands", check, makeKey)
+	}
+	dir := realTempDir(t)
+	shell := func(script string) error {
+		cmd := exec.Command("bash", "-euc", script)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		t.Logf("%s\n%s", script, out)
+		return err
+	}
+	newKey := func() {
+		if err := shell(strings.Join(makeKey, "\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newKey()
+	t.Setenv("SIGNING_KEY", filepath.Join(dir, "release-key.pem"))
+	dist(t, "..", dir, "v1.1.0", hostPlatform())
+	if err := shell(check); err != nil {
+		t.Errorf("got %v for a signed release, want success", err)
+	}
+	sums := file(t, filepath.Join(dir, "SHA256SUMS"))
+	if err := os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte("0"+sums[1:]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if shell(check) == nil {
+		t.Error("got success for a changed SHA256SUMS, want a failure")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(sums), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	newKey()
+	if shell(check) == nil {
+		t.Error("got success with another key, want a failure")
+	}
+
+	t.Setenv("SIGNING_KEY", filepath.Join(dir, "missing.pem"))
+	cmd := exec.Command("../scripts/dist", "v1.1.0", hostPlatform())
+	cmd.Env = append(os.Environ(), "DIST="+dir)
+	if out, err := cmd.CombinedOutput(); err == nil || !bytes.Contains(out, []byte("SIGNING_KEY")) {
+		t.Errorf("scripts/dist with a missing key: got error %v and %s, want a failure that names SIGNING_KEY", err, out)
+	}
 }
 
 func TestDistRefuses(t *testing.T) {
