@@ -12,11 +12,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Vault Agent renders no dead token in ten token lifetimes, with or without leases. The provider
-// gets no more mints than the lifetimes allow.
+// Vault Agent never renders an expired token during ten token lifetimes, whether reads make
+// leases or not. The provider counts no more mints than that time allows.
 //
-// consul-template, which Vault Agent uses, drops the second of two reads within one
-// second. The leased account therefore gets lifetimes that give leases of over 1 s.
+// Vault Agent drops the second of two reads within one second. So the account with leases has
+// lifetimes that give leases of over 1 s.
 func TestAgentKeepsALivingToken(t *testing.T) {
 	t.Parallel() // it mostly waits
 	const lives = 10
@@ -58,7 +58,8 @@ func TestAgentKeepsALivingToken(t *testing.T) {
 		if got := len(m.rendered); got < lives-1 {
 			t.Errorf("%s: got %d rendered tokens in %d lifetimes, want at least %d", m.config, got, lives, lives-1)
 		}
-		// A token is refreshed min_ttl before its end, because the refresh window is shorter.
+		// The refresh window is shorter than min_ttl, so the engine refreshes a token min_ttl
+		// before its end.
 		maxMints := int(time.Since(begun)/(m.lifetime-m.minTTL)) + 1
 		counts := w.sim.State(t).Providers[m.provider]
 		if got := counts.LoginsSucceeded + counts.RefreshesSucceeded; got > maxMints {
@@ -101,7 +102,7 @@ func TestAgentFollowsARotate(t *testing.T) {
 	}
 }
 
-// waitForFile returns the content of a file as soon as it is another than old.
+// waitForFile waits until the content of a file differs from old, and returns the content.
 func waitForFile(t *testing.T, file, old string) (content string) {
 	t.Helper()
 	harness.Within(t, 45*time.Second, "a new token in the file", func() error {

@@ -53,8 +53,8 @@ func TestPathHelp(t *testing.T) {
 	}
 }
 
-// The OpenAPI document has the paths and the fields that every config has. The fields of a
-// provider are in its definition.
+// The OpenAPI document has the mount's paths and the fields that every config has. It lacks the
+// fields of a single provider, because definitions add those.
 func TestOpenAPIDocument(t *testing.T) {
 	w := newWorld(t)
 	r := w.Read(t, "sys/internal/specs/openapi?context=messaging/").OK(t)

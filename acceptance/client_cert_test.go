@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// mutual is a client that only its certificate authenticates (RFC 8705), and a simulator that
-// requires the certificate. It returns the config, without the certificate, and the CA of clients.
+// mutual returns a simulator that requires client certificates (RFC 8705), the CA that the
+// simulator trusts, and an account without a secret. The account's config has no certificate yet.
 func mutual(t *testing.T) (a account, ca *simulator.CA) {
 	t.Helper()
 	ca, err := simulator.NewCA(time.Now())
@@ -46,7 +46,8 @@ func TestClientCertificate(t *testing.T) {
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	good := clientCert(t, ca, until)
 
-	// With HTTP/2 the server's alert can get lost. The error then suspects the certificate.
+	// With HTTP/2 the client may not see the server's TLS alert. The engine's error then says
+	// that the certificate may be the cause.
 	refused := func(change harness.Fields, words ...string) {
 		r := w.Write(t, a.path(), a.body(w.sim, change))
 		if r.Status != 400 && r.Status != 502 {

@@ -44,9 +44,9 @@ func TestFailoverKeepsTheToken(t *testing.T) {
 	first.wantLogins(t, sinch, 1)
 }
 
-// What a user writes through a standby, the user reads back through that standby at once. After a
-// step-down the next active node serves the same token. All of it costs one login for each config
-// write that changes the credentials.
+// A user who writes a config through a standby can read the config through that standby at once.
+// After a step-down, the next active node serves the same token. The provider counts one login
+// for each write that changes credentials.
 func TestStandbysAndStepDown(t *testing.T) {
 	harness.Need(t)
 	sim, cluster := harness.StartSimulator(t), harness.StartCluster(t)

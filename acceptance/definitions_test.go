@@ -17,8 +17,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// strangers is a provider that neither the plugin nor the simulator knows. It answers as the
-// page docs/adding-a-provider.md says, and keeps the bodies of the requests.
+// strangers is a fake provider that neither the plugin nor the simulator knows. It answers as
+// docs/adding-a-provider.md describes, and records request bodies.
 type strangers struct {
 	mu   sync.Mutex
 	seen []string
@@ -65,8 +65,8 @@ http:
 `, url)
 }
 
-// Three commands lead from a definition to a token. Editing and deleting the definition sends
-// no secret anywhere, and restarts keep everything.
+// An operator gets from a definition to a token with three commands. Editing or deleting the
+// definition sends no secret, and the config works after a restart.
 func TestOwnDefinitions(t *testing.T) {
 	harness.Need(t)
 	honest, evil := &strangers{}, &strangers{}
@@ -124,8 +124,8 @@ vault read messaging/creds/a`).OK(t).Stdout
 	}
 }
 
-// Each command of docs/adding-a-provider.md runs word for word, and its samples show what is
-// answered.
+// Each command of docs/adding-a-provider.md runs word for word, and the samples on the page
+// match the answers.
 func TestAddingAProvider(t *testing.T) {
 	harness.Need(t)
 	if runtime.GOOS == "darwin" {

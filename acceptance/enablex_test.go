@@ -36,8 +36,8 @@ func TestEnableXAnswers(t *testing.T) {
 	}
 }
 
-// EnableX sends the time at which a token ends. The lease is right even if EnableX's clock
-// is wrong.
+// EnableX states the end of a token as a time. The lease has the right length even if EnableX's
+// clock is wrong.
 func TestEnableXClockIsWrong(t *testing.T) {
 	w := newWorld(t)
 	for _, offset := range []string{"24h", "-24h"} {

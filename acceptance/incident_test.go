@@ -53,7 +53,8 @@ func (i *incident) page(t *testing.T, name, heading string, block int) harness.R
 	return i.shell(t, script)
 }
 
-// block returns a command block of a page, by its heading and its index under the heading.
+// block returns a command block of a page, given the heading and the index of the block under
+// that heading.
 func (i *incident) block(t *testing.T, name, heading string, block int) string {
 	t.Helper()
 	_, section, found := strings.Cut(file(t, "../docs/"+name), "\n## "+heading+"\n")
@@ -123,7 +124,8 @@ func TestPluginFileSpoiled(t *testing.T) {
 			i.page(t, "operations.md", "The plugin does not run", 1).OK(t)
 			i.wantToken(t, sinch, i.token, "after the reload")
 
-			// Vault's fault: the mount cannot write until the server is active anew.
+			// After this fault of Vault, the mount cannot write until the server becomes active
+			// again.
 			if r := i.Write(t, sinch.path(), harness.Fields{"min_ttl": 5}); r.Status != 204 {
 				r.Refused(t, 500, "cannot write to storage during setup", `run "vault operator step-down", or restart the server`)
 			}
@@ -155,8 +157,8 @@ func (i *incident) put(t *testing.T, content []byte) {
 	}
 }
 
-// Each row of the table of what goes wrong in docs/upgrade.md happens in a server, and the check
-// before it finds what is wrong while the mount still works.
+// Each failed upgrade in the table of docs/upgrade.md happens in a server. The check that the
+// page recommends finds the problem while the mount still works.
 func TestUpgradeGoesWrong(t *testing.T) {
 	t.Parallel() // it mostly waits
 	i := newIncident(t)
@@ -232,7 +234,8 @@ vault plugin register -command=link -sha256="$(sha256sum link | cut -d' ' -f1)" 
 	})
 }
 
-// The steps of the runbook end every token of an account, shared or not, and remove the engine.
+// The steps of the runbook end all tokens of a shared and of an unshared account, and then
+// remove the engine.
 func TestRemoveAnAccount(t *testing.T) {
 	w := newWorld(t)
 	i := incident{world: w, dir: t.TempDir()}

@@ -58,8 +58,8 @@ func formsOf(secret string) []form {
 	return all
 }
 
-// inside returns the base64 of a text at an offset (0 to 2) within a longer text. It leaves
-// out the characters that depend on the text around it.
+// inside returns the base64 of a text at an offset of 0 to 2 within a longer text. It omits the
+// characters that depend on the surrounding text.
 func inside(encoding *base64.Encoding, text string, offset int) string {
 	encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", offset) + text))
 	from := (offset*8 + 5) / 6
@@ -90,7 +90,8 @@ const (
 	// looks for.
 	window = 32
 
-	// keyLen is how many bytes of a form the search looks up at once. No form is shorter.
+	// keyLen is the length of the keys in the search index, in bytes. Each form of a secret has
+	// at least this length.
 	keyLen = 12
 )
 

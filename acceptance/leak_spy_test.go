@@ -23,8 +23,8 @@ type leakyAccount struct {
 	secrets map[string]string // by field
 }
 
-// leakySecret returns a secret that has a different form under each way of escaping. Two secrets
-// share only the characters that need escaping.
+// leakySecret returns a secret that each way of escaping changes differently. Two such secrets
+// have only the escaped characters in common.
 func leakySecret(of string) string {
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(of)))
 	return sum[:16] + ` "<&> %/+\ü=~ ` + sum[16:32]
@@ -208,7 +208,7 @@ func (s *spy) mend(a leakyAccount) {
 	}
 }
 
-// suffer does everything that asks a faulty provider for a token.
+// suffer makes every request that causes a mint, while the provider is faulty.
 func (s *spy) suffer(a leakyAccount) {
 	broken := "messaging/config/broken-" + a.config
 	s.write(a.path(), a.body(s.sim, harness.Fields{"verify_connection": true}))
@@ -258,7 +258,8 @@ func (s *spy) badWrites(a leakyAccount) {
 			s.do(http.MethodPatch, a.path(), change)
 			s.write("messaging/config/new-"+a.config, change)
 		}
-		// Vault writes the URI to the audit log. The search does not know this escaping, so it finds only secrets that the plugin writes.
+		// Vault writes the request's URI to the audit log in this mixed escaping. The search does not look for this
+		// escaping, so it finds only secrets that the plugin wrote.
 		partly := strings.NewReplacer("%", "%25", " ", "%20", "+", "%2B", "&", "%26", "#", "%23").Replace(bad)
 		s.do(http.MethodGet, a.creds()+"?min_ttl="+partly, nil)
 	}

@@ -19,8 +19,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// tap is a proxy between the plugin and the simulator. It keeps the simulator's answers,
-// and so sees the tokens that no reader gets.
+// tap is a proxy between the plugin and the simulator. It records the simulator's answers, so
+// that the test also knows the tokens that no reader gets.
 type tap struct {
 	sim     *harness.Simulator // the simulator at the address of the tap
 	mutual  *httptest.Server   // another address of the tap, which requires a client certificate

@@ -13,10 +13,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// No credential, access token or refresh token appears in the server's log at trace level
-// (which includes the plugin's log), in the audit log, in the output of the vault command,
-// or in an answer other than that of a read of creds. The test makes users do right and
-// wrong things with every provider, under every fault that the simulator knows.
+// No credential, access token or refresh token appears in the server's log at trace level, in
+// the audit log, or in the output of the vault command. Only reads of creds answer with tokens.
+//
+// The test makes correct and wrong requests for every provider, under every fault that the
+// simulator has. The server's log includes the plugin's log.
 func TestNothingLeaks(t *testing.T) {
 	w := newWorld(t)
 	w.EnableAudit(t)

@@ -123,7 +123,8 @@ func TestEventsAreSilent(t *testing.T) {
 	w.writeConfig(t, sinch)
 	w.Write(t, sinch.rotatePath(), nil).OK(t)
 	w.Delete(t, sinch.path()).OK(t)
-	// The event of a mint is sent after the reads are answered, and nothing shows when.
+	// The engine sends the event after it has answered the reads. The test cannot observe that
+	// moment, so it waits.
 	time.Sleep(time.Second)
 	for line := range strings.Lines(file(t, w.Log)) {
 		if strings.Contains(line, harness.PluginName) && strings.Contains(line, "event") {

@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Two mounts share a plugin process. What an operator does with one mount neither delays nor breaks
-// a read of the other, even while the provider hangs. Only a reload makes reads fail, because it
-// ends the shared process. After the reload the mount still has its token.
+// Two mounts share a plugin process. Operations on one mount neither delay nor break reads of the
+// other mount, even while a provider hangs. Only a reload of the plugin makes reads fail, because a
+// reload ends the process. Afterwards each mount still has its token.
 func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)

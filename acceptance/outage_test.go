@@ -40,7 +40,8 @@ func TestProviderIsDown(t *testing.T) {
 		}
 		return errors.New("the token is still served")
 	})
-	// The token says in whole seconds when it ends, so the engine may count a second less.
+	// The token states its end in whole seconds, so the engine may see one second less than the
+	// provider.
 	if left := w.sim.Token(t, token).ExpiresIn; left > 3.1 {
 		t.Errorf("read %.1f s before the token's end: got an error, want the token", left)
 	}

@@ -24,9 +24,9 @@ import (
 func TestRecipesKeepALivingToken(t *testing.T) {
 	t.Parallel() // it mostly waits
 	w := newWorld(t)
-	// The agent waits 2 s before it restarts a program, so the tokens live longer than the leases.
-	// (TestAgentKeepsALivingToken restarts no program.) min_ttl avoids leases of 1 s, because
-	// consul-template, which the agent uses, drops the second of two reads within one second.
+	// The agent waits 2 s before it restarts a program, so tokens live longer than leases here.
+	// min_ttl avoids leases of 1 s, because the agent drops the second of two reads within one
+	// second.
 	w.sim.Configure(t, `{"access_ttl": 14}`)
 	w.writeConfig(t, sinch, harness.Fields{"max_ttl": 8, "min_ttl": 3})
 
@@ -189,7 +189,7 @@ func fenced(t *testing.T, text, language string) []string {
 	return blocks
 }
 
-// stays matches a block whose last command does not end by itself.
+// stays matches a block of commands whose last command runs until it is interrupted.
 var stays = regexp.MustCompile(`(?m)^(vault agent| +consul-template) -config=\S+\n\z`)
 
 // run runs the page's commands and returns the output of the commands that end.

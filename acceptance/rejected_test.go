@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// The provider ends a token before its time, and only apps see it. However many apps report the
-// token, and however often, the engine logs in once. During an outage it says why it cannot.
+// The provider ends a token early, and only apps notice. The engine logs in once, however many
+// apps report the token. During an outage, the engine tells the apps why it cannot log in.
 func TestRejectedToken(t *testing.T) {
 	t.Parallel() // it mostly waits
 	w := newWorld(t)
@@ -76,7 +76,7 @@ func TestRejectedToken(t *testing.T) {
 		t.Errorf("a report beyond the bound: got token %s and warnings %q, want %s and when the next report is honored", bounded.Text("token_id"), text, id)
 	}
 
-	// The provider is down: the app gets the cached token and the reason.
+	// While the provider is down, the app gets the cached token and the reason.
 	w.writeConfig(t, conversation)
 	old := w.readCreds(t, conversation)
 	w.sim.Stop()

@@ -77,7 +77,7 @@ func (a *soakAccount) put(path string, f harness.Fields) (harness.Response, erro
 	return a.Do(http.MethodPut, path, f)
 }
 
-// writeAndVerify writes the right config with a change, and verifies it.
+// writeAndVerify writes the correct config with one change, and verifies the config.
 func (a *soakAccount) writeAndVerify(change harness.Fields) (r harness.Response, err error) {
 	a.changeToken(func() {
 		r, err = a.put(a.path(), a.body(a.sim, harness.Fields{"verify_connection": true}, change))
@@ -144,9 +144,9 @@ func (a *soakAccount) operate() {
 	}
 }
 
-// revokesLater reports whether each warning of the answer tells of a token in the queue of
-// revocations. A write that succeeds has such a warning after another request has used up the time
-// that the mount waits for revocations.
+// revokesLater reports whether every warning of the answer is about a queued revocation. A
+// successful write has such a warning if other requests have used up the mount's time for
+// revocations.
 func revokesLater(r harness.Response) bool {
 	for _, w := range r.Warnings {
 		if !strings.HasPrefix(w, "a token was not revoked yet; ") {

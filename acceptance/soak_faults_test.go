@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// activity tells whether something ran, even partly, after a mark. The lower 32 bits count
-// beginnings and the upper 32 bits count ends.
+// activity counts beginnings in the lower 32 bits and ends in the upper 32 bits. It tells
+// whether some action was running at any time since a mark.
 type activity struct{ n atomic.Int64 }
 
 func (a *activity) begin() { a.n.Add(1) }
@@ -26,7 +26,7 @@ func (a *activity) noneSince(mark int64) bool {
 
 func oneOf[T any](all ...T) T { return all[rand.IntN(len(all))] }
 
-// fault turns a fault of the provider on for a while and then repairs the provider's accounts.
+// fault causes a fault at the provider for a while, and then repairs the provider's accounts.
 func (s *soak) fault(provider string) {
 	kind := oneOf(simulator.FaultKinds()...)
 	on := oneOf("", "", `, "count": 2`, `, "on": "refresh_token"`, `, "on": "revoke"`, `, "retry_after": "1", "status": 429`)

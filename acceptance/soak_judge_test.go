@@ -49,16 +49,17 @@ func (s *soak) judge() {
 	s.logFigures(first, last, state)
 }
 
-// maxLogins returns how many logins and refreshes the account may cause. In a time T, the
-// engine needs
+// maxLogins returns how many logins and refreshes the account may cause. In a time T, the engine
+// needs
 //
 //	T ÷ (lifetime − the larger of refresh_window and min_ttl) + 1
 //
-// logins, where the lifetime is a second shorter for the engine than for the provider (see
-// [mustServe]) and min_ttl counts for at most half of the lifetime. Each operation that logs in
-// adds a login. Each kill or seal adds a login, because a running mint is lost. An operation, kill
-// or seal that ends a backoff while the provider is faulty adds two attempts. Each fault adds the
-// attempts of a backoff, which doubles each time.
+// logins. The engine may see a lifetime that is one second shorter (see [mustServe]). At most half
+// of the lifetime counts as min_ttl.
+//
+// Each operation that logs in adds one login. Each kill or seal adds one login, because a running
+// mint is lost. An operation, kill or seal that ends a backoff during a fault adds two attempts.
+// Each fault adds the attempts of a backoff, whose waits double.
 func (a *soakAccount) maxLogins() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

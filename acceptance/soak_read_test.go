@@ -13,13 +13,13 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// maxTransit is the least life with which the engine serves a token. A token may die on the
-// way only if the read takes longer than maxTransit, as on a busy machine.
+// The engine serves only tokens that live for at least maxTransit. A served token may expire
+// before it arrives only if the read takes longer than maxTransit.
 const maxTransit = 2 * time.Second
 
-// mustServe is the life above which the engine must serve a cached token. The engine serves
-// it until 2 s before its end. The end may be a second earlier for the engine than for the
-// provider, because JWTs and EnableX name whole seconds. The rest is for the read itself.
+// If a cached token lives longer than mustServe, the engine must serve the token. The engine
+// stops serving a token 2 s before its end. The engine may see the end one second early,
+// because some providers state whole seconds. The remaining time is for the read itself.
 const mustServe = 4500 * time.Millisecond
 
 // readCounts counts reads and revocations by their outcome.
@@ -107,7 +107,7 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 		a.problem("asking the simulator for a token: %v", err)
 		return
 	}
-	// The simulator answered between the arrival and now, so this is the longest possible life at the arrival.
+	// The simulator answered after the token arrived, so the token had at most this much life at the arrival.
 	left := time.Duration(known.ExpiresIn*float64(time.Second)) + time.Since(arrived)
 	late := max(arrived.Sub(sent)-maxTransit, 0)
 	unchanged := a.changes.noneSince(mark)

@@ -16,11 +16,13 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// TestSoak does everything at once on a server with raft storage: reads of tokens that live
-// for seconds, good and bad writes, rotates, deletions, lease revocations, every fault of
-// every provider, kills of the plugin and seals. SOAK sets the length (1m by default; the
-// figures in docs/security.md need 15m). The rules for reads are at [soakAccount.read], for
-// logins at [soakAccount.maxLogins], and for the end of the run at [soak.judge].
+// TestSoak does everything at once on a server with raft storage: reads of tokens that live for
+// seconds, correct and wrong writes, rotates, deletions, lease revocations, every fault of
+// every provider, kills of the plugin, and seals.
+//
+// The variable SOAK sets the length of the run (1m by default; the figures in the docs need
+// 15m). See [soakAccount.read] for the rules for reads, [soakAccount.maxLogins] for logins and
+// [soak.judge] for the end of the run.
 func TestSoak(t *testing.T) {
 	length, err := time.ParseDuration(cmp.Or(os.Getenv("SOAK"), "1m"))
 	if err != nil {

@@ -85,8 +85,8 @@ const (
 	heal = `{"latency": null, "faults": null}`
 )
 
-// Each read mints an unshared token. The token is revoked with its lease, for whatever
-// reason the lease ends, and no other token is revoked.
+// Each read mints an unshared token. When the lease of a token ends for any reason, the engine
+// revokes that token and no other.
 func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range []account{sinch, generic, genericUser} {
@@ -133,8 +133,8 @@ func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// A reader that gives up gets no lease. The next reader gets the token that was minted for
-// the reader that left.
+// A reader who disconnects during a mint gets no lease. The next reader gets the token of that
+// mint.
 func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, generic.unshared(w.sim))

@@ -14,8 +14,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// A refusal in any shape is a refusal: the engine shows the provider's words, and logs in once a
-// minute. A config write that the provider refuses is a 400, which API clients do not repeat.
+// The engine recognises a refusal in every form that a provider may use. It shows the provider's
+// words and logs in once a minute at most. A config write that the provider refuses gets a 400,
+// because API clients do not repeat requests after a 400.
 func TestRefusalsOfAnyShape(t *testing.T) {
 	t.Parallel() // it mostly waits
 	w := newWorld(t)
@@ -63,8 +64,8 @@ func hangingServer(t *testing.T) *httptest.Server {
 	return s
 }
 
-// However many revocation endpoints hang, revoking by prefix, moving and disabling the mount take
-// seconds in total, and apps keep getting tokens.
+// Revoking by prefix, moving and disabling a mount take seconds in total, however many revocation
+// endpoints hang. Meanwhile apps keep getting tokens.
 func TestHangingRevocationEndpoints(t *testing.T) {
 	w := newWorld(t)
 	hanging := hangingServer(t)
@@ -81,7 +82,7 @@ func TestHangingRevocationEndpoints(t *testing.T) {
 		w.Write(t, "messaging/config/"+unshared(i), generic.body(w.sim, harness.Fields{
 			"share": false, "revocation_url": hanging.URL, "verify_connection": false})).OK(t)
 	}
-	// timed fails the test if f takes longer than limit. Apps may have to wait for tokens while f runs.
+	// timed fails the test if f takes longer than limit. Apps may wait for tokens while f runs.
 	timed := func(what string, limit time.Duration, f func()) {
 		t.Helper()
 		began := time.Now()
@@ -104,8 +105,8 @@ func TestHangingRevocationEndpoints(t *testing.T) {
 	timed("disabling the mount", limit, func() { w.Delete(t, "sys/mounts/moved").OK(t) })
 }
 
-// Vault drains the requests of a mount before it reloads the mount's plugin. A read that waits for
-// a hanging provider does not hold up the reload, nor the reads of other configs.
+// Vault waits for a mount's requests before it reloads the mount's plugin. A read that waits for a
+// hanging provider delays neither the reload nor the reads of other configs.
 func TestReloadWhileAReadWaits(t *testing.T) {
 	w := newWorld(t)
 	hanging := hangingServer(t)

@@ -18,7 +18,8 @@ import (
 // leases is the number of leases for BenchmarkLeases.
 const leases = 20_000
 
-// fewRounds is enough to compare reads with and without leases, because they differ several-fold.
+// A few rounds are enough, because reads with leases take several times as long as reads without
+// leases.
 const fewRounds = 3
 
 // BenchmarkLeases measures the cost of leases on integrated storage, for the capacity model of

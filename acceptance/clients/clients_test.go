@@ -20,9 +20,9 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// result is the output of an operator's program. The program writes a config, reads it back and
-// lists the configs. It reads creds, looks their lease up and revokes the lease. Then it looks the
-// lease up again, and reads the creds of a config that does not exist.
+// result is the output of an operator's program. The program writes a config, reads the config
+// back and lists all configs. Then it reads creds, looks up the lease, revokes the lease and looks
+// it up again. At the end it reads the creds of a config that does not exist.
 type result struct {
 	Config map[string]any `json:"config"`
 	Names  []string       `json:"names"`

@@ -88,8 +88,8 @@ func copyProgram(t testing.TB, from, to string) {
 // process, which Vault starts at the first request to a mount.
 func (s *Server) PluginPIDs() []int { return children(s.proc.pid()) }
 
-// KillPlugin kills the server's plugin processes. It returns when the server has noticed, because
-// until then a read may get an error from Vault itself. The next request starts a new process.
+// KillPlugin kills the server's plugin processes and waits until the server has noticed. Before
+// that, a read may get an error from Vault itself. The next request starts a new process.
 func (s *Server) KillPlugin(t testing.TB) {
 	t.Helper()
 	pids := s.PluginPIDs()

@@ -53,8 +53,8 @@ func start(t testing.TB, name, log string, cmd *exec.Cmd) *process {
 	return p
 }
 
-// stopAfter stops a process at the end of the test t. If t failed, stopAfter also shows the end
-// of the process's log. It reads *p only then, because the test may restart the process.
+// stopAfter stops a process at the end of the test t. If t failed, stopAfter also prints the
+// end of the process's log. It takes a pointer to p, because the test may restart the process.
 func stopAfter(t testing.TB, p **process) {
 	t.Cleanup(func() {
 		if *p == nil {
@@ -139,9 +139,9 @@ func tail(file string, lines int) []byte {
 	return b
 }
 
-// Go runs no cleanup functions when a test binary is killed, interrupted or past its -timeout.
-// So the test binary starts itself a second time, as the reaper, and writes the ids of its child
-// processes to a pipe. When the pipe closes, the reaper kills the children that still run.
+// Go runs no cleanup functions if a test binary is killed, is interrupted or exceeds its
+// -timeout. So the test binary starts a copy of itself, the reaper, and writes the ids of its
+// child processes to a pipe. When the pipe closes, the reaper kills the children that still run.
 
 // reaperEnv, when set, makes the test binary the reaper.
 const reaperEnv = "MESSAGING_ACCEPTANCE_REAPER"

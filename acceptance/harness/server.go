@@ -142,7 +142,8 @@ func (s *Server) Unseal(t testing.TB) {
 	if s.unsealKey == "" {
 		return
 	}
-	// a node that joins a cluster refuses the key until it has heard from the active node
+	// A node that joins a cluster refuses the unseal key until the active node has contacted
+	// it.
 	Within(t, Timeout, s.name+" is unsealed", func() error {
 		r, err := s.Do("PUT", "sys/unseal", Fields{"key": s.unsealKey})
 		if err != nil {

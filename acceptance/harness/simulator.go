@@ -48,7 +48,8 @@ func StartMutualSimulator(t testing.TB, ca *simulator.CA) (s *Simulator, caCert 
 	if err := os.WriteFile(clientCAFile, ca.PEM, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// The harness is not under test, so it need not know the simulator's CA before the start.
+	// The harness is not under test, so its own requests accept any certificate of the
+	// simulator.
 	s.HTTP.Transport.(*http.Transport).TLSClientConfig = &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true}
 	s.args = []string{"-tls", "-ca-out", caFile, "-client-ca", clientCAFile}
 	s.Start(t)

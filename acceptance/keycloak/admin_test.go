@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// The realm and its clients. Sinch India uses the same names for the realm and the first client.
+// Names of the realm and its clients. The realm and the first client have the names that Sinch
+// India uses.
 const (
 	realm  = "ipmessaging"
 	client = "ipmessaging-client"
@@ -27,9 +28,9 @@ const (
 // object is a JSON object of Keycloak's admin API.
 type object = map[string]any
 
-// defaults holds the settings of the realm, unless a test changes them. Sinch documents these
-// lifetimes. Keycloak locks a user after 30 failures by default, but after 3 failures here. The
-// other settings are Keycloak's defaults.
+// defaults holds the settings that the realm has unless a test changes them. Sinch documents
+// these lifetimes. This realm locks a user after 3 failures, because Keycloak's default of 30
+// would make tests slow. The other settings are Keycloak's defaults.
 var defaults = object{
 	"enabled":               true,
 	"accessTokenLifespan":   300,

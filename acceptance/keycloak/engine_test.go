@@ -66,8 +66,8 @@ func testRefreshTokenEndsFirst(t *testing.T, w *servers) {
 	a.wantEvents(t, map[string]int{"LOGIN": 2})
 }
 
-// Keycloak gives an offline token refresh_expires_in 0. The engine uses the token as long as the
-// token works.
+// Keycloak answers refresh_expires_in 0 for an offline token. The engine keeps using the offline
+// token until Keycloak refuses it.
 func testOfflineToken(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	k.defaultScope(t, "offline_access")
@@ -237,7 +237,7 @@ func testLockedUser(t *testing.T, w *servers) {
 }
 
 // If the user is disabled, the engine tries one refresh and one login. Reads return the cached token
-// with a warning until the token expires. After that they return an error.
+// with a warning until that token expires. Later reads return an error.
 func testAccountDisabled(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 8})

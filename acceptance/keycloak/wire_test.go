@@ -110,9 +110,9 @@ func testRealmErrors(t *testing.T, w *servers) {
 	k.post(t, k.url+"/realms/x/protocol/openid-connect/token", "grant_type", "password").want(t, 404, "Realm does not exist", "")
 }
 
-// Sinch documents two combinations of lifetimes: a refresh token that lives longer than the access
-// token, and the reverse. Keycloak's rules explain both. The refresh token lives as long as an idle
-// session, and no token outlives the session.
+// Sinch documents one product whose refresh token outlives the access token, and one whose access
+// token outlives the refresh token. Keycloak's rules explain both: a refresh token lives as long as
+// an idle session, and no token outlives the session.
 func testLifetimes(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	for name, tt := range map[string]struct {
@@ -196,8 +196,8 @@ func testLockout(t *testing.T, w *servers) {
 	k.refresh(t, in.RefreshToken).want(t, 200, "", "") // a temporary lock does not stop refreshes
 	k.wantActive(t, in.AccessToken, true)
 
-	// By default Keycloak also locks a user after two failures within a second. A longer limit keeps
-	// the test independent of the machine's speed.
+	// By default, Keycloak also locks a user after two failures within one second. This client waits
+	// longer between failures, so that the result does not depend on the machine's speed.
 	hasty := w.account(t)
 	k.configure(t, object{"quickLoginCheckMilliSeconds": 60000})
 	t.Cleanup(func() { k.admin(t, "PUT", "/"+realm, object{"quickLoginCheckMilliSeconds": 1000}, nil) })
@@ -211,9 +211,9 @@ func testLockout(t *testing.T, w *servers) {
 	}
 }
 
-// With brute-force detection on, Keycloak accepts only one login of a user at a time. It refuses
-// concurrent logins like a wrong password, but does not count them as failures. It may also refuse a
-// login shortly after another. It accepts concurrent refreshes.
+// If brute-force detection is on, Keycloak accepts one login of a user at a time. It refuses a
+// concurrent login as if the password were wrong, but does not count a failure. It may also refuse a
+// login shortly after another login. It accepts concurrent refreshes.
 func testConcurrentLogins(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	const n = 8
