@@ -6,9 +6,9 @@ package clock
 
 import "time"
 
-// Instant is a moment on two clocks. Neither clock alone tells how old a token is:
-// the monotonic clock stands still while the machine is suspended, and people and
-// NTP set the wall clock. The zero Instant is a moment long ago.
+// Instant is a moment on two clocks, because neither clock alone gives the age of a token. The
+// monotonic clock stops while the machine is suspended, and people and NTP change the wall
+// clock. The zero Instant is a moment long ago.
 type Instant struct {
 	Wall time.Time     // without a monotonic reading
 	Mono time.Duration // since a fixed moment in the life of the process
@@ -26,14 +26,14 @@ func System() Clock {
 	}
 }
 
-// Since returns the time from earlier to i on the clock that counted more of it, so
-// that a lifetime counted from earlier ends when the first of the two clocks says so.
+// Since returns the time from earlier to i. If the clocks differ, Since returns the longer
+// time, so that no lifetime is overestimated.
 func (i Instant) Since(earlier Instant) time.Duration {
 	return max(i.Wall.Sub(earlier.Wall), i.Mono-earlier.Mono)
 }
 
-// Until returns the time from i to later on the monotonic clock. Waits are measured
-// this way: setting the wall clock must neither shorten nor lengthen a backoff.
+// Until returns the time from i to later on the monotonic clock. Backoffs use the monotonic
+// clock, because setting the wall clock must not change a backoff.
 func (i Instant) Until(later Instant) time.Duration { return later.Mono - i.Mono }
 
 // Add returns the moment d after i, or before i if d is negative.
@@ -41,6 +41,5 @@ func (i Instant) Add(d time.Duration) Instant {
 	return Instant{Wall: i.Wall.Add(d), Mono: i.Mono + d}
 }
 
-// At returns the moment at which the wall clock showed t, given that the present
-// moment is i. It restores a time that was stored.
+// At converts a stored wall-clock time t to an Instant, given that i is the present moment.
 func (i Instant) At(t time.Time) Instant { return i.Add(t.Sub(i.Wall)) }

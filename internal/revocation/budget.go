@@ -9,8 +9,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// The requests of a mount wait for revocation endpoints at most budgetWait in any
-// budgetPeriod. Vault blocks disabling and moving the mount while a request waits.
+// The requests of a mount wait for revocation endpoints at most budgetWait in any budgetPeriod,
+// because Vault cannot disable or move the mount while a request waits.
 const (
 	budgetWait   = 5 * time.Second
 	budgetPeriod = 30 * time.Second
@@ -27,15 +27,15 @@ type budget struct {
 	since   clock.Instant // when the first of the waiting requests began
 }
 
-// spell is what requests waited between two moments, which are at most a second apart or
-// the two ends of one wait.
+// spell is a period of waiting. It is either one wait or several waits with at most a second
+// between them.
 type spell struct {
 	start, end clock.Instant
 	waited     time.Duration
 }
 
-// start begins a wait and returns how long it may last. The caller calls end when the wait
-// is over. If nothing is left, start returns 0 and no end.
+// start begins a wait and returns how long the wait may last. The caller must call end after
+// the wait. If the budget is used up, start returns 0 and a nil end.
 func (b *budget) start() (left time.Duration, end func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

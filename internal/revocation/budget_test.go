@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// newHangingFixture returns a fixture on the clock of a synctest bubble, whose provider
-// accepts requests and never answers.
+// newHangingFixture returns a fixture whose provider accepts requests and never answers. The
+// fixture uses the clock of the synctest bubble.
 func newHangingFixture(t *testing.T) *fixture {
 	f := newFixture(t)
 	f.Close()
@@ -24,7 +24,7 @@ func newHangingFixture(t *testing.T) *fixture {
 	return f
 }
 
-// However many endpoints hang, requests that come one after the other wait 5 s in all.
+// Requests that follow one another wait 5 s in total, however many endpoints hang.
 func TestManyEndpointsHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)
@@ -93,7 +93,8 @@ func TestTaintedMountDoesNotWait(t *testing.T) {
 	})
 }
 
-// What the budget leaves over is revoked in the background at once, if the endpoint works.
+// If a request has no time left for a working endpoint, the token is revoked in the background
+// at once.
 func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)
@@ -112,8 +113,8 @@ func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 	})
 }
 
-// A request waits less long than request_timeout allows, so an endpoint may be too slow for
-// requests and work for a drain.
+// An endpoint may be too slow for a request and fast enough for a background revocation,
+// because requests wait for a shorter time.
 func TestSlowEndpointDoesNotHoldUpTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)

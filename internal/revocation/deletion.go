@@ -9,12 +9,13 @@ import (
 	"vault-plugin-secrets-messaging/internal/account"
 )
 
-// The deletion of a config calls Prepare, removes the stored token and config, and calls
-// EndConfig, or Abandon if it failed. So no failure and no crash in between loses a token:
-// if the config still exists, a drain or the next deletion ends its token.
+// To delete a config, the backend calls Prepare, removes the token and the config from storage,
+// and then calls EndConfig. If the removal fails, the backend calls Abandon instead of
+// EndConfig. This order loses no token in a failure or crash: while the config exists, a drain
+// or the next deletion revokes its token.
 
-// Prepare queues the tokens of a config that is about to be deleted. No drain tries them
-// until Abandon. If Prepare fails, the config must not be deleted.
+// Prepare queues the tokens of a config before the config is deleted. Drains skip these tokens
+// until Abandon is called. If Prepare fails, the caller must not delete the config.
 func (r *Revoker) Prepare(revs ...Revocation) error {
 	ctx, cancel := r.storageContext()
 	defer cancel()
@@ -30,15 +31,16 @@ func (r *Revoker) Prepare(revs ...Revocation) error {
 	return nil
 }
 
-// Abandon leaves the tokens of a config whose deletion failed to later attempts. A token
-// that is still stored stays in use.
+// Abandon lets drains handle the tokens of a config whose deletion failed. A drain leaves a
+// token alone if the token is still stored.
 func (r *Revoker) Abandon(config string) {
 	r.queue.release(config)
 }
 
-// EndConfig ends the queued tokens of a deleted config with the credentials of a, which is nil if
-// they are lost. A later attempt would have no credentials. EndConfig returns what a user should
-// know if a token has not ended, otherwise "". It waits within the budget of the mount.
+// EndConfig revokes the queued tokens of a deleted config with the credentials of a. This is the
+// last attempt, because no credentials remain. If the credentials are already lost, a is nil.
+// EndConfig returns a warning for the user if it could not revoke a token, otherwise "". It waits
+// within the mount's budget.
 func (r *Revoker) EndConfig(config string, a *account.Account) (warning string) {
 	ctx, cancel := r.storageContext()
 	defer cancel()

@@ -34,7 +34,8 @@ func TestEndConfig(t *testing.T) {
 	f.wantQueued(1)
 }
 
-// A deletion is the last attempt, so an earlier failure does not prevent the attempt.
+// A deletion tries to revoke a token even after an earlier failure, because no later attempt is
+// possible.
 func TestEndConfigAfterAFailure(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -50,8 +51,8 @@ func TestEndConfigAfterAFailure(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// A process that ended in the middle of a deletion leaves a token that nobody can end. The
-// next deletion says so.
+// If the process dies during a deletion, a token can remain whose credentials are lost. The
+// next deletion warns about that token.
 func TestEndConfigWithoutAConfig(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -99,8 +100,7 @@ func TestEndConfigCannotReadTheQueue(t *testing.T) {
 	wantContains(t, f.EndConfig("a", a), errStorage.Error())
 }
 
-// A drain that handles the token of a failed deletion does not take the token from the next
-// deletion.
+// A drain that runs during a deletion does not remove the deletion's token from the queue.
 func TestPrepareDuringADrain(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -136,8 +136,7 @@ func TestAbandon(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// A deletion that failed before it removed the token leaves the token in use, also after a
-// crash.
+// If a deletion fails before it removes the token, the token stays in use, even after a crash.
 func TestAbandonedTokenThatIsStillStored(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		f := newFixture(t)

@@ -11,14 +11,14 @@ import (
 	"vault-plugin-secrets-messaging/internal/telemetry"
 )
 
-// maxReads is how many records a drain reads from storage without revoking their tokens.
-// It bounds the work of the first drains after a start, while an endpoint is down.
+// maxReads limits how many records a drain reads from storage without revoking a token. It
+// limits the work of the first drains after a start while an endpoint is down.
 const maxReads = 1000
 
 // errServed reports that readers still get a token, because its config was not deleted.
 var errServed = errors.New("the deletion of the config failed, so the token stays in use")
 
-// Pending reports whether Drain has anything to do now. It uses neither storage nor network.
+// Pending reports whether Drain has work to do. It uses neither storage nor network.
 func (r *Revoker) Pending() bool {
 	return !r.queue.isListed() || len(r.queue.filter(r.isDue)) > 0
 }
@@ -52,8 +52,8 @@ func (r *Revoker) due() []*entry {
 	return due
 }
 
-// Drain tries again to end the queued tokens that are due. A concurrent Drain returns at
-// once. Drain waits for providers as long as request_timeout allows.
+// Drain tries to revoke the queued tokens that are due. If another Drain is running, Drain
+// returns at once. Each request to a provider may take as long as request_timeout allows.
 func (r *Revoker) Drain() {
 	if !r.draining.TryLock() {
 		return
@@ -94,7 +94,8 @@ func (r *Revoker) Drain() {
 	}
 }
 
-// drainEntry tries to end a token, and reports whether it did. The error is storage's.
+// drainEntry tries to revoke a token, and reports whether it succeeded. The error comes from
+// storage.
 func (r *Revoker) drainEntry(e *entry) (revoked bool, err error) {
 	rev, err := r.queue.read(r.ctx, e)
 	log := r.opts.Log().With("config", rev.Config)

@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// While an endpoint is down, a tick reads what is due, however long the queue is. A restart
-// reads each record once, in bounded steps.
+// While an endpoint is down, a tick reads only due records, however long the queue is. After a
+// restart, ticks read each record once, a limited number per tick.
 func TestTicksReadOnlyWhatIsDue(t *testing.T) {
 	const tokens = 5000
 	f := newFixture(t)
@@ -86,7 +86,8 @@ func TestTokenIsQueuedOnce(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// A damaged record is logged once and removed. Records of other kinds are left alone.
+// The queue logs a damaged record once and removes the record. It ignores records of other
+// kinds.
 func TestDamagedRecords(t *testing.T) {
 	f := newFixture(t)
 	for i, record := range []string{"not JSON", `{"type":"revocation","data":7}`, `{"type":"revocation","data":{"config":"a","expires":"soon"}}`,
@@ -106,8 +107,8 @@ func TestDamagedRecords(t *testing.T) {
 	}
 }
 
-// A record that storage cannot read or remove is tried less and less often, and its token
-// is not sent again.
+// If storage cannot read or remove a record, the queue retries with growing waits. It does not
+// send the token again.
 func TestStorageThatFailsOneOperation(t *testing.T) {
 	for _, op := range []string{"list", "get", "delete"} {
 		f := newFixture(t)
@@ -131,7 +132,7 @@ func TestStorageThatFailsOneOperation(t *testing.T) {
 	}
 }
 
-// A wrong revocation_url costs one request at a time, less and less often.
+// With a wrong revocation_url, the queue sends one request at a time, with growing waits.
 func TestEndpointThatFailsIsAskedLessAndLess(t *testing.T) {
 	for _, failure := range []error{errWrong, errDown} {
 		f := newFixture(t)
@@ -161,8 +162,8 @@ func TestEndpointThatFailsIsAskedLessAndLess(t *testing.T) {
 	}
 }
 
-// An answer that may concern one token only does not hold up the others. An endpoint that
-// rejects all tokens is asked less and less often.
+// If an answer may concern a single token, other tokens do not wait. If an endpoint rejects
+// every token, the queue retries with growing waits.
 func TestEndpointThatRejectsTokens(t *testing.T) {
 	f := newFixture(t)
 	f.provider.set(func(_ context.Context, access string) error {
@@ -217,7 +218,7 @@ func TestRetryAfter(t *testing.T) {
 	f.wantSent("one")
 }
 
-// The failures of one config hold up no other config, even at the same endpoint.
+// Failures of one config do not delay other configs, even at the same endpoint.
 func TestFailuresArePerConfig(t *testing.T) {
 	f := newFixture(t)
 	f.provider.set(func(_ context.Context, access string) error {
@@ -234,8 +235,8 @@ func TestFailuresArePerConfig(t *testing.T) {
 	f.wantQueued(1)
 }
 
-// A request asks an endpoint that was down once in 30 s. Its success ends the wait of the
-// queued tokens.
+// After an outage, one request in 30 s tries the endpoint again. If the request succeeds, the
+// queued tokens no longer wait.
 func TestSuccessWakesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -263,7 +264,8 @@ func TestSuccessWakesTheQueue(t *testing.T) {
 	})
 }
 
-// Only a write of the config repairs a wrong endpoint, so requests ask less and less often.
+// If the endpoint of a config is wrong, only a config write can repair it. So requests try the
+// endpoint with growing waits.
 func TestRequestsAskAWrongEndpointLessAndLess(t *testing.T) {
 	f := newFixture(t)
 	f.provider.fail(errWrong)

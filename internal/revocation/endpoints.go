@@ -29,7 +29,7 @@ func waitAfter(failures int) time.Duration {
 	return min(firstWait<<min(max(failures-1, 0), 10), longestWait)
 }
 
-// errWaits reports that a token was not tried, because it has to wait for its turn.
+// errWaits reports that a token was not sent, because its endpoint failed recently.
 var errWaits = errors.New("its revocation has to wait")
 
 // endpointID identifies a revocation endpoint of one config. Two configs may reach one
@@ -58,8 +58,9 @@ type endpoint struct {
 	err      error  // the last failure
 }
 
-// blocked returns an error that wraps errWaits if a request must not wait for the endpoint
-// now. A new revision of the config may have repaired what failed, so it is not blocked.
+// blocked returns an error that wraps errWaits if a request must not wait for the endpoint now.
+// A new revision of the config is not blocked, because the change may have repaired the
+// endpoint.
 func (s *endpoints) blocked(id endpointID, revision string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,8 +105,8 @@ func (s *endpoints) forget(id endpointID) {
 	delete(s.failed, id)
 }
 
-// fail records the failure of an attempt that began at the given time, and forgets the endpoints
-// that have not been asked for long. ctx is the context of the attempt.
+// fail records a failed attempt, given the time at which it began and its context. It also
+// forgets endpoints that were not used for a long time.
 func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, began clock.Instant, err error) {
 	var refusal *token.Error
 	if !errors.As(err, &refusal) || errors.Is(ctx.Err(), context.Canceled) || isPermanent(err) {

@@ -31,7 +31,8 @@ var (
 	errRejected = &token.Error{Kind: token.Malformed, Status: 400, Problem: "the answer gives no reason"}
 )
 
-// fakeProvider records the tokens that it is asked to revoke, and answers with a function.
+// fakeProvider records the tokens that the revoker sends, and answers with a configurable
+// function.
 type fakeProvider struct {
 	providers.Base
 	name string

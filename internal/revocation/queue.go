@@ -18,8 +18,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// walKind is the kind of the write-ahead entries of tokens to revoke. They are stored
-// under framework.WALPrefix.
+// walKind is the kind of the queue's write-ahead entries. They are stored under
+// framework.WALPrefix.
 const walKind = "revocation"
 
 // record is a write-ahead entry, as [framework.PutWAL] stores it.
@@ -28,9 +28,9 @@ type record struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// queue holds the tokens to revoke later. Storage has their records. The index in memory
-// says which tokens are due, so that storage is read only for these. A queue is safe for
-// concurrent use.
+// queue holds the tokens that are to be revoked later. The records are in storage. An index in
+// memory says which tokens are due, so that the queue reads storage only for those. A queue is
+// safe for concurrent use.
 type queue struct {
 	storage logical.Storage
 	clock   clock.Clock
@@ -99,8 +99,7 @@ func (q *queue) add(ctx context.Context, rev Revocation) error {
 	return nil
 }
 
-// keep keeps the token of an entry in memory. If rev is nil, it forgets the token. The caller holds
-// q.mu.
+// keep keeps the token of e in memory, or forgets the token if rev is nil. The caller holds q.mu.
 func (q *queue) keep(e *entry, rev *Revocation) {
 	if e.kept != nil {
 		q.kept--
