@@ -193,6 +193,12 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	like("List accounts", 0, s.List(t, "messaging/config"))
 	like("Read a token", 0, s.Read(t, "messaging/creds/sinch"))
 	like("List statuses", 0, s.List(t, "messaging/status"))
+	s.Write(t, "messaging/config/signer", harness.Fields{"provider": "oauth2", "client_id": "acme", "token_url": "https://auth.acme.example/",
+		"auth_style": "private_key_jwt", "generate_key": "ec-p256"}).OK(t)
+	like("Read a key", 0, s.Read(t, "messaging/keys/signer"))
+	documents(t, s.Write(t, "messaging/config/signer", harness.Fields{"token_url": "https://evil.example/"}), 400)
+	documents(t, s.Write(t, "messaging/config/signer", harness.Fields{"private_key": "x"}), 400)
+	s.Delete(t, "messaging/config/signer").OK(t)
 	like("Rotate a token", 0, s.Write(t, "messaging/rotate/sinch", nil))
 	s.Patch(t, "messaging/config/sinch", harness.Fields{"lease": false}).OK(t)
 	like("Read a token", 1, s.Read(t, "messaging/creds/sinch"))

@@ -24,9 +24,10 @@ func TestNothingLeaks(t *testing.T) {
 	tap := startTap(t, w.sim)
 	w.sim = tap.sim
 	leaky := append(leakyAccounts(w.sim), leakyMutual(t, tap))
-	spies := work(t, w, leaky)
+	keySpy, keys, assertions, signed := leakKeys(t, w)
+	spies := append(work(t, w, leaky), keySpy)
 
-	credentials, tokens := credentialsOf(leaky), tap.tokens()
+	credentials, tokens := union(credentialsOf(leaky), union(keys, assertions)), tap.tokens()
 	refreshTokens := maps.Clone(tokens)
 	maps.DeleteFunc(refreshTokens, func(name, _ string) bool { return !strings.HasPrefix(name, "refresh") })
 	if len(tokens) < 50 || len(refreshTokens) < 20 {
@@ -41,7 +42,7 @@ func TestNothingLeaks(t *testing.T) {
 	t.Logf("looked for %d credentials and %d tokens in %d bytes of log, %d of audit log, %d of answers, %d of reads", len(credentials), len(tokens),
 		len(places["server's log"]), len(places["audit log"]), len(places["answers and output"]), reads.Len())
 
-	secrets := union(credentials, tokens)
+	secrets := union(credentials, union(tokens, signed))
 	everything := newSearch(t, secrets)
 	for name, text := range places {
 		wantNoFinds(t, name, everything.find(text))
