@@ -210,16 +210,36 @@ func (m *mount) settled() {
 	eventually(m.t, "the change of the key is stored", func() bool { return !b.registry.Keyrings().Settling() })
 }
 
-// testKeyPEM returns a new RSA key as PKCS #8.
-func testKeyPEM(t testing.TB, bits int) string {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, bits)
+// keyPEM returns an RSA key as PKCS #8, which is made once for a run of the tests.
+var keyPEM = sync.OnceValue(func() string {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+})
+
+// serviceAccountFile returns a key file of a service account of Google.
+func serviceAccountFile() string {
+	file, _ := json.Marshal(fields{"type": "service_account", "client_email": "a@b.example", "private_key_id": "k", "private_key": keyPEM()})
+	return string(file)
+}
+
+// keyAt is the data of a config of oauth2 with a written key.
+func keyAt(m *mount) fields {
+	return fields{"provider": "oauth2", "token_url": m.url, "client_id": "acme", "auth_style": "private_key_jwt", "private_key": keyPEM()}
+}
+
+// googleAt is the data of a config of google-rcs.
+func googleAt(m *mount) fields {
+	return fields{"provider": "google-rcs", "token_url": m.url, "service_account": serviceAccountFile()}
+}
+
+// huaweiAt is the data of a config of huawei-push-v3.
+func huaweiAt(*mount) fields {
+	return fields{"provider": "huawei-push-v3", "sub_account": "1", "key_id": "k", "private_key": keyPEM()}
 }

@@ -47,13 +47,21 @@ func TestGuard(t *testing.T) {
 		"all but one":  {oauth2At, fields{"auth_style": "body", "client_secret": "generic-secret"}, "auth_style", fields{"password": "wonderland"}},
 		"empty secret": {sinchAt, fields{"token_url": "https://evil.example/token", "password": ""}, "password", fields{"password": "correct-horse"}},
 
-		"the same again":     {sinchAt, fields{"environment": "production"}, "", nil},
-		"the default style":  {oauth2At, fields{"auth_style": "header"}, "", nil},
-		"another identity":   {publicWithCert(cert, key), fields{"client_cert": otherCert, "client_key": otherKey}, "", nil},
-		"no identity":        {publicWithCert(cert, key), fields{"client_cert": "", "client_key": ""}, "", nil},
-		"username":           {sinchAt, fields{"username": "eve"}, "", nil},
-		"lifetimes":          {sinchAt, fields{"min_ttl": 5, "request_timeout": 5}, "", nil},
-		"without its secret": {sinchAt, fields{"password": "hunter2-new"}, "", nil},
+		"key":                 {keyAt, fields{"token_url": "https://evil.example/token"}, "token_url", fields{"private_key": keyPEM()}},
+		"audience of a key":   {keyAt, fields{"assertion_audience": "https://evil.example"}, "assertion_audience", fields{"private_key": keyPEM()}},
+		"algorithm of a key":  {keyAt, fields{"signing_algorithm": "PS256"}, "signing_algorithm", fields{"private_key": keyPEM()}},
+		"claims of a key":     {huaweiAt, fields{"sub_account": "2"}, "sub_account", fields{"private_key": keyPEM()}},
+		"key file":            {googleAt, fields{"token_url": "https://evil.example/token"}, "token_url", fields{"service_account": serviceAccountFile()}},
+		"key instead of file": {googleAt, fields{"service_account": "", "client_email": "eve@b.example", "key_id": "k", "private_key": keyPEM(), "token_url": "https://evil.example/token"}, "token_url", fields{"service_account": serviceAccountFile(), "client_email": "", "key_id": "", "private_key": ""}},
+
+		"the client of a key": {keyAt, fields{"client_id": "eve", "key_id": "k2"}, "", nil},
+		"the same again":      {sinchAt, fields{"environment": "production"}, "", nil},
+		"the default style":   {oauth2At, fields{"auth_style": "header"}, "", nil},
+		"another identity":    {publicWithCert(cert, key), fields{"client_cert": otherCert, "client_key": otherKey}, "", nil},
+		"no identity":         {publicWithCert(cert, key), fields{"client_cert": "", "client_key": ""}, "", nil},
+		"username":            {sinchAt, fields{"username": "eve"}, "", nil},
+		"lifetimes":           {sinchAt, fields{"min_ttl": 5, "request_timeout": 5}, "", nil},
+		"without its secret":  {sinchAt, fields{"password": "hunter2-new"}, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMount(t)

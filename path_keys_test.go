@@ -3,10 +3,18 @@
 package messaging
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 func TestGenerateKey(t *testing.T) {
@@ -43,7 +51,7 @@ func TestGenerateKey(t *testing.T) {
 // A written key signs too, and keys/<name> shows its public part.
 func TestWrittenKey(t *testing.T) {
 	m := newMount(t)
-	m.write("config/v", fields{"provider": "vonage", "application_id": "app", "private_key": testKeyPEM(t, 2048)}).want(t, http.StatusNoContent)
+	m.write("config/v", fields{"provider": "vonage", "application_id": "app", "private_key": keyPEM()}).want(t, http.StatusNoContent)
 	m.wantStored("config/v", "token/v")
 	key := m.read("keys/v").data
 	if key["generated"] != false || key["algorithm"] != "RS256" || !strings.HasPrefix(key["public_key"].(string), "-----BEGIN PUBLIC KEY") || key["activated_time"] != "2026-11-22T08:00:00Z" {
@@ -138,4 +146,40 @@ func TestVerifyOfAKeyThatIsMade(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", fields{"provider": "oauth2", "token_url": m.url, "client_id": "acme", "auth_style": "private_key_jwt", "generate_key": "ec-p256", "verify_connection": true}).want(t, http.StatusBadRequest, "verify_connection: cannot be true for a write that makes a key")
 	m.wantStored()
+}
+
+// All readers of an account with a minimum age get one token, and nothing signs another one
+// before that age: APNs refuses a provider that does.
+func TestMinimumAgeOfSignedTokens(t *testing.T) {
+	m := newMount(t)
+	config := fields{"provider": "apns", "team_id": "DEF123GHIJ", "key_id": "ABC123DEFG", "private_key": p256PEM(t)}
+	m.write("config/u", with(maps.Clone(config), fields{"share": false})).want(t, http.StatusBadRequest, "share: must be true for apns, because the provider allows no new token before the last one is 20m0s old")
+	m.write("config/a", config).want(t, http.StatusNoContent)
+	first := m.token("a")
+	for range 19 {
+		m.clock.advance(time.Minute)
+		m.rotate("a").want(t, http.StatusBadGateway, "the provider allows no new token before 2026-11-22T08:20:00Z")
+		m.write("config/a", with(maps.Clone(config), fields{"verify_connection": true})).want(t, http.StatusNoContent)
+		m.requestWith(t.Context(), logical.ReadOperation, "creds/a", fields{"rejected": m.read("creds/a").data["token_id"], "min_ttl": "50m"}).want(t, http.StatusOK)
+		if m.restart().token("a") != first {
+			t.Fatal("got another token within 20 minutes, want the first one")
+		}
+	}
+	m.clock.advance(21 * time.Minute) // in the refresh window
+	m.token("a")
+	eventually(t, "the token is signed anew", func() bool { return m.token("a") != first })
+}
+
+// p256PEM returns a new EC key on P-256 as PKCS #8.
+func p256PEM(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }

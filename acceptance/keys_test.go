@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,28 +64,31 @@ func (f *fetcher) fetch() (ids []string) {
 		if k.Kty != "EC" || k.Crv != "P-256" || k.D != "" {
 			f.t.Errorf("got the JWK %+v, want the public part of an EC key", k)
 		}
-		f.keys[k.Kid] = &ecdsa.PublicKey{Curve: elliptic.P256(), X: number(k.X), Y: number(k.Y)}
+		key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, decoded(k.X), decoded(k.Y)))
+		if err != nil {
+			f.t.Fatalf("%v in %s", err, r.Raw)
+		}
+		f.keys[k.Kid] = key
 		ids = append(ids, k.Kid)
 	}
 	return ids
 }
 
-func number(text string) *big.Int {
+func decoded(text string) []byte {
 	b, _ := base64.RawURLEncoding.DecodeString(text)
-	return new(big.Int).SetBytes(b)
+	return b
 }
 
 func (f *fetcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
 	parts := strings.Split(r.PostForm.Get("client_assertion"), ".")
 	var header struct{ Kid string }
-	text, _ := base64.RawURLEncoding.DecodeString(parts[0])
-	_ = json.Unmarshal(text, &header)
+	_ = json.Unmarshal(decoded(parts[0]), &header)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	sum := sha256.Sum256([]byte(strings.Join(parts[:len(parts)-1], ".")))
-	signature, _ := base64.RawURLEncoding.DecodeString(parts[len(parts)-1])
+	signature := decoded(parts[len(parts)-1])
 	key := f.keys[header.Kid]
 	if key == nil || len(signature) != 64 || !ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
 		w.WriteHeader(http.StatusUnauthorized)

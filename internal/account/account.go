@@ -117,7 +117,8 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (
 			return providers.Renew(ctx, a.provider.Provider, a.client, settings, refresh)
 		})
 	}
-	t, err := token.Token{}, error(nil)
+	var t token.Token
+	var err error
 	if a.Config.spendsRefresh() {
 		t, err = a.refresh.exchange(ctx, a, func(ctx context.Context, current secret.String) (token.Token, error) {
 			settings.Values = maps.Clone(settings.Values)

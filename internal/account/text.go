@@ -48,12 +48,16 @@ var errEncoding = errors.New("must be UTF-8; a file in another encoding, such as
 
 // checkLines is checkText for a text of several lines.
 func checkLines(text string) error {
-	return checkText(strings.Map(func(r rune) rune {
+	err := checkText(strings.Map(func(r rune) rune {
 		if strings.ContainsRune("\t\r\n", r) {
 			return ' '
 		}
 		return r
 	}, text))
+	if errors.Is(err, errControl) {
+		return errors.New("must not contain control characters other than line breaks")
+	}
+	return err
 }
 
 func unprintable(r rune) bool        { return unicode.IsControl(r) || r == utf8.RuneError }
