@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/vault/api"
 	"github.com/hashicorp/vault/sdk/plugin"
 
 	messaging "vault-plugin-secrets-messaging"
@@ -32,13 +31,9 @@ func serve(args []string) error {
 		fmt.Println(version)
 		return nil
 	}
-	meta := &api.PluginAPIClientMeta{}
-	if err := meta.FlagSet().Parse(args); err != nil {
-		return fmt.Errorf("reading the arguments that Vault gives: %w", err)
-	}
+	// Servers agree on certificates with a plugin of version 5 by themselves (AutoMTLS). So there is
+	// no TLSProviderFunc, which would need Vault's client library.
 	return plugin.ServeMultiplex(&plugin.ServeOpts{
 		BackendFactoryFunc: messaging.Factory(messaging.Options{Version: version}),
-		// Servers without AutoMTLS pass the TLS configuration to the plugin in a token.
-		TLSProviderFunc: api.VaultPluginTLSProvider(meta.GetTLSConfig()),
 	})
 }

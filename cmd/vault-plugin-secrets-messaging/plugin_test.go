@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"fmt"
 	"maps"
 	"net/http"
@@ -64,6 +65,24 @@ func TestPlugin(t *testing.T) {
 	}
 	if got := logins.Load(); got != 2 {
 		t.Errorf("logins after the restart: got %d, want still 2", got)
+	}
+}
+
+// The plugin does without Vault's client library, and without what that library needs.
+func TestModules(t *testing.T) {
+	info, err := buildinfo.ReadFile(build(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(info.Deps) == 0 {
+		t.Fatal("got a binary without modules, want their list")
+	}
+	for _, module := range info.Deps {
+		for _, unwanted := range []string{"github.com/hashicorp/vault/api", "github.com/hashicorp/go-retryablehttp", "github.com/hashicorp/hcl"} {
+			if module.Path == unwanted {
+				t.Errorf("got the module %s in the binary, want it to be left out", module.Path)
+			}
+		}
 	}
 }
 
