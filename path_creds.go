@@ -136,21 +136,23 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 	case a.Config.Lease:
 		resp.Secret = lease(secretTokenType, g.Left, a.Config.MaxLease(), nil)
 	default:
-		resp.Data["ttl"] = readAgain(g.Left-g.MinTTL, a.Config.MaxLease())
+		resp.Data["ttl"] = readAgain(g, a.Config.MaxLease())
 		resp.Data["rotation_period"] = parts.rotationPeriod
 		resp.Data["last_vault_rotation"] = parts.lastRotation
 	}
 	return resp, nil
 }
 
-// readAgain returns d in whole seconds, at most limit unless limit is 0. It rounds up, because a
-// reader that came back a fraction of a second too early would get the same token again. The
-// token outlives the result: the caller has subtracted min_ttl, which is at least 2s.
-func readAgain(d, limit time.Duration) int64 {
+// readAgain returns after how many seconds to read again, at most limit unless limit is 0. It rounds
+// up, because a reader that came back a fraction of a second too early would get the same token
+// again. The token outlives the result.
+func readAgain(g tokencache.Grant, limit time.Duration) int64 {
+	d := g.Left - g.MinTTL
 	if limit > 0 {
 		d = min(d, limit)
 	}
-	return int64((max(d, 0) + time.Second - 1) / time.Second)
+	up := (max(d, 0) + time.Second - 1) / time.Second
+	return int64(min(up, max(g.Left, 0)/time.Second))
 }
 
 // answerParts are the values that all answers with one token have in common. Making them

@@ -60,6 +60,22 @@ func TestCredsTTLIsRoundedUp(t *testing.T) {
 	}
 }
 
+// The ttl of a token with a short life ends with the token, although it is rounded up.
+func TestCredsTTLOfShortTokens(t *testing.T) {
+	for _, life := range []time.Duration{time.Second, 1500 * time.Millisecond, 2 * time.Second, 3 * time.Second} {
+		for _, gone := range []time.Duration{0, 100 * time.Millisecond, 400 * time.Millisecond} {
+			m := newFakeMount(t, newFake(minting("fake-token", life)), fields{"lease": false, "refresh_window": 0})
+			m.read("creds/a")
+			m.clock.advance(gone)
+			a := m.read("creds/a")
+			a.want(t, http.StatusOK)
+			if ttl := time.Duration(a.data["ttl"].(int64)) * time.Second; ttl > life-gone {
+				t.Errorf("a token of %s after %s: got the ttl %s, want at most %s", life, gone, ttl, life-gone)
+			}
+		}
+	}
+}
+
 func TestCredsLeaseTTL(t *testing.T) {
 	for _, test := range []struct {
 		lease bool
