@@ -234,6 +234,87 @@ vault plugin register -command=link -sha256="$(sha256sum link | cut -d' ' -f1)" 
 	})
 }
 
+// Something between the engine and the provider answers, or nothing does. Apps keep their token, the
+// error is the one that the runbook explains, and nothing says that the credentials were refused.
+func TestNetworkIncidents(t *testing.T) {
+	w := newWorld(t)
+	rows := file(t, "../docs/operations.md")
+	for _, test := range []struct{ name, fault, answered, row string }{
+		{"firewall", `{"kind": "status", "status": 403}`, "answered 403 Forbidden", "a proxy or firewall has probably blocked"},
+		{"proxy", `{"kind": "status", "status": 407}`, "answered 407 Proxy Authentication Required", "a proxy or firewall has probably blocked"},
+		{"portal", `{"kind": "status", "status": 511}`, "answered 511 Network Authentication Required", "answered` with 511"},
+		{"redirect", `{"kind": "redirect"}`, "leads to elsewhere.invalid", "redirects are not followed"},
+		{"closed", `{"kind": "close-before"}`, "unavailable", "the connection was closed"},
+		{"down", "", "unavailable", "connection refused"},
+	} {
+		a := sinch.with(test.name, nil)
+		w.writeConfig(t, a)
+		token := w.token(t, a)
+		if test.fault == "" {
+			w.sim.Stop()
+		} else {
+			w.sim.Configure(t, forProvider(a.provider, `{"faults": [`+test.fault+`]}`))
+		}
+		w.Write(t, a.rotatePath(), nil).Refused(t, 502, test.answered)
+		status := w.Read(t, a.statusPath()).OK(t)
+		last, quoted := status.Text("last_error"), strings.Split(test.row, "`")[0]
+		if !strings.Contains(last, quoted) || status.Text("last_error_kind") == "refused" {
+			t.Errorf("%s: got last_error %q of kind %q, want %q and not refused", test.name, last, status.Text("last_error_kind"), quoted)
+		}
+		if !strings.Contains(rows, "`"+test.row) {
+			t.Errorf("docs/operations.md: got no row for %q", test.row)
+		}
+		w.wantToken(t, a, token, "during the incident "+test.name)
+		if test.fault != "" {
+			w.sim.Configure(t, forProvider(a.provider, `{"faults": null}`))
+		}
+	}
+}
+
+// Credentials are changed as the runbook says. Apps always get a live token.
+func TestChangeCredentials(t *testing.T) {
+	w := newWorld(t)
+	i := incident{world: w, dir: t.TempDir()}
+	w.writeConfig(t, sinch)
+	const section = "Change credentials"
+	app := func(when string) (token string) {
+		t.Helper()
+		token = w.token(t, sinch)
+		if !w.sim.Token(t, token).Active {
+			t.Errorf("%s: got a dead token", when)
+		}
+		return token
+	}
+	first := app("at first")
+	written := w.Read(t, sinch.statusPath()).OK(t).Text("credentials_written")
+	i.page(t, "operations.md", section, 0).OK(t)
+	w.sim.Configure(t, forProvider(sinch.provider, `{"accounts": {"acme": {"secret": "changed-horse"}}}`))
+	if app("the password changed at the provider") != first {
+		t.Error("the password changed at the provider: got another token, want the first one")
+	}
+	if r := i.page(t, "operations.md", section, 2); r.Code == 0 || !strings.Contains(r.Stderr, "credentials refused") {
+		t.Errorf("checking the stored password: got %d %q, want credentials refused", r.Code, r.Stderr)
+	}
+	if app("after the check") != first {
+		t.Error("after the check: got another token, want the first one")
+	}
+	harness.Until(t, "a second has passed since the config was written", func() bool {
+		at, err := time.Parse(time.RFC3339, written)
+		return err == nil && time.Since(at) > 2*time.Second
+	})
+	putFile(t, i.dir, "pw.txt", "changed-horse\n")
+	i.page(t, "operations.md", section, 1).OK(t)
+	if app("the new password is written") == first {
+		t.Error("the new password is written: got the first token, want a new one")
+	}
+	status := w.Read(t, sinch.statusPath()).OK(t)
+	if status.Text("state") != "fresh" || status.Text("credentials_written") <= written || status.Text("credentials_expire") != "2028-03-01" {
+		t.Errorf("got status %v, want fresh, with a new credentials_written and the new date", status.Data)
+	}
+	i.page(t, "operations.md", section, 2).OK(t)
+	app("after a check that succeeds")
+}
+
 // The steps of the runbook end all tokens of a shared and of an unshared account, and then
 // remove the engine.
 func TestRemoveAnAccount(t *testing.T) {

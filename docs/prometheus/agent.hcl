@@ -6,7 +6,7 @@
 #   vault read -field=role_id auth/approle/role/messaging-metrics/role-id > /etc/prometheus/vault-role-id
 #   vault write -f -field=secret_id auth/approle/role/messaging-metrics/secret-id > /etc/prometheus/vault-secret-id
 #
-# Prometheus reads the file at each scrape.
+# Let nobody but the agent read the secret id. Prometheus reads the token's file at each scrape.
 vault {
   address = "https://vault.example.com:8200"
 }
