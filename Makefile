@@ -16,7 +16,7 @@ programs = vault=$$(scripts/vault) && export VAULT_BIN="$$vault" \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint unit acceptance test-openbao test-clients test-keycloak test-kubernetes leaks soak bench fuzz outdated dist clean
+.PHONY: help build dev test lint unit acceptance test-openbao test-prometheus test-clients test-keycloak test-kubernetes leaks soak bench fuzz outdated dist clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ acceptance: build ## test the plugin in a real Vault server (RUN=Pattern runs on
 
 test-openbao: ## run the acceptance tests in a real OpenBao server, which needs Python with pip (RUN=Pattern)
 	@$(MAKE) --no-print-directory acceptance SERVER=openbao
+
+test-prometheus: ## scrape a mount with a real Prometheus, and see the alerts at a real Alertmanager
+	@prometheus=$$(scripts/prometheus) && PROMETHEUS_DIR="$$prometheus" $(MAKE) --no-print-directory acceptance RUN='TestPrometheus$$'
 
 test-clients: build ## test the plugin with other people's Vault clients, and test docs/recipes (RUN=Pattern)
 	@echo "==> tests with Vault clients"

@@ -36,7 +36,7 @@ func (s *Simulator) AsInternet(t testing.TB) (env []string) {
 // name a proxy and a CA certificate. The proxy connects every host to handler.
 func Internet(t testing.TB, handler http.Handler, hosts ...string) (env []string) {
 	t.Helper()
-	cert, pemFile := selfSigned(t, hosts...)
+	cert, pemFile, _ := selfSigned(t, hosts...)
 	providers := httptest.NewUnstartedServer(handler)
 	providers.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	providers.StartTLS()
@@ -74,8 +74,9 @@ func tunnelTo(addr string) http.HandlerFunc {
 	}
 }
 
-// selfSigned makes a certificate for these hosts, and writes the certificate to a PEM file.
-func selfSigned(t testing.TB, hosts ...string) (cert tls.Certificate, pemFile string) {
+// selfSigned makes a certificate for these hosts and 127.0.0.1. It writes the certificate and its
+// key to a PEM file each.
+func selfSigned(t testing.TB, hosts ...string) (cert tls.Certificate, pemFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -86,6 +87,7 @@ func selfSigned(t testing.TB, hosts ...string) (cert tls.Certificate, pemFile st
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		DNSNames:              hosts,
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 	}
@@ -97,5 +99,13 @@ func selfSigned(t testing.TB, hosts ...string) (cert tls.Certificate, pemFile st
 	if err := os.WriteFile(pemFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pemFile
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyFile = filepath.Join(filepath.Dir(pemFile), "key.pem")
+	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pemFile, keyFile
 }

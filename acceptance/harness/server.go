@@ -18,6 +18,7 @@ type Server struct {
 	Client
 	Log   string // the log file of the server and its plugins, at trace level
 	Audit string // the audit log file, which EnableAudit creates
+	CA    string // the file with the certificate of the listener at Options.HTTPS
 
 	dir       string // the folder of the server's files
 	name      string
@@ -35,6 +36,7 @@ type Options struct {
 	PluginDir string   // "" means the folder of the plugin under test
 	LogLevel  string   // "" means trace
 	Env       []string // additional environment of the server and its plugins
+	HTTPS     string   // the address of an additional listener that speaks TLS, such as 127.0.0.1:8443; "" for none
 }
 
 // StartDev starts a dev server. It is unsealed and keeps its data in memory.
@@ -49,7 +51,13 @@ func StartDevWith(t testing.TB, o Options) *Server {
 	s := newServer(t, "vault")
 	s.Token = rootToken
 	s.env = append(s.Env(t), o.Env...)
-	config := s.writeConfig(t, pluginConfig(o.PluginDir))
+	settings := pluginConfig(o.PluginDir)
+	if o.HTTPS != "" {
+		var key string
+		_, s.CA, key = selfSigned(t, "localhost")
+		settings += fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  tls_cert_file = %q\n  tls_key_file = %q\n}\n", o.HTTPS, s.CA, key)
+	}
+	config := s.writeConfig(t, settings)
 	s.args = []string{
 		"server", "-dev", "-dev-no-store-token", "-dev-root-token-id=" + rootToken,
 		"-dev-listen-address=" + strings.TrimPrefix(s.Addr, "http://"),
