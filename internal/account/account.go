@@ -32,8 +32,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Account is a config joined to its provider: the [tokencache.Account] of one revision.
-// It does not change once made, and is safe for concurrent use.
+// Account is one revision of a config, joined to its provider. It implements
+// [tokencache.Account]. It never changes, and is safe for concurrent use.
 type Account struct {
 	Name   string
 	Config *Config
@@ -52,10 +52,9 @@ func (a *Account) Provider() string { return a.Config.Provider }
 // RevocationURL returns where tokens of the account are revoked; "" if they expire.
 func (a *Account) RevocationURL() string { return a.settings.RevocationURL }
 
-// RevocationEndpoint identifies where and how tokens of the account are revoked: the
-// definition, the endpoint, the certificates that it is trusted by, and the client that may
-// end the tokens (RFC 7009 §2.1). It has no secrets, because a token outlives a change of
-// password.
+// RevocationEndpoint identifies where and how the account's tokens are revoked: the definition,
+// the endpoint, the trusted CA, and the client that may revoke the tokens (RFC 7009 §2.1). It
+// contains no secrets, because a token outlives a change of password.
 func (a *Account) RevocationEndpoint() string {
 	h := sha256.New()
 	for _, part := range []string{
@@ -105,8 +104,8 @@ func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.spe
 // [providers.RateKey].
 func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
 
-// Mint makes one exchange with the provider: a login if refresh is "", and else a refresh.
-// It implements [tokencache.Account].
+// Mint sends one token request to the provider. If refresh is "", Mint logs in; otherwise it
+// uses the refresh token. It implements [tokencache.Account].
 func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error) {
 	defer a.provider.observe()()
 	settings := a.settings
@@ -134,15 +133,16 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (
 	return t, nil
 }
 
-// SpendsRefresh reports whether the credential of a is a refresh token, which a mint may spend.
+// SpendsRefresh reports whether the account's credential is a refresh token. A mint may use up
+// such a token.
 func (a *Account) SpendsRefresh() bool { return a.Config.spendsRefresh() }
 
-// MayExchange reports whether a may use its refresh token now. urgent says that the readers of a
-// have no token with enough life.
+// MayExchange reports whether the account may use its refresh token now. If urgent is true, its
+// readers need a token, because the cached token has too little life.
 func (a *Account) MayExchange(urgent bool) bool { return a.refresh.mayExchange(a, urgent) }
 
-// withKey mints with the key that the engine made, or with nil if it made none. If the provider
-// may not know the key, withKey may mint a second time, with another key.
+// withKey mints with the account's generated key, or with nil if the account has no generated
+// key. If the provider may not know the key, withKey may mint again with another key.
 func (a *Account) withKey(ctx context.Context, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
 	if a.ring == nil {
 		return mint(nil)

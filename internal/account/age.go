@@ -43,8 +43,8 @@ func (c *Config) ShowAge(data map[string]any) {
 	}
 }
 
-// SameSecrets reports whether c has the secrets of old. A field counts as secret if the
-// definition of either says so.
+// SameSecrets reports whether two configs have the same secrets. A field counts as secret if
+// the definition of either config says so.
 func (c *Config) SameSecrets(old *Config) bool {
 	for _, pair := range [][2]*Config{{c, old}, {old, c}} {
 		for name, value := range pair[0].Fields {
@@ -57,8 +57,7 @@ func (c *Config) SameSecrets(old *Config) bool {
 	return c.ClientKey == old.ClientKey
 }
 
-// KeepsExpire reports whether w changes a secret of old and leaves credentials_expire, which
-// is set, as it was for the previous secret.
+// KeepsExpire reports whether w changes a secret but keeps the old value of credentials_expire.
 func (w *Write) KeepsExpire(old, next *Config) bool {
 	_, named := w.configFields[expiresField]
 	return old != nil && next.Expire != "" && !named && !next.SameSecrets(old)

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Config is one account with a provider, as an operator wrote it. It does not change once
-// it is in use.
+// Config is one account with a provider, as an operator wrote it. A Config in use never
+// changes.
 type Config struct {
 	// Revision identifies the credentials and endpoints. Each write that changes
 	// credentials or endpoints sets a new, unique revision.
@@ -25,8 +25,8 @@ type Config struct {
 	RevocationURL string // "" leaves tokens to expire
 	CACert        string // PEM; "" means the certificates of the system
 
-	// ClientCert and ClientKey authenticate the engine to the endpoints (RFC 8705): PEM of a
-	// certificate, and of its private key. Both are "" for none.
+	// ClientCert and ClientKey are the PEM of the engine's client certificate and its private
+	// key (RFC 8705). Both are "" without a client certificate.
 	ClientCert string
 	ClientKey  secret.String
 
@@ -43,15 +43,15 @@ type Config struct {
 	Lease bool // reads of creds make a lease
 	Share bool // all readers of creds share one token
 
-	// KeyOwner identifies the config to the keys that the engine made for it; "" if it made
-	// none. A later config of the same name has another KeyOwner.
+	// KeyOwner links the config to its generated keys. It is "" without generated keys. A later
+	// config of the same name gets another KeyOwner, and so cannot use the keys.
 	KeyOwner string
 	newKeys  *keySet // the first keys, until they are stored
 
 	provider *provider // of Provider and Definition; set in every config but a decoded one
 }
 
-// seconds is a duration in whole seconds, which is how it is stored and shown.
+// seconds is a duration in whole seconds, as it is stored and shown.
 type seconds int64
 
 // duration returns s as a duration; 0 for nil.
@@ -126,8 +126,8 @@ func (c *Config) secretsSet() []string {
 	return set
 }
 
-// MaxLease returns lease_ttl: the longest time until a reader reads again. It returns 0 if only
-// the end of the token limits that time.
+// MaxLease returns lease_ttl, the longest time until a reader must read again. 0 means that
+// leases last as long as their token.
 func (c *Config) MaxLease() time.Duration { return c.LeaseTTL.duration() }
 
 // ClientCertValidity returns from when until when the client certificate is valid; zero times
@@ -136,17 +136,16 @@ func (c *Config) ClientCertValidity() (from, until time.Time) {
 	return providers.CertificateValidity(c.ClientCert)
 }
 
-// SameTokens reports whether a token of c is also a token of d: both have the same
-// credentials and endpoints, and share tokens alike. The revocation endpoint counts,
-// because it receives tokens: whoever sets another endpoint must not receive tokens that
-// others hold, even if the account has no secrets.
+// SameTokens reports whether c and d can use each other's tokens. Both must have the same
+// credentials, the same endpoints and the same value of share. The revocation endpoint counts
+// too, because it receives tokens.
 func (c *Config) SameTokens(d *Config) bool {
 	return c.Provider == d.Provider && c.Definition == d.Definition && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
 		c.RevocationURL == d.RevocationURL && c.CACert == d.CACert &&
 		c.ClientCert == d.ClientCert && c.ClientKey == d.ClientKey && c.Share == d.Share && maps.Equal(c.Fields, d.Fields)
 }
 
-// Show returns what a read of the config shows: every field but the secrets.
+// Show returns what a read of the config shows: all fields except secrets.
 func (c *Config) Show() map[string]any {
 	data := map[string]any{"provider": c.Provider, "secrets_set": c.secretsSet()}
 	for _, f := range configFields() {

@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Limits of fields, so that no write can fill the memory of the server. Sizes are in bytes.
+// Limits of field values, so that no write can fill the server's memory. Sizes are in bytes.
 const (
 	MaxName    = 128 // of the name of a config
 	maxText    = 1 << 10
@@ -23,7 +23,7 @@ const (
 	maxPEM     = 64 << 10
 	maxTimeout = 60 * time.Second
 
-	// minLease keeps readers from coming back so often that leases fill the storage.
+	// minLease is the lowest lease_ttl. Shorter leases would fill the storage.
 	minLease = 30 * time.Second
 )
 
@@ -32,16 +32,15 @@ type configField struct {
 	name   string
 	schema framework.FieldSchema
 
-	// requiresSecrets says that the field determines where or how a secret is sent: a
-	// write that changes the field must repeat the secrets.
+	// requiresSecrets says that the field determines where or how a secret is sent. A write
+	// that changes the field must repeat the secrets.
 	requiresSecrets bool
 
-	// set puts a decoded value into a config; nil restores the default. The error says
-	// what is wrong with the value, without the value.
+	// set stores a decoded value in a config. A nil value restores the default. The error
+	// explains the problem without quoting the value.
 	set func(c *Config, value any) error
 
-	// show returns what a read shows; nil if the field has its default and the default
-	// has no value.
+	// show returns the value that a read shows, or nil if the read leaves the field out.
 	show func(c *Config) any
 }
 
@@ -194,8 +193,8 @@ func checkURL(text string) error {
 	return providers.CheckURL(text)
 }
 
-// checkPEM checks the size of PEM and keeps control characters out of the text around the
-// certificates. The certificates are checked when the HTTP client is made.
+// checkPEM checks the size of a PEM, and refuses control characters in the text around the
+// certificates. The certificates themselves are checked when the HTTP client is made.
 func checkPEM(text string) error {
 	if len(text) > maxPEM {
 		return tooLong(maxPEM)

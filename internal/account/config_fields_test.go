@@ -30,7 +30,7 @@ func TestDisplayName(t *testing.T) {
 	}
 }
 
-// A definition cannot have a field with the name of something else in a config.
+// A definition cannot declare a field whose name every config already uses.
 func TestNamesAreReservedInDefinitions(t *testing.T) {
 	names := []string{"name", "provider", "verify_connection", "secrets_set"}
 	for _, f := range configFields() {

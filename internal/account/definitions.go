@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Where own definitions are stored. A definition is stored once, by its digest, and never
-// changes. It stays as long as a name or a config uses it.
+// Own definitions are stored under these keys. A definition is stored once, under its digest,
+// and never changes. It is removed when no name and no config uses it.
 const (
 	DefinitionPrefix = "definition/" // definition/<hex digits of the digest>: the text
 	namePrefix       = "provider/"   // provider/<name>: the digest of the name's definition
@@ -138,9 +138,9 @@ func checked(name, text string) (digest string, err error) {
 	return d.Digest(), nil
 }
 
-// WriteDefinition stores an own definition under a name, for new configs. Configs that exist
-// keep the definition that they have; kept is how many configs have the name's previous
-// definition. An error of the user is a [*providers.FieldError].
+// WriteDefinition stores an own definition under a name, for new configs. Existing configs keep
+// their definition. kept is the number of configs that keep the name's previous definition. If
+// the user made a mistake, the error is a [*providers.FieldError].
 func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name, text string) (digest string, kept int, err error) {
 	if digest, err = checked(name, text); err != nil {
 		return "", 0, err
@@ -167,8 +167,8 @@ func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name,
 	return digest, kept, nil
 }
 
-// builtinError refuses a change of a built-in provider. own is the digest of an own
-// definition of the same name; "" if there is none.
+// builtinError refuses a change of a built-in provider. own is the digest of an own definition
+// with the same name, or "".
 func builtinError(own string) error {
 	problem := "is the name of a built-in provider; choose another name for your definition"
 	if own != "" {
@@ -177,8 +177,8 @@ func builtinError(own string) error {
 	return &providers.FieldError{Field: "name", Problem: problem}
 }
 
-// DeleteDefinition deletes the own definition of a name. Configs that have the definition
-// keep it; kept is how many there are. An error of the user is a [*providers.FieldError].
+// DeleteDefinition deletes the own definition of a name. kept is the number of configs that
+// still use the definition. If the user made a mistake, the error is a [*providers.FieldError].
 func (r *Registry) DeleteDefinition(ctx context.Context, s logical.Storage, name string) (kept int, err error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -218,8 +218,8 @@ func listPins(ctx context.Context, s logical.Storage, digits string) ([]string, 
 	return configs, nil
 }
 
-// pin says in storage that the named config has the definition of p, and that the definition
-// is needed. It stores the definition again if it was removed since p was looked up.
+// pin records in storage that the named config uses the definition of p. If the definition was
+// removed after p was looked up, pin stores it again.
 func pin(ctx context.Context, s logical.Storage, config string, p *provider) error {
 	digits := digestHex(p.digest)
 	entry, err := s.Get(ctx, DefinitionPrefix+digits)
@@ -234,8 +234,8 @@ func pin(ctx context.Context, s logical.Storage, config string, p *provider) err
 	return put(ctx, s, pinPrefix+digits+"/"+config, pinRecord{definitionVersion})
 }
 
-// unpin takes back the pin of c, which no longer is the named config, and removes the
-// definition if nothing else uses it. A failure leaves records behind that do no harm.
+// unpin removes the record that config uses the definition of c. It also removes the definition
+// if nothing else uses it. A failure leaves only unused records behind.
 func (r *Registry) unpin(ctx context.Context, s logical.Storage, config string, c *Config) {
 	err := remove(ctx, s, pinPrefix+digestHex(c.Definition)+"/"+config)
 	if err == nil {
@@ -290,8 +290,8 @@ func (r *Registry) removeUnused(ctx context.Context, s logical.Storage) error {
 	return nil
 }
 
-// hasConfig reports whether a config has the definition with the given hex digits. It removes
-// the pins that it finds of configs that do not.
+// hasConfig reports whether any config uses the definition with the given hex digits. It
+// removes outdated pins that it finds.
 func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, error) {
 	configs, err := listPins(ctx, s, digits)
 	if err != nil {

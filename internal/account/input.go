@@ -22,10 +22,11 @@ var typeRules = map[framework.FieldType]string{
 	framework.TypeKVPairs:          "must be a map of strings to strings, or key=value",
 }
 
-// CheckTypes returns data with null in place of each empty string, which means the same,
-// without byte order marks, and with decoded pairs. It refuses data if a value does not have the type of its field. The framework would
-// refuse it too, but quotes the value, which may be a secret, and takes an empty string
-// for an invalid map. The error is a [*providers.FieldError].
+// CheckTypes checks that each value in data has the type of its field. It returns data with decoded pairs, without
+// byte order marks, and with null in place of empty strings.
+//
+// The framework also checks types, but its errors quote the value, which may be a secret. It also accepts an empty
+// string as a map. The error is a [*providers.FieldError].
 func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (map[string]any, error) {
 	checked := maps.Clone(data)
 	for _, name := range slices.Sorted(maps.Keys(data)) {
@@ -47,11 +48,10 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 	return checked, nil
 }
 
-// Decode returns the value of raw for a field of the given schema. null and the empty
-// string stand for the field's default and decode to nil. Durations decode to
-// [time.Duration], pairs to [pairs], other types as in the framework. A byte order mark at
-// the beginning of a text is dropped. The error is a [*providers.FieldError] that does not
-// quote raw.
+// Decode decodes raw for a field of the given schema. null and the empty string decode to nil,
+// which means the default. Durations decode to [time.Duration], pairs to [pairs], and other
+// types as in the framework. Decode drops a byte order mark at the beginning of a text. The
+// error is a [*providers.FieldError] that does not quote raw.
 func Decode(name string, s *framework.FieldSchema, raw any) (any, error) {
 	raw = withoutMarks(raw)
 	if raw == nil || raw == "" {
@@ -83,8 +83,8 @@ func Decode(name string, s *framework.FieldSchema, raw any) (any, error) {
 	return value, nil
 }
 
-// textual reports whether raw is a string, a number, or a list of them. The framework would
-// turn true into "1".
+// textual reports whether raw is a string, a number, or a list of strings and numbers. The
+// framework would also accept booleans, and turn true into "1".
 func textual(raw any) bool {
 	switch v := raw.(type) {
 	case bool, map[string]any:

@@ -81,8 +81,8 @@ func TestPairs(t *testing.T) {
 	}
 }
 
-// A byte order mark at the beginning of a text is dropped. Other invisible characters at the
-// ends of a text are refused.
+// The engine drops a byte order mark at the beginning of a text. It refuses other invisible
+// characters at either end.
 func TestInvisibleCharacters(t *testing.T) {
 	texts := map[string]string{ // by field, with what is stored
 		"client_id": "acme", "client_secret": "s3cret", "scopes": "read", "token_params": "a=b", "grant_type": "client_credentials",

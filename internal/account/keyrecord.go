@@ -13,9 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// KeyPrefix is where the keys that the engine made are stored, by the name of their config.
-// They are a record of their own, so that a rotation neither changes the revision of the
-// config nor discards the token.
+// KeyPrefix is the storage prefix of generated keys. The key's record is separate from the
+// config's record, so a rotation of the key keeps the config's revision and the token.
 const KeyPrefix = "key/"
 
 const keyVersion = 1
@@ -41,7 +40,7 @@ type storedKey struct {
 	Activated  time.Time `json:"activated,omitzero"`
 }
 
-// keySet is the keys of a config. It does not change once made.
+// keySet holds the generated keys of one config. It never changes.
 type keySet struct {
 	owner    string
 	current  *madeKey
@@ -49,7 +48,7 @@ type keySet struct {
 	previous *madeKey // that current replaced, and that still works; nil if there is none
 }
 
-// madeKey is a key that the engine made. It does not change once made.
+// madeKey is a generated key. It never changes.
 type madeKey struct {
 	*providers.Key
 	kind, algorithm string
@@ -103,7 +102,8 @@ func (c *Config) makeKey(now time.Time) (*madeKey, error) {
 	return &madeKey{Key: key, kind: kind, algorithm: algorithm, created: now}, nil
 }
 
-// signingKey returns the key that signs with settings, and its algorithm; nil if there is none.
+// signingKey returns the key and the algorithm that sign with settings, or nil if the config
+// has no key.
 func (p *provider) signingKey(settings providers.Settings) (*providers.Key, string) {
 	if d, ok := p.Provider.(interface {
 		ShownKey(providers.Settings) (*providers.Key, string)
@@ -113,8 +113,8 @@ func (p *provider) signingKey(settings providers.Settings) (*providers.Key, stri
 	return nil, ""
 }
 
-// readKeys returns the stored keys of the named config; nil if there are none. The error is a
-// [*RecordError] if they cannot be used.
+// readKeys returns the stored keys of the named config, or nil if it has none. If the stored
+// keys cannot be used, the error is a [*RecordError].
 func readKeys(ctx context.Context, s logical.Storage, name string) (*keySet, error) {
 	var r keyRecord
 	found, err := readRecord(ctx, s, KeyPrefix+name, keyVersion, &r)

@@ -13,18 +13,19 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// keyPause is the time between two attempts with a key that the provider may not know, and the
-// time after which a provider has fetched the JWK Set again.
+// keyPause is the least time between two attempts with a key that the provider may not know. It
+// is also the time that a provider gets to fetch the new JWK Set.
 const keyPause = 5 * time.Minute
 
-// A keyring chooses which of the keys of one config signs. It is safe for concurrent use.
+// A keyring chooses which generated key of a config signs. It is safe for concurrent use.
 //
-// A rotation makes the next key and publishes it. After keyPause, a mint tries the next key. If
-// the provider accepts it, the engine adopts it: the next key becomes the current key, and the
-// current key the previous one, which is dropped once the new key has worked again. If the
-// provider refuses a key that is not proven, the same mint continues with the proven key, so
-// reads succeed all the time. What is stored always contains a key that works, so a kill at any
-// moment does no harm.
+// A rotation makes the next key and publishes its public part. After keyPause, a mint tries the
+// next key. If the provider accepts the next key, it becomes the current key, and the current
+// key becomes the previous key. The previous key is dropped after the new key has worked again.
+//
+// If the provider refuses a key that has not worked yet, the same mint repeats the request with
+// a proven key. So no read fails. Storage always has a key that works, even if the process is
+// killed.
 type keyring struct {
 	name string
 	load func(ctx context.Context, name string) (*keySet, error)
@@ -39,8 +40,8 @@ type keyring struct {
 	refusal  time.Time     // when the provider refused it
 }
 
-// set returns the keys, which it loads if they are not in memory. If that fails, older keys have
-// to do.
+// set returns the config's keys. It loads the keys if they are not in memory. If the load fails,
+// set returns the keys that it had before.
 func (r *keyring) set(ctx context.Context) (*keySet, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,7 +87,7 @@ func (r *keyring) owned(ctx context.Context, owner string) (*keySet, error) {
 	return keys, err
 }
 
-// checkOwner returns an error unless keys are those of the config with the given owner.
+// checkOwner returns an error if the keys belong to another config with the same name.
 func checkOwner(name string, keys *keySet, owner string) error {
 	switch {
 	case keys == nil:
@@ -111,8 +112,8 @@ func (r *keyring) preferredLocked(keys *keySet) *madeKey {
 	return keys.current
 }
 
-// choose returns the key to sign with now, and the key to sign with if the provider refuses
-// the first one; nil if there is no such key.
+// choose returns the key that signs first, and the key that signs if the provider refuses the
+// first key. Either may be nil.
 func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -130,11 +131,11 @@ func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKe
 	return first, keys.previous
 }
 
-// waited reports whether keyPause has passed since a moment on the wall clock, also if the
-// clock was set back since.
+// waited reports whether keyPause has passed since a stored time. If the clock was set back to
+// before that time, waited returns true.
 func waited(now clock.Instant, since time.Time) bool { return now.Wall.Sub(since).Abs() >= keyPause }
 
-// mint mints with the keys of a config whose provider answers to signatures.
+// mint mints with the keys of a config whose provider verifies signatures.
 func (r *keyring) mint(now clock.Instant, keys *keySet, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
 	first, second := r.choose(now, keys)
 	t, err := mint(first.Key)
@@ -182,7 +183,8 @@ func (r *keyring) wasRefused(now clock.Instant, k *madeKey) {
 	r.tried, r.refused, r.refusal = now, k.ID(), now.Wall
 }
 
-// settled returns keys as they should be stored after the mints so far; nil if keys are right.
+// settled returns the keys to store after the latest mints, or nil if the stored keys are
+// right.
 func (r *keyring) settled(now time.Time, keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,15 +210,16 @@ func (r *keyring) unsettled() bool {
 	return r.accepted != "" || r.proven
 }
 
-// activated forgets what the provider accepted, because a person has chosen the current key.
+// activated forgets which keys the provider accepted, because a person has chosen the current
+// key.
 func (r *keyring) activated() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.accepted, r.proven = "", false
 }
 
-// roles returns the keys in their roles: on a performance secondary, a key that the provider
-// accepted is the current key before the primary has stored that.
+// roles returns the keys by role. A performance secondary treats a key that the provider
+// accepted as current even before the primary has stored the change.
 func (r *keyring) roles(keys *keySet) (current, next, previous *madeKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,11 +20,10 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// settleTimeout bounds the storing of what mints found out about keys.
+// settleTimeout limits how long the storing of changed key roles may take.
 const settleTimeout = 10 * time.Second
 
-// Keyrings are the keys that the engine made for the configs of a mount. They are safe for
-// concurrent use.
+// Keyrings holds the generated keys of all configs of a mount. It is safe for concurrent use.
 type Keyrings struct {
 	storage logical.Storage
 	clock   clock.Clock
@@ -32,8 +31,8 @@ type Keyrings struct {
 
 	rings sync.Map // name → *keyring
 
-	// writing is held by whoever reads stored keys to change them. It is never taken by a
-	// mint, and no provider is asked under it.
+	// writing is held while stored keys are read and changed. Mints never take it, and no
+	// provider is asked while it is held.
 	writing sync.Mutex
 
 	settling atomic.Int32 // goroutines of SettleKeys
@@ -46,7 +45,7 @@ func newKeyrings(s logical.Storage, now clock.Clock, log func() hclog.Logger) *K
 	return &Keyrings{storage: s, clock: now, log: log}
 }
 
-// ring returns the keyring of the named config, whose keys are loaded when they are needed.
+// ring returns the keyring of the named config. The keyring loads its keys later.
 func (k *Keyrings) ring(name string) *keyring {
 	if r, ok := k.rings.Load(name); ok {
 		return r.(*keyring)
@@ -57,11 +56,12 @@ func (k *Keyrings) ring(name string) *keyring {
 	return r.(*keyring)
 }
 
-// Invalidate forgets the keys of the named config, because another node changed them.
+// Invalidate forgets the cached keys of the named config, because another node changed the
+// stored keys.
 func (k *Keyrings) Invalidate(name string) { k.ring(name).forget() }
 
-// create stores the first key of a config. An earlier record of the name, which no config
-// uses, is replaced.
+// create stores the first key of a config. It replaces a record that a deleted config of the
+// same name left behind.
 func (k *Keyrings) create(ctx context.Context, s logical.Storage, name string, set *keySet) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
@@ -77,8 +77,8 @@ func (k *Keyrings) remove(ctx context.Context, s logical.Storage, name string) e
 	return remove(ctx, s, KeyPrefix+name)
 }
 
-// change stores what change makes of the stored keys of the config with the given owner. If
-// change returns nil, nothing is stored.
+// change applies a change to the stored keys of a config with the given owner. If change
+// returns nil, nothing is stored.
 func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner string, change func(*keySet) (*keySet, error)) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
@@ -101,8 +101,8 @@ func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner st
 	return nil
 }
 
-// settle stores what the mints of the named config found out about its keys. On a performance
-// secondary, which cannot store keys, the keyring remembers it.
+// settle stores which keys worked in the latest mints. A performance secondary cannot store
+// keys, so its keyring remembers the result in memory.
 func (k *Keyrings) settle(name, owner string) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
@@ -127,9 +127,8 @@ func (k *Keyrings) settle(name, owner string) {
 	}
 }
 
-// JWKS returns the JWK Set with the public keys of the named config, as JSON. The set is empty
-// if the engine made no key for a config of that name. Only the first call reads storage, and
-// the first call after another node changed the keys.
+// JWKS returns the JWK Set with the public keys of the named config, as JSON. If the config has
+// no generated key, the set is empty. JWKS reads storage only if the keys are not in memory.
 func (k *Keyrings) JWKS(ctx context.Context, name string) ([]byte, error) {
 	if err := k.list(ctx); err != nil {
 		return nil, err
@@ -173,8 +172,8 @@ func (k *Keyrings) list(ctx context.Context) error {
 	return nil
 }
 
-// NeedsKey reports whether the engine has to make a key for c, which replaces old. old is nil
-// for a new config.
+// NeedsKey reports whether the engine must make a key for c, which replaces old. For a new
+// config, old is nil.
 func (c *Config) NeedsKey(old *Config) bool {
 	return c.generatesKey() && (old == nil || old.KeyOwner == "")
 }
@@ -186,7 +185,8 @@ func (c *Config) generatesKey() bool {
 	return isSet && f.OfKey
 }
 
-// SelfSigned reports whether the engine signs the tokens of c, and asks nobody.
+// SelfSigned reports whether the engine signs the config's tokens itself, without a request to
+// a provider.
 func (c *Config) SelfSigned() bool { return c.provider.spec.SelfSigned }
 
 // MakeKey makes the key of a config that needs one. WriteConfig stores it.
@@ -200,8 +200,8 @@ func (r *Registry) MakeKey(c *Config, owner string) error {
 	return nil
 }
 
-// SettleKeys stores in the background what the mints of a found out about its keys. Call it
-// once a token is served, because it may take long.
+// SettleKeys stores in the background which keys worked in the latest mints. Call it after the
+// token is served, because it may take long.
 func (a *Account) SettleKeys() {
 	if a.ring == nil || !a.ring.unsettled() {
 		return
@@ -220,8 +220,8 @@ func (a *Account) SettleKeys() {
 	}()
 }
 
-// RotateKey makes the next key of c, the named config, unless there is one already. fresh
-// reports whether the key is new.
+// RotateKey makes the next key of the named config c, unless c has a next key already. fresh
+// reports whether RotateKey made a key.
 func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string, c *Config) (fresh bool, err error) {
 	if c.KeyOwner == "" {
 		return false, errNoGeneration
@@ -244,8 +244,8 @@ func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string
 	return fresh && err == nil, err
 }
 
-// ActivateKey makes another key of c the current one: the key with the given ID, or the next
-// key if id is "". The current key becomes the previous key.
+// ActivateKey makes another key of c the current key: the key with the given ID, or the next
+// key if id is "". The old current key becomes the previous key.
 func (r *Registry) ActivateKey(ctx context.Context, s logical.Storage, name string, c *Config, id string) error {
 	if c.KeyOwner == "" {
 		return errNoGeneration
@@ -289,7 +289,7 @@ type PublicKeys struct {
 	Current, Next, Previous *PublicKey // Next and Previous may be nil
 }
 
-// PublicKeys returns the keys of c, the named config; nil if c does not sign.
+// PublicKeys returns the public keys of the named config c, or nil if c does not sign.
 func (r *Registry) PublicKeys(ctx context.Context, name string, c *Config) (*PublicKeys, error) {
 	if c.KeyOwner == "" {
 		settings := c.settings()
@@ -339,7 +339,7 @@ func publicKey(k *madeKey) (*PublicKey, error) {
 	return shown, nil
 }
 
-// Settling reports whether a mint found out something about a key that is being stored.
+// Settling reports whether a change of key roles is being stored.
 func (k *Keyrings) Settling() bool { return k.settling.Load() > 0 }
 
 // KeyState says which key signs for a config.
@@ -374,7 +374,8 @@ func (c *Config) writtenKey() *KeyState {
 	return &KeyState{ID: values["key_id"].Reveal(), Activated: c.Written}
 }
 
-// KeyState returns which key signs for a, as far as that is in memory; nil if a does not sign.
+// KeyState returns which key signs for the account, according to memory. It returns nil if the
+// account does not sign.
 func (a *Account) KeyState() *KeyState {
 	if a.ring == nil {
 		return a.Config.writtenKey()

@@ -12,13 +12,14 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// pairs is the decoded value of a field of key=value pairs. A key may have several values.
+// pairs is the decoded value of a field of key=value pairs. A key may have several values, but
+// the framework's own decoding would keep only one.
 //
-// The framework takes a struct without exported fields for an empty map, so pairs pass its
-// check of types. The framework's own decoding would keep one value of each key.
+// The framework accepts pairs as a map, because it treats a struct without exported fields as
+// an empty map.
 type pairs struct {
-	// values holds the values of each key, as they were written. A key without values is
-	// null in the input.
+	// values holds the values of each key in the order of the input. A key that is null in the
+	// input has no values.
 	values map[string][]string
 }
 
@@ -112,8 +113,8 @@ func scalarText(raw any) (string, bool) {
 	return text, ok && err == nil && isText
 }
 
-// over returns p merged into stored pairs: each key of p replaces the key's values, and a key
-// without values removes them.
+// over merges p into stored pairs and returns the result. Each key of p replaces the stored
+// values of that key. A key without values removes the stored key.
 func (p pairs) over(stored url.Values) pairs {
 	merged := maps.Clone(map[string][]string(stored))
 	maps.Copy(merged, p.values)

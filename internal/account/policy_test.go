@@ -9,7 +9,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// The token cache acts on what a definition says of the provider's tokens.
+// The token cache follows the token policy in a provider's definition.
 func TestPolicyOfDefinitions(t *testing.T) {
 	r := newTestRegistry()
 	policy := func(provider string, change func(*Config)) (share bool, window *time.Duration, a *Account) {

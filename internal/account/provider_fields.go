@@ -60,7 +60,7 @@ func (p *provider) decode(name string, raw any) (secret.String, error) {
 	return text, nil
 }
 
-// shownName returns the name of a field that a user made up, fit for an error.
+// shownName returns a field name from user input in a form that is safe to show in an error.
 func shownName(name string) string {
 	const limit = 64
 	if len(name) > limit {

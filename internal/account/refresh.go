@@ -21,12 +21,13 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// exchangeTimeout bounds an exchange and its store. The client has a shorter timeout of its own.
+// exchangeTimeout limits an exchange and the storing of its result. The HTTP client has a
+// shorter timeout.
 const exchangeTimeout = 90 * time.Second
 
-// refreshTokens keep the refresh tokens that are the credentials of accounts, and exchange them
-// (RFC 6749 §6). Many providers spend a refresh token by its use: the answer brings the next one
-// (RFC 9700 §4.14.2). If the next one is lost, a person has to consent again. Therefore:
+// refreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC 6749 §6). Many
+// providers spend a refresh token by its use: the answer brings the next one (RFC 9700 §4.14.2). If the next one
+// is lost, a person has to consent again. Therefore:
 //
 //   - One exchange of an account runs at a time, and nothing cancels an exchange that has begun.
 //   - A marker is stored before the request is sent, and the next refresh token is stored before
@@ -47,7 +48,7 @@ type refreshTokens struct {
 	states map[string]*refreshState
 }
 
-// refreshState is what memory has of the refresh tokens of one config.
+// refreshState is the state in memory of one config's refresh tokens.
 type refreshState struct {
 	turn chan struct{} // holds an element while an exchange runs
 
@@ -81,9 +82,9 @@ func (c *Config) spendsRefresh() bool {
 	return set && c.provider.spec.SpendsRefresh
 }
 
-// refreshID identifies the refresh tokens that descend from the one that was written to c, at one
-// endpoint. A write of another endpoint begins anew with the refresh token that the write contains,
-// so that whoever knows only a spent refresh token cannot have the current one sent elsewhere.
+// refreshID identifies a chain of refresh tokens: an endpoint, and the refresh token that an
+// operator wrote. A write of another endpoint starts a new chain. So a person who knows only a used
+// refresh token cannot have the current token sent to another endpoint.
 func (c *Config) refreshID() string {
 	h := sha256.New()
 	add := func(part string) { fmt.Fprintf(h, "%d:%s,", len(part), part) }
@@ -98,8 +99,9 @@ func (c *Config) refreshID() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// exchange makes an exchange with the current refresh token of a, and returns its access token.
-// send sends the request. If ctx ends first, the exchange continues and its result is stored.
+// exchange sends a request with the current refresh token of a, and returns the new access
+// token. The function send sends the request. If ctx ends first, the exchange continues and
+// stores its result.
 func (r *refreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
 	s := r.state(a.Name)
 	select {
@@ -201,7 +203,7 @@ var (
 	errUnchanged = errors.New("nothing to store") // for update
 )
 
-// outcome is what the result of an exchange tells about the refresh token that it used.
+// outcome says what an exchange means for the refresh token that it used.
 type outcome int
 
 const (
@@ -211,8 +213,8 @@ const (
 	unknown                    // the provider may have spent the refresh token
 )
 
-// clientCodes are the error codes that are about the client or the request instead of the refresh
-// token (RFC 6749 §5.2). Definitions name those of providers that have their own.
+// clientCodes are error codes that blame the client or the request, not the refresh token (RFC
+// 6749 §5.2). Definitions can name further codes.
 var clientCodes = []string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request", "invalid_dpop_proof"}
 
 func outcomeOf(err error) outcome {
@@ -232,9 +234,9 @@ func outcomeOf(err error) outcome {
 	return refused
 }
 
-// update changes the record of a config in storage. If change fails, nothing changes, and update
-// returns the error of change unless it is errUnchanged. If storage fails, memory keeps what the
-// record brings. begins says that an exchange begins.
+// update changes the stored record of a config. If change returns an error, update stores
+// nothing and returns that error, except errUnchanged. If storage fails, update keeps the new
+// record in memory. begins says that an exchange begins.
 func (r *refreshTokens) update(ctx context.Context, s *refreshState, name string, begins bool, change func(*refreshRecord) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -303,9 +305,9 @@ func (s *refreshState) note(record *refreshRecord) {
 	}
 }
 
-// mayExchange reports whether a may use its refresh token now. urgent says that the account needs
-// a token. After an exchange whose outcome is unknown, a provider with reuse detection may end all
-// tokens of the account when the refresh token comes again, so that only need justifies it.
+// mayExchange reports whether a may use its refresh token now. urgent says that readers need a
+// token. After an exchange whose outcome is unknown, mayExchange returns true only if urgent is
+// true, because a provider may end all tokens of the account if a refresh token is used twice.
 func (r *refreshTokens) mayExchange(a *Account, urgent bool) bool {
 	if urgent {
 		return true
@@ -333,8 +335,8 @@ func (r *refreshTokens) token(ctx context.Context, name string, c *Config) (*tok
 	return &t, nil
 }
 
-// save stores an access token of a beside its refresh token, and a refresh token that is not
-// stored yet.
+// save stores an access token of a. If a refresh token of a is not stored yet, save stores that
+// too.
 func (r *refreshTokens) save(ctx context.Context, a *Account, t token.Token) error {
 	return r.update(ctx, r.state(a.Name), a.Name, false, func(record *refreshRecord) error {
 		stored := newTokenRecord(a.Revision(), t)
@@ -347,8 +349,8 @@ func (r *refreshTokens) save(ctx context.Context, a *Account, t token.Token) err
 	})
 }
 
-// knows reports whether the named config may have refresh tokens. A config that was loaded into
-// memory and has refresh tokens is known.
+// knows reports whether the named config may have refresh tokens. It returns true for every
+// loaded config that has refresh tokens.
 func (r *refreshTokens) knows(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -368,8 +370,8 @@ func (r *refreshTokens) removeToken(ctx context.Context, name string) error {
 	})
 }
 
-// keepOnly removes the refresh tokens of all configs of the name but c, which was stored just now.
-// A failure leaves refresh tokens behind that nothing uses.
+// keepOnly removes the refresh tokens of all earlier configs of the name, after c was stored. A
+// failure leaves only unused refresh tokens behind.
 func (r *refreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	err := r.update(ctx, r.state(name), name, false, func(record *refreshRecord) error {
 		n, id := len(record.Generations), c.refreshID()
@@ -384,8 +386,8 @@ func (r *refreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	}
 }
 
-// drop removes the record of a config that was deleted, or whose credential is no refresh token
-// any more. A running exchange does not store it again.
+// drop removes the refresh tokens of a config that was deleted or no longer has a refresh token
+// as its credential. A running exchange does not store them again.
 func (r *refreshTokens) drop(ctx context.Context, name string) error {
 	s := r.state(name)
 	s.mu.Lock()
@@ -396,7 +398,7 @@ func (r *refreshTokens) drop(ctx context.Context, name string) error {
 	return remove(ctx, r.storage, RefreshPrefix+name)
 }
 
-// forget forgets what memory has of a config's refresh tokens, because another node changed the
+// forget drops a config's refresh tokens from memory, because another node changed the stored
 // record.
 func (r *refreshTokens) forget(name string) {
 	s := r.state(name)
@@ -408,7 +410,7 @@ func (r *refreshTokens) forget(name string) {
 	s.unsaved = nil
 }
 
-// unsavedNames returns the names of the configs with a record that is not stored.
+// unsavedNames returns the configs with refresh tokens that are not stored yet.
 func (r *refreshTokens) unsavedNames() (names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -474,16 +476,16 @@ func (r *Registry) RefreshState(ctx context.Context, name string, c *Config) (*R
 	return shown, nil
 }
 
-// HasUnsavedRefreshTokens reports whether StoreUnsavedRefreshTokens has something to do. It asks
-// storage for nothing.
+// HasUnsavedRefreshTokens reports whether StoreUnsavedRefreshTokens has work to do. It does not
+// access storage.
 func (r *Registry) HasUnsavedRefreshTokens() bool { return len(r.refresh.unsavedNames()) > 0 }
 
 // StoreUnsavedRefreshTokens stores the refresh tokens that storage refused before.
 func (r *Registry) StoreUnsavedRefreshTokens(ctx context.Context) { r.refresh.storeUnsaved(ctx) }
 
-// WaitForExchanges waits until no refresh token is being exchanged, at most for limit.
+// WaitForExchanges waits until no exchange of a refresh token runs, or until limit has passed.
 func (r *Registry) WaitForExchanges(limit time.Duration) { r.refresh.wait(limit) }
 
-// ForgetRefreshTokens forgets what memory has of a config's refresh tokens, because another node
-// changed them in storage.
+// ForgetRefreshTokens drops a config's refresh tokens from memory, because another node changed
+// them in storage.
 func (r *Registry) ForgetRefreshTokens(name string) { r.refresh.forget(name) }

@@ -11,25 +11,26 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// RefreshPrefix is where the refresh tokens of configs are stored, by the name of the config. The
-// records are replicated, unlike tokens.
+// RefreshPrefix is the storage prefix of configs' refresh tokens. These records are replicated,
+// in contrast to tokens.
 const RefreshPrefix = "refresh/"
 
 const refreshVersion = 1
 
-// maxGenerations is the number of generations that a record keeps: that of the stored config, and
-// those of config writes that have used their refresh token and were not stored. A write that is
-// stored removes the others.
+// maxGenerations limits the generations in a record. A config write that used its refresh token
+// but was not stored leaves a generation behind. The next write that is stored removes such
+// generations.
 const maxGenerations = 8
 
-// refreshRecord is the refresh tokens of a config as they are stored. It is a single record,
-// because storage has no transactions: refresh token, marker and access token change together.
+// refreshRecord is the stored form of a config's refresh tokens. Refresh token, marker and
+// access token are one record, because they change together and storage has no transactions.
 type refreshRecord struct {
 	Version     int                 `json:"version"`
 	Generations []refreshGeneration `json:"generations"` // the last one used comes first
 }
 
-// refreshGeneration is the descendants of a refresh token that an operator wrote.
+// refreshGeneration is the chain of refresh tokens that begins with a token that an operator
+// wrote.
 type refreshGeneration struct {
 	ID      string `json:"id"`      // see Config.refreshID
 	Current string `json:"current"` // the refresh token to use next
@@ -57,8 +58,8 @@ func (r *refreshRecord) find(id string) *refreshGeneration {
 	return nil
 }
 
-// generation returns the generation with the given ID, which begins with the refresh token seed if
-// the record does not have the generation. It moves the generation to the front.
+// generation returns the generation with the given ID, and moves it to the front. If the record
+// lacks that generation, generation creates it with the refresh token seed.
 func (r *refreshRecord) generation(id string, seed secret.String) *refreshGeneration {
 	g := refreshGeneration{ID: id, Current: seed.Reveal()}
 	if found := r.find(id); found != nil {
@@ -74,8 +75,8 @@ func (r *refreshRecord) remove(id string) {
 	r.Generations = slices.DeleteFunc(r.Generations, func(g refreshGeneration) bool { return g.ID == id })
 }
 
-// brings reports whether r has something that must not be lost: another refresh token than old, or
-// the news that a refresh token is lost or was not used.
+// brings reports whether r has news that must not be lost: a new refresh token, or the result that
+// the old refresh token is lost or unused.
 func (r *refreshRecord) brings(old *refreshRecord) bool {
 	if len(r.Generations) < len(old.Generations) {
 		return true
@@ -89,8 +90,8 @@ func (r *refreshRecord) brings(old *refreshRecord) bool {
 	return false
 }
 
-// lose records that the refresh token works no more; before is when an exchange began whose
-// outcome is unknown, nil if there is none.
+// lose records that the refresh token no longer works. before is the start of an earlier
+// exchange whose outcome is unknown, or nil.
 func (g *refreshGeneration) lose(now time.Time, before *time.Time) {
 	g.LostAt = &now
 	if before != nil {
@@ -107,7 +108,8 @@ func (g *refreshGeneration) lostError() *token.Error {
 		g.LostAt.UTC().Format(time.RFC3339), g.Lost)}
 }
 
-// shownState returns what status shows of g, which is nil if the refresh token was not used yet.
+// shownState returns the state that status shows for g. If the refresh token was never used, g
+// is nil.
 func (g *refreshGeneration) shownState(unsaved bool) string {
 	switch {
 	case g == nil:

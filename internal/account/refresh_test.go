@@ -9,7 +9,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Only an answer about the refresh token itself tells that it is lost.
+// A refresh token counts as lost only if the provider's answer blames the refresh token itself.
 func TestOutcomeOf(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  error

@@ -18,8 +18,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Registry knows the providers, built-in and own, and joins configs to them. It is safe for
-// concurrent use.
+// Registry knows the built-in and the own providers, and joins configs to their providers. It
+// is safe for concurrent use.
 type Registry struct {
 	builtin map[string]*provider
 	names   []string // of the built-in providers, sorted
@@ -31,12 +31,12 @@ type Registry struct {
 
 	keyrings *Keyrings // the keys that the engine made
 
-	// writing keeps a definition in storage while a config that uses the definition is
-	// being stored. Readers do not lock it.
+	// writing protects a definition from removal while a config that uses the definition is
+	// being stored. Readers do not take it.
 	writing sync.Mutex
 
-	// own holds the own definitions that were used since the start, by the name of the
-	// provider and the digest of the definition. All configs of a definition share it.
+	// own caches the own definitions in use, by provider name and digest. All configs with the
+	// same definition share one entry.
 	own sync.Map // ownKey → *provider
 }
 
@@ -61,8 +61,8 @@ type RegistryOptions struct {
 	Storage logical.Storage // of the mount; for refresh tokens that are credentials, and keys that the engine makes
 	Clock   clock.Clock     // nil means the machine's clock
 
-	// Observe is called for each provider. The accounts of the provider call the result
-	// before each mint, and what that returns after the mint.
+	// Observe is called for each provider. Accounts call the returned function before each
+	// mint, and its result after the mint.
 	Observe func(provider string) func() (end func())
 }
 
@@ -99,8 +99,8 @@ func (r *Registry) provider(p providers.Provider) *provider {
 // change the result.
 func (r *Registry) BuiltinNames() []string { return r.names }
 
-// named returns the provider that a new config of the given name uses: the own definition of
-// that name, or else the built-in one; nil if there is neither.
+// named returns the provider for a new config of the given provider name. An own definition
+// takes precedence over a built-in one. named returns nil if the provider does not exist.
 func (r *Registry) named(ctx context.Context, s logical.Storage, name string) (*provider, error) {
 	digest, err := readName(ctx, s, name)
 	if err != nil {
@@ -112,9 +112,9 @@ func (r *Registry) named(ctx context.Context, s logical.Storage, name string) (*
 	return r.definition(ctx, s, name, digest)
 }
 
-// choose returns the provider of the config that w makes of old, which is nil for a new
-// config. A config keeps the definition that it was written with, unless the write adopts
-// another one. An error of the user is a [*providers.FieldError].
+// choose returns the provider of a config after the write w. old is the config before the
+// write, or nil. A config keeps its definition unless the write adopts another definition. If
+// the user made a mistake, the error is a [*providers.FieldError].
 func (r *Registry) choose(ctx context.Context, s logical.Storage, old *Config, w *Write) (*provider, error) {
 	name := w.provider
 	switch {
@@ -165,7 +165,7 @@ func (r *Registry) Account(name string, c *Config) (*Account, error) {
 	return a, nil
 }
 
-// Current reports whether c has the definition that a new config of its provider would get.
+// Current reports whether c uses the definition that a new config of its provider would get.
 func (r *Registry) Current(ctx context.Context, s logical.Storage, c *Config) (bool, error) {
 	digest, err := readName(ctx, s, c.Provider)
 	return digest == c.Definition, err

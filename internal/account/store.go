@@ -20,14 +20,14 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Where records are stored, by the name of their config. Tokens are local to the cluster.
+// Records are stored under these prefixes, by config name. Tokens are local to the cluster.
 const (
 	ConfigPrefix = "config/"
 	TokenPrefix  = "token/"
 )
 
-// Versions of the stored forms. A version goes up when an older plugin would misread what
-// a newer plugin stored.
+// Versions of stored records. A version is raised if an older plugin would misread the new
+// form.
 const (
 	configVersion = 2 // of configs with a key that the engine made; 1 of others
 	tokenVersion  = 1
@@ -81,8 +81,8 @@ type tokenRecord struct {
 	Outputs map[string]string `json:"outputs,omitempty"`
 }
 
-// RecordError reports a stored record that cannot be used. It unwraps to nothing, because
-// whoever reads the record is not to blame for a field of it.
+// RecordError reports a stored record that cannot be used. It wraps no other error, because the
+// reader of a record cannot correct its fields.
 type RecordError struct {
 	key string
 	err error
@@ -114,8 +114,8 @@ func decodeRecord(stored []byte, version int, record any) error {
 	return nil
 }
 
-// ReadConfig returns the named config joined to its provider, or nil if there is none. The
-// error is a [*RecordError] if the stored config cannot be used.
+// ReadConfig returns the account of the named config, or nil if there is no such config. If the
+// stored config cannot be used, the error is a [*RecordError].
 func (r *Registry) ReadConfig(ctx context.Context, s logical.Storage, name string) (*Config, error) {
 	entry, err := s.Get(ctx, ConfigPrefix+name)
 	if err != nil {
@@ -169,8 +169,8 @@ func decodeConfig(stored []byte) (*Config, error) {
 	return c, nil
 }
 
-// WriteConfig stores the named config in place of old, which is nil if there is none. A new key
-// goes first: the config is of no use without it.
+// WriteConfig stores the named config in place of old, which is nil for a new config. It stores
+// a new key first, because the config does not work without the key.
 func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name string, old, c *Config) error {
 	if c.newKeys != nil {
 		if err := r.keyrings.create(ctx, s, name, c.newKeys); err != nil {
@@ -194,8 +194,8 @@ func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name stri
 	return nil
 }
 
-// dropRefresh removes the refresh tokens of a config. A failure leaves refresh tokens behind that
-// nothing uses.
+// dropRefresh removes the refresh tokens of a config. A failure leaves only unused refresh tokens
+// behind.
 func (r *Registry) dropRefresh(ctx context.Context, name string) {
 	if err := r.refresh.drop(ctx, name); err != nil {
 		r.log().Warn("refresh tokens that nothing uses stay in storage until the next write of the config", "config", name, "error", err)
@@ -261,8 +261,8 @@ func put(ctx context.Context, s logical.Storage, key string, record any) error {
 	return nil
 }
 
-// ExplainStorage adds to an error of storage what the operator can do, if the error does not
-// say so. The error of Vault reaches a plugin as text.
+// ExplainStorage adds to a storage error what the operator can do, unless the error says so. It
+// compares texts, because a plugin gets Vault's errors as text.
 func ExplainStorage(err error) error {
 	if strings.Contains(err.Error(), logical.ErrSetupReadOnly.Error()) {
 		return fmt.Errorf("%w, because the plugin could not start when this server became active; run \"vault operator step-down\", or restart the server", err)
@@ -279,9 +279,9 @@ func ListConfigs(ctx context.Context, s logical.Storage) ([]string, error) {
 	return names, nil
 }
 
-// DeleteConfig deletes the named config, its token and its key. The token goes first: without
-// its config it would stay in storage for good. The key goes last: the config is of no use
-// without it.
+// DeleteConfig deletes the token, the named config and the config's keys, in this order. A
+// token without a config would stay in storage for good, and a config without its key does not
+// work.
 func (r *Registry) DeleteConfig(ctx context.Context, s logical.Storage, name string) error {
 	entry, err := s.Get(ctx, ConfigPrefix+name)
 	if err != nil {
@@ -331,9 +331,9 @@ func (s *Store) Load(ctx context.Context, name string) (tokencache.Account, *tok
 	return a, t, err
 }
 
-// LoadAccount returns the named account and its stored token, nil if there is none. The
-// error wraps [tokencache.ErrNotFound] if there is no such config, and is a [*RecordError]
-// if the stored config cannot be used.
+// LoadAccount returns the named account and its stored token, or a nil token if none is stored.
+// If the config does not exist, the error wraps [tokencache.ErrNotFound]. If the stored config
+// cannot be used, the error is a [*RecordError].
 func (s *Store) LoadAccount(ctx context.Context, name string) (*Account, *token.Token, error) {
 	c, err := s.Registry.ReadConfig(ctx, s.Storage, name)
 	if err != nil {
@@ -356,9 +356,9 @@ func (s *Store) LoadAccount(ctx context.Context, name string) (*Account, *token.
 	return a, t, err
 }
 
-// removeOrphan removes the stored token of a config that does not exist. Tokens are local
-// to a cluster, so a config that is deleted on the primary leaves the token of a performance
-// secondary behind.
+// removeOrphan removes the stored token of a config that no longer exists. If a config is
+// deleted on the primary cluster, its token on a performance secondary remains, because tokens
+// are local to a cluster.
 func (s *Store) removeOrphan(ctx context.Context, name string) {
 	entry, err := s.Storage.Get(ctx, TokenPrefix+name)
 	if err == nil && entry != nil {
@@ -369,9 +369,9 @@ func (s *Store) removeOrphan(ctx context.Context, name string) {
 	}
 }
 
-// loadToken returns the stored token of a revision of the named config; nil if there is
-// none. A token that cannot be decoded counts as none, because a new token can be minted.
-// A storage error is returned, because otherwise every restart would cost a login.
+// loadToken returns the named config's stored token, if the token belongs to the given
+// revision; otherwise nil. It also returns nil for a damaged token, because the engine can mint
+// a new token. It returns storage errors, because otherwise each restart would cost a login.
 func (s *Store) loadToken(ctx context.Context, name, revision string) (*token.Token, error) {
 	entry, err := s.Storage.Get(ctx, TokenPrefix+name)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// byteOrderMark is what some editors and shells put at the beginning of a file.
+// byteOrderMark is a character that some editors and shells put at the beginning of a file.
 const byteOrderMark = "\ufeff"
 
 // withoutMarks returns input without the byte order mark at the beginning of each text.
@@ -40,10 +40,10 @@ func withoutMarks(raw any) any {
 	return raw
 }
 
-// errControl refuses text that could change what a terminal shows.
+// errControl refuses control characters, because they could change what a terminal shows.
 var errControl = errors.New("must not contain control characters such as line breaks")
 
-// errEncoding refuses text that was not UTF-8 before Vault decoded it.
+// errEncoding refuses text that was not UTF-8. Vault has replaced its invalid bytes.
 var errEncoding = errors.New("must be UTF-8; a file in another encoding, such as UTF-16, must be converted first")
 
 // checkLines is checkText for a text of several lines.
@@ -64,7 +64,8 @@ func unprintable(r rune) bool        { return unicode.IsControl(r) || r == utf8.
 func unprintableOrSpace(r rune) bool { return unprintable(r) || r == ' ' }
 
 // checkText refuses characters that no text of a config may have. It also refuses invisible
-// characters at either end, because people copy them by mistake. A space may be part of a password.
+// characters at either end, because they are usually copied by mistake. It allows spaces, because a
+// password may have them.
 func checkText(text string) error {
 	switch {
 	case strings.ContainsRune(text, utf8.RuneError):
@@ -81,7 +82,7 @@ func checkText(text string) error {
 	return nil
 }
 
-// invisible reports whether r is a character other than a space that shows nothing.
+// invisible reports whether r is an invisible character other than a space.
 func invisible(r rune) bool {
 	switch r {
 	case '\u115f', '\u1160', '\u2800', '\u3164', '\uffa0': // blank letters and symbols
@@ -90,9 +91,10 @@ func invisible(r rune) bool {
 	return !unicode.IsPrint(r) || unicode.Is(unicode.Variation_Selector, r)
 }
 
-// normalPEM returns PEM whose BEGIN and END lines pem.Decode finds, from PEM whose lines are
-// indented, begin with a byte order mark, or are separated by a literal \n. It returns other
-// text unchanged.
+// normalPEM repairs PEM whose lines are indented, begin with a byte order mark, or are
+// separated by a literal
+//
+// . pem.Decode accepts the result. Other text stays unchanged.
 func normalPEM(text string) string {
 	if strings.Contains(text, `-----\n`) || strings.Contains(text, `-----\r\n`) {
 		text = strings.NewReplacer(`\r\n`, "\n", `\n`, "\n").Replace(text)

@@ -18,7 +18,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Write is what a write to config/<name> sets. A value of nil restores a default.
+// Write holds the fields that a write to config/<name> sets. A nil value restores the field's
+// default.
 type Write struct {
 	provider       string
 	adopt          string         // the digest of the definition to adopt; "" keeps the config's
@@ -61,8 +62,8 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 	return w, nil
 }
 
-// Verify reports whether to verify the write, given whether it changes what tokens the
-// account gets.
+// Verify reports whether the write must be verified. changed says whether the write changes the
+// account's tokens.
 func (w *Write) Verify(changed bool) bool {
 	if w.verify != nil {
 		return *w.verify
@@ -70,9 +71,8 @@ func (w *Write) Verify(changed bool) bool {
 	return changed
 }
 
-// Patched returns the data of a patch of c in the form of an update. Pairs are merged key by
-// key into the stored pairs (RFC 7396), whatever the form in which they come. Every other
-// value replaces the stored value.
+// Patched converts a patch of c to an equivalent update. Pairs are merged into the stored pairs
+// key by key (RFC 7396), in any form of input. Every other value replaces the stored value.
 func (c *Config) Patched(data map[string]any) map[string]any {
 	whole := maps.Clone(data)
 	for _, f := range c.provider.spec.Fields {
@@ -86,8 +86,9 @@ func (c *Config) Patched(data map[string]any) map[string]any {
 	return whole
 }
 
-// Merge returns old, or a new config if old is nil, with the changes of w, validated as a
-// whole. It does not change old. An error of the user is a [*providers.FieldError].
+// Merge applies w to old and validates the result as a whole. For a new config, old is nil.
+// Merge does not change old. If the user made a mistake, the error is a
+// [*providers.FieldError].
 func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w *Write) (*Config, error) {
 	p, err := r.choose(ctx, s, old, w)
 	if err != nil {
@@ -135,8 +136,8 @@ func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w 
 	return next, nil
 }
 
-// use makes p the provider of c. If another definition was the provider before, c keeps the
-// values of the fields that both definitions take in the same way.
+// use makes p the provider of c. If c had another definition before, c keeps only the fields
+// that both definitions declare in the same way.
 func (c *Config) use(p *provider) {
 	before := c.provider
 	c.provider, c.Provider, c.Definition = p, p.spec.Name, ""
@@ -194,8 +195,8 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// validateFields checks that the required fields are set, and that no field is set twice: by
-// itself and by a file.
+// validateFields checks that all required fields are set. It refuses a field that is set both
+// directly and by a file.
 func (c *Config) validateFields(settings providers.Settings) error {
 	for _, f := range c.provider.spec.Fields {
 		if _, ok := c.Fields[f.Name]; ok {
@@ -215,8 +216,8 @@ func (c *Config) validateFields(settings providers.Settings) error {
 	return nil
 }
 
-// requiredError reports a required field that is missing. If a file is to set the field, the
-// provider tells what is wrong with the file.
+// requiredError reports a missing required field. If a file should set the field, the error
+// says what is wrong with the file.
 func (c *Config) requiredError(name string, settings providers.Settings) error {
 	problem := "is required by " + c.provider.spec.Name
 	for _, f := range c.provider.spec.Fields {
@@ -250,13 +251,12 @@ func (c *Config) validateEnvironment() error {
 	return &providers.FieldError{Field: "environment", Problem: "must be one of " + strings.Join(names, ", ")}
 }
 
-// guard refuses a write that changes where or how a secret is sent and does not repeat
-// that secret. Otherwise whoever may edit the endpoint could have a password that they do
-// not know sent to a host of theirs. The secrets that the write removes count too: whoever
-// does not know a secret may not change its endpoint by removing the secret.
+// guard refuses a write that changes where or how a secret is sent without repeating the
+// secret. Otherwise a person who may edit the endpoint could have an unknown password sent to
+// their own host. Secrets that the write removes must be repeated too.
 //
-// A field counts as secret if the definition before or the definition after the write says
-// so: a definition that is adopted may send and show what the other one kept secret.
+// A field counts as secret if the old or the new definition says so, because an adopted
+// definition may send or show what the old definition kept secret.
 func guard(old, next *Config, repeated map[string]bool) error {
 	field := redirected(old, next)
 	if field == "" {
@@ -288,8 +288,8 @@ func guard(old, next *Config, repeated map[string]bool) error {
 	return nil
 }
 
-// redirected returns the name of a field that differs between two configs and decides
-// where or how secrets are sent; "" if there is none.
+// redirected returns the name of a changed field that determines where or how secrets are sent,
+// or "" if there is no such field.
 func redirected(old, next *Config) string {
 	if old.provider != next.provider {
 		return "adopt_definition"
