@@ -13,7 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// steadyProvider answers with the same token until the token ends, and then with the next.
+// steadyProvider returns the same token to every mint until the token ends, and then the next
+// token.
 type steadyProvider struct {
 	life   time.Duration
 	states func(left time.Duration) time.Duration // the lifetime in an answer
@@ -49,8 +50,8 @@ func (p *steadyProvider) alive(w *world, g Grant) {
 	}
 }
 
-// For ten lives of a token (two under the race detector), the provider answers each mint with the same token. No read fails,
-// none gets a token that has ended, and there are few requests.
+// The provider returns the same token to every mint until the token ends. For ten token lifetimes (two under the race
+// detector), no read fails or gets an expired token, and the provider gets few requests.
 func TestSameTokenAgain(t *testing.T) {
 	const life, lives = 2 * time.Hour, max(2, burst)
 	for name, states := range map[string]func(time.Duration) time.Duration{
@@ -87,7 +88,7 @@ func TestSameTokenAgain(t *testing.T) {
 	}
 }
 
-// Several readers that wait for the next token in the last seconds of a token share its mints.
+// Several readers wait in the last seconds of a token for the next token. They share the mints.
 func TestReadersWaitForNextToken(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		p := &steadyProvider{life: time.Hour, states: func(left time.Duration) time.Duration { return left }}
@@ -103,8 +104,8 @@ func TestReadersWaitForNextToken(t *testing.T) {
 	})
 }
 
-// A mint that brings the cached token again keeps its life or shortens it. It does not fail,
-// and does not replace the token.
+// A mint may return the cached token again. Its stated life may shorten the token's life but
+// not extend it. Such a mint is not a failure.
 func TestLifeOfSameToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -151,7 +152,7 @@ func TestLifeOfSameToken(t *testing.T) {
 	}
 }
 
-// A token that slides and is not read any longer is not refreshed any longer.
+// A token whose life each mint extends is no longer refreshed when nobody reads it.
 func TestSlidingTokenThatNobodyReads(t *testing.T) {
 	withAccount(t, Policy{Sliding: true}, func(w *world) {
 		p := &steadyProvider{life: time.Hour, slides: true, states: func(left time.Duration) time.Duration { return left }}

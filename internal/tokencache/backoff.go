@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Failure is the last failed mint of an account. It is also the error of a read that gets
-// no token because of that failure. A Failure does not change once made.
+// Failure is the last failed mint of an account, and the error of reads that get no token
+// because of it. A Failure never changes.
 type Failure struct {
 	Kind     token.Kind
 	Err      error     // as Mint returned it
@@ -26,15 +26,15 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// The waits between attempts, which double from first to max. Repeating a wrong password
-// locks the account at the provider, so those waits are long. An outage ends by itself.
+// The waits between failed attempts double from first to max. Refused credentials wait longer
+// than outages, because repeated wrong passwords lock the account.
 const (
 	firstRefused, maxRefused     = time.Minute, 15 * time.Minute
 	firstTransient, maxTransient = time.Second, time.Minute
 
-	// jitter is the largest part that is taken off a transient wait, so that accounts
-	// hit by one outage do not come back at the same moment. It is never added, because
-	// users are told the waits above.
+	// jitter is the largest part by which a wait after an outage is shortened, so that accounts
+	// do not retry at the same moment. A wait is never lengthened, because users are told the
+	// waits above.
 	jitter = 0.25
 )
 

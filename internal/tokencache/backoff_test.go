@@ -131,9 +131,9 @@ func TestClockJumpsAndBackoff(t *testing.T) {
 	}
 }
 
-// While refreshes fail, reads get the cached token until 2 s before its end, with the
-// failure once the token is in its refresh window. Then reads fail. When the provider
-// answers again, reads get a token within one backoff.
+// While refreshes fail, reads get the cached token until 2 s before its end. Once the token is
+// in its refresh window, reads also get the failure. Later reads fail. When the provider works
+// again, reads get a token within one backoff.
 func TestServedWhileRefreshesFail(t *testing.T) {
 	for _, kind := range []token.Kind{token.Unavailable, token.Malformed, token.RateLimited, token.Refused} {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -163,8 +163,8 @@ func TestServedWhileRefreshesFail(t *testing.T) {
 	}
 }
 
-// A read that asks for more life than can be had gets the cached token at once. Each read
-// gets the failure of the last mint, even outside the refresh window.
+// A read that asks for more life than is possible gets the cached token at once. While mints
+// fail, such a read also gets the failure, even outside the refresh window.
 func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -185,8 +185,8 @@ func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	})
 }
 
-// A rotate and a write of another revision end every backoff except a Retry-After. A
-// write of the same revision and a tick end none.
+// A rotate, and a config write with another revision, end every backoff except a Retry-After. A
+// tick, and a config write with the same revision, end no backoff.
 func TestWhatClears(t *testing.T) {
 	for _, kind := range []struct {
 		name   string
@@ -234,7 +234,7 @@ func TestWhatClears(t *testing.T) {
 	}
 }
 
-// A Retry-After binds the client at the host that asked for it, and no other client.
+// A Retry-After applies to one client at one host, and to no other client.
 func TestRetryAfterOfAnotherClient(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.RateLimited, 15*time.Minute))
@@ -272,8 +272,8 @@ func TestClearedWaitsStartAgain(t *testing.T) {
 	})
 }
 
-// Refusals and transient failures double their waits independently, so outages do not
-// make attempts with a wrong password more frequent.
+// Refusals and outages have separate waits, so an outage does not make attempts with a wrong
+// password more frequent.
 func TestMixedKinds(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		for i, step := range []struct {

@@ -51,8 +51,8 @@ var (
 // Account is one account with a provider, at one revision of its config. Its methods
 // are called from many goroutines at once.
 type Account interface {
-	// Revision identifies the credentials and endpoints of the account. A token minted
-	// under one revision is never served or stored under another.
+	// Revision identifies the credentials and endpoints of the account. A token of one revision
+	// is never served or stored under another revision.
 	Revision() string
 
 	// Policy says how the account's tokens are kept.
@@ -62,34 +62,35 @@ type Account interface {
 	// which is neither kept nor refreshed. All accounts of one revision report the same.
 	Share() bool
 
-	// Host names the host at which the account mints. Mints at one host share a limit.
+	// Host names the host at which the account mints. Mints at the same host share a limit.
 	Host() string
 
 	// SerialKey names the user whose logins must run one after another; "" if logins of
 	// the account may run at the same time.
 	SerialKey() string
 
-	// RateKey names whom a Retry-After binds: the host and the client, as the provider
-	// knows them.
+	// RateKey identifies the client to which a Retry-After applies: the host and the client's
+	// name at the provider.
 	RateKey() string
 
-	// Mint gets a new token with Sent set: by the refresh token if one is given, otherwise
-	// by the long-lived credential. force demands a token other than the current token; it
-	// is set only if the Policy says CanForce. An error that wraps no [*token.Error] counts as
-	// [token.Unavailable].
+	// Mint gets a new token and sets its Sent. It uses the refresh token if refresh is not "",
+	// and the long-lived credential otherwise. force demands a token other than the current
+	// token, and is set only if the Policy has CanForce. An error that wraps no [*token.Error]
+	// counts as [token.Unavailable].
 	Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error)
 }
 
-// Store keeps what must outlive the process. The Cache calls it for one name at a time,
-// and never while it holds a lock that a reader of a valid token needs.
+// Store keeps accounts and tokens in storage, so that they outlive the process. The Cache makes
+// one call per name at a time. During a call it holds no lock that a reader of a valid token
+// needs.
 type Store interface {
-	// Load returns the named account and the token that was saved under the account's
-	// revision, or nil if there is none. The token's Sent has only a wall clock. The
-	// error wraps ErrNotFound if there is no such account.
+	// Load returns the named account, and the token that was saved under the account's
+	// revision, or nil without such a token. The token's Sent has only a wall clock. If the
+	// account does not exist, the error wraps ErrNotFound.
 	Load(ctx context.Context, name string) (Account, *token.Token, error)
 
-	// Save stores the newest token of an account. If Save fails, the cache serves the token
-	// all the same and saves it again at a tick.
+	// Save stores the newest token of an account. If Save fails, the cache still serves the
+	// token, and a later tick saves it.
 	Save(ctx context.Context, name string, a Account, t token.Token) error
 
 	// Remove removes the stored token of an account, if there is one.
@@ -105,19 +106,19 @@ type Options struct {
 	// must neither block nor call the Cache. May be nil.
 	OnMint func(MintResult)
 
-	// MayMint returns why no mint of a shared token of an account may start on this node now; nil
-	// if it may. urgent says that the cached token, if there is one, has too little life, or that
-	// somebody demands another token. MayMint must not block. May be nil.
+	// MayMint returns why this node may not mint a shared token of the account now, or nil if it
+	// may. urgent says that the cached token has too little life, or that somebody demands
+	// another token. MayMint must not block. May be nil.
 	MayMint func(a Account, urgent bool) error
 
-	// OnUnused is called with a token that no reader got and none will get. It may block
-	// only for a short time, and must not call the Cache. May be nil.
+	// OnUnused is called with a token that no reader got or will get. It must not block for
+	// long or call the Cache. May be nil.
 	OnUnused func(Account, token.Token)
 }
 
 const (
-	// MaxWait is how long a read waits for a mint. Vault drains the requests of a mount
-	// before it reloads, moves or disables the mount, so no request may wait long.
+	// MaxWait is how long a read waits for a mint. No read may wait longer, because Vault waits
+	// for a mount's requests before it reloads, moves or disables the mount.
 	MaxWait = 3 * time.Second
 
 	storeTimeout = 10 * time.Second // for the uses of the store by one mint or load
@@ -127,8 +128,8 @@ const (
 var ErrStillMinting error = &token.Error{Kind: token.Unavailable, Problem: fmt.Sprintf(
 	"the provider has not issued a token within %s; the engine keeps trying, so read again", MaxWait)}
 
-// Cache holds the accounts that were read or written since it was made. It is safe for
-// concurrent use.
+// Cache holds the accounts that were read or written since the start. It is safe for concurrent
+// use.
 type Cache struct {
 	opts  Options
 	clock clock.Clock
@@ -140,14 +141,14 @@ type Cache struct {
 	queue   *refreshQueue
 	limiter *limiter
 
-	// loads merges concurrent loads of one name. Mints do not use singleflight for three
-	// reasons: a panic would end the process, a mint of an old revision would look like a
-	// current mint, and nobody could join a mint without starting one.
+	// loads merges concurrent loads of the same name. Mints do not use singleflight, because
+	// there a panic would end the process, and a caller could join a mint of an old revision or
+	// start a mint unintentionally.
 	loads singleflight.Group
 
-	// writing keeps storage and memory in the same order. Whoever reads or writes the
-	// store for a name and then changes the name's entry holds the name's lock
-	// throughout. This lock is taken before an entry's mu.
+	// writing keeps storage and memory consistent. A goroutine that reads or writes the store
+	// for a name, and then changes the name's entry, holds the name's lock all the time. Take
+	// this lock before an entry's mu.
 	writing *keyed[*sync.Mutex]
 }
 
@@ -361,11 +362,12 @@ func (c *Cache) discard(tokens []parkedToken) {
 	}
 }
 
-// replace stores t in the place of any older token. If the store refuses t, replace removes
-// the older token, because readers must not get a token after a restart that was replaced
-// because it leaked. The error says why t is not stored.
+// replace stores t in place of an older token. If the store refuses t, replace removes the
+// older token, because that token may have leaked and must not be served after a restart. The
+// error says why t is not stored.
 func (c *Cache) replace(ctx context.Context, name string, a Account, t token.Token) error {
-	// A mint that used nearly all of its time still gets to store its token.
+	// The context is not cancelled with the mint, so that a slow mint can still store its
+	// token.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
@@ -391,7 +393,7 @@ func (c *Cache) remove(ctx context.Context, name string) (err error) {
 	return c.opts.Store.Remove(ctx, name)
 }
 
-// resave brings storage in line with memory for an entry that is unsaved.
+// resave stores or removes the token of an unsaved entry, so that storage agrees with memory.
 func (c *Cache) resave(e *entry) {
 	defer c.lock(e.name)()
 	e.mu.Lock()

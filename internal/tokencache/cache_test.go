@@ -41,8 +41,8 @@ func TestLoadFails(t *testing.T) {
 	})
 }
 
-// A save that fails changes nothing for readers. The store loses the old token, because it may
-// have leaked, and gets the new token at a tick.
+// If a save fails, readers still get the new token. The cache removes the old token from the
+// store, because it may have leaked. A tick saves the new token.
 func TestSaveFails(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -74,7 +74,7 @@ func TestSaveFails(t *testing.T) {
 	})
 }
 
-// A restart after a save that failed serves neither the old token nor the new one.
+// After a failed save and a restart, the cache serves neither the old nor the new token.
 func TestRestartAfterSaveFailed(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -104,7 +104,7 @@ func TestSaveAndRemoveFail(t *testing.T) {
 	})
 }
 
-// A token that could not be saved is forgotten with its account.
+// When an account is deleted, the cache forgets a token that it could not save.
 func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -116,8 +116,8 @@ func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	})
 }
 
-// A write of an unshared account removes the shared token of an earlier config. Ticks repeat
-// the removal if it fails.
+// A config write with share=false removes the stored shared token. If the removal fails, ticks
+// repeat it.
 func TestUnsharedWriteRemovesToken(t *testing.T) {
 	for _, inMemory := range []bool{true, false} {
 		withToken(t, Policy{}, func(w *world) {
@@ -139,7 +139,7 @@ func TestUnsharedWriteRemovesToken(t *testing.T) {
 	}
 }
 
-// A verified write whose token is not saved says so, and removes the older token.
+// If a verified write cannot save its token, it reports an error and removes the older token.
 func TestVerifiedWriteUnsaved(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -196,8 +196,8 @@ func TestCached(t *testing.T) {
 	})
 }
 
-// A reader does not wait for a slow load beyond its context. The load continues, and
-// other readers share it.
+// A reader stops waiting for a slow load when its context ends. The load continues for other
+// readers.
 func TestReaderGivesUpDuringLoad(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.onLoad = func(string) { time.Sleep(5 * time.Second) }
@@ -233,8 +233,8 @@ func TestLoadBeforeWrite(t *testing.T) {
 	}
 }
 
-// A token of an old revision fills neither memory nor storage, and the readers that wait
-// for it get a token of the new revision.
+// The cache neither serves nor stores a token of an old revision. Readers that wait for the old
+// mint get a token of the new revision.
 func TestOtherRevisionDuringMint(t *testing.T) {
 	for name, delayed := range map[string]func(time.Duration, answer) answer{
 		"the old mint is cancelled": slow, "the old mint returns a token": uncancellable,
@@ -269,8 +269,8 @@ func TestOtherRevisionDropsToken(t *testing.T) {
 	})
 }
 
-// The token of a verified write is served. Its life counts from its request, however long
-// the write takes.
+// Readers get the token of a verified write. The token's life counts from its request, however
+// long the write takes.
 func TestVerifiedWrite(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -304,8 +304,8 @@ func TestVerifiedWriteOfNewAccount(t *testing.T) {
 	})
 }
 
-// A verified write of the same revision brings a token, so nobody waits for the running
-// mint any longer.
+// A verified write with the same revision brings a token, so readers stop waiting for the
+// running mint.
 func TestVerifiedWriteDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
@@ -352,8 +352,7 @@ func TestSameRevisionDuringMint(t *testing.T) {
 	})
 }
 
-// A write of an account that is not in memory leaves it out of memory, and keeps the
-// stored token of the same revision.
+// A write does not load an account into memory. It keeps a stored token of the same revision.
 func TestWriteOfAccountNotInMemory(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.restart()
@@ -452,7 +451,7 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-// A caller may find an entry just before the cache forgets the entry. Such a caller gets
+// A caller may hold an entry that the cache has just forgotten. The caller then gets
 // errSuperseded, and no mint starts.
 func TestForgottenEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
@@ -472,7 +471,7 @@ func TestForgottenEntry(t *testing.T) {
 	})
 }
 
-// A write of another revision that comes while a mint saves its token takes effect last.
+// A write with another revision runs while a mint saves its token. The write takes effect last.
 // The test runs in real time, because a synctest bubble does not wait for locks.
 func TestWriteDuringSave(t *testing.T) {
 	saving, wrote := make(chan string, 10), make(chan struct{})
@@ -513,8 +512,8 @@ func TestWriteDuringSave(t *testing.T) {
 	}
 }
 
-// Close ends running mints, answers readers that wait, and stores nothing more. Readers
-// of a valid token still get it.
+// Close cancels running mints, and waiting readers get an error. Nothing is stored afterwards.
+// Readers of a valid token still get the token.
 func TestClose(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.write(w.account("b", "1"), nil)

@@ -13,16 +13,16 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// errSuperseded tells Get and Rotate to start over, because the entry has another
-// account by now or is gone.
+// errSuperseded tells Get and Rotate to start over, because the entry has been removed or has
+// another account now.
 var errSuperseded = errors.New("superseded")
 
-// againPause is the time between two mints after the end of a token that the provider
-// returns again.
+// againPause is the time between two mints if the provider still returns a token that has
+// ended.
 const againPause = 500 * time.Millisecond
 
-// entry is the state of one account. A reader of a valid token takes no lock: it reads
-// the snapshot, which is replaced whenever the entry changes.
+// entry is the state of one account. Readers of a valid token take no lock. They read the
+// snapshot, which is replaced whenever the entry changes.
 type entry struct {
 	name     string
 	snapshot atomic.Pointer[snapshot]
@@ -55,7 +55,7 @@ func newEntry(name string) *entry {
 	return e
 }
 
-// snapshot is an entry as readers see it. It does not change once published.
+// snapshot is the state of an entry that readers see. A snapshot never changes.
 type snapshot struct {
 	gone      bool
 	share     bool
@@ -66,8 +66,7 @@ type snapshot struct {
 	notBefore clock.Instant // see entry
 }
 
-// publish shows readers the entry as it is now and updates the refresh queue; the caller
-// holds e.mu.
+// publish updates the snapshot and the refresh queue. The caller holds e.mu.
 func (c *Cache) publish(e *entry) {
 	e.snapshot.Store(&snapshot{
 		gone:      e.gone,
@@ -81,7 +80,7 @@ func (c *Cache) publish(e *entry) {
 	c.enqueue(e, c.clock())
 }
 
-// keep makes t the cached token; reads counts the reads of t. The caller holds e.mu.
+// keep makes t the cached token, and counts reads of t in reads. The caller holds e.mu.
 func (e *entry) keep(t token.Token, reads *atomic.Int64) {
 	e.cached = &cachedToken{Token: t, timeline: e.account.Policy().timeline(t.Lifetime), reads: reads}
 }
@@ -94,8 +93,8 @@ func (e *entry) minted(t token.Token) {
 	e.notBefore = e.oldEnough()
 }
 
-// oldEnough returns when the cached token reaches the minimum age of the account's tokens;
-// zero if there is none. The caller holds e.mu.
+// oldEnough returns when the cached token reaches the account's minimum age, or zero without
+// such a limit. The caller holds e.mu.
 func (e *entry) oldEnough() clock.Instant {
 	if age := e.account.Policy().MinimumAge; age > 0 && e.cached != nil {
 		return e.cached.Sent.Add(age)
@@ -103,9 +102,9 @@ func (e *entry) oldEnough() clock.Instant {
 	return clock.Instant{}
 }
 
-// mintedAgain takes note of a mint at now that brought the cached token again. Its life does
-// not grow, unless the account's tokens slide, because some providers state the full life
-// of a token each time. It may shrink. The caller holds e.mu.
+// mintedAgain handles a mint that returned the cached token again. Some providers state the
+// full lifetime each time, so the token's life may shrink but not grow, unless the account's
+// tokens slide. The caller holds e.mu.
 func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	old := e.cached
 	newEnd := t.Sent.Since(old.Sent) + t.Lifetime // counted from old.Sent
@@ -128,9 +127,9 @@ func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	}
 }
 
-// again returns the time until the next mint after a mint that brought t again. Half of the
-// life that is left passes first. The last attempts come just after the end of t, because
-// readers wait then, and providers often return the token until then.
+// again returns how long to wait for the next mint after a mint returned t again: half of the
+// remaining life. Near the end of t, again returns the time just after the end, because many
+// providers return t until then.
 func (t *cachedToken) again(now clock.Instant) time.Duration {
 	switch left := t.left(now); {
 	case left > leastMinTTL:
@@ -142,9 +141,9 @@ func (t *cachedToken) again(now clock.Instant) time.Duration {
 	}
 }
 
-// restore makes t, which was stored, the cached token; the caller holds e.mu. It drops a
-// token from the future. The store has such a token after the clock was set back, or if
-// another node's clock is ahead. This clock cannot tell whether the token has expired.
+// restore makes a stored token t the cached token. The caller holds e.mu. restore drops a token
+// from the future, which occurs if the clock was set back or another node's clock is ahead,
+// because its age is unknown.
 func (e *entry) restore(now clock.Instant, t token.Token) {
 	t.Sent = now.At(t.Sent.Wall)
 	if now.Since(t.Sent) >= -leastMinTTL {
@@ -174,9 +173,9 @@ func (t *cachedToken) inRefreshWindow(now clock.Instant) bool {
 	return now.Since(t.Sent) >= t.timeline.refreshAt
 }
 
-// refreshToken returns the refresh token, or "" if there is none or it has expired. Once the
-// access token has too little life to be served, a login replaces the token. Otherwise a
-// refresh token that the provider no longer accepts could keep an account without a token.
+// refreshToken returns a usable refresh token, or "". It returns "" when the access token has
+// too little life to be served, because a login is then safer: the provider may no longer
+// accept the refresh token.
 func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	if t == nil || t.left(now) < min(leastMinTTL, t.timeline.minTTL) {
 		return ""
@@ -187,8 +186,8 @@ func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	return t.Refresh
 }
 
-// expires returns the end of the token on the current wall clock. The result is the same for
-// every read, unless the wall clock was set since the mint.
+// expires returns the token's end on the wall clock. The result is the same for every read,
+// unless the wall clock was set.
 func (t *cachedToken) expires(now clock.Instant) time.Time {
 	set := now.Wall.Sub(t.Sent.Wall) - (now.Mono - t.Sent.Mono)
 	if set.Abs() < time.Second {

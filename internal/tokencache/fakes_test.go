@@ -59,7 +59,7 @@ func tokens(lifetime time.Duration) answer {
 	}
 }
 
-// sessions answers with tokens and refresh tokens of those lifetimes.
+// sessions returns an answer with new access and refresh tokens of these lifetimes.
 func sessions(lifetime, refreshLifetime time.Duration) answer {
 	return func(_ context.Context, c call) (token.Token, error) {
 		return token.Token{Lifetime: lifetime, RefreshLifetime: refreshLifetime,
@@ -163,7 +163,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
 }
 
-// write stores a config, and deletes a token of another revision as the backend does.
+// write stores a config. It deletes a token of another revision, as the backend does.
 func (s *fakeStore) write(a *fakeAccount) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -278,8 +278,8 @@ func (w *world) wantState(want State) Status {
 	return s
 }
 
-// testClock is the bubble's clock with a wall clock that can be set. A suspended machine
-// looks like a wall clock that is set forward: the monotonic clock and timers stand still.
+// testClock is the bubble's clock with a wall clock that tests can set. To simulate a suspended
+// machine, a test sets the wall clock forward while the monotonic clock and timers stand still.
 type testClock struct {
 	began time.Time
 	set   atomic.Int64

@@ -13,26 +13,26 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Limits on the mints that run at once. A thousand tokens that fall due together must neither flood
-// a provider nor delay a reader who waits.
+// These limits apply to concurrent mints. If a thousand tokens are due at once, their mints must
+// neither flood a provider nor delay a waiting reader.
 const (
 	maxMints             = 256
 	maxBackgroundPerHost = 16
 
-	// MaxMintsPerHost is how many mints run at one host. An HTTP client needs as many
-	// connections per host, so that no mint waits for a connection.
+	// MaxMintsPerHost limits the concurrent mints at one host. An HTTP client should allow as
+	// many connections per host.
 	MaxMintsPerHost = 32
 )
 
-// loginPause is the time between two logins of a user whose logins run one after another,
-// in which Keycloak notes that the first login has ended.
+// loginPause is the time between two logins of a user whose logins run one after another.
+// Keycloak needs this time to notice that the first login has ended.
 const loginPause = 100 * time.Millisecond
 
 // errNoSlot reports a mint that found no slot in time.
 var errNoSlot = errors.New("too many mints are running")
 
-// limiter bounds the mints that run at once, and lets the logins of a user run one after
-// another. It is safe for concurrent use.
+// limiter limits concurrent mints, and makes the logins of one user run one after another. It
+// is safe for concurrent use.
 type limiter struct {
 	all   *semaphore.Weighted
 	hosts *keyed[*host]
@@ -55,18 +55,17 @@ func newLimiter(freed func(host string)) *limiter {
 	}
 }
 
-// lane is where a mint runs: at a host and, for a login that must not run beside another
-// login of the same user, in the turn of that user.
+// lane identifies the limits that apply to a mint: its host and, for a login that must not run
+// beside another login of the same user, that user.
 type lane struct{ host, serialKey string }
 
-// acquire waits until a mint in l may run, or until ctx ends. It takes the user's turn
-// before a slot of the host, so that the logins of one user do not hold slots that others
-// need.
+// acquire waits until a mint in a lane may run, or until ctx ends. It waits for the user's turn
+// before it takes a slot of the host, so that waiting logins hold no slots.
 func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err error) {
 	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
 }
 
-// tryBackground starts a background mint in l if it may run now.
+// tryBackground starts a background mint in a lane if the limits allow it now.
 func (l *limiter) tryBackground(at lane) (release func(), ok bool) {
 	release, err := l.take(at, true, func(s *semaphore.Weighted) bool { return s.TryAcquire(1) })
 	return release, err == nil

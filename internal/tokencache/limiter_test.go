@@ -54,8 +54,8 @@ func TestLimiterBounds(t *testing.T) {
 	}
 }
 
-// Background refreshes leave slots for readers that wait. A reader that needs more life than
-// a token has does not wait until the token's refresh gets a slot.
+// Background refreshes leave slots free for readers that wait. If a reader needs more life than
+// the cached token has, it does not wait for a background slot.
 func TestBackgroundSlots(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const mint = 2 * time.Second
@@ -96,8 +96,8 @@ func TestBackgroundSlots(t *testing.T) {
 	})
 }
 
-// A mint that finds no slot in time gives up, and nothing failed. A mint that is superseded
-// while it waits takes no slot.
+// If a mint finds no slot in time, it gives up without counting a failure. If a mint is
+// superseded while it waits, it takes no slot.
 func TestNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		names := putMany(w, 1, MaxMintsPerHost+2)
@@ -129,8 +129,8 @@ func TestNoSlot(t *testing.T) {
 	})
 }
 
-// The logins of one user run one after another, with a pause. They hold no slot while they
-// wait, so another user at the host does not wait.
+// The logins of one user run one after another, with a pause. A waiting login holds no slot, so
+// other users at the host do not wait.
 func TestSerialLogins(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const configs, login = 40, 300 * time.Millisecond

@@ -121,8 +121,8 @@ func (m *machine) changeProvider() {
 	m.provider.set(m.observe(a))
 }
 
-// same answers with one token for each lifetime that passes, and states that the token has its
-// full life or the rest of it.
+// same returns an answer with one token per lifetime. full says whether each answer states the
+// full lifetime or the remaining time.
 func same(lifetime time.Duration, full bool) answer {
 	return func(_ context.Context, c call) (token.Token, error) {
 		n := time.Now().UnixNano() / int64(lifetime)
@@ -190,8 +190,8 @@ func (m *machine) tick() {
 	m.Tick()
 }
 
-// write writes a config: of the same or another revision, with or without a token. Some
-// writes fail before or after they reach storage.
+// write writes a config with the same or another revision, with or without a token. Some writes
+// fail before or after storage has the config.
 func (m *machine) write(name string) {
 	a := m.accounts[name]
 	next := &fakeAccount{name: name, provider: m.provider, policy: Policy{
@@ -267,7 +267,7 @@ func (m *machine) remove(name string) {
 	}
 }
 
-// invalidate does what the cache sees of a write by another node.
+// invalidate simulates a config write by another node.
 func (m *machine) invalidate(name string) {
 	a := m.accounts[name]
 	m.mu.Lock()

@@ -14,8 +14,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// mintTimeout bounds a mint. An Account has timeouts of its own; mintTimeout is for an
-// Account whose timeouts fail.
+// mintTimeout limits a mint in case the timeouts of the Account fail.
 const mintTimeout = 2 * time.Minute
 
 // purpose is why a mint was started.
@@ -29,8 +28,7 @@ const (
 	unsharedRead                // one reader waits for a token that it will not share
 )
 
-// mint is one running mint. It belongs to the cache: if the reader that started it gives
-// up, the mint continues.
+// mint is one running mint. It belongs to the cache and continues if its reader gives up.
 type mint struct {
 	account Account
 	purpose purpose
@@ -52,7 +50,8 @@ type mint struct {
 	ended      clock.Instant
 	replaced   *token.Token // the shared token that is no longer served; nil if there was none
 
-	// Set by the mint's goroutine before done is closed. Not to be read if superseded.
+	// The mint's goroutine sets these fields before it closes done. Do not read them if the
+	// mint is superseded.
 	refreshErr error // why the refresh token brought no token
 	loggedIn   bool  // the mint tried to log in
 
@@ -74,13 +73,14 @@ type MintResult struct {
 	Unsaved        error         // why the new token was not saved; a tick tries again
 }
 
-// Mint mints a token for an account that is not in the cache, in the account's turn and
-// within the limits of its host. The cache does not keep the token.
+// Mint mints a token for an account outside the cache. It obeys the limits of the account's
+// host and user. The cache does not keep the token.
 func (c *Cache) Mint(ctx context.Context, a Account) (token.Token, error) {
 	return c.ask(ctx, a, "", false, false)
 }
 
-// mayMint returns why no mint of e may start now; see Options.MayMint. The caller holds e.mu.
+// mayMint returns why no mint of e may start now, or nil. See Options.MayMint. The caller holds
+// e.mu.
 func (c *Cache) mayMint(e *entry, urgent bool) error {
 	if c.opts.MayMint == nil {
 		return nil
@@ -88,9 +88,9 @@ func (c *Cache) mayMint(e *entry, urgent bool) error {
 	return c.opts.MayMint(e.account, urgent)
 }
 
-// startMint starts a mint for e. A background mint already has a slot of the limiter; other
-// mints wait for one. The mint calls release at its end if release is not nil. The caller holds e.mu, and has made sure that no other mint of a shared token
-// runs.
+// startMint starts a mint for e. A background mint has already acquired a slot; other mints wait for a slot. If
+// release is not nil, the mint calls release at its end. The caller holds e.mu, and has checked that no other mint of
+// a shared token runs.
 func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()) *mint {
 	ctx, cancel := context.WithTimeout(c.ctx, mintTimeout)
 	m := &mint{account: e.account, purpose: p, started: now, cancel: cancel, done: make(chan struct{})}
@@ -123,9 +123,8 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 	return m
 }
 
-// demand reports whether a mint may demand a token other than the cached token, and counts
-// the demand; the caller holds e.mu. Without a demand, the provider may return the cached
-// token again.
+// demand reports whether a mint may demand a new token, and counts the demand. Without a
+// demand, the provider may return the cached token again. The caller holds e.mu.
 func (e *entry) demand(now clock.Instant) bool {
 	p := e.account.Policy()
 	e.forced = slices.DeleteFunc(e.forced, func(at clock.Instant) bool { return at.Until(now) >= 24*time.Hour })
@@ -148,8 +147,8 @@ func (e *entry) supersede() {
 	}
 }
 
-// supersedeAndDrop is supersede for a write after which the cached token is no longer served.
-// A rotate that waits for the mint still has to end that token.
+// supersedeAndDrop is supersede for a write that also drops the cached token. A waiting rotate
+// still receives the dropped token, in order to revoke it.
 func (e *entry) supersedeAndDrop() {
 	if e.mint != nil && e.mint == e.rotation && e.cached != nil {
 		e.mint.replaced = &e.cached.Token
@@ -159,16 +158,16 @@ func (e *entry) supersedeAndDrop() {
 }
 
 // exchange gets the token of m. If the provider refuses the refresh token, exchange logs in,
-// because the session has ended but the credential may be good. A login of a background mint
-// that needs the turn of its user does not wait here: finishMint puts it in the queue.
+// because the session has ended but the credential may be valid. If that login must wait for
+// its user's turn, a background mint does not wait; finishMint queues it.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
 		t, err := c.ask(ctx, m.account, m.refresh, hasSlot, false)
 		if err == nil {
-			// A session near its end answers refreshes with ever shorter tokens: Keycloak
-			// cuts each token to what is left of the session, and may round by a second.
-			// The next mint is therefore a login.
+			// Near the end of a session, a refresh returns shorter tokens: Keycloak limits each
+			// token to the rest of the session. Rounding may cost a second too. If the lifetime
+			// shrank by more than that, the next mint is a login.
 			if t.Lifetime <= m.previous/10*9 && t.Lifetime < m.previous-time.Second {
 				t.Refresh = ""
 			}
@@ -183,7 +182,8 @@ func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	return c.ask(ctx, m.account, "", hasSlot, m.force)
 }
 
-// ask asks the provider for a token. It waits for a slot, unless the caller has one.
+// ask requests a token from the provider. It waits for a slot, unless the caller already has
+// one.
 func (c *Cache) ask(ctx context.Context, a Account, refresh secret.String, hasSlot, force bool) (t token.Token, err error) {
 	defer secret.RecoverTo(&err)
 	if !hasSlot {
@@ -221,8 +221,8 @@ func kindOf(err error) token.Kind {
 	return token.Unavailable
 }
 
-// finishMint ends m: it stores the token, shows it to readers and wakes the readers that
-// wait. It returns nil if there is nothing to report.
+// finishMint stores and publishes the token of m, and wakes waiting readers. It returns nil if
+// there is nothing to report.
 func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token, err error) *MintResult {
 	if m.purpose == unsharedRead {
 		return c.finishUnshared(e, m, t, err)
@@ -245,7 +245,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 		err = c.arrived(m.account, t) // storing may take longer than the token lives
 	}
 
-	// e.mint is still m: nobody else takes a mint that is finishing from its entry.
+	// Here e.mint is still m, because nobody else removes a mint that is finishing.
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	m.ended = c.clock()
@@ -286,20 +286,20 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 	return &result
 }
 
-// endsSoon reports whether m may have failed only because the cached token is about to end.
-// Providers that return a token again may state that it has no life left. The caller holds
+// endsSoon reports whether m may have failed only because the cached token is about to end. A
+// provider that returns the same token again may state that no life is left. The caller holds
 // e.mu.
 func (e *entry) endsSoon(m *mint, err error) bool {
 	return kindOf(err) == token.Malformed && m.purpose <= background && e.backoff.last == nil &&
 		e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
 }
 
-// maxRefreshOutages is the number of failures after which an outage that only refreshes see
-// is no longer taken for an outage.
+// After maxRefreshOutages failed refreshes in a row, the next mint is a login, because perhaps
+// only refreshes fail.
 const maxRefreshOutages = 3
 
-// dropRefresh forgets the refresh token with which m failed, so that the next mint is a login.
-// It keeps the refresh token in an outage, because a login would fail too. The caller holds
+// dropRefresh forgets the refresh token that failed in m, so that the next mint is a login.
+// During an outage it keeps the refresh token, because a login would fail too. The caller holds
 // e.mu.
 func (e *entry) dropRefresh(m *mint) {
 	if m.refreshErr == nil || e.cached == nil || e.cached.Refresh != m.refresh {
@@ -319,7 +319,7 @@ func (e *entry) dropRefresh(m *mint) {
 	e.unsaved = true
 }
 
-// result returns the result of m, which has ended, before its outcome is recorded; the
+// result returns the result of the finished mint m. Call it before the outcome is recorded. The
 // caller holds e.mu.
 func (e *entry) result(m *mint) MintResult {
 	r := MintResult{Name: e.name, Account: m.account, Rotated: m.purpose == rotation, Rejected: m.purpose == rejection,

@@ -24,8 +24,7 @@ func (w *world) wantRefreshToken(want secret.String) {
 	}
 }
 
-// A panic in Mint is an error for the readers that wait. The error does not contain the
-// value of the panic.
+// If Mint panics, waiting readers get an error that does not contain the panic's value.
 func TestPanicInMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(time.Second, panics("s3cret")))
@@ -66,7 +65,7 @@ func TestPanicInStore(t *testing.T) {
 	})
 }
 
-// A mint has a deadline of its own, which ends a mint that hangs.
+// A mint has its own deadline, so a mint that hangs ends.
 func TestMintTimeout(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
@@ -81,7 +80,7 @@ func TestMintTimeout(t *testing.T) {
 	})
 }
 
-// The context of a mint has the mint's deadline and not the reader's.
+// The context of a mint has the mint's deadline, not the reader's.
 func TestMintContext(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(func(ctx context.Context, c call) (token.Token, error) {
@@ -117,8 +116,7 @@ func TestMintResult(t *testing.T) {
 	})
 }
 
-// A token is stored before it is served. A process can therefore be killed right after a
-// read without losing the token.
+// A token is stored before it is served, so a kill right after a read does not lose the token.
 func TestSavedBeforeServed(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.onSave = func(string, Account, token.Token) { time.Sleep(2 * time.Second) }
@@ -188,9 +186,9 @@ func refuses(kind token.Kind, retryAfter time.Duration) answer {
 	}
 }
 
-// A refresh token that fails is dropped, so that the next mint is a login. During an outage
-// it is used three times, because a login would fail too. A refused refresh token is
-// followed by a login at once.
+// A failed refresh token is dropped, and the next mint is a login. During an outage, the
+// refresh token is used three times first, because a login would fail too. After a refusal, the
+// login follows at once.
 func TestRefreshTokenAfterFailure(t *testing.T) {
 	for _, test := range []struct {
 		kind      token.Kind
@@ -230,8 +228,8 @@ func TestRefreshTokenAfterFailure(t *testing.T) {
 	}
 }
 
-// The login after a refused refresh may fail in an outage. The refresh token is still not
-// used again.
+// If a refresh is refused and the login after it fails in an outage, the refresh token is still
+// not used again.
 func TestRefusedRefreshTokenIsUsedOnce(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(sessions(time.Hour, 0))
@@ -256,8 +254,8 @@ func TestRefusedRefreshTokenIsUsedOnce(t *testing.T) {
 	})
 }
 
-// For a day, a provider accepts logins and no refresh token. Whatever its answer to refreshes
-// is, no read fails, and there are few logins.
+// For a day, the provider accepts only logins. Whatever it answers to refreshes, no read fails,
+// and there are few logins.
 func TestDeadRefreshTokens(t *testing.T) {
 	const day = 24 * time.Hour * burst / 10 // a tenth of a day under the race detector
 	for _, test := range []struct {
@@ -299,9 +297,9 @@ func TestDeadRefreshTokens(t *testing.T) {
 	}
 }
 
-// A refresh that yields at most nine tenths of the lifetime shows that the session nears
-// its end, so the next mint is a login. A second less shows nothing, because providers
-// round. A login may yield any lifetime.
+// If a refresh yields at most nine tenths of the lifetime, the session is near its end, so the
+// next mint is a login. A loss of one second is ignored, because providers round. A login may
+// yield any lifetime.
 func TestRefreshTokenOfShorterToken(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -354,7 +352,8 @@ func TestRefreshTokenAfterWrite(t *testing.T) {
 	})
 }
 
-// A token that ended while it was stored is a failure. Otherwise each read would log in again.
+// If a token expires while it is being stored, the mint counts as failed. Otherwise each read
+// would cause a login.
 func TestTokenEndsWhileItIsStored(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(tokens(time.Second))

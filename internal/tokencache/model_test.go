@@ -13,9 +13,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// model implements the rules of the package for one account a second time, in a simpler
-// way. It learns of inputs (writes, answers of the provider) and judges outputs (mints,
-// tokens, errors). The machine's mu guards it.
+// model is a second, simpler implementation of the package's rules for one account. It receives
+// inputs (writes and answers of the provider) and checks outputs (mints, tokens and errors).
+// The machine's mu guards it.
 type model struct {
 	config  *fakeAccount         // nil if there is none
 	cached  *modelToken          // nil if the cache has none
@@ -122,7 +122,7 @@ func (m *model) change(now event) {
 	m.changed, m.changes, m.loginFollows = now, m.changes+1, false
 }
 
-// mintedAgain records a mint that brought the cached token again.
+// mintedAgain records a mint that returned the cached token again.
 func (m *model) mintedAgain(k *modelToken, now event) {
 	old := *m.cached
 	end := k.sent.Since(old.sent) + k.lifetime
@@ -180,8 +180,9 @@ func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Inst
 		return first
 	}
 	m.failedAt = now
-	// A rotate that shares the result of an earlier rotate does not clear failures, but the
-	// model clears them. So the real wait may be the longest.
+	// If a rotate shares an earlier rotate's result, the cache keeps its failures, but the
+	// model clears them. So the cache's wait may be longer than the model's, up to the longest
+	// wait.
 	var least, longest time.Duration
 	switch {
 	case kind == token.Refused:
@@ -368,14 +369,14 @@ func (m *model) failedShared(c call, kind token.Kind, retryAfter time.Duration, 
 	}
 }
 
-// failedUnshared records a failure, unless a mint that ran at the same time decides.
+// failedUnshared records a failure, unless a concurrent mint decides the outcome.
 func (m *model) failedUnshared(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	if now.Mono >= m.earliest.Mono && now.Mono > m.succeededAt.Mono {
 		m.failed(kind, retryAfter, now)
 	}
 }
 
-// outcome is the result of a read or a rotate, and what is needed to judge the result.
+// outcome is the result of a read or a rotate, with the data that is needed to check it.
 type outcome struct {
 	grant  Grant
 	err    error
@@ -386,14 +387,15 @@ type outcome struct {
 
 	unshared bool // when the read began, and the read may wait for its own mint
 
-	// waitEnds is when the read gets the token that was cached when the read began, on
-	// the monotonic clock; 0 if there was none. changes is a copy of the model's.
+	// waitEnds is when the read falls back to the token that was cached at its start, or 0
+	// without such a token. It is on the monotonic clock. changes is a copy of the model's
+	// counter.
 	waitEnds time.Duration
 	changes  int
 }
 
-// judge checks an outcome at the moment of the return. A change in the step in which the
-// read began, or at this very moment, may have come before or after the outcome.
+// judge checks an outcome when it is returned. A change in the same step may have happened
+// before or after the outcome.
 func (m *model) judge(o outcome, now event) error {
 	ordered := o.began.step > m.changed.step || m.changed.at.Mono < now.at.Mono
 	left := m.left(now.at)

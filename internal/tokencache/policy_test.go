@@ -24,7 +24,8 @@ func (w *world) wantForced(want ...bool) {
 	}
 }
 
-// A rotate and a rejected token demand another token, as often as the provider allows.
+// A rotate and a report of a rejected token demand a new token, as often as the provider
+// allows.
 func TestForce(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("1", Policy{CanForce: true, ForceInterval: 30 * time.Second, ForceDailyLimit: 2})
@@ -63,7 +64,7 @@ func TestNoForce(t *testing.T) {
 	})
 }
 
-// No token is minted before the cached token has the minimum age, whoever asks for it.
+// No mint starts before the cached token has its minimum age, whatever the reason for the mint.
 func TestMinimumAge(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.provider.set(tokens(30 * time.Minute))

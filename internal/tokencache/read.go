@@ -23,16 +23,16 @@ type Grant struct {
 	MinTTL   time.Duration // the life that counted as enough for this read
 	Served   Served        // how this read got the token
 
-	// Short reports that Left is less than the read asked for, and that no newer token
-	// can be had.
+	// Short reports that Left is less than the read asked for, because no newer token is
+	// available.
 	Short bool
 
-	// Memo lets a reader keep what it derives from the token for the next reader of the
+	// Memo lets a reader keep data that it derived from the token for later readers of the same
 	// token. The cache does not use Memo.
 	Memo *atomic.Value
 
-	// Rejection says what became of a report that the provider rejected the token, and
-	// RejectionNext when another report will be honored; zero if at once.
+	// Rejection is the result of the reader's report that the provider rejected the token.
+	// RejectionNext is when the next report can be honored; zero means at once.
 	Rejection     Rejection
 	RejectionNext time.Time
 
@@ -40,11 +40,10 @@ type Grant struct {
 	Failure *Failure
 }
 
-// Get returns a token of the named account with at least asked of life left, minting
-// one if there is none; see [timeline.want] for how much of asked counts. Get waits for a
-// mint only if no token with enough life is cached, and at most until ctx ends or for
-// MaxWait. The error is a *Failure if there is no token and none can be had now. It wraps
-// ErrNotFound if there is no such account.
+// Get returns a token of the named account with at least asked of life left (see
+// [timeline.want] for the limits of asked). If no cached token has enough life, Get waits for a
+// mint until ctx ends or MaxWait has passed. If no token can be had, the error is a *Failure.
+// If the account does not exist, the error wraps ErrNotFound.
 func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Grant, error) {
 	if v, ok := c.entries.Load(name); ok {
 		e := v.(*entry)
@@ -67,8 +66,7 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 	return Grant{}, err
 }
 
-// counted counts a read and returns its result. It replaces errSuperseded by the cause for
-// which ctx ended.
+// counted counts a read and returns its result. It replaces errSuperseded by the cause of ctx.
 func (e *entry) counted(ctx context.Context, g Grant, err error) (Grant, error) {
 	if errors.Is(err, errSuperseded) {
 		err = context.Cause(ctx)
@@ -90,16 +88,15 @@ func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, 
 	return c.wait(ctx, e, asked)
 }
 
-// refreshIfDue starts a refresh of e in the background if its snapshot s says that one is
-// due.
+// refreshIfDue starts a background refresh of e if the snapshot s is due for a refresh.
 func (c *Cache) refreshIfDue(e *entry, s *snapshot, now clock.Instant) {
 	if s.cached.inRefreshWindow(now) && !s.minting && !s.failure.blocks(now) && now.Mono >= s.notBefore.Mono {
 		c.refreshInBackground(e)
 	}
 }
 
-// bounded returns a context that ends with ctx, with the cache, and after MaxWait. Its cause
-// says which of these was first.
+// bounded returns a context that ends with ctx, when the cache closes, or after MaxWait. The
+// cause of the context tells these apart.
 func (c *Cache) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)
 	ctx, end := context.WithCancelCause(ctx)
@@ -149,8 +146,8 @@ func (s *snapshot) peek(now clock.Instant, asked time.Duration) (g Grant) {
 	return g
 }
 
-// fallback serves the cached token although the read asked for more life. It is for when no better
-// token is available. If the token has too little life, fallback returns err, which says why.
+// fallback serves the cached token although the read asked for more life, because no better token
+// is available. If the cached token has too little life to be served, fallback returns err.
 func (s *snapshot) fallback(now clock.Instant, asked time.Duration, err error) (Grant, error) {
 	if s.cached.left(now) < leastMinTTL {
 		return Grant{}, err
@@ -178,8 +175,8 @@ func (e *entry) due(now clock.Instant) bool {
 		e.cached.inRefreshWindow(now) && now.Mono >= e.notBefore.Mono
 }
 
-// wait joins the running mint of e, or starts one, and waits for its result. It gives up
-// when ctx ends, or when the cached token is about to have too little life to be served.
+// wait joins or starts the mint of e, and waits for its result. It gives up when ctx ends, or
+// when the cached token would soon have too little life to be served.
 func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	for {
 		e.mu.Lock()
@@ -217,7 +214,7 @@ func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant,
 	}
 }
 
-// postponed returns how long no mint may start, and why; the caller holds e.mu.
+// postponed returns how long no mint may start, and the reason. The caller holds e.mu.
 func (e *entry) postponed(now clock.Instant) (time.Duration, error) {
 	if f := e.backoff.blocked(now); f != nil {
 		return now.Until(f.next), f
@@ -225,9 +222,8 @@ func (e *entry) postponed(now clock.Instant) (time.Duration, error) {
 	return now.Until(e.notBefore), ErrStillMinting
 }
 
-// ending reports whether the token is about to end or ended moments ago. At that time a
-// provider may still return the token that ends, so readers wait for the next one instead
-// of failing.
+// ending reports whether the token is about to end or has just ended. A provider may still
+// return that token then, so readers wait for the next token instead of failing.
 func (t *cachedToken) ending(now clock.Instant) bool {
 	return t != nil && t.left(now) > -2*leastMinTTL
 }
@@ -244,7 +240,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// gaveUp returns the error of a reader whose ctx ended; err is what the reader waited out.
+// gaveUp returns the error of a reader whose ctx ended while the reader waited because of err.
 func gaveUp(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, ErrStillMinting) {
 		return cause

@@ -50,8 +50,8 @@ func TestAskedLife(t *testing.T) {
 	}
 }
 
-// Readers that ask for the whole lifetime cause no more mints than readers that ask for
-// half of it.
+// Readers that ask for the whole lifetime cause no more mints than readers that ask for half of
+// the lifetime.
 func TestReaderThatAsksForWholeLifetime(t *testing.T) {
 	const lifetime = 10 * time.Minute
 	mints := map[time.Duration]int{}
@@ -193,7 +193,7 @@ func TestMintContinuesWithoutReader(t *testing.T) {
 	})
 }
 
-// A reader that asked for more life and gives up gets the cached token.
+// If a reader that asked for more life gives up, it gets the cached token.
 func TestReaderGivesUpWithCachedToken(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
@@ -206,8 +206,8 @@ func TestReaderGivesUpWithCachedToken(t *testing.T) {
 	})
 }
 
-// A reader waits for a provider that hangs until the cached token is about to have too
-// little life.
+// If the provider hangs, a reader waits only until the cached token would soon have too little
+// life to be served.
 func TestWaitEndsBeforeCachedToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -241,8 +241,8 @@ func TestWaitEndsBeforeCachedToken(t *testing.T) {
 	}
 }
 
-// A reader whose wait ends gets the token that is cached at that moment, and not the
-// token that was cached when the wait began.
+// A reader whose wait ends gets the token that is cached at that moment, even if another token
+// was cached when the wait began.
 func TestWaitEndsAfterChange(t *testing.T) {
 	for _, test := range []struct {
 		name  string

@@ -24,11 +24,11 @@ const resavePause = time.Second
 // accounts.
 func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 
-// Tick starts a refresh of each token that is in its refresh window and was read since it
-// was minted, and returns without waiting. A refresh for which the limiter has no slot
-// starts when a slot becomes free. Tick also saves tokens again that could not be saved,
-// and gives up parked tokens. The cost follows the number of due entries, not of accounts.
-// A token that nobody read is left alone: the next read refreshes it.
+// Tick starts a background refresh of each token that was read since its mint and is in its
+// refresh window. It does not wait for the refreshes. A refresh without a free slot starts
+// later, when a slot becomes free. Tick also retries failed saves and gives up old parked
+// tokens. Its cost depends on the number of due entries, not on the number of accounts. If
+// nobody reads a token, the next read refreshes it.
 func (c *Cache) Tick() {
 	now := c.clock()
 	var unsaved []*entry
@@ -57,11 +57,11 @@ func (c *Cache) Tick() {
 	}
 }
 
-// mayMintPause is the time until Options.MayMint is asked again about a refresh.
+// mayMintPause is the wait after MayMint refused a refresh.
 const mayMintPause = time.Second
 
-// refresh starts a background refresh of e, which is due, or lets it wait for a slot; the
-// caller holds e.mu.
+// refresh starts a background refresh of e, or queues it until a slot is free. The caller holds
+// e.mu.
 func (c *Cache) refresh(e *entry, now clock.Instant) {
 	if c.mayMint(e, e.cached.left(now) < e.cached.timeline.minTTL) != nil {
 		e.notBefore = now.Add(mayMintPause)
@@ -81,8 +81,8 @@ func (c *Cache) refresh(e *entry, now clock.Instant) {
 	c.publish(e)
 }
 
-// freed starts refreshes that wait for the slot that a mint at host gave back. The slot was
-// also one of the slots for all hosts.
+// freed starts waiting refreshes after a mint at host has returned its slot. All hosts share
+// some slots, so refreshes at other hosts may start too.
 func (c *Cache) freed(host string) {
 	c.startWaiting(host)
 	for {
@@ -93,8 +93,8 @@ func (c *Cache) freed(host string) {
 	}
 }
 
-// startWaiting starts the refreshes that wait for a slot at host, as many as may run, and
-// reports whether some still wait.
+// startWaiting starts as many of the waiting refreshes at host as the limits allow. It reports
+// whether some still wait.
 func (c *Cache) startWaiting(host string) (more bool) {
 	for _, at := range c.queue.lanes(host) {
 		for {
@@ -122,8 +122,8 @@ func (c *Cache) startWaiting(host string) (more bool) {
 	return more
 }
 
-// enqueue puts e in the refresh queue for the moment at which a tick has something to do
-// for it, or removes e if there is no such moment; the caller holds e.mu.
+// enqueue puts e in the refresh queue for its next tick, or removes e if no tick has work for
+// it. The caller holds e.mu.
 func (c *Cache) enqueue(e *entry, now clock.Instant) {
 	in, ok := e.nextTick(now)
 	if !ok {
@@ -133,8 +133,8 @@ func (c *Cache) enqueue(e *entry, now clock.Instant) {
 	c.queue.put(&e.queued, now.Mono+in)
 }
 
-// nextTick returns the time until a tick has something to do for e, and whether there is
-// such a time; the caller holds e.mu.
+// nextTick returns the time until a tick has work for e. ok is false if no tick will. The
+// caller holds e.mu.
 func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
 	if e.gone {
 		return 0, false
@@ -160,9 +160,9 @@ func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
 	return max(in, now.Until(e.notBefore)), true
 }
 
-// refreshQueue holds the entries for which a tick has something to do, earliest first, and
-// the entries whose refresh waits for a slot. It is safe for concurrent use, and no other
-// lock is taken while its lock is held.
+// refreshQueue holds the entries for which a tick has work, earliest first. It also holds the
+// entries whose refresh waits for a slot. It is safe for concurrent use. While its lock is
+// held, no other lock is taken.
 type refreshQueue struct {
 	mu      sync.Mutex
 	heap    queueHeap
@@ -245,8 +245,8 @@ func (q *refreshQueue) otherHost(host string) string {
 	return ""
 }
 
-// lanes returns some lanes of host in which refreshes wait, at random. There may be as many
-// lanes as users, and more than some cannot get a slot.
+// lanes returns a random sample of the lanes at host in which refreshes wait. A host may have
+// as many lanes as users, and a sample is enough to fill the free slots.
 func (q *refreshQueue) lanes(host string) []lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()

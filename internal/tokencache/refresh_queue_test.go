@@ -154,7 +154,7 @@ func TestTickDuringRetryAfter(t *testing.T) {
 	})
 }
 
-// A tick takes an entry from the queue, but the entry changed before the tick locked it.
+// An entry changes after a tick has taken it from the queue and before the tick locks it.
 func TestTickFindsChangedEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")
@@ -184,7 +184,7 @@ func TestTickFindsChangedEntry(t *testing.T) {
 	})
 }
 
-// A token that was queued while the wall clock was ahead is queued again.
+// If the wall clock was ahead when a token was queued, a tick queues the token again.
 func TestTickAfterClockWasSet(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.clock.setWall(40 * time.Minute)
@@ -237,7 +237,7 @@ func TestTicksSpreadRefreshes(t *testing.T) {
 	})
 }
 
-// The cost of a tick follows the number of due tokens, not of accounts.
+// The cost of a tick depends on the number of due tokens, not on the number of accounts.
 func TestTickCost(t *testing.T) {
 	const accounts, due = 10_000 * burst, 10
 	inWorld(t, func(w *world) {
@@ -296,9 +296,9 @@ func (w *world) wantRefreshed(names []string) {
 	w.wantNoSlotTaken()
 }
 
-// 400 tokens are due at once, and the provider takes 8 s. The tick starts as many mints as
-// there are slots. The others start when slots become free, without another tick, and none
-// counts as a failure.
+// 400 tokens are due at once, and each mint takes 8 s. A tick starts as many mints as there are
+// slots. The other mints start when slots become free, without another tick. None counts as a
+// failure.
 func TestDueTokensWaitForSlots(t *testing.T) {
 	inWorld(t, func(w *world) {
 		names := putDue(w, 400, oneHost, "")
@@ -311,8 +311,8 @@ func TestDueTokensWaitForSlots(t *testing.T) {
 	})
 }
 
-// A slot that becomes free also starts refreshes at other hosts, because all hosts share some
-// slots.
+// When a mint returns its slot, refreshes at other hosts can start too, because all hosts share
+// some slots.
 func TestDueTokensOfManyHosts(t *testing.T) {
 	inWorld(t, func(w *world) {
 		names := putDue(w, 2*maxMints, func(i int) string { return fmt.Sprint(i) }, "")
@@ -325,8 +325,8 @@ func TestDueTokensOfManyHosts(t *testing.T) {
 	})
 }
 
-// A tick with 100,000 due tokens starts no more goroutines than there are slots, although the
-// store is slow and the provider refuses all refresh tokens.
+// A tick with 100,000 due tokens starts no more goroutines than there are slots, even with a
+// slow store and a provider that refuses every refresh token.
 func TestTickWithManyDueTokens(t *testing.T) {
 	const accounts = 10_000 * burst
 	for _, serial := range []string{"", "user"} {
@@ -349,8 +349,8 @@ func TestTickWithManyDueTokens(t *testing.T) {
 	}
 }
 
-// If the provider refuses a refresh in the background, the login waits for the turn of its
-// user like other refreshes. No failure is counted.
+// If the provider refuses background refreshes of one user, the logins that follow run one
+// after another. They count no failure.
 func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const login = 300 * time.Millisecond
@@ -387,8 +387,8 @@ func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 	})
 }
 
-// A refresh that waits for a slot is given up if a reader mints, if the config is written or
-// deleted, or if the token ends. The account is refreshed as usual afterwards.
+// A refresh that waits for a slot is dropped if a reader mints, if the config is written or
+// deleted, or if the token ends. Later refreshes of the account work as usual.
 func TestWaitingRefreshIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
 		name  string

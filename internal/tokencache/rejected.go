@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Rejection is what became of a report that the provider rejected a token.
+// Rejection is the result of a report that the provider rejected a token.
 type Rejection int
 
 const (
@@ -32,8 +32,9 @@ func (r Rejection) String() string {
 		RejectedTooFrequent: "too_frequent", RejectedBackingOff: "backing_off"}[r]
 }
 
-// The waits between honored reports of one account, which double from first to max until a
-// token has lived half its life without a report. Readers must not cause logins at will.
+// The waits between honored reports about an account double from first to max, so that readers
+// cannot cause logins at will. They start again at first when a token has lived half its life
+// without a report.
 const firstRejection, maxRejection = time.Minute, 15 * time.Minute
 
 // rejections remembers the reports about one account. It is not safe for concurrent use.
@@ -62,10 +63,10 @@ func (r *rejections) report(now clock.Instant, t *cachedToken, minimumAge time.D
 	return RejectedHonored
 }
 
-// GetAfterRejection is Get for a reader whose provider rejected the token with the given
-// [token.ID]. If that token is the cached token, the cache logs in, within bounds, and the
-// reader waits for the new token up to MaxWait. Otherwise, and after that, the reader gets
-// the cached token. Grant.Rejection says what became of the report.
+// GetAfterRejection is Get for a reader that reports the token with the given [token.ID] as
+// rejected by the provider. If that token is cached, the cache logs in, within limits, and the
+// reader waits up to MaxWait for the new token. In all other cases the reader gets the cached
+// token. Grant.Rejection is the result of the report.
 func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked time.Duration) (Grant, error) {
 	e, err := c.entry(ctx, name)
 	wait, cancel := c.bounded(ctx)
@@ -87,8 +88,8 @@ func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked ti
 	return Grant{}, err
 }
 
-// reportRejection starts a login if the report is honored, or joins the login that runs. It
-// returns nil if there is no mint to wait for. next is when another report will be honored.
+// reportRejection starts or joins a login if it honors the report. It returns a nil mint if
+// there is nothing to wait for. next is when the next report can be honored.
 func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -117,8 +117,8 @@ func TestReaderThatReportsAlways(t *testing.T) {
 	}
 }
 
-// Each report that is honored lengthens the wait for the next report. The waits start again from
-// the first when a token has lived half its life without a report.
+// Each honored report lengthens the wait until the next report is honored. When a token has
+// lived half its life without a report, the waits start again from the shortest.
 func TestRejectionWaitsStartAgain(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(newest)
@@ -146,7 +146,7 @@ func TestRejectionWaitsStartAgain(t *testing.T) {
 }
 
 // While the provider is down, a reader that reports a token gets the cached token and the
-// reason why there is no new token.
+// reason.
 func TestRejectedTokenDuringOutage(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)
@@ -171,8 +171,8 @@ func TestRejectedTokenDuringOutage(t *testing.T) {
 	})
 }
 
-// A login that is already running answers a report. A running refresh does not, because its
-// session may be what the provider ended.
+// If a login is already running, a report joins it. A report does not join a running refresh,
+// because the provider may have ended the refresh's session.
 func TestReportDuringMint(t *testing.T) {
 	for _, test := range []struct {
 		name   string

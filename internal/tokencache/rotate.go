@@ -19,8 +19,8 @@ var ErrUnshared = errors.New("the account has no shared token")
 type Rotated struct {
 	Grant
 
-	// Replaced are the tokens that were replaced since the rotate began, each for one
-	// rotate only. The caller revokes them.
+	// Replaced holds the tokens that were replaced since the rotate began. The caller revokes
+	// them. Each token is given to one rotate only.
 	Replaced []Replaced
 
 	Shared  bool  // another rotate within the last 10 s logged in
@@ -34,12 +34,12 @@ type Replaced struct {
 	Token   token.Token
 }
 
-// Rotate replaces the named account's token with a new token and returns it, without
-// counting a read. Rotate logs in even if there is a refresh token. It forgets earlier
-// failures first, except a Retry-After that has not passed. Concurrent rotates share one
-// login, and rotates within 10 s of its end share its result, because some clients repeat
-// a failed request by themselves. If the login fails, readers keep the cached token. The
-// error wraps ErrUnshared if the account's readers do not share a token.
+// Rotate replaces the named account's token with a new token and returns the new token. It does
+// not count as a read. It logs in even if the account has a refresh token. It forgets earlier
+// failures first, except a Retry-After that has not passed. Concurrent rotates share one login,
+// and rotates within 10 s of its end share its result, because some clients repeat a failed
+// request by themselves. If the login fails, readers keep the cached token. The error wraps
+// ErrUnshared if the account's readers do not share a token.
 func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	var r Rotated
 	for {
@@ -53,8 +53,7 @@ func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	}
 }
 
-// rotate carries out a rotate, or one step of it: it returns errSuperseded if the rotate
-// has to go on.
+// rotate does one step of a rotate. It returns errSuperseded if another step must follow.
 func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
 	m, err := c.joinRotation(e, r)
 	if err != nil {
@@ -90,7 +89,7 @@ func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
 	return nil
 }
 
-// joinRotation returns the mint whose result a rotate waits for.
+// joinRotation returns the mint that a rotate must wait for.
 func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -113,8 +112,8 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 		return nil, &token.Error{Kind: token.RateLimited, Problem: fmt.Sprintf(
 			"the provider allows no new token before %s", now.Wall.Add(wait).UTC().Format(time.RFC3339))}
 	}
-	// A running login brings a token that nobody has seen, so rotate joins it. A running
-	// refresh brings a token of the old session, so a login must follow it.
+	// A rotate joins a running login, because nobody has seen the login's token. It does not
+	// join a running refresh, because a refresh continues the old session; a login must follow.
 	m := e.mint
 	if m == nil {
 		if err := c.mayMint(e, true); err != nil {
@@ -128,8 +127,8 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 	return m, nil
 }
 
-// rotated reports whether the result of the last rotate, or of the running one, also
-// answers a rotate now; the caller holds e.mu.
+// rotated reports whether a new rotate can share the result of the last or the running rotate.
+// The caller holds e.mu.
 func (e *entry) rotated(now clock.Instant) bool {
 	m := e.rotation
 	if m == nil || m == e.mint {

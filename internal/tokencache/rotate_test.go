@@ -197,8 +197,8 @@ func TestRotateDuringRetryAfter(t *testing.T) {
 	})
 }
 
-// A rotate that finds a running refresh revokes the token that the refresh replaces, and the
-// token of the refresh. Another rotate revokes neither again.
+// If a rotate finds a running refresh, it revokes both the token before the refresh and the
+// token of the refresh. Another rotate does not revoke them again.
 func TestRotateRevokesAllThatWasReplaced(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(sessions(time.Hour, 0))
@@ -235,7 +235,8 @@ func (w *world) addReplaced(r Rotated) {
 	}
 }
 
-// A rotate whose login fails after a refresh replaced the token still hands that token out.
+// If the refresh before a rotate replaces the token and the rotate's login fails, the rotate
+// still returns the replaced token.
 func TestFailedRotateAfterRefresh(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(sessions(time.Hour, 0))
@@ -269,8 +270,8 @@ func TestRotateLogsInAfterFailedRefresh(t *testing.T) {
 	}
 }
 
-// A config write that supersedes a rotate leaves the token to the rotate, which ends it under
-// the old account.
+// If a config write supersedes a rotate, the rotate still revokes the old token, with the old
+// account.
 func TestConfigWriteDuringRotateRevokes(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		first := w.store.accounts["a"]
@@ -286,7 +287,7 @@ func TestConfigWriteDuringRotateRevokes(t *testing.T) {
 	})
 }
 
-// A rotate of an account that became unshared mints and stores nothing.
+// If an account becomes unshared during a rotate, the rotate neither mints nor stores a token.
 func TestShareEndsDuringRotate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(uncancellable(2*time.Second, tokens(time.Hour)))

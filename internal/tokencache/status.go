@@ -73,8 +73,8 @@ func (e *entry) status(now clock.Instant) Status {
 	return s
 }
 
-// RetryAfter returns the time before which the provider asked a, an account of that name,
-// for no further requests; zero if it did not ask, or if that time has passed.
+// RetryAfter returns the end of a Retry-After that applies to the account a of that name, or
+// zero if none applies.
 func (c *Cache) RetryAfter(name string, a Account) time.Time {
 	v, ok := c.entries.Load(name)
 	if !ok {
@@ -105,8 +105,7 @@ func (s Served) String() string {
 	return [NumServed]string{ServedFresh: "fresh", ServedStale: "stale", ServedWaited: "waited", ServedNot: "failed"}[s]
 }
 
-// Counts count the reads and mints of one account since the account was loaded into memory.
-// They only grow, and start again at 0 when the account is forgotten and loaded again.
+// Counts are the numbers of reads and mints of an account since it was loaded into memory.
 type Counts struct {
 	Reads  [NumServed]int64      // by Served
 	Minted int64                 // successful mints, including those that Put brought

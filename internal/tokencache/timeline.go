@@ -5,13 +5,12 @@ package tokencache
 import "time"
 
 const (
-	// leastMinTTL is the lowest min TTL of a token that lives for at least 4 s. It is also
-	// the least life with which a read gets a token if no newer token can be had. A token
-	// with less life would end before it reached the provider.
+	// leastMinTTL is the lowest min TTL of a token with a lifetime of at least 4 s. A token
+	// with less life could expire before it reaches the provider.
 	leastMinTTL = 2 * time.Second
 
-	// newest is the age below which a token counts as the newest. A reader that asks for
-	// more life than the newest token has does not cause another mint.
+	// newest is the age up to which a token counts as new. A read does not replace a new token,
+	// even if it asks for more life.
 	newest = 10 * time.Second
 )
 
@@ -31,16 +30,16 @@ type Policy struct {
 	// MaxTTL is the longest time for which a token is used; 0 means no such limit.
 	MaxTTL time.Duration
 
-	// Sliding reports that a mint that brings the cached token again extends its life.
+	// Sliding reports that the life of a token is extended each time a mint returns it again.
 	Sliding bool
 
-	// MinimumAge is how old the cached token must be before another token is minted, even
-	// for a rotate or a rejected token; 0 means no such limit.
+	// MinimumAge is the age at which a token may first be replaced, even by a rotate or a
+	// report of a rejected token. 0 means no limit.
 	MinimumAge time.Duration
 
-	// CanForce reports that a rotate or a rejected token can demand a token other than the
-	// current token. At least ForceInterval lies between two demands, and at most
-	// ForceDailyLimit are made in 24 hours; 0 means no such limit.
+	// CanForce reports that a rotate or a report of a rejected token can demand a new token.
+	// ForceInterval is the least time between two demands, and ForceDailyLimit is the most
+	// demands in 24 hours. 0 means no limit.
 	CanForce        bool
 	ForceInterval   time.Duration
 	ForceDailyLimit int
@@ -73,9 +72,9 @@ func (p Policy) timeline(lifetime time.Duration) timeline {
 	}
 }
 
-// want returns the life that counts as enough for a read that asks for asked: at least
-// the account's minimum, and at most half the lifetime, so that no reader can cause more
-// than two mints per lifetime.
+// want returns how much life is enough for a read that asks for asked. The result is at least
+// the min TTL and at most half the lifetime, so that readers cause at most two mints per
+// lifetime.
 func (t timeline) want(asked time.Duration) time.Duration {
 	return max(t.minTTL, min(asked, t.lifetime/2))
 }

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// maxUnsharedMints is how many mints of one unshared account run at once. It is also
-	// how many logins with a password that just became wrong the provider sees before the
-	// first refusal is known, so it is well below what locks accounts.
+	// maxUnsharedMints limits the concurrent mints of one unshared account. If the password is
+	// wrong, the provider sees up to this many logins before the first refusal is known. The
+	// limit is well below what locks accounts.
 	maxUnsharedMints = 4
 
 	// maxParked is how long a token whose reader is gone waits for another reader.
@@ -33,8 +33,8 @@ type unshared struct {
 	parked []parkedToken       // oldest first
 }
 
-// parkedToken is an unshared token whose reader did not wait for it. The next reader gets
-// the token, so that a slow login serves a client that repeats its read.
+// parkedToken is an unshared token whose reader stopped waiting. The next reader gets the
+// token, so a client that repeats its read succeeds even if logins are slow.
 type parkedToken struct {
 	token.Token
 	account Account
@@ -72,11 +72,10 @@ func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedTok
 	return parkedToken{}, false
 }
 
-// getUnshared mints a token for one reader. The token is neither kept nor stored; the
-// backoff is the account's. Until a mint of the revision succeeds, and after a mint fails,
-// one mint runs at a time and other readers wait for its result.
-//
-// If ctx ends first, the mint continues and its token is parked for the next reader.
+// getUnshared mints a token for one reader. The token is not cached or stored, but failures
+// count in the account's backoff. Before the first success and after a failure, only one mint
+// runs, and other readers wait for its result. If ctx ends first, the mint continues and its
+// token is parked for the next reader.
 func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	m, p, err := c.startUnshared(ctx, e, asked)
 	switch {
@@ -109,8 +108,8 @@ func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) 
 	return c.unsharedGrant(m.account, m.minted, asked), nil
 }
 
-// startUnshared starts the mint of one reader, once the mint may run. It returns a parked
-// token instead if there is one.
+// startUnshared waits until the reader's mint may run, and starts it. If a token is parked, it
+// returns that token instead.
 func (c *Cache) startUnshared(ctx context.Context, e *entry, asked time.Duration) (m *mint, p parkedToken, err error) {
 	var slots *semaphore.Weighted // one of them is taken; nil if none is
 	defer func() {
