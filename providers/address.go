@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// maxURL is the size of the longest address of an endpoint, in bytes.
+// maxURL is the greatest length of an endpoint's URL, in bytes.
 const maxURL = 2 << 10
 
 // CheckURL accepts a URL that a secret may be sent to.
@@ -41,14 +41,14 @@ func CheckURL(text string) error {
 	return nil
 }
 
-// validPort reports whether port is a valid port or "", which stands for the scheme's.
+// validPort reports whether port is a valid port, or "" for the default port of the scheme.
 func validPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
 	return port == "" || err == nil && n > 0
 }
 
-// isLoopback reports whether a host is this machine, by its name alone. RFC 6761 §6.3
-// reserves localhost for loopback.
+// isLoopback reports whether the name of a host alone shows that the host is this machine. RFC
+// 6761 §6.3 reserves localhost for loopback.
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
@@ -57,8 +57,8 @@ func isLoopback(host string) bool {
 // hostLabel matches a value that can be a label of a host name, or a part of a label.
 var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// URL returns the token URL with the values of fields. It returns "" if the value of a field
-// is not fit for an address; [Provider.Validate] tells which.
+// URL returns the token URL filled with the values of fields. If a value is not valid in a URL,
+// URL returns ""; [Provider.Validate] then names the field.
 func (e Endpoint) URL(values map[string]secret.String) string {
 	t, problem := parseTemplate(e.TokenURL)
 	if problem != "" {
@@ -92,7 +92,7 @@ const (
 	inQuery
 )
 
-// placeInURL returns the place that follows the beginning of a URL.
+// placeInURL returns which part of a URL comes next after the given beginning.
 func placeInURL(before string) urlPlace {
 	_, rest, found := strings.Cut(before, "://")
 	switch {
@@ -106,7 +106,7 @@ func placeInURL(before string) urlPlace {
 	return inHost
 }
 
-// addressProblem returns why a value cannot stand at a place of an address; "" if it can.
+// addressProblem returns why a value is not valid in this part of a URL, or "" if it is valid.
 func addressProblem(place urlPlace, value string) string {
 	switch {
 	case place == inHost && !hostLabel.MatchString(value):

@@ -54,10 +54,10 @@ func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	return e
 }
 
-// object decodes the body. If the body is not a JSON object, the error tells what the status
-// means, or what is wrong with the body if the status tells nothing. Later errors about the
-// answer withhold its tokens. An error response that is form-encoded, or JSON of another
-// type, is returned as fields too.
+// object decodes the body as a JSON object. If the body is something else, the error explains
+// the status or, if the status explains nothing, the body. Later errors about the answer hide
+// its tokens. object also returns the fields of an error response that is form-encoded or
+// another type of JSON.
 func (a *answer) object() (fields, error) {
 	problem := ""
 	if a.unread == nil {
@@ -79,8 +79,9 @@ func (a *answer) object() (fields, error) {
 	case a.status == http.StatusForbidden, a.status == http.StatusProxyAuthRequired:
 		return nil, a.blocked(problem)
 	case a.status == http.StatusUnauthorized:
-		// Servers check HTTP Basic before the token endpoint sees the request, and often
-		// answer with a page. A further login could lock the account.
+		// Servers check HTTP Basic before the token endpoint sees the request, and often answer
+		// with an HTML page. The credentials count as refused, because another login could lock
+		// the account.
 		return nil, a.fail(token.Refused, "")
 	case a.status == http.StatusTooManyRequests:
 		return nil, a.fail(token.RateLimited, "")
@@ -94,8 +95,8 @@ func (a *answer) object() (fields, error) {
 	return nil, a.fail(token.Malformed, problem)
 }
 
-// oddError returns an error response that is form-encoded, or that is JSON but no object;
-// nil if the body is neither.
+// oddError returns the fields of an error response that is form-encoded, or JSON but not an
+// object. It returns nil for other bodies.
 func (a *answer) oddError() fields {
 	if f := formError(a.body); f != nil {
 		return f
@@ -119,8 +120,8 @@ func (a *answer) oddError() fields {
 	return nil
 }
 
-// blocked returns the error of an answer that comes from a proxy or firewall, because the
-// endpoint itself would answer with JSON. The credentials were not refused.
+// blocked returns the error of an answer that probably comes from a proxy or firewall, because
+// the endpoint itself answers with JSON. The error is not a refusal of the credentials.
 func (a *answer) blocked(problem string) *token.Error {
 	if a.unread != nil {
 		problem = a.unread.Problem
@@ -128,7 +129,8 @@ func (a *answer) blocked(problem string) *token.Error {
 	return a.fail(token.Unavailable, problem+"; a proxy or firewall has probably blocked the request")
 }
 
-// token returns a token with a valid lifetime, or an error if access cannot be a token.
+// token returns access as a token with the given lifetime. It returns an error if access or the
+// lifetime is not valid.
 func (a *answer) token(access string, lifetime time.Duration) (token.Token, error) {
 	if problem := badToken(access); problem != "" {
 		return token.Token{}, a.fail(token.Malformed, problem)
@@ -146,8 +148,9 @@ const (
 	noToken = "the answer contains no token"
 )
 
-// badToken returns what is wrong with a token; "" if the token is good. RFC 6750 §2.1 allows
-// fewer characters, but providers send others. Visible ASCII cannot split a header.
+// badToken returns what is wrong with a token, or "" for a good token. It accepts all visible
+// ASCII, because some providers use more characters than RFC 6750 §2.1 allows. Visible ASCII is
+// safe in a header.
 func badToken(access string) string {
 	switch {
 	case access == "":
@@ -163,8 +166,8 @@ func badToken(access string) string {
 	return ""
 }
 
-// statusHint returns what is probably wrong if an endpoint of this role never answers with
-// the status; "" for other statuses.
+// statusHint returns the probable mistake behind a status that an endpoint of this role never
+// sends, or "" for other statuses.
 func (a *answer) statusHint() string {
 	hint := a.wrongAddress()
 	if hint == "" && a.status/100 != 2 && a.status != http.StatusBadRequest {
@@ -184,16 +187,15 @@ func (a *answer) wrongAddress() string {
 	return ""
 }
 
-// clocksDiffer is the difference between two clocks that can make a provider refuse an
-// assertion for its time.
+// clocksDiffer is the least difference between clocks that can make a provider refuse an
+// assertion.
 const clocksDiffer = 30 * time.Second
 
-// aboutTime matches what providers say of an assertion that they refuse for its time.
+// aboutTime matches a provider's error text that blames the times in an assertion.
 var aboutTime = regexp.MustCompile(`(?i)\b(expired?|exp|iat|nbf|clock|time|timeframe|future|not active|not yet)\b`)
 
-// compareClocks returns the error of a request with an assertion of ours. If the provider may
-// have refused the assertion for its time, the error compares our clock with the Date of the
-// answer.
+// compareClocks returns err. If the provider may have refused an assertion because of its
+// times, the result also compares our clock with the Date of the answer.
 func (a *answer) compareClocks(err error) error {
 	var e *token.Error
 	if !errors.As(err, &e) || e.Kind != token.Refused || a.date.IsZero() {

@@ -15,8 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// The fields of a definition that signs. Their names have this meaning in such a definition
-// alone.
+// A definition that signs gives these fields a special meaning.
 const (
 	fieldPrivateKey   = "private_key"       // the key, in PEM
 	fieldGenerateKey  = "generate_key"      // the kind of the key that the engine makes
@@ -51,8 +50,8 @@ type signed struct {
 	lifetime time.Duration // from the moment that was given to sign
 }
 
-// fields returns the names of the fields in the claims of the JWT. The fields of the key are not
-// among them.
+// fields returns the names of the fields that the JWT's claims use. It omits the fields of the
+// key.
 func (d *signature) fields() []string {
 	names := slices.Concat(d.issuer.fields(), d.subject.fields(), d.audience.fields())
 	for _, m := range d.claims {
@@ -61,8 +60,8 @@ func (d *signature) fields() []string {
 	return names
 }
 
-// sign returns the JWT that is described, signed at now with the key of s. fallback is the
-// audience if none is described, or its field is not set.
+// sign returns the described JWT, signed at now with the key of s. If the description has no
+// audience, or its field is not set, the audience is fallback.
 func (d *signature) sign(now time.Time, s Settings, id, fallback string) (signed, error) {
 	key, values, err := s.signingKey()
 	if err != nil {
@@ -98,7 +97,8 @@ func (d *signature) sign(now time.Time, s Settings, id, fallback string) (signed
 	return signed{text, end.Sub(now)}, nil
 }
 
-// payload returns the claims as JSON. id is the issuer and subject if none are described.
+// payload returns the JWT's claims as JSON. id is the issuer and subject if the description has
+// none.
 func (d *signature) payload(now, end time.Time, values map[string]secret.String, id, fallback string) []byte {
 	b := []byte{'{'}
 	add := func(name string, value any) {
@@ -133,8 +133,8 @@ func (d *signature) payload(now, end time.Time, values map[string]secret.String,
 	return append(b, '}')
 }
 
-// signingKey returns the key that signs with s, and the values of fields with the ID of a
-// generated key.
+// signingKey returns the key that signs with s, and the values of its fields. The values
+// include the ID of a generated key.
 func (s Settings) signingKey() (*Key, map[string]secret.String, error) {
 	if s.Key == nil {
 		key, err := ParseKey(s.Values[fieldPrivateKey], s.Value(fieldKeyID))
@@ -148,8 +148,8 @@ func (s Settings) signingKey() (*Key, map[string]secret.String, error) {
 	return s.Key, values, nil
 }
 
-// signingError reports a JWT that could not be signed. Validate has checked the key, so this is
-// a fault of the engine or of the stored config.
+// signingError reports a JWT that could not be signed. Validate has checked the key, so the
+// cause is a fault of the engine or a damaged config.
 func signingError(err error) error {
 	return &token.Error{Kind: token.Malformed, Step: "signing", Problem: fmt.Sprintf("the private key %v", err)}
 }
@@ -175,14 +175,15 @@ func (d *Definition) ShownKey(s Settings) (*Key, string) {
 	return nil, ""
 }
 
-// use is a signature of a protocol, and when the protocol makes it.
+// use is a signature that a protocol makes, and the condition under which the protocol makes
+// it.
 type use struct {
 	signature *signature
 	isUsed    func(s Settings) bool
 	when      string // such as "auth_style=private_key_jwt"; "" for always
 }
 
-// validateKey checks the fields of the key, given the signatures of the protocol.
+// validateKey checks the key's fields for all signatures that the protocol makes.
 func validateKey(spec Spec, uses []use, s Settings) error {
 	if len(uses) == 0 {
 		return nil
@@ -260,8 +261,8 @@ func refuseKey(spec Spec, when string, s Settings) error {
 	return nil
 }
 
-// keySource returns the field that a written key comes from: private_key, or the file that
-// contains it.
+// keySource returns the name of the field with an operator's key: private_key, or a file that
+// contains the key.
 func (spec Spec) keySource(s Settings) string {
 	for _, f := range spec.Fields {
 		if _, ok := s.Values[f.Name]; ok && f.Sets[fieldPrivateKey] != nil {
@@ -271,7 +272,7 @@ func (spec Spec) keySource(s Settings) string {
 	return fieldPrivateKey
 }
 
-// keyRequired says that a config needs a key, and how to give it.
+// keyRequired returns the error that a config needs a key. The error says how to provide one.
 func (spec Spec) keyRequired(when string) string {
 	problem := "is required"
 	if when != "" {

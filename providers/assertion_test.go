@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// signing is a definition of the protocol jwt that uses all keys of the format.
+// signing is a definition of the protocol jwt that uses every feature of the format.
 const signing = `title: Signing
 fields:
   account: {description: Account., required: true}
@@ -32,7 +32,7 @@ jwt:
   lifetime: 15m
 `
 
-// The signatures of all algorithms are good for another library than the one that signs.
+// Another JWT library verifies the engine's signatures, for every algorithm.
 func TestSignatures(t *testing.T) {
 	for _, test := range []struct {
 		key, chosen string
@@ -148,7 +148,7 @@ func TestSigningValidate(t *testing.T) {
 	}
 }
 
-// The fields of a key belong to one style or grant, and the secret to the others.
+// Only some styles and grants take the fields of a key. The others take a client secret.
 func TestKeyFieldsOfStyles(t *testing.T) {
 	key := withTestKey(t, "rsa key")
 	for name, test := range map[string]struct {
@@ -181,7 +181,8 @@ func TestKeyFieldsOfStyles(t *testing.T) {
 	}
 }
 
-// A ready-made assertion is sent as it is, and only for its grant.
+// A config can contain a finished assertion. The engine sends the assertion unchanged, with one
+// grant only.
 func TestReadyMadeAssertion(t *testing.T) {
 	d := parse(t, `title: Ready
 fields:
@@ -237,7 +238,7 @@ func TestClientAssertion(t *testing.T) {
 	}
 }
 
-// An answer that repeats the assertion, or its signature, is not shown.
+// An error text never shows the assertion or its signature, even if the answer repeats them.
 func TestAssertionIsWithheld(t *testing.T) {
 	for _, part := range []func(jwt string) string{
 		func(jwt string) string { return jwt },
@@ -278,7 +279,8 @@ func (e echo) RoundTrip(r *http.Request) (*http.Response, error) {
 	return e.RoundTripper.RoundTrip(r)
 }
 
-// The refusal of an assertion compares the clocks if the time may be the reason.
+// If a provider may have refused an assertion because of its times, the error compares the
+// clocks.
 func TestRefusalComparesClocks(t *testing.T) {
 	const invalid = `{"error":"invalid_client","error_description":%q}`
 	for _, test := range []struct {
@@ -340,7 +342,8 @@ func TestDefinitionsThatSign(t *testing.T) {
 	}
 }
 
-// Keys in every form that tools write, and everything that is often taken for a private key.
+// ParseKey accepts keys in every form that tools write, and recognises files that people often
+// confuse with a private key.
 func TestParseKey(t *testing.T) {
 	for name, test := range parseKeyTests(t) {
 		key, err := ParseKey(secret.String(test.pem), "id")

@@ -15,7 +15,7 @@ import (
 )
 
 // BenchmarkMint mints at an endpoint in this process, over TLS and a kept connection.
-// BenchmarkExchange is the HTTP exchange alone.
+// BenchmarkExchange measures only the HTTP exchange.
 func BenchmarkMint(b *testing.B) {
 	server := benchmarkServer(b)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})

@@ -27,8 +27,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// testCase is one config of a provider: the request that must go out, and what must come of
-// the answers. The cases of the catalogue are in catalogue/testdata.
+// testCase is a config of a provider with the expected request, and with answers and their
+// expected results. The catalogue's cases are in catalogue/testdata.
 type testCase struct {
 	Name    string
 	Config  map[string]any
@@ -36,14 +36,14 @@ type testCase struct {
 	Force   *wantRequest
 	Answers []caseAnswer
 
-	// Token and Lifetime are the token of a provider that the engine signs tokens for. The
-	// case then has neither a request nor answers.
+	// Token and Lifetime are the expected token of a provider whose tokens the engine signs.
+	// Such a case has no request and no answers.
 	Token    *wantJWT
 	Lifetime time.Duration
 }
 
-// wantRequest is a request as it must go out. Other headers may be sent too. At most one of
-// Form and JSON is set; the body is empty without them.
+// wantRequest is an expected request. The request may have further headers. At most one of Form
+// and JSON is set; without both, the body is empty.
 type wantRequest struct {
 	Method, URL string
 	Headers     map[string]string
@@ -52,7 +52,7 @@ type wantRequest struct {
 	Signed      map[string]wantJWT // parameters of the form that are JWTs
 }
 
-// caseAnswer is an answer of the provider, and the token or the error that must come of it.
+// caseAnswer is an answer of the provider, with the expected token or error.
 type caseAnswer struct {
 	Name    string
 	Status  int
@@ -195,7 +195,7 @@ func caseSettings(t testing.TB, spec Spec, config map[string]any) Settings {
 	return s
 }
 
-// recorder answers requests without a network, and keeps the last one.
+// recorder is an HTTP transport that answers without a network and records the last request.
 type recorder struct {
 	answer  caseAnswer
 	request *http.Request

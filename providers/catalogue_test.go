@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// sample is a provider of the catalogue with a config, an answer with a token, and an answer
-// with a refusal. The cases of the provider tell them.
+// sample is a provider of the catalogue with a config, an answer that contains a token, and a
+// refusal. The values come from the provider's cases.
 type sample struct {
 	provider         Provider
 	settings         Settings // with hidden in each secret field
@@ -163,7 +163,7 @@ func TestCatalogueWithholdsSecrets(t *testing.T) {
 	})
 }
 
-// firstWords returns the first text that the words of an answer consist of.
+// firstWords returns the first text in the error message of an answer.
 func firstWords(a caseAnswer) string {
 	words := a.Words
 	for !strings.Contains(a.Body, quote(words)) && strings.Contains(words, ": ") {

@@ -40,8 +40,9 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		config.Certificates = []tls.Certificate{*cert}
 	}
-	// By itself, crypto/tls presents no certificate whose CA the server does not name. Servers
-	// do not name the CAs of self-signed certificates, and their refusal says what is wrong.
+	// Without this function, crypto/tls omits a certificate if the server does not name its CA,
+	// as servers do for self-signed certificates. With it, the server sees the certificate, and
+	// its refusal says what is wrong.
 	config.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if asked, ok := r.Context().Value(askedKey{}).(*atomic.Bool); ok {
 			asked.Store(true)
@@ -51,8 +52,8 @@ func (t TLS) config() (*tls.Config, error) {
 	return config, nil
 }
 
-// askedKey is the key of a context whose value, an [*atomic.Bool], becomes true when a server
-// asks for a client certificate.
+// askedKey is a context key. Its value, an [*atomic.Bool], becomes true when a server asks for
+// a client certificate.
 type askedKey struct{}
 
 // clientCertificate returns the certificate that the client presents, with its key. Errors
@@ -89,7 +90,7 @@ func (t TLS) clientCertificate() (*tls.Certificate, error) {
 	return cert, nil
 }
 
-// speaksTLS reports whether TLS has signatures of the kind of a key (RFC 8446 §4.2.3).
+// speaksTLS reports whether TLS supports signatures with this type of key (RFC 8446 §4.2.3).
 func speaksTLS(key crypto.Signer) bool {
 	switch key := key.(type) {
 	case *rsa.PrivateKey, ed25519.PrivateKey:
@@ -100,8 +101,8 @@ func speaksTLS(key crypto.Signer) bool {
 	return false
 }
 
-// CertificateValidity returns from when until when the first certificate in a PEM is valid;
-// zero times if there is no certificate.
+// CertificateValidity returns the validity of the first certificate in a PEM, or zero times
+// without a certificate.
 func CertificateValidity(text string) (from, until time.Time) {
 	if chain, err := certificates(text); err == nil {
 		return chain[0].NotBefore, chain[0].NotAfter
@@ -109,9 +110,9 @@ func CertificateValidity(text string) (from, until time.Time) {
 	return time.Time{}, time.Time{}
 }
 
-// certificates returns the certificates in a PEM, at least one. Like a certificate bundle, the
-// PEM may have comments before each certificate. pem.Decode skips damaged blocks, so
-// certificates counts them.
+// certificates returns the certificates in a PEM, which must contain at least one. Comments
+// before each certificate are allowed. certificates counts the blocks, because pem.Decode skips
+// damaged blocks.
 func certificates(text string) (found []*x509.Certificate, err error) {
 	rest := []byte(text)
 	for {

@@ -44,8 +44,8 @@ func identity(t *testing.T, ca *simulator.CA, until time.Time) (cert string, key
 	return string(certificate), secret.String(private)
 }
 
-// mutualServer starts a server that requires a client certificate of ca, and answers with its
-// common name as the token.
+// mutualServer starts a server that requires a client certificate of ca. The answered token is
+// the certificate's common name.
 func mutualServer(t *testing.T, ca *simulator.CA, configure func(*httptest.Server)) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -66,7 +66,8 @@ func mutualServer(t *testing.T, ca *simulator.CA, configure func(*httptest.Serve
 	return server
 }
 
-// The client authenticates with its certificate. Refusals of the server say which field to change.
+// A client authenticates with its certificate. If the server refuses the certificate, the error
+// names the config field to change.
 func TestMutualTLS(t *testing.T) {
 	ca, other, now := newCA(t), newCA(t), time.Now()
 	cert, key := identity(t, ca, now.Add(time.Hour))
@@ -184,7 +185,7 @@ func TestBadClientCertificates(t *testing.T) {
 	}
 }
 
-// Keys of every kind and form that other tools write authenticate a client.
+// The engine accepts client keys of every type and form that other tools write.
 func TestFormsOfClientKeys(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -29,9 +29,9 @@ const (
 	// maxHeader leaves room for the cookies of a login page.
 	maxHeader = 32 << 10
 
-	// maxIdleConns and maxIdleTime keep connections for the mints that are due at the same
-	// time. A NAT may have forgotten a connection that was idle for longer. To find that
-	// out takes a whole timeout.
+	// maxIdleConns and maxIdleTime keep connections open for mints that are due at the same
+	// time. A NAT may drop connections that are idle for longer, and a request on a dropped
+	// connection fails only after its whole timeout.
 	maxIdleConns = 4
 	maxIdleTime  = 30 * time.Second
 )
@@ -60,7 +60,8 @@ func newClient(config *tls.Config, o ClientOptions) *Client {
 		clock:     o.Clock,
 		http: &http.Client{
 			Transport: t,
-			// To follow a redirect would send the credentials to another address.
+			// The client follows no redirect, because it would send the credentials to another
+			// address.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -101,8 +102,8 @@ type request struct {
 	redact      redactor      // for the texts of the answer
 }
 
-// send sends r once. (net/http repeats a request only if no byte of it was sent.) The status
-// of the answer may be any but a redirect. Errors are of type [*token.Error].
+// send sends r once. (net/http may repeat a request of which no byte was sent.) It returns an
+// error for a redirect and an answer for every other status. Errors are of type [*token.Error].
 func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	if r.timeout <= 0 {
 		r.timeout = defaultTimeout

@@ -60,8 +60,8 @@ func TestClientRefusesInvalidURLs(t *testing.T) {
 	}
 }
 
-// net/http repeats requests of some methods if a kept connection breaks. A login that the
-// provider may have received is not repeated.
+// net/http repeats requests with certain methods if a kept connection breaks. It must not
+// repeat a login, because the provider may have received it.
 func TestClientNeverRepeats(t *testing.T) {
 	e := serve(t, reply{body: "{}"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	c := testClient(t)

@@ -11,10 +11,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// Clients is a pool with one [Client] per [TLS], so that accounts share connections. Accounts
-// with different client certificates never share a connection. The pool is safe for
-// concurrent use. It forgets a Client that no account uses, because each write of a config
-// may bring other certificates.
+// Clients is a pool with one [Client] for each [TLS], so that accounts with the same
+// certificates share connections. It is safe for concurrent use. The pool drops clients that no
+// account uses.
 type Clients struct {
 	options ClientOptions // defaults are filled in
 
@@ -26,9 +25,9 @@ type Clients struct {
 type TLS struct {
 	CACert string // PEM of the CAs to trust; "" means those of the system
 
-	// ClientCert and ClientKey authenticate the client (RFC 8705 §2): the PEM of its
-	// certificate, which CAs that signed it may follow, and the PEM of the private key.
-	// Both are "" for a client without a certificate.
+	// ClientCert and ClientKey authenticate the client (RFC 8705 §2). ClientCert is the PEM of
+	// the certificate, optionally followed by its CAs. ClientKey is the PEM of the private key.
+	// Both are "" without a client certificate.
 	ClientCert string
 	ClientKey  secret.String
 }
@@ -38,9 +37,8 @@ type ClientOptions struct {
 	Version string      // of the plugin, for the User-Agent header
 	Clock   clock.Clock // nil means [clock.System]
 
-	// MaxConnsPerHost bounds the connections of one client to one host; 0 means 32. After
-	// a failover the tokens of all accounts at a provider may be due at once. Mints
-	// beyond the bound wait for a connection, within their own timeout.
+	// MaxConnsPerHost limits the connections of one client to one host; 0 means 32. Further
+	// mints wait for a connection, within their timeout.
 	MaxConnsPerHost int
 }
 
@@ -56,7 +54,7 @@ func NewClients(opts ClientOptions) *Clients {
 }
 
 // For returns the client with the given certificates. Errors are a [*FieldError] of ca_cert,
-// client_cert or client_key without any of the PEM.
+// client_cert or client_key, and do not quote the PEM.
 func (p *Clients) For(t TLS) (*Client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -73,7 +71,7 @@ func (p *Clients) For(t TLS) (*Client, error) {
 	return c, nil
 }
 
-// forget removes the client of t from the pool, unless a newer client is in its place.
+// forget removes the client of t from the pool, unless a newer client has replaced it.
 func (p *Clients) forget(t TLS) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

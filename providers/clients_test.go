@@ -101,7 +101,7 @@ func TestClientsBoundConnections(t *testing.T) {
 	}
 }
 
-// Writes of a config with ever new certificates do not fill the memory.
+// The pool does not grow if a config is written many times with new certificates.
 func TestClientsForgetUnusedClients(t *testing.T) {
 	pool := NewClients(ClientOptions{})
 	used, err := pool.For(TLS{})

@@ -81,7 +81,8 @@ func TestContractFailures(t *testing.T) {
 	})
 }
 
-// A JSON answer without a token is a refusal, unless it says that a later request may succeed.
+// A JSON answer without a token counts as a refusal, unless it says that a later request may
+// succeed.
 func TestContractErrorsOfAnyFormat(t *testing.T) {
 	const refused, unavailable, limited, malformed = token.Refused, token.Unavailable, token.RateLimited, token.Malformed
 	tests := []struct {

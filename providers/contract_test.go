@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// contracts are providers of each protocol, whose answers differ in format. The tests of this
-// file, and a fuzz target, run for each line. The tests in catalogue_test.go run for each
+// contracts are providers of every protocol, with different formats of answers. The tests in
+// this file and a fuzz target run for each. The tests in catalogue_test.go run for each
 // provider of the catalogue.
 var contracts = []contract{
 	{"enablex-sms", enablexWire, values("app_id", "acme", "app_key", hidden)},
@@ -183,7 +183,8 @@ func TestContractDefaultTTL(t *testing.T) {
 	})
 }
 
-// If the provider states an impossible lifetime, the operator's default_ttl or max_ttl counts.
+// If the provider states an impossible lifetime, the operator's default_ttl or max_ttl is the
+// lifetime.
 func TestContractOperatorTTL(t *testing.T) {
 	const minute = time.Minute
 	forEach(t, func(t *testing.T, c contract) {
@@ -205,8 +206,8 @@ func TestContractOperatorTTL(t *testing.T) {
 	})
 }
 
-// A wrong Date does not change the lifetime of a token if our clock and the other times in the
-// answer agree.
+// A wrong Date header does not change a token's lifetime if our clock agrees with the other
+// times in the answer.
 func TestContractWrongDate(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
 		access := jwt(`{"iat":` + enablexWire.lifetime("0") + `,"exp":` + enablexWire.lifetime("3600") + `}`)
@@ -228,7 +229,8 @@ func mintEnableX(t *testing.T, r reply) (token.Token, error) {
 	return contractOf(t, "enablex-sms").mint(t, r)
 }
 
-// An answer is a success if it has a token and no code but 200, whatever the status.
+// An EnableX answer succeeds if it has a token and its code is missing or 200, whatever the
+// HTTP status.
 func TestEnableXSuccess(t *testing.T) {
 	expiry := enablexWire.lifetime("3600")
 	for _, status := range []int{200, 201, 400, 401, 429, 500} {
@@ -242,8 +244,8 @@ func TestEnableXSuccess(t *testing.T) {
 	}
 }
 
-// The expiry is on the provider's clock. EnableX documents that tokens live for 60 minutes, so
-// no clock can give a longer life.
+// EnableX states the expiry on its own clock. Its tokens live for 60 minutes, so a wrong clock
+// never gives a longer life.
 func TestEnableXClocks(t *testing.T) {
 	tests := map[string]struct {
 		date   time.Duration // Date of the answer, from noon on our clock

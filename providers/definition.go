@@ -28,15 +28,16 @@ type Definition struct {
 type protocol interface {
 	// signatures returns what the protocol signs.
 	signatures() []use
-	// validate returns a [*FieldError] for the first rule that s breaks, or nil.
+	// validate checks s against the protocol's rules. It returns a [*FieldError] for the first
+	// broken rule, or nil.
 	validate(s Settings) error
 	mint(ctx context.Context, c *Client, s Settings, r redactor) (token.Token, error)
 	refresh(ctx context.Context, c *Client, s Settings, r redactor, refresh secret.String) (token.Token, error)
 	revoke(ctx context.Context, c *Client, s Settings, r redactor, access, refresh secret.String) error
 }
 
-// noSession is the part of a [protocol] without refresh, revocation, signatures and rules for
-// fields.
+// noSession is embedded in a [protocol] that has no refresh, no revocation, no signatures and
+// no rules for fields.
 type noSession struct{}
 
 func (noSession) signatures() []use { return nil }
@@ -51,8 +52,8 @@ func (noSession) revoke(ctx context.Context, c *Client, s Settings, _ redactor, 
 	return Base{}.Revoke(ctx, c, s, access, refresh)
 }
 
-// fieldCheck returns what is wrong with the value of a field because of the place where the
-// definition puts the value; "" if the value is fit for the place.
+// fieldCheck checks the value of a field for its place in the definition, such as a header. It
+// returns what is wrong, or "".
 type fieldCheck struct {
 	field string
 	check func(value string) string
@@ -71,8 +72,8 @@ func (e *DefinitionError) Error() string {
 	return e.Place + ": " + e.Problem
 }
 
-// ParseDefinition returns the definition of the named provider in a YAML or JSON text of at
-// most [MaxDefinition] bytes. Errors are of type [*DefinitionError].
+// ParseDefinition parses the definition of the named provider from YAML or JSON text of at most
+// [MaxDefinition] bytes. Errors are of type [*DefinitionError].
 func ParseDefinition(name string, text []byte) (*Definition, error) {
 	d := &Definition{text: slices.Clone(text)}
 	dec := &decoder{definition: d}
@@ -123,8 +124,8 @@ func (d *Definition) Mint(ctx context.Context, c *Client, s Settings) (token.Tok
 	return d.protocol.mint(ctx, c, s, newRedactor(d.spec, s))
 }
 
-// Refresh implements [Provider]. The result contains the old refresh token if the provider
-// sends no new one (RFC 6749 §6).
+// Refresh implements [Provider]. If the provider sends no new refresh token, the result
+// contains the old refresh token (RFC 6749 §6).
 func (d *Definition) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error) {
 	t, err := d.protocol.refresh(ctx, c, s, newRedactor(d.spec, s, refresh), refresh)
 	if err == nil && t.Refresh == "" {

@@ -20,15 +20,16 @@ var (
 	environmentName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 )
 
-// reservedFields are the names that a config or its read uses for something else.
+// reservedFields are names that definitions cannot use for fields, because configs use them for
+// something else.
 var reservedFields = []string{
 	"name", "provider", "environment", "token_url", "revocation_url", "ca_cert", "client_cert", "client_key", "request_timeout", "refresh_window",
 	"min_ttl", "max_ttl", "default_ttl", "lease_ttl", "lease", "share", "verify_connection", "secrets_set", "revision",
 	"definition", "definition_current", "adopt_definition", "credentials_expire", "credentials_written",
 }
 
-// reservedOutputs are the names of what a read of creds/<name> shows, and names that clients
-// of Vault interpret.
+// reservedOutputs are names that definitions cannot use for outputs, because reads of
+// creds/<name> or Vault's clients use them.
 var reservedOutputs = []string{
 	"access_token", "token", "token_type", "token_id", "expire_time", "provider", "name", "min_ttl", "rejected", "last_vault_rotation",
 	"certificate", "expiration", "metadata", "renewable", "rotation_period", "ttl",
@@ -151,8 +152,8 @@ func (d *decoder) endpoints(root object) {
 	}
 }
 
-// address checks the URL of an endpoint and the fields in the URL, and has the values of the
-// fields checked.
+// address checks the URL of an endpoint. It also makes sure that the values of the URL's fields
+// will be checked.
 func (d *decoder) address(url, place string) {
 	t, problem := parseTemplate(url)
 	if problem != "" {

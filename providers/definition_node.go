@@ -19,8 +19,8 @@ import (
 // maxDepth bounds how deep the values of a definition may be nested.
 const maxDepth = 16
 
-// decoder decodes the text of a definition. The first error counts. After an error, the
-// methods go on with zero values.
+// decoder decodes the text of a definition. It keeps the first error. After an error, its
+// methods continue with zero values.
 type decoder struct {
 	definition *Definition
 	err        *DefinitionError
@@ -33,7 +33,7 @@ func (d *decoder) fail(place, format string, args ...any) {
 	}
 }
 
-// root returns the only document in a text as an object with the given keys.
+// root decodes the only document in a text as an object with the given keys.
 func (d *decoder) root(text []byte, keys ...string) object {
 	var document, more yaml.Node
 	switch decode := yaml.NewDecoder(bytes.NewReader(text)); {
@@ -56,8 +56,8 @@ func (d *decoder) root(text []byte, keys ...string) object {
 	return d.object(root, "", keys...)
 }
 
-// checkNode checks what holds for all values: no anchors and aliases, because they hide what
-// a definition says, and no key twice.
+// checkNode applies the rules for all values. It refuses duplicate keys, and anchors and
+// aliases, which make a definition hard to read.
 func (d *decoder) checkNode(n *yaml.Node, place string, depth int) {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
@@ -93,8 +93,8 @@ func join(place, key string) string {
 	return place + "." + key
 }
 
-// An object is a mapping of a definition. Its methods return the value of a key, or a zero
-// value if the mapping does not have the key.
+// An object is a mapping in a definition. Its methods return the value of a key, or a zero
+// value without that key.
 type object struct {
 	d      *decoder
 	place  string
@@ -102,7 +102,8 @@ type object struct {
 	keys   []string // that the mapping has, in the order of the text
 }
 
-// object returns a mapping with some of the given keys, or with any keys if none are given.
+// object returns a mapping and refuses keys other than the given keys. Without given keys, it
+// allows any key.
 func (d *decoder) object(n *yaml.Node, place string, keys ...string) object {
 	o := object{d: d, place: place, values: map[string]*yaml.Node{}}
 	if n == nil {

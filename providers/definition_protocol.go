@@ -12,7 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// reservedHeaders are headers that the HTTP client sets, or that change how it sends a request.
+// reservedHeaders are headers that definitions cannot set, because the HTTP client sets them or
+// they change how a request is sent.
 var reservedHeaders = []string{
 	"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Te", "Trailer", "Upgrade", "Expect", "User-Agent",
 	"Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key", // with these two, net/http may repeat a request
@@ -207,7 +208,8 @@ func (d *decoder) oauth2(root object) *oauth2Protocol {
 	return p
 }
 
-// spendsRefresh checks the field of a definition whose credential is a refresh token.
+// spendsRefresh marks the definition as one whose credential is a refresh token, and checks its
+// field.
 func (d *decoder) spendsRefresh(o object, key string) {
 	f := d.field(RefreshField)
 	switch {
@@ -220,7 +222,7 @@ func (d *decoder) spendsRefresh(o object, key string) {
 	}
 }
 
-// choice returns a text, or the placeholder of a field that allows only some values.
+// choice returns a text, or the placeholder of a field with a fixed set of values.
 func (o object) choice(key, byDefault string) template {
 	t := o.template(key)
 	if t == nil {

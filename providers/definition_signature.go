@@ -102,7 +102,7 @@ func within(some, others []string) bool {
 	return !slices.ContainsFunc(some, func(text string) bool { return !slices.Contains(others, text) })
 }
 
-// keyFields gives the fields of a key their meaning, if the protocol signs.
+// keyFields marks the fields that provide the signing key, if the protocol signs.
 func (d *decoder) keyFields(root object) {
 	fields := root.object("fields")
 	uses := d.definition.protocol.signatures()
@@ -137,15 +137,15 @@ func (d *decoder) keyFields(root object) {
 	}
 }
 
-// isClientID reports whether a field is the client ID of the protocol oauth2, which names an
-// account as a user name does.
+// isClientID reports whether a field is the client ID of the protocol oauth2. A client ID
+// identifies an account as a user name does.
 func (d *decoder) isClientID(name string) bool {
 	p, ok := d.definition.protocol.(*oauth2Protocol)
 	return ok && slices.Contains(p.id.fields(), name)
 }
 
-// keyField gives a field its meaning in a definition that signs, and returns how many sources
-// of a key it is.
+// keyField marks a field that provides or describes the signing key. It returns how many ways
+// to provide a key the field adds.
 func (d *decoder) keyField(f *Field, fields object, uses []use) (sources int) {
 	switch f.Name {
 	case fieldPrivateKey:
@@ -184,7 +184,7 @@ func (d *decoder) keyField(f *Field, fields object, uses []use) (sources int) {
 	return sources
 }
 
-// fittingKinds returns the kinds of keys that fit the algorithms of all signatures.
+// fittingKinds returns the kinds of keys that fit all signatures' algorithms.
 func (d *decoder) fittingKinds(uses []use) []string {
 	var fitting []string
 	for _, kind := range keyKinds {

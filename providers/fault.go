@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A fault is what an answer without a token says about the reason. RFC 6749 §5.2 defines
-// one format. Many providers send others.
+// A fault is the reason that an answer gives for not containing a token. RFC 6749 §5.2 defines
+// one format, and many providers have their own.
 type fault struct {
 	isError bool     // the answer says that it is an error
 	codes   []string // error codes; the code of the outermost object comes first
@@ -31,7 +31,7 @@ var (
 	nestedNames = []string{"error", "errors", "fault", "exception", "detail", "details", "errordetails"}
 )
 
-// maxFaultDepth bounds how deep an error is searched for its code and words.
+// maxFaultDepth limits how deep a nested error is searched for its code and message.
 const maxFaultDepth = 4
 
 // fault returns what f says about the reason of a failure.
@@ -98,7 +98,8 @@ func (found *fault) addCodes(plain fields) {
 	}
 }
 
-// addNested adds an object, a list of objects, or a list of texts.
+// addNested adds the code and message of a nested error: an object, a list of objects or a list
+// of texts.
 func (found *fault) addNested(raw json.RawMessage, depth int) {
 	var (
 		f    fields
@@ -122,7 +123,7 @@ func (found *fault) addNested(raw json.RawMessage, depth int) {
 	}
 }
 
-// isFaultName reports whether a field with this plain name means an error.
+// isFaultName reports whether a field with this normalized name contains an error.
 func isFaultName(name string) bool {
 	return strings.HasPrefix(name, "err") || strings.HasPrefix(name, "fault") || strings.HasPrefix(name, "exception")
 }
@@ -138,9 +139,8 @@ func isEmptyJSON(raw json.RawMessage) bool {
 	return slices.Contains([]string{"null", "false", "0", `""`, `"0"`, "{}", "[]"}, string(raw))
 }
 
-// kind returns the kind of a failure with an HTTP status. A JSON answer without a token is
-// a refusal unless it says that a later request may succeed, because each further login may
-// lock the account.
+// kind returns the kind of a failure. A JSON answer without a token is a refusal, unless it
+// says that a later request may succeed, because another login could lock the account.
 func (found *fault) kind(status int) token.Kind {
 	switch later := found.later(); {
 	case status == http.StatusTooManyRequests:
@@ -157,8 +157,8 @@ func (found *fault) kind(status int) token.Kind {
 	return token.Malformed
 }
 
-// later returns the kind of the first code that means that a later request may succeed;
-// nil if there is none.
+// later returns the kind of the first code that promises that a later request may succeed, or
+// nil without such a code.
 func (found *fault) later() *token.Kind {
 	for _, code := range found.codes {
 		kind := token.Unavailable
@@ -176,8 +176,8 @@ func (found *fault) later() *token.Kind {
 	return nil
 }
 
-// isRefusal reports whether one of the codes means that the credentials are wrong, whatever the
-// status.
+// isRefusal reports whether a code says that the credentials are wrong. The HTTP status does
+// not matter.
 func (found *fault) isRefusal() bool {
 	return slices.ContainsFunc(found.codes, func(code string) bool {
 		return code == "invalid_grant" || code == "invalid_client" || code == "unauthorized_client"

@@ -12,7 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// fileValues returns the fields that a JSON file sets; nil if the text is no such file.
+// fileValues returns the values of the fields that a JSON file sets, or nil if the text is not
+// such a file.
 func (f Field) fileValues(text string) map[string]secret.String {
 	var file fields
 	if json.Unmarshal([]byte(text), &file) != nil {
@@ -27,8 +28,8 @@ func (f Field) fileValues(text string) map[string]secret.String {
 	return values
 }
 
-// fileProblem returns what is wrong with a JSON file; "" if nothing is. It quotes none of the
-// file.
+// fileProblem returns what is wrong with a JSON file, or "" for a valid file. It does not quote
+// the file.
 func (f Field) fileProblem(text string) string {
 	var file fields
 	if json.Unmarshal([]byte(text), &file) != nil || file == nil {

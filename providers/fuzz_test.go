@@ -24,8 +24,8 @@ func seeds() []string {
 	return texts
 }
 
-// FuzzDefinition decodes any text. The decoder refuses it with a printable error, or returns a
-// definition that keeps the rules for hosts, headers and fields.
+// FuzzDefinition decodes arbitrary text. The decoder returns a printable error, or a definition
+// that obeys the rules for hosts, headers and fields.
 func FuzzDefinition(f *testing.F) {
 	for _, text := range seeds() {
 		f.Add(text)
@@ -60,7 +60,7 @@ func FuzzDefinition(f *testing.F) {
 	})
 }
 
-// fuzzSettings returns a config with a value for each field; hidden for secrets.
+// fuzzSettings returns a config with a value for each field. Every secret has the value hidden.
 func fuzzSettings(spec Spec) Settings {
 	s := Settings{Values: map[string]secret.String{}, TokenURL: "https://auth.example.com/path/token?key=query-of-the-url"}
 	for _, f := range spec.Fields {
@@ -78,9 +78,9 @@ func fuzzSettings(spec Spec) Settings {
 	return s
 }
 
-// FuzzDefinitionAnswer gives any answer to any valid definition. The result is a token as
-// [token.Token] documents it, or an error that shows no secret. The request goes to the
-// endpoint of the config, whatever the definition says.
+// FuzzDefinitionAnswer gives an arbitrary answer to an arbitrary valid definition. The result
+// is a valid [token.Token], or an error that shows no secret. The request always goes to the
+// endpoint of the config.
 func FuzzDefinitionAnswer(f *testing.F) {
 	date := noon.Format(http.TimeFormat)
 	for _, text := range seeds() {
@@ -143,7 +143,8 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// FuzzRedactor checks that a secret is found in each encoding, whatever is around it.
+// FuzzRedactor checks that the redactor finds a secret in each encoding and in any surrounding
+// text.
 func FuzzRedactor(f *testing.F) {
 	f.Add("", "")
 	f.Add(`\`, `%`)

@@ -23,8 +23,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// hidden is the credential of the accounts in most tests. Each encoding writes its
-// characters in another way.
+// hidden is the secret in most tests. Its characters look different in each encoding.
 const hidden = `pä ss/w+r"d\<&>?~'%`
 
 // noon is the time on our clock and on the clocks of the providers, unless a test says
@@ -205,7 +204,7 @@ func checkToken(t *testing.T, got token.Token) {
 	}
 }
 
-// writings returns a text in the encodings that a provider may use.
+// writings returns a text in the encodings that providers may use.
 func writings(text string) map[string]string {
 	quoted, _ := json.Marshal(text)
 	var unicode, bytes strings.Builder

@@ -17,7 +17,8 @@ import (
 // counts. Names are case-sensitive.
 type fields map[string]json.RawMessage
 
-// decode returns the fields of a JSON object, or what is wrong with the body.
+// decode returns the fields of a JSON object. If the body is not a JSON object, it returns what
+// is wrong.
 func decode(body []byte, contentType string) (f fields, problem string) {
 	body = trimBody(body)
 	if err := json.Unmarshal(body, &f); err == nil && f != nil {
@@ -113,8 +114,8 @@ func jsonFloat(raw json.RawMessage) (value float64, ok bool) {
 	return value, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
-// code returns the text of a field that is a string or a number; "" if there is no such
-// field, and "(unreadable)" if the value is of another type.
+// code returns a field's string or number as text. It returns "" without that field, and
+// "(unreadable)" for a value of another type.
 func (f fields) code(name string) string {
 	if text, ok := f.text(name); ok {
 		return text
@@ -129,7 +130,7 @@ func (f fields) code(name string) string {
 	return n.String()
 }
 
-// scalarText returns the text of a string, a number or a boolean; "" for null and for no
+// scalarText returns a string, a number or a boolean as text. It returns "" for null or no
 // value, and "(unreadable)" for a list or an object.
 func scalarText(raw json.RawMessage) string {
 	switch text := string(raw); text {
@@ -141,14 +142,14 @@ func scalarText(raw json.RawMessage) string {
 
 const unreadable = "(unreadable)"
 
-// isNumber reports whether a code is the given number, in any notation.
+// isNumber reports whether a code equals the given number, in any notation.
 func isNumber(code string, want float64) bool {
 	got, err := strconv.ParseFloat(code, 64)
 	return err == nil && got == want
 }
 
-// plainName returns a name in lower case without separators, because providers write
-// errorCode, error_code and ErrorCode.
+// plainName returns a name in lower case without separators, because errorCode, error_code and
+// ErrorCode mean the same.
 func plainName(name string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
 }

@@ -22,21 +22,21 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// minRSABits is the size of the smallest RSA key (RFC 7518 §3.3). A larger key than
-// maxRSABits would make each signature expensive.
+// minRSABits and maxRSABits are the smallest and largest RSA keys. RFC 7518 §3.3 sets the
+// minimum. Signatures with larger keys would take too long.
 const minRSABits, maxRSABits = 2048, 8192
 
-// A Key is a private key that signs assertions and tokens. It does not change, is safe for
-// concurrent use, and never prints the private part.
+// A Key is a private key that signs assertions and tokens. A Key never changes, is safe for
+// concurrent use, and never prints its private part.
 type Key struct {
 	id     string
 	signer crypto.Signer
 }
 
-// ID identifies the key at a provider, as the kid of what it signs; "" if it has none.
+// ID returns the key's ID at the provider, or "". The ID becomes the kid of signed JWTs.
 func (k *Key) ID() string { return k.id }
 
-// Format implements [fmt.Formatter], because the fields of a private key are its secret.
+// Format implements [fmt.Formatter], so that printing a Key does not print its private part.
 func (k *Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[private key]") }
 
 // keyKinds are the kinds of keys that the engine can make.
@@ -111,8 +111,8 @@ func checkKey(signer crypto.Signer) error {
 // signingAlgorithms are the algorithms that the engine signs with (RFC 7518 §3.1, RFC 8037).
 var signingAlgorithms = []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"}
 
-// algorithmsOf returns the algorithms that a key can sign with; the first is its default. It
-// returns nil for an EC key on another curve.
+// algorithmsOf returns the algorithms that a key can sign with, the default first. It returns
+// nil for an EC key on an unsupported curve.
 func algorithmsOf(signer crypto.Signer) []string {
 	switch key := signer.(type) {
 	case *rsa.PrivateKey:
@@ -130,7 +130,7 @@ func algorithmsOf(signer crypto.Signer) []string {
 	return nil
 }
 
-// kindAlgorithms are the algorithms that keys of the kinds of generate_key can sign with.
+// kindAlgorithms maps each kind of generate_key to the algorithms that such keys can sign with.
 var kindAlgorithms = map[string][]string{
 	"rsa-2048": {"RS256", "PS256"}, "rsa-4096": {"RS256", "PS256"}, "ec-p256": {"ES256"}, "ed25519": {"EdDSA"},
 }
@@ -140,7 +140,8 @@ var keyNeeded = map[string]string{
 	"RS256": "an RSA key", "PS256": "an RSA key", "ES256": "an EC key on the curve P-256", "ES384": "an EC key on the curve P-384", "EdDSA": "an Ed25519 key",
 }
 
-// algorithm returns the algorithm that k signs with: wanted, or k's default if wanted is "".
+// algorithm returns the wanted algorithm if k can sign with it. If wanted is "", it returns k's
+// default.
 func (k *Key) algorithm(wanted string) (string, error) {
 	all := algorithmsOf(k.signer)
 	switch {
@@ -179,8 +180,8 @@ func (k *Key) JWK(algorithm string) ([]byte, error) {
 	return public.MarshalJSON()
 }
 
-// certificateProblem returns what is wrong with a PEM of certificates whose first is to belong
-// to k; "" if it does.
+// certificateProblem returns what is wrong with a PEM of certificates whose first certificate
+// must belong to k, or "" for a valid PEM.
 func (k *Key) certificateProblem(text string) string {
 	certificate, problem := parseCertificate(text)
 	if problem != "" {

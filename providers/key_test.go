@@ -19,7 +19,8 @@ func number(text string) json.Number { return json.Number(text) }
 
 type parseKeyTest struct{ pem, want string }
 
-// parseKeyTests returns keys and what ParseKey says of them; "" for a good key.
+// parseKeyTests returns keys with the error that ParseKey returns for each, or "" for a good
+// key.
 func parseKeyTests(t testing.TB) map[string]parseKeyTest {
 	t.Helper()
 	must := func(der []byte, err error) []byte {

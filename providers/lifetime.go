@@ -15,8 +15,8 @@ import (
 // maxSkew is how far apart two clocks may be and still agree.
 const maxSkew = 5 * time.Minute
 
-// operatorTTL returns the lifetime that the operator set for tokens whose lifetime the
-// provider does not state sensibly; 0 if the operator set none.
+// operatorTTL returns the lifetime that the operator set for tokens without a sensible stated
+// lifetime, or 0 without such a setting.
 func (s Settings) operatorTTL() time.Duration {
 	if s.DefaultTTL > 0 && s.MaxTTL > 0 {
 		return min(s.DefaultTTL, s.MaxTTL)
@@ -24,7 +24,7 @@ func (s Settings) operatorTTL() time.Duration {
 	return max(s.DefaultTTL, s.MaxTTL)
 }
 
-// lifetimeUnits are the ways in which an answer states a lifetime or an end.
+// lifetimeUnits are the ways in which an answer states a lifetime or an expiry time.
 var lifetimeUnits = []string{"seconds", "milliseconds", "until_unix", "until_unix_ms", "until_time"}
 
 // lifetime says how long tokens live. The earliest end counts.
@@ -34,7 +34,7 @@ type lifetime struct {
 	fixed  time.Duration // if the answer states nothing; else an upper bound. 0 if unknown
 }
 
-// statedLife is where an answer states a lifetime, and in which of the [lifetimeUnits].
+// statedLife says where an answer states a lifetime, and in which of the [lifetimeUnits].
 type statedLife struct {
 	unit string
 	at   pointer
@@ -42,9 +42,8 @@ type statedLife struct {
 
 func (l lifetime) isZero() bool { return l.stated == nil && !l.jwt && l.fixed == 0 }
 
-// of returns the lifetime of a token. A statement of 0 or less, and one of more than 10 years,
-// say nothing if the operator has set default_ttl or max_ttl, which then count. The error is a
-// [*token.Error].
+// of returns the lifetime of a token. If the stated lifetime is not positive or exceeds 10
+// years, the operator's default_ttl or max_ttl is used instead. The error is a [*token.Error].
 func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Duration, error) {
 	life, isKnown := time.Duration(0), false
 	shorten := func(other time.Duration) {
@@ -96,8 +95,8 @@ func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Durat
 	return life, nil
 }
 
-// ofRefresh returns the shortest of the stated lifetimes of a refresh token in seconds, and
-// whether one is stated.
+// ofRefresh returns a refresh token's shortest stated lifetime in seconds, and whether the
+// answer states one.
 func (l lifetime) ofRefresh(a *answer, f fields, refresh string) (shortest float64, isStated bool) {
 	shorten := func(seconds float64) {
 		if !isStated || seconds < shortest {
@@ -120,9 +119,8 @@ func (l lifetime) ofRefresh(a *answer, f fields, refresh string) (shortest float
 	return shortest, isStated
 }
 
-// read returns the seconds from the answer to the end that a value states, and whether the
-// value is absurd: not positive, or more than 10 years away. Otherwise it returns what is
-// wrong with the value.
+// read returns the remaining seconds that a value states. absurd is true if they are not
+// positive or exceed 10 years. If the value cannot be read, read returns what is wrong with it.
 func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd bool, problem string) {
 	var number float64
 	if l.unit == "until_time" {
@@ -198,9 +196,8 @@ func seconds(t time.Time) float64 { return float64(t.Unix()) + float64(t.Nanosec
 
 func near(one, other float64) bool { return math.Abs(one-other) <= maxSkew.Seconds() }
 
-// jwtLifetime returns the seconds until the exp claim (RFC 7519 §4.1.4) of a JWT. The
-// signature does not matter, because exp can only shorten the lifetime that the endpoint
-// states.
+// jwtLifetime returns the seconds until the exp claim of a JWT (RFC 7519 §4.1.4). The signature
+// is not verified, because exp can only shorten the lifetime that the endpoint states.
 func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
 	parts := strings.Split(access, ".")
 	if len(parts) != 3 {

@@ -17,8 +17,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// unreachable turns a network error into an error that can be shown, with the status of the
-// answer if the answer had begun. The caller's ctx does not include the timeout.
+// unreachable turns a network error into an error that is safe to show. If the answer had
+// begun, the error contains its status. ctx is the caller's context, without the request's
+// timeout.
 func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *token.Error {
 	e := a.fail(token.Unavailable, "")
 	e.Unsent = !a.connected
@@ -51,9 +52,9 @@ func (a *answer) unreachable(ctx context.Context, err error, timeout time.Durati
 	return e
 }
 
-// certificateHint returns a suspicion about a connection that the server has asked for a
-// certificate on, and that has failed since. A TLS 1.3 server refuses a certificate when the
-// client has sent its request already, and the alert can get lost then.
+// certificateHint suggests that the server refused the client certificate, if the server asked
+// for a certificate and the connection then failed. A TLS 1.3 server may refuse the certificate
+// after the client has sent its request, and the server's alert can get lost.
 func (a *answer) certificateHint() string {
 	switch {
 	case !a.asked:
@@ -64,7 +65,7 @@ func (a *answer) certificateHint() string {
 	return "; the server may have refused the certificate in client_cert" + a.expired()
 }
 
-// expired says so if the client certificate has expired; otherwise it returns "".
+// expired returns a note if the client certificate has expired, otherwise "".
 func (a *answer) expired() string {
 	until := a.certificate.NotAfter
 	if !a.now.After(until) {
@@ -76,13 +77,13 @@ func (a *answer) expired() string {
 // Alerts of a TLS server (RFC 8446 §6.2).
 const handshakeFailure tls.AlertError = 40
 
-// certificateAlerts are the alerts with which a server refuses the certificate of its client,
-// or the lack of one: bad_certificate, unsupported_certificate, certificate_revoked,
-// certificate_expired, certificate_unknown, unknown_ca, access_denied and certificate_required.
+// certificateAlerts are the TLS alerts with which a server refuses a client certificate or its
+// absence: bad_certificate, unsupported_certificate, certificate_revoked, certificate_expired,
+// certificate_unknown, unknown_ca, access_denied and certificate_required.
 var certificateAlerts = []tls.AlertError{42, 43, 44, 45, 46, 48, 49, 116}
 
-// alertOf returns the alert that ended a connection, if it is one of the above; otherwise 0.
-// The type of the alert in an error of crypto/tls is not exported.
+// alertOf returns the alert that ended a connection if it is in certificateAlerts, otherwise 0.
+// crypto/tls does not export the type of the alert.
 func alertOf(err error) tls.AlertError {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {
@@ -95,8 +96,8 @@ func alertOf(err error) tls.AlertError {
 	return 0
 }
 
-// networkProblem returns the text of an error of the network or of TLS. It leaves out other
-// errors, because these repeat the URL with its query, or what the other side sent.
+// networkProblem returns the text of a network or TLS error. It omits other errors, because
+// they may quote the URL's query or data from the server.
 func networkProblem(err error) string {
 	var (
 		proxy   proxyError

@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A provider may repeat what it was sent in the very line that breaks the protocol.
+// An answer that violates HTTP is not quoted, because it may repeat secrets of the request.
 func TestBrokenHTTPIsNotQuoted(t *testing.T) {
 	c := contractOf(t, "sinch-india")
 	_, err := c.mint(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -65,7 +65,7 @@ func TestNetworkErrorsNameTheProblem(t *testing.T) {
 	}
 }
 
-// A password that is a part of the host's name does not hide the host.
+// An error names the host even if the password is a part of the host's name.
 func TestNetworkErrorsNameTheHost(t *testing.T) {
 	secure := tlsServer(t, nil)
 	_, port, _ := net.SplitHostPort(secure.Listener.Addr().String())

@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// A pointer is a JSON Pointer (RFC 6901) into an answer: the names and indexes on the way to
-// a value.
+// A pointer is a JSON Pointer (RFC 6901) into an answer: a list of names and indexes that leads
+// to a value.
 type pointer []string
 
 var validPointer = regexp.MustCompile(`^(/([^/~]|~[01])*)+$`)
 
-// parsePointer returns the pointer in a text. It returns false if the text is not valid, or
-// is "", which stands for the whole answer.
+// parsePointer parses a JSON Pointer. ok is false if the text is not valid, or is "", which
+// would mean the whole answer.
 func parsePointer(text string) (pointer, bool) {
 	if !validPointer.MatchString(text) {
 		return nil, false
@@ -28,10 +28,10 @@ func parsePointer(text string) (pointer, bool) {
 	return p, true
 }
 
-// String returns the pointer for people: a name alone, or names with slashes between them.
+// String returns the pointer as errors show it: names separated by slashes.
 func (p pointer) String() string { return strings.Join(p, "/") }
 
-// at returns the value that p points at; nil if there is none, or if the value is null.
+// at returns the value at p, or nil if there is no value or the value is null.
 func (f fields) at(p pointer) json.RawMessage {
 	if len(p) == 0 {
 		return nil
@@ -46,7 +46,7 @@ func (f fields) at(p pointer) json.RawMessage {
 	return raw
 }
 
-// child returns the member or element with the given name; nil if there is none.
+// child returns the member or list element with the given name, or nil if it does not exist.
 func child(raw json.RawMessage, name string) json.RawMessage {
 	var list []json.RawMessage
 	if len(raw) > 0 && raw[0] == '[' {

@@ -71,7 +71,8 @@ func TestHTTPOtherRequests(t *testing.T) {
 	}
 }
 
-// net/http repeats a GET if a kept connection breaks, unless it may have a body.
+// net/http repeats a GET without a body if a kept connection breaks. The engine must not repeat
+// a login.
 func TestHTTPNeverRepeatsGET(t *testing.T) {
 	e := serve(t, reply{body: "{}"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	c := testClient(t)

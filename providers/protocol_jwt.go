@@ -9,7 +9,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// jwtProtocol is the protocol jwt: the engine signs the token, and asks nobody.
+// jwtProtocol is the protocol jwt: the engine signs the token itself, without a request to a
+// provider.
 type jwtProtocol struct {
 	noSession
 	signature signature

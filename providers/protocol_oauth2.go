@@ -65,7 +65,7 @@ func (p *oauth2Protocol) signatures() []use {
 	return uses
 }
 
-// choiceText returns the field of a choice with a value, such as auth_style=private_key_jwt.
+// choiceText returns a field with one of its values, such as auth_style=private_key_jwt.
 func choiceText(t template, key, value string) string {
 	if names := t.fields(); len(names) == 1 {
 		key = names[0]
@@ -93,7 +93,7 @@ func (p *oauth2Protocol) validate(s Settings) error {
 	return nil
 }
 
-// validateChoices checks the fields that belong to a grant or a style.
+// validateChoices checks the fields that only some grants or styles use.
 func (p *oauth2Protocol) validateChoices(s Settings) error {
 	grant, style := p.grantOf(s), p.styleOf(s)
 	isPassword, isBearer, isKey := grant == "password", grant == grantJWTBearer, style == stylePrivateKey
@@ -140,7 +140,7 @@ func (p *oauth2Protocol) validateChoices(s Settings) error {
 	return nil
 }
 
-// ownFields returns the fields that only an assertion uses. The client ID is not among them.
+// ownFields returns the fields that only an assertion uses. It omits the client ID.
 func (p *oauth2Protocol) ownFields(d *signature) []string {
 	if d == nil {
 		return nil
@@ -148,8 +148,8 @@ func (p *oauth2Protocol) ownFields(d *signature) []string {
 	return slices.DeleteFunc(d.fields(), func(name string) bool { return slices.Contains(p.id.fields(), name) })
 }
 
-// isGrantParam reports whether a parameter of a token request has its own field, or is set
-// by the grant.
+// isGrantParam reports whether the grant or a field of its own sets a parameter of the token
+// request.
 func isGrantParam(name string) bool {
 	return slices.Contains([]string{
 		"grant_type", "client_id", "client_secret", "username", "password", "scope", "refresh_token",
@@ -157,7 +157,8 @@ func isGrantParam(name string) bool {
 	}, name)
 }
 
-// mint sends the token request of a grant (RFC 6749 §4.3.2, §4.4.2, or the provider's own).
+// mint sends the token request of the config's grant (RFC 6749 §4.3.2, §4.4.2, or a grant of
+// the provider).
 func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact redactor) (token.Token, error) {
 	grant := p.grantOf(s)
 	form := url.Values{"grant_type": {grant}}
@@ -186,14 +187,14 @@ func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact
 	return p.ask(ctx, c, s, redact, form)
 }
 
-// refresh sends the token request of RFC 6749 §6. Without a scope, the new token has the scope
-// of the old token.
+// refresh sends the token request of RFC 6749 §6. It sends no scope, so the new token has the
+// old token's scope.
 func (p *oauth2Protocol) refresh(ctx context.Context, c *Client, s Settings, redact redactor, refresh secret.String) (token.Token, error) {
 	return p.ask(ctx, c, s, redact, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}})
 }
 
-// ask sends a token request with the further parameters. A refresh has them too, because they
-// may name the audience of the token.
+// ask sends a token request with the config's token_params added. Refreshes need them too,
+// because they may name the token's audience.
 func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact redactor, form url.Values) (token.Token, error) {
 	maps.Copy(form, fillParams(p.parameters, s.Values))
 	pairs, _ := url.ParseQuery(s.Value(p.pairs)) // validate has checked them
@@ -213,8 +214,8 @@ func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact 
 	return t, p.advise(s, err)
 }
 
-// send posts the form to an endpoint, as the client (RFC 6749 §2.3.1). A client without a
-// secret is public, and its ID is sent in the body.
+// send posts a form to an endpoint and authenticates as the client (RFC 6749 §2.3.1). A client
+// without a secret sends its ID in the form.
 func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact redactor, at role, address string, form url.Values, asJSON bool) (*answer, error) {
 	r := message{headers: p.headers}.request(address, s.Values)
 	r.role, r.timeout, r.redact = at, s.Timeout, redact
@@ -268,9 +269,9 @@ func (a *answer) oauthError(f fields) *token.Error {
 	return a.refuse(found, kind)
 }
 
-// advise returns the error of a request. If the provider rejects the client, and HTTP Basic
-// encodes characters of its ID or secret, the error suggests to send them in the form. Some
-// providers do not decode them, although RFC 6749 §2.3.1 requires it.
+// advise adds a suggestion to err. If the provider rejects the client, and the client ID or
+// secret has characters that HTTP Basic encodes, err suggests auth_style=body. Some providers
+// do not decode these characters as RFC 6749 §2.3.1 requires.
 func (p *oauth2Protocol) advise(s Settings, err error) error {
 	var e *token.Error
 	style := p.styleOf(s)
@@ -287,13 +288,13 @@ func (p *oauth2Protocol) advise(s Settings, err error) error {
 	return &advised
 }
 
-// invalidToken is the code of a 400 of servers that report a token that has ended or that they do
-// not know. RFC 7009 §2.2 asks for a success, because there is nothing to revoke.
+// invalidToken is an error code that some servers send when a token to revoke is unknown or has
+// ended. revoke treats it as success, as RFC 7009 §2.2 requires of servers.
 const invalidToken = "invalid_token"
 
-// revoke ends tokens at s.RevocationURL (RFC 7009 §2.1). The refresh token comes first,
-// because most servers end its session with it, and so the access token. The access token
-// comes second, for the other servers.
+// revoke ends tokens at s.RevocationURL (RFC 7009 §2.1). It revokes the refresh token first,
+// because most servers then end the whole session. It then revokes the access token, for other
+// servers.
 func (p *oauth2Protocol) revoke(ctx context.Context, c *Client, s Settings, redact redactor, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String

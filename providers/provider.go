@@ -39,22 +39,21 @@ type Provider interface {
 	// Spec describes the provider.
 	Spec() Spec
 
-	// Validate checks rules that a [Field] cannot express, such as a field that is required
-	// only if another field has a certain value. It returns a [*FieldError] for the first
-	// rule that s breaks, or nil.
+	// Validate checks rules that a [Field] cannot express, such as a field that only some
+	// grants require. It returns a [*FieldError] for the first broken rule, or nil.
 	Validate(s Settings) error
 
 	// Mint logs in and returns a new token. It sends one request and never repeats it,
 	// because repeated logins lock accounts.
 	Mint(ctx context.Context, c *Client, s Settings) (token.Token, error)
 
-	// Refresh trades a refresh token for a new token with one request. Only providers whose
-	// Spec says CanRefresh are asked.
+	// Refresh trades a refresh token for a new token with one request. Call it only if Spec
+	// says CanRefresh.
 	Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error)
 
-	// Revoke ends an access token at s.RevocationURL, and the session of the refresh token
-	// if refresh is not "". A token that has ended, or that the provider does not know, is
-	// no error (RFC 7009 §2.2). Only providers whose Spec says CanRevoke are asked.
+	// Revoke ends an access token at s.RevocationURL. If refresh is not "", it also ends the
+	// session of that refresh token. A token that is unknown or has ended is not an error (RFC
+	// 7009 §2.2). Call Revoke only if Spec says CanRevoke.
 	Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error
 }
 
@@ -90,8 +89,8 @@ type Spec struct {
 	// a config has no token_url.
 	SelfSigned bool
 
-	// Endpoints are the environments; the first is the default. If there are none, a config
-	// must have a token_url.
+	// Endpoints are the provider's environments, the default first. Without Endpoints, each
+	// config must set token_url.
 	Endpoints []Endpoint
 
 	// Outputs are the names of the values that come with a token.
@@ -100,23 +99,22 @@ type Spec struct {
 	CanRefresh bool // tokens may come with a refresh token
 	CanRevoke  bool // a config may have a revocation_url
 
-	// CanForce says that a login with Settings.Force always returns a new token. A login
-	// without Settings.Force may return the current token again. At least ForceInterval lies
-	// between two forced logins, and at most ForceDailyLimit are made in a day; 0 means no
-	// limit.
+	// CanForce says that a login with Settings.Force always returns a new token, while another
+	// login may return the current token. ForceInterval is the least time between forced
+	// logins, and ForceDailyLimit is the most per day; 0 means no limit.
 	CanForce        bool
 	ForceInterval   time.Duration
 	ForceDailyLimit int
 
-	// SpendsRefresh says that the value of [RefreshField], in a config that has the field, may be
-	// spent by a login. The Refresh of the login's token is then the next value.
+	// SpendsRefresh says that a config may have a [RefreshField], whose value a login may use up.
+	// The login then returns the next refresh token.
 	SpendsRefresh bool
 
 	MinimumAge time.Duration // a token must be this old before a new one is asked for
 	Exclusive  bool          // a new token ends the previous token
 	Sliding    bool          // an answer with the current token extends the life of the token
 
-	// SerialFields identify the user whose logins must run one after another; empty if
+	// SerialFields identify a user whose logins must run one after another. Empty means that
 	// logins may run at the same time. See [SerialKey].
 	SerialFields []string
 }
@@ -148,7 +146,7 @@ const (
 	JSON
 )
 
-// Field is a field of a config that only configs of this provider have.
+// Field is a field that only configs of this provider have.
 type Field struct {
 	Name        string
 	Description string // help text: what the field is, and where users find the value
@@ -158,25 +156,25 @@ type Field struct {
 	Allowed     []string // the only valid values; empty if all values are valid
 	Default     string   // the value if a config does not set the field
 
-	// Sets says which fields a JSON file sets, and where the file has their values. A config
-	// cannot have these fields beside the file. Expect is what else the file must contain.
+	// Sets maps each field that a JSON file sets to its place in the file. A config with the
+	// file cannot also set these fields. Expect lists other values that the file must contain.
 	Sets   map[string]pointer
 	Expect []expectation
 
-	// OfKey says that the field is about the key that signs. A config that does not sign
-	// cannot have the field.
+	// OfKey says that the field describes the signing key. Only a config that signs can have
+	// the field.
 	OfKey bool
 
 	// InAddress says that the field is part of an endpoint's address.
 	InAddress bool
 
-	// RequiresSecrets says that the field determines where or how secrets are sent, so
-	// that a write that changes the field must repeat the secrets.
+	// RequiresSecrets says that the field determines where or how secrets are sent. A write
+	// that changes the field must repeat the secrets.
 	RequiresSecrets bool
 }
 
-// Settings are the part of a config that a provider needs, valid for its [Spec]. They do not
-// change once made, and are safe for concurrent use.
+// Settings are the part of a config that its provider uses. They are valid for the provider's
+// [Spec], never change, and are safe for concurrent use.
 type Settings struct {
 	TokenURL      string        // of the config, or of its environment
 	RevocationURL string        // where tokens are revoked; "" to let tokens expire
@@ -185,8 +183,7 @@ type Settings struct {
 	Timeout       time.Duration // of each exchange, from dialling to the last byte; 0 means 10 s
 	Force         bool          // demand a new token; only if the Spec says CanForce
 
-	// Key is the key that signs, if the engine made it. Otherwise the field private_key is the
-	// key.
+	// Key is a generated signing key. Without Key, the field private_key is the signing key.
 	Key *Key
 
 	// Values holds the value of each field by name, with defaults; see [Spec.WithDefaults].
@@ -197,8 +194,8 @@ type Settings struct {
 // Value returns the value of a field; "" if the field has none.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
 
-// WithDefaults returns values with what JSON files set, and with the defaults of the fields
-// that have no value. The result is the given map if nothing is added.
+// WithDefaults adds to values the fields that JSON files set, and the defaults of unset fields.
+// If it adds nothing, it returns the given map.
 func (spec Spec) WithDefaults(values map[string]secret.String) map[string]secret.String {
 	with, isCopy := values, false
 	set := func(name string, value secret.String) {

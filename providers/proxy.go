@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// proxyError is a problem with the proxy, in our words, because the proxy's address may
-// contain a password.
+// proxyError describes a problem with the proxy. It does not show the proxy's address, which
+// may contain a password.
 type proxyError string
 
 func (e proxyError) Error() string { return string(e) }
 
-// environmentProxy returns the proxy that the environment names for a request. Requests
-// over plain HTTP go only to this machine, and no proxy may read them.
+// environmentProxy returns the proxy for a request, according to the environment. Plain HTTP
+// requests use no proxy, because they stay on this machine.
 func environmentProxy(r *http.Request) (*url.URL, error) {
 	if r.URL.Scheme == "http" {
 		return nil, nil

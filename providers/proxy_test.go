@@ -30,7 +30,8 @@ func TestProxyErrorsShowNoPassword(t *testing.T) {
 	}
 }
 
-// Requests over plain HTTP stay on this machine, whatever its name is.
+// A plain HTTP request to this machine uses no proxy, whatever name of this machine the request
+// uses.
 func TestPlainHTTPNeedsNoProxy(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://proxy.invalid:3128") // net/http reads it once per process
 	for _, u := range []string{"http://localhost/token", "http://LOCALHOST/token", "http://127.0.0.1:8299/token", "http://[::ffff:127.0.0.1]/token"} {

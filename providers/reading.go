@@ -30,20 +30,20 @@ type reading struct {
 	outcomes        []outcome
 }
 
-// expectation is the values that an answer must have at a place to be a success. The value ""
-// stands for no value and for null.
+// expectation lists the values that a successful answer may have at a place. The value "" also
+// matches null and a missing value.
 type expectation struct {
 	at     pointer
 	values []string
 }
 
-// output is a further value of an answer that comes with the token.
+// output is an additional value of an answer, which readers get with the token.
 type output struct {
 	name string
 	at   pointer
 }
 
-// outcome is the kind of the failures with one of some statuses, codes or messages.
+// outcome gives a failure with certain statuses, codes or messages its kind.
 type outcome struct {
 	name            string
 	kind            token.Kind
@@ -51,7 +51,7 @@ type outcome struct {
 	codes, messages []string
 }
 
-// setDefaults sets what RFC 6749 §5.1 defines, and refresh_expires_in of Keycloak.
+// setDefaults sets the places that RFC 6749 §5.1 defines, and Keycloak's refresh_expires_in.
 func (r *reading) setDefaults() {
 	if r.token == nil {
 		r.token = pointer{"access_token"}
@@ -111,15 +111,15 @@ func isBearer(kind json.RawMessage) bool {
 	return strings.EqualFold(text, bearer) || strings.EqualFold(text, "BearerToken") // of Apigee
 }
 
-// maxOutput is the size of the largest output, in bytes. A larger output is left out.
+// maxOutput limits the size of an output, in bytes. Readers do not get a larger output.
 const maxOutput = 4 << 10
 
 func fitsOutput(text string) bool {
 	return text != "" && text != unreadable && len(text) <= maxOutput && text == printable(text)
 }
 
-// refreshToken returns a usable refresh token and its lifetime, which is 0 if it is unknown or
-// has no end, as for Keycloak's offline tokens. Without a usable refresh token the next mint
+// refreshToken returns a usable refresh token and its lifetime. A lifetime of 0 means unknown
+// or endless, as for Keycloak's offline tokens. Without a usable refresh token, the next mint
 // is a login.
 func (r *reading) refreshToken(a *answer, f fields, refresh string) (secret.String, time.Duration) {
 	if refresh == "" || len(refresh) > token.MaxSize {
@@ -150,8 +150,8 @@ func (r *reading) isSuccess(a *answer, f fields) bool {
 	return true
 }
 
-// sameScalar reports whether a value of an answer is the value of a definition. Numbers are
-// equal in any notation.
+// sameScalar reports whether a value in an answer equals a value in a definition. Numbers may
+// differ in notation.
 func sameScalar(got, want string) bool {
 	number, err := strconv.ParseFloat(want, 64)
 	return got == want || err == nil && isNumber(got, number)
@@ -202,8 +202,8 @@ func (o *outcome) explain(e *token.Error) {
 	}
 }
 
-// refine returns the error of an answer that is no JSON object. The definition may say what
-// the status means, except if a proxy has probably sent the answer.
+// refine returns the error of an answer that is not a JSON object. It applies what the
+// definition says about the status, unless the answer probably comes from a proxy.
 func (r *reading) refine(a *answer, err error) error {
 	o := r.outcome(a.status, nil, "")
 	if o == nil || a.status == http.StatusForbidden || a.status == http.StatusProxyAuthRequired {
@@ -214,8 +214,8 @@ func (r *reading) refine(a *answer, err error) error {
 	return e
 }
 
-// outcome returns what a definition says about a failure; nil if it says nothing. A code tells
-// more than a message, and a message more than a status.
+// outcome returns what the definition says about a failure, or nil. A code takes precedence
+// over a message, and a message over a status.
 func (r *reading) outcome(status int, codes []string, words string) *outcome {
 	tests := []func(outcome) bool{
 		func(o outcome) bool {

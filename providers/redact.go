@@ -21,24 +21,24 @@ const (
 	maxWords = 300 // characters of a provider's text in an error
 	maxCode  = 64  // characters of a provider's error code in an error
 
-	// minToken is the shortest token, in bytes, that an answer can bring. A shorter text
-	// in a token field is no secret, but is part of many sentences.
+	// minToken is the least length of a token in an answer, in bytes. The redactor ignores
+	// shorter texts, because many sentences would contain them by chance.
 	minToken = 8
 
-	// maxEscapes is how often a provider may escape a text: once by itself, and once in
-	// the request that it repeats.
+	// maxEscapes is how many times a text may be escaped: once by the provider, and once in a
+	// request that the provider repeats.
 	maxEscapes = 2
 
 	// withheld stands in an error for a text that contains a secret.
 	withheld = "(text withheld because it contains a secret)"
 )
 
-// A redactor withholds texts that contain a secret. It is only for texts of the other side.
-// Our own words may contain a password by chance, and to withhold them would tell the
-// password. A redactor does not change once made. The zero redactor knows no secret.
+// A redactor withholds a provider's text if the text contains a secret. Do not use it for the
+// engine's own words: they may contain a password by chance, and withholding them would reveal
+// it. A redactor never changes. The zero redactor knows no secret.
 //
-// A withheld text tells a reader only that the text contains a whole secret. The reader
-// cannot guess a secret letter by letter that way, because the provider chooses the text.
+// A withheld text reveals only that it contains a whole secret. Readers cannot use this to
+// guess a secret, because the provider chooses the text.
 type redactor struct {
 	secrets []string
 }
@@ -67,7 +67,7 @@ func (r redactor) withToken(text string) redactor {
 	return r
 }
 
-// withAssertion returns a redactor that also knows an assertion of ours, and its signature.
+// withAssertion returns a redactor that also knows a signed assertion and its signature.
 func (r redactor) withAssertion(jwt string) redactor {
 	return r.withToken(jwt).withToken(jwt[strings.LastIndex(jwt, ".")+1:])
 }
@@ -81,8 +81,8 @@ func (r redactor) show(text string, maxLength int) string {
 	return clip(text, maxLength)
 }
 
-// isIn reports whether text contains a secret: plain, escaped or in base64, in upper or
-// lower case, and with white space between the characters.
+// isIn reports whether text contains a secret in any of these forms: plain, escaped or base64,
+// in upper or lower case, with or without white space between characters.
 func (r redactor) isIn(text string) bool {
 	var forms []string
 	for _, secret := range r.secrets {
@@ -100,9 +100,9 @@ func (r redactor) isIn(text string) bool {
 	return false
 }
 
-// base64Forms returns what the base64 of any text with the secret contains, squashed. The
-// secret may be escaped in the text. The characters at both ends of a form are left out,
-// because they depend on the text around the secret.
+// base64Forms returns the squashed base64 of a secret within a longer text, for each alignment
+// and escaping. It omits the characters at both ends, because they depend on the surrounding
+// text.
 func base64Forms(secret string) []string {
 	var forms []string
 	quoted, _ := json.Marshal(secret) // never fails for a string
@@ -117,9 +117,8 @@ func base64Forms(secret string) []string {
 	return forms
 }
 
-// squash folds the case of text, and removes white space and the characters that
-// encodings write in two ways: "+" and "/" are "-" and "_" in the base64 of URLs, "+" is a
-// space in forms, and JSON may put a backslash before a character.
+// squash removes differences between encodings: it folds case, removes white space and
+// backslashes, and unifies "+" with "-" and "/" with "_".
 func squash(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune(` +/-_\`, r) {
@@ -129,9 +128,9 @@ func squash(text string) string {
 	}, text)
 }
 
-// unescapers decode one kind of escape each. Kinds are kept apart, because a secret may
-// contain what is an escape of another kind. JSON has two: after a stray backslash, only
-// the second finds the \u escapes.
+// unescapers each decode one kind of escape. They run separately, because a secret may contain
+// text that looks like another kind of escape. JSON has two unescapers: after a stray
+// backslash, only the second finds \u escapes.
 var unescapers = []struct {
 	escape *regexp.Regexp
 	decode func(string) string
@@ -152,7 +151,8 @@ func unquote(escapes string) string {
 	return text
 }
 
-// readings returns text, and each text that maxEscapes rounds of unescaping make of it.
+// readings returns text, and every text that results from up to maxEscapes rounds of
+// unescaping.
 func readings(text string) []string {
 	all := []string{text}
 	last := all // round of unescaping

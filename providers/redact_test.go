@@ -46,7 +46,8 @@ func TestRedactorWithholds(t *testing.T) {
 	}
 }
 
-// Nothing remains of such a secret to look for, so all texts are withheld.
+// If squashing leaves nothing of a secret, the redactor cannot search for it, so it withholds
+// all texts.
 func TestRedactorOfASecretWithoutLetters(t *testing.T) {
 	for _, secret := range []string{"- ", "+/", `\`} {
 		if got := (redactor{[]string{secret}}).show("user not found", maxWords); got != withheld {
@@ -78,7 +79,7 @@ func TestRedactorShowsOtherTexts(t *testing.T) {
 	}
 }
 
-// A secret is found before the text is cut, so that no cut leaves a part of the secret.
+// The redactor searches the whole text before it cuts the text, so no part of a secret remains.
 func TestRedactorWithholdsBeforeCutting(t *testing.T) {
 	r := redactor{}.withToken("0123456789abcdef")
 	for before := 280; before <= 320; before++ {
@@ -111,8 +112,8 @@ func TestRedactorFindsSecretsInBase64(t *testing.T) {
 	}
 }
 
-// Errors withhold the password only in the provider's words. The endpoint, the status and the
-// problem stay readable, even if they contain the password.
+// Errors withhold only the provider's words. They still show the endpoint, the status and the
+// problem, even if these contain the password.
 func TestErrorsKeepOurOwnWords(t *testing.T) {
 	const endpoint = "auth.aclwhatsapp.com/realms/ipmessaging/protocol/openid-connect/token"
 	refusal := reply{status: 401, body: oauthWire.refused("Account aclwhatsapp is disabled, 401")}
@@ -137,7 +138,7 @@ func TestErrorsKeepOurOwnWords(t *testing.T) {
 	}
 }
 
-// A provider cannot keep the engine busy with a text that takes long to unescape.
+// The redactor is fast even for a text that is expensive to unescape.
 func TestRedactorIsFast(t *testing.T) {
 	r := redactor{[]string{strings.Repeat("a", 8<<10), `\\\\\\\\`}}
 	for _, text := range []string{`\`, "a", `\u0061`, "%25", "&amp;", `%5C\&#92;`, "+"} {

@@ -11,14 +11,11 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Renew makes one exchange and returns a new token. It logs in if refresh is "", and else
-// uses the refresh token.
+// Renew requests a new token: by login if refresh is "", otherwise with the refresh token.
+// After a failed refresh it does not log in, because the caller decides when logins run.
 //
-// Renew never logs in after a failed refresh, because the caller decides when logins run.
-// The error of a failed refresh has the Step "refreshing the token".
-//
-// If p leaves Sent zero, it becomes the moment at which Renew was called. Errors are of
-// type [*token.Error].
+// The error of a failed refresh has the Step "refreshing the token". If p leaves Sent zero,
+// Renew sets Sent to the time of its call. Errors are of type [*token.Error].
 func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (token.Token, error) {
 	called := c.clock()
 	t, err := renew(ctx, p, c, s, refresh)
@@ -46,10 +43,10 @@ func renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secre
 	return token.Token{}, &failed
 }
 
-// SerialKey identifies the user whose logins with s must run one after another. Keycloak with
-// brute-force detection, for example, refuses a login during another login of the user, and
-// for a moment after that login, with the words for a wrong password. SerialKey returns "" if
-// logins with s may run at the same time as any other login. The key contains no secret.
+// SerialKey identifies a user whose logins must run one after another, or returns "" if logins
+// may run at the same time. For example, Keycloak with brute-force detection refuses a login
+// during and shortly after another login of the same user, as if the password were wrong. The
+// key contains no secret.
 func SerialKey(spec Spec, s Settings) string {
 	user := ""
 	for _, field := range spec.SerialFields {
@@ -63,9 +60,9 @@ func SerialKey(spec Spec, s Settings) string {
 	return s.TokenURL + user
 }
 
-// RateKey identifies the client that a Retry-After binds: the host of the token endpoint and
-// the values of the required fields that are not secret, such as client_id. A new password
-// keeps the key. The key contains no secret.
+// RateKey identifies the client to which a Retry-After applies. It consists of the token
+// endpoint's host and the required fields that are not secret, such as client_id. A new
+// password does not change the key. The key contains no secret.
 func RateKey(spec Spec, s Settings) string {
 	key := s.Host()
 	for _, f := range spec.Fields {

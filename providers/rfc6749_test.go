@@ -141,7 +141,7 @@ func TestOAuthRefreshToken(t *testing.T) {
 	}
 }
 
-// The exp of a JWT may shorten the lifetime, on the provider's clock.
+// The exp claim of a JWT may shorten the lifetime. It is on the provider's clock.
 func TestOAuthJWT(t *testing.T) {
 	at := enablexWire.lifetime // seconds after noon
 	tests := map[string]struct {
@@ -176,8 +176,8 @@ func TestOAuthJWT(t *testing.T) {
 	}
 }
 
-// Where the Date, our clock, the token's claims and expires_in disagree, the earliest end
-// counts. A clock that agrees with no other clock is not believed.
+// If the Date header, our clock, the token's claims and expires_in disagree, the earliest end
+// counts. A clock that agrees with no other clock is ignored.
 func TestOAuthClocks(t *testing.T) {
 	at := enablexWire.lifetime // seconds after noon on our clock
 	tests := map[string]struct {
@@ -221,8 +221,7 @@ func TestOAuthClocks(t *testing.T) {
 	wantFailure(t, err, token.Malformed, "exp in the token gives a lifetime that has already ended")
 }
 
-// The exp of a JWT does not replace expires_in, because the endpoint does not state it. It
-// shortens default_ttl.
+// The exp claim of a JWT does not replace a missing expires_in. It shortens default_ttl.
 func TestOAuthJWTIsNoSubstituteForDefaultTTL(t *testing.T) {
 	access := jwt(`{"exp":` + enablexWire.lifetime("60") + `}`)
 	c := contractOf(t, "sinch-conversation")

@@ -40,8 +40,8 @@ func revoke(t *testing.T, provider string, s Settings, access, refresh secret.St
 	return p.Revoke(t.Context(), testClient(t), s, access, refresh)
 }
 
-// RFC 7009 §2.1: the client authenticates as for a login, and the requests contain no
-// parameter of the user or of a token request.
+// A revocation authenticates the client as a login does (RFC 7009 §2.1). It contains no user
+// parameters and no parameters of a token request.
 func TestRevokeRequests(t *testing.T) {
 	for _, r := range revokers {
 		e := serve(t, reply{})
@@ -75,8 +75,8 @@ func TestRevokeRequests(t *testing.T) {
 	}
 }
 
-// Any 2xx is a success, with any body, even if the provider does not know the token or the
-// token has ended (RFC 7009 §2.2). Keycloak then sends an error in the body.
+// Every 2xx status means success, whatever the body, even for an unknown or ended token (RFC
+// 7009 §2.2). Keycloak sends an error body in that case.
 func TestRevokeSucceeds(t *testing.T) {
 	for _, answer := range []reply{
 		{}, {status: http.StatusNoContent}, {body: "OK"}, {body: "<html>"}, {body: strings.Repeat("x", 70<<10)},

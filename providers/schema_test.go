@@ -17,8 +17,7 @@ import (
 
 const schemaFile = "../docs/definition.schema.json"
 
-// places are where a definition has an object with fixed keys, and where the JSON Schema
-// describes the object.
+// places maps each object with fixed keys in a definition to its place in the JSON Schema.
 var places = map[string]string{
 	"":                        "",
 	"fields.a":                "$defs/field",
@@ -40,7 +39,7 @@ var places = map[string]string{
 	"jwt":                     "$defs/jwt",
 }
 
-// The decoder and the schema know the same keys, and the schema says what each is for.
+// The decoder and the JSON Schema know the same keys, and the schema describes each key.
 func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 	schema := readSchema(t)
 	described := map[string]bool{}
@@ -76,8 +75,8 @@ func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 	}
 }
 
-// keysOf returns the keys that the decoder knows at a place, which the error for another key
-// lists.
+// keysOf returns the keys that the decoder accepts at a place. The decoder lists them in its
+// error for an unknown key.
 func keysOf(t *testing.T, place string) []string {
 	t.Helper()
 	protocol, inner := "http", map[string]any{"token": "/t", "lifetime": map[string]any{"fixed": "1h"}}

@@ -26,7 +26,8 @@ import (
 	"time"
 )
 
-// testKeys are private keys that are made for a run of the tests, by the names that cases use.
+// testKeys are the private keys of the cases, by name. They are made anew for each run of the
+// tests.
 var testKeys = sync.OnceValue(func() map[string]crypto.Signer {
 	keys := map[string]crypto.Signer{}
 	keep := func(name string, key crypto.Signer, err error) {
@@ -71,7 +72,8 @@ func keyPEM(t testing.TB, key any) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// withTestKey returns the PEM of the test key or the certificate that a text names, or the text.
+// withTestKey returns the PEM of a test key or certificate if the text names one, and otherwise
+// the text.
 func withTestKey(t testing.TB, text string) string {
 	t.Helper()
 	if key := testKeys()[text]; key != nil {
@@ -83,7 +85,8 @@ func withTestKey(t testing.TB, text string) string {
 	return text
 }
 
-// caseFile returns a JSON file of a case, whose private_key names a test key.
+// caseFile returns a case's JSON file with its private_key replaced by the test key of that
+// name.
 func caseFile(t testing.TB, file any) string {
 	t.Helper()
 	members, ok := file.(map[string]any)
@@ -98,16 +101,16 @@ func caseFile(t testing.TB, file any) string {
 	return string(text)
 }
 
-// wantJWT is a JWT as it must be signed. In claims, "now" is the time of the request, "now+1h"
-// is an hour later, and "uuid" is any UUID. In the header, "thumbprint" is that of the test
+// wantJWT is an expected JWT. In claims, "now" is the time of the request, "now+1h" is an hour
+// later, and "uuid" matches any UUID. In the header, "thumbprint" is that of the test
 // certificate.
 type wantJWT struct {
 	Key            string // the name of the test key
 	Header, Claims map[string]any
 }
 
-// check verifies the signature of a JWT without the library that signs, and compares the header
-// and the claims, which may have no other members.
+// check verifies a JWT's signature without the engine's JWT library, and compares the header
+// and the claims exactly.
 func (want wantJWT) check(t *testing.T, jwt string) {
 	t.Helper()
 	header, claims := verifyJWT(t, jwt, testKeys()[want.Key].Public())
@@ -141,7 +144,7 @@ func (want wantJWT) check(t *testing.T, jwt string) {
 	}
 }
 
-// verifyJWT returns the header and the claims of a JWT whose signature is good.
+// verifyJWT verifies a JWT's signature, and returns the header and the claims.
 func verifyJWT(t testing.TB, jwt string, public crypto.PublicKey) (header, claims map[string]any) {
 	t.Helper()
 	parts := strings.Split(jwt, ".")

@@ -20,7 +20,8 @@ type part struct{ text, field string }
 
 var placeholder = regexp.MustCompile(`\{([a-z][a-z0-9_]*)\}`)
 
-// parseTemplate returns the template in a text, or what is wrong with the text.
+// parseTemplate parses a template. If the text is not a valid template, it returns what is
+// wrong.
 func parseTemplate(text string) (t template, problem string) {
 	end := 0
 	for _, at := range placeholder.FindAllStringSubmatchIndex(text, -1) {
@@ -84,7 +85,7 @@ type param struct {
 	value value
 }
 
-// append appends the JSON of v. It returns false if v is a string with a field that is not set.
+// append appends v as JSON to b. If v is a string with an unset field, it returns false.
 func (v value) append(b []byte, values map[string]secret.String) ([]byte, bool) {
 	switch {
 	case v.text != nil:
@@ -128,8 +129,8 @@ func appendObject(b []byte, members []param, values map[string]secret.String) []
 	return append(b, '}')
 }
 
-// appendElement appends what add appends, after a comma unless b ends with the opening
-// bracket. It returns b unchanged if add returns false.
+// appendElement appends an element to a JSON list or object, with a comma before every element
+// but the first. If add returns false, it returns b unchanged.
 func appendElement(b []byte, opening byte, add func([]byte) ([]byte, bool)) []byte {
 	longer := b
 	if b[len(b)-1] != opening {
@@ -157,7 +158,8 @@ func fillParams(params []param, values map[string]secret.String) url.Values {
 	return filled
 }
 
-// overlay returns base with the parameters of over, which replace those of the same name.
+// overlay returns base with the parameters of over. A parameter of over replaces a parameter of
+// the same name.
 func overlay(base, over []param) []param {
 	var merged []param
 	for _, p := range base {
