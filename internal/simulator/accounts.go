@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// reason says why a provider refuses a request. The fault kinds that refuse are reasons too.
+// reason says why a provider refuses a request. Each kind of fault that refuses requests is
+// also a reason.
 type reason string
 
 const (
@@ -33,7 +34,7 @@ type lockout struct {
 	until      time.Time // zero unless locked
 }
 
-// defaultAccounts returns the accounts that exist without settings.
+// defaultAccounts returns the accounts that exist before settings change them.
 func defaultAccounts(provider string) map[string]Account {
 	switch provider {
 	case SinchIndia:
@@ -52,8 +53,8 @@ func defaultAccounts(provider string) map[string]Account {
 	return nil
 }
 
-// lookup returns an account. The settings of all providers change the default account, and the settings
-// of the provider change the result. The caller holds the simulator's lock.
+// lookup returns an account: the default account, changed first by the settings of all providers and
+// then by the settings of this provider. The caller holds the simulator's lock.
 func (c *call) lookup(name string) (Account, bool) {
 	found, known := defaultAccounts(c.provider)[name]
 	if !known && *c.settings.AnyAccount && name != "" {
@@ -80,8 +81,8 @@ func (c *call) authenticate(name, secret string) reason {
 	return c.checkSecret(name, secret)
 }
 
-// beginLogin reports whether the account may log in now (see ProviderSettings.OneLoginAtATime). The
-// login ends with endLogin, or at the latest with finish.
+// beginLogin reports whether the account may log in now (see ProviderSettings.OneLoginAtATime).
+// endLogin ends the login; finish also does.
 func (c *call) beginLogin() bool {
 	if !*c.settings.OneLoginAtATime {
 		return true
@@ -106,9 +107,9 @@ func (c *call) endLogin() {
 	c.loggingIn = false
 }
 
-// checkSecret checks an account and its secret. For a locked account every secret is wrong, and a
-// failure does not extend the lockout. Only a client with the right secret learns what else is wrong
-// with the account. The caller holds the simulator's lock.
+// checkSecret checks an account and its secret. If the account is locked, every secret is wrong, and
+// the lockout is not extended. Only a client with the right secret learns of other problems with the
+// account. The caller holds the simulator's lock.
 func (c *call) checkSecret(name, secret string) reason {
 	s, key := c.sim, c.key(name)
 	account, known := c.lookup(name)
@@ -129,7 +130,8 @@ func (c *call) checkSecret(name, secret string) reason {
 	return accepted
 }
 
-// loginFailed counts towards the account's lockout. The caller holds the simulator's lock.
+// loginFailed counts a failed login towards the account's lockout. The caller holds the
+// simulator's lock.
 func (c *call) loginFailed(name string) {
 	lockoutAfter, quickLockout := *c.settings.LockoutAfter, *c.settings.QuickLoginLockout
 	if lockoutAfter == 0 && !quickLockout {

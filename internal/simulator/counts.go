@@ -31,8 +31,9 @@ type Counts struct {
 	LoginsRefusedConcurrent int `json:"logins_refused_concurrent"`
 	RefreshesSucceeded      int `json:"refreshes_succeeded"`
 	RefreshesFailed         int `json:"refreshes_failed"`
-	// RefreshReuses is how many of the refreshes used a refresh token again (see
-	// ProviderSettings.RevokeRefreshToken), and SessionsEndedByReuse how many sessions ended so.
+	// RefreshReuses is how many refreshes used a refresh token again (see
+	// ProviderSettings.RevokeRefreshToken). SessionsEndedByReuse is how many sessions ended
+	// because of that.
 	RefreshReuses        int `json:"refresh_reuses"`
 	SessionsEndedByReuse int `json:"sessions_ended_by_reuse"`
 	RevocationsSucceeded int `json:"revocations_succeeded"` // including logouts
@@ -48,8 +49,8 @@ func (c Counts) Logins() int { return c.LoginsSucceeded + c.LoginsFailed }
 // ProviderCounts are the counts of one provider.
 type ProviderCounts struct {
 	Counts
-	// Accounts has the counts by the account name in the request, known or not. At most 100,000
-	// accounts are counted.
+	// Accounts maps account names in requests to their counts, also for unknown accounts. It
+	// has at most 100,000 names.
 	Accounts map[string]Counts `json:"accounts"`
 	// LastRequest is the last request that reached the provider; nil if none.
 	LastRequest *LastRequest `json:"last_request,omitempty"`
@@ -60,9 +61,9 @@ type LastRequest struct {
 	Path    string `json:"path"`
 	Op      string `json:"op"`
 	Account string `json:"account,omitempty"`
-	// ClientAuth is how the client identifies itself: "header", "body" (client_secret), "both",
-	// "certificate" (client_id, and a certificate that the server has verified), "public" (only
-	// client_id), or "" for not at all.
+	// ClientAuth is how the client identifies itself: "header" (Basic), "body" (client_secret),
+	// "both", "certificate" (a verified client certificate and a client_id), "public" (a
+	// client_id alone), or "" for no identification.
 	ClientAuth string `json:"client_auth,omitempty"`
 	// Params are the form parameters, or the fields of the JSON body, except secrets.
 	Params map[string]string `json:"params,omitempty"`

@@ -40,7 +40,8 @@ type Fault struct {
 
 // The kinds of fault.
 const (
-	// A proxy in front of the provider responds. The provider gets no request and counts no login.
+	// With these kinds, a proxy in front of the provider responds. The provider gets no request
+	// and counts no login.
 	FaultStatus      = "status"       // an HTTP status with a proxy's HTML page
 	FaultRedirect    = "redirect"     // a redirect to another host
 	FaultCloseBefore = "close-before" // the connection is closed before any response
@@ -54,7 +55,7 @@ const (
 	FaultDeadRefreshToken   = "dead-refresh-token"   // "Token is not active"; refreshes only
 	FaultDeadSession        = "dead-refresh-session" // "Session not active"; refreshes only
 
-	// The provider does what the request asks, and its response is corrupted.
+	// With these kinds, the provider carries out the request, but its response is corrupted.
 	FaultCloseMidBody   = "close-mid-body"    // the connection is closed in the middle of the body
 	FaultNotJSON        = "not-json"          // plain text
 	FaultTruncated      = "truncated"         // half of the JSON, with a matching Content-Length
@@ -180,8 +181,8 @@ func (f *Fault) reason() reason {
 	return accepted
 }
 
-// corrupt returns the response with the fault applied. A fault of the token or the expiry does not
-// change a response without a token. A nil fault changes nothing.
+// corrupt applies the fault to a response. A fault of the token or the expiry leaves a response
+// without a token unchanged. A nil fault changes nothing.
 func (f *Fault) corrupt(c *call, resp response) response {
 	if f == nil {
 		return resp

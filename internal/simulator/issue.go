@@ -45,8 +45,8 @@ func (c *call) sessionEnd(sess *session) time.Time {
 	return sess.opened.Add(sessionMax)
 }
 
-// sessionOver reports whether the session has ended. Its last second does not count, because lifetimes
-// are whole seconds.
+// sessionOver reports whether the session has ended. The session ends one second early, because
+// lifetimes are whole seconds.
 func (c *call) sessionOver(sess *session, now time.Time) bool {
 	end := c.sessionEnd(sess)
 	return !sess.ended.IsZero() || (!end.IsZero() && end.Sub(now) < time.Second)
@@ -112,7 +112,8 @@ func (c *call) issue(sess *session, now time.Time, withRefresh bool) issued {
 	}
 	got.accessExpires = now.Add(got.accessTTL)
 	if c.op == opAppKey {
-		// EnableX sends the expiry in whole seconds of its own clock, and the token ends then.
+		// EnableX states the expiry in whole seconds on its own clock, and the token ends at
+		// that time.
 		offset := c.settings.ClockOffset.value()
 		got.accessExpires = time.Unix(got.accessExpires.Add(offset).Unix(), 0).Add(-offset)
 	}

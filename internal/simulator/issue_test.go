@@ -120,7 +120,8 @@ func TestRevokeRefreshToken(t *testing.T) {
 	r.want(r.refresh(other.str("refresh_token")), 200, nil)
 }
 
-// During the grace, a used refresh token is accepted again. After the grace, it ends its session.
+// During the grace period, the provider accepts a used refresh token again. After the grace
+// period, reuse ends the session.
 func TestRefreshGrace(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.patch(`{"revoke_refresh_token": true, "refresh_grace": 10}`)
@@ -144,7 +145,8 @@ func TestRefreshGrace(t *testing.T) {
 		RefreshReuses: 2, SessionsEndedByReuse: 1})
 }
 
-// No token outlives its session, so tokens issued near its end have shorter lifetimes.
+// No token outlives its session, so tokens that are issued near the end of a session have
+// shorter lifetimes.
 func TestSessionMax(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.patch(`{"access_ttl": 300, "refresh_ttl": 1800, "session_max": 3600}`)

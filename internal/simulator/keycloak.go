@@ -115,7 +115,8 @@ func (s *Simulator) keycloakLogout(c *call) response {
 	return response{status: http.StatusNoContent, ok: true}
 }
 
-// checkKeycloakForm checks a revocation or a logout, and lets the call's fault refuse it.
+// checkKeycloakForm checks the form of a revocation or a logout. A fault of the call may refuse
+// the form.
 func (c *call) checkKeycloakForm(params ...string) (response, bool) {
 	if resp, refused := c.checkPost(formType); refused {
 		return resp, true

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// postMessage accepts a message with a live token of the provider in the path, and refuses another
-// token in the provider's own words. It is not a path of a provider, so it counts no requests.
+// postMessage accepts a message that carries an active token of the provider in the path. It
+// refuses other tokens with the provider's error. These requests are not counted.
 func (s *Simulator) postMessage(w http.ResponseWriter, r *http.Request) {
 	provider := r.PathValue("provider")
 	bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -27,8 +27,8 @@ func (s *Simulator) postMessage(w http.ResponseWriter, r *http.Request) {
 	reply(w, status, body)
 }
 
-// rejection is what a provider answers to a message with an ended token. EnableX does not document the
-// HTTP status. The misspelled "redason" is from its documentation.
+// rejection returns a provider's answer to a message whose token has ended. EnableX does not document
+// the HTTP status. Its documentation contains the misspelled "redason".
 func rejection(provider string) (status int, body object) {
 	switch provider {
 	case EnableXWhatsApp:
@@ -41,8 +41,8 @@ func rejection(provider string) (status int, body object) {
 	return http.StatusUnauthorized, object{"error": "invalid_token"} // RFC 6750 §3.1
 }
 
-// EndTokens ends the live access tokens before their time, and returns how many. A provider or account
-// other than "" limits it to the tokens of that provider or account. Refresh tokens stay valid.
+// EndTokens ends active access tokens early, and returns how many it ended. A provider or account
+// other than "" limits EndTokens to that provider or account. Refresh tokens stay valid.
 func (s *Simulator) EndTokens(provider, account string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

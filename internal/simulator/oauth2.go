@@ -92,10 +92,9 @@ func (s *Simulator) genericRevoke(c *call) response {
 	return response{status: http.StatusOK, ok: true}
 }
 
-// genericClient authenticates the client (RFC 6749 §2.3.1). The client sends its secret in a Basic
-// header or in the form. A client without a secret sends only its client_id. It is public, unless the
-// server has verified its certificate (RFC 8705 §2). genericClient returns the client's id, or the
-// refusal and true.
+// genericClient authenticates the client (RFC 6749 §2.3.1) and returns its id, or a refusal and true.
+// A client sends its secret in a Basic header or in the form. A client without a secret sends only
+// its client_id, and may present a certificate that the server verifies (RFC 8705 §2).
 func (c *call) genericClient() (string, response, bool) {
 	if resp, refused := c.checkPost(formType); refused {
 		return "", resp, true
