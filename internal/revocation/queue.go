@@ -128,8 +128,8 @@ var (
 	errEnded = errors.New("the token has ended")
 )
 
-// read returns the token of an entry. The error is errGone, errEnded, errDamaged, or
-// storage's. A token that has expired may come without its text.
+// read returns the token of an entry. The error is errGone, errEnded, errDamaged or a storage
+// error. For an expired token, read may return a revocation without the token's text.
 func (q *queue) read(ctx context.Context, e *entry) (Revocation, error) {
 	q.mu.Lock()
 	kept, ended := e.kept, e.ended
@@ -186,7 +186,8 @@ func (q *queue) list(ctx context.Context) error {
 	return nil
 }
 
-// remove removes an entry. If storage refuses, the entry stays to be removed later.
+// remove removes an entry. If storage refuses, the entry stays in the queue and is removed
+// later.
 func (q *queue) remove(ctx context.Context, e *entry) error {
 	q.mu.Lock()
 	e.ended = true
@@ -228,8 +229,8 @@ func (q *queue) wake(id endpointID) bool {
 	return len(entries) > 0
 }
 
-// release ends the hold on the tokens of a config when the deletion of the config is over. A
-// drain may then revoke these tokens.
+// release lets drains handle the tokens of a config again, after the config's deletion has
+// ended.
 func (q *queue) release(config string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -240,7 +241,7 @@ func (q *queue) release(config string) {
 	}
 }
 
-// end leaves nothing to do for entries but to remove their records.
+// end marks entries as ended, so that only their records remain to be removed.
 func (q *queue) end(entries []*entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

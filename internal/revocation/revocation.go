@@ -31,9 +31,8 @@ type Revocation struct {
 	Expires      int64         `json:"expires"` // Unix time of the token's end
 
 	// Endpoint is the [account.Account.RevocationEndpoint] of the account that minted the
-	// token. The token is sent only if the config still has this endpoint. Records of
-	// older plugins have no Endpoint. Nothing tells which certificates their tokens may be
-	// sent to, so these tokens are left to expire.
+	// token. The token is sent only if the config still has this endpoint. Records of older
+	// plugins have no Endpoint, so their tokens are never sent and expire by themselves.
 	Endpoint string `json:"endpoint"`
 
 	// Deleting says that the config was about to be deleted. If the deletion failed, the
@@ -41,8 +40,8 @@ type Revocation struct {
 	Deleting bool `json:"deleting"`
 }
 
-// New returns the revocation of a token of a. The token's end is the provider's: max_ttl
-// does not shorten it.
+// New returns the revocation of a token of a. The revocation lasts until the token ends at the
+// provider, even if max_ttl is shorter.
 func New(a *account.Account, t token.Token) Revocation {
 	return Revocation{
 		Config:       a.Name,
@@ -54,7 +53,8 @@ func New(a *account.Account, t token.Token) Revocation {
 	}
 }
 
-// Stored returns the stored form of rev. Without a revocation endpoint, it has no token.
+// Stored returns the stored form of rev. If rev has no revocation endpoint, the stored form
+// omits the token.
 func (rev Revocation) Stored() map[string]any {
 	stored := map[string]any{"config": rev.Config, "expires": rev.Expires}
 	if rev.URL != "" {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A careless log line or encoding of a Revocation shows no token.
+// Logging or encoding a Revocation by mistake shows no token.
 func TestRevocationShowsNoToken(t *testing.T) {
 	rev := Revocation{Config: "a", AccessToken: "hunter2-access", RefreshToken: "hunter2-refresh"}
 	encoded, err := json.Marshal(rev)

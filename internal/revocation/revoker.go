@@ -21,7 +21,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-// maxWait is how long a request waits for one token, and for one use of the storage.
+// maxWait limits how long a request waits for one token's revocation, and for one access to
+// storage.
 const maxWait = 3 * time.Second
 
 // Options configure a Revoker. All are required.
@@ -65,8 +66,8 @@ func (r *Revoker) Close() {
 }
 
 var (
-	// errMoved reports that a config no longer has the revocation endpoint of a token. A
-	// token must go to no other endpoint, and neither must the config's credentials.
+	// errMoved reports that the config no longer has the token's revocation endpoint. Neither
+	// the token nor the config's credentials may be sent to another endpoint.
 	errMoved = errors.New("the config is gone, or the provider, environment, revocation_url, ca_cert or client_id of the config has changed, so the token is left to expire")
 
 	errTainted = fmt.Errorf("%w, because the mount is being disabled or moved", errWaits)
@@ -79,16 +80,16 @@ func isPermanent(err error) bool {
 	return errors.Is(err, errMoved) || errors.As(err, &e) && e.Code == "unsupported_token_type" // RFC 7009 §2.2.1
 }
 
-// alive reports whether there is a token to end and an endpoint that ends it.
+// alive reports whether rev has a token that has not expired, and an endpoint that can revoke
+// it.
 func (r *Revoker) alive(rev Revocation) bool {
 	return rev.URL != "" && rev.Expires > r.opts.Clock().Wall.Unix()
 }
 
-// RevokeOrQueue ends tokens, or queues them for a later attempt. It returns what a user
-// should know if a token has not ended yet, otherwise "". It returns no error, because
-// Vault keeps a lease whose revocation fails, in the end for good. It takes no context,
-// because the tokens have to end even if the client is gone. It waits within the budget of
-// the mount.
+// RevokeOrQueue revokes tokens, or queues them for a later attempt. It returns a warning for
+// the user if a token is not revoked yet, otherwise "". It returns no error, because Vault
+// keeps a lease whose revocation fails. It takes no context, because the tokens must be revoked
+// even if the client disconnects. It waits within the mount's budget.
 func (r *Revoker) RevokeOrQueue(revs ...Revocation) (warning string) {
 	return each(revs, r.revokeOrQueue)
 }
@@ -120,8 +121,8 @@ func (r *Revoker) revokeOrQueue(rev Revocation) (warning string) {
 	return fmt.Sprintf("a token was not revoked yet; the engine tries again until the token expires: %s", err)
 }
 
-// Queue stores tokens for a later attempt, and waits for no provider. It works after Close
-// too, because another process makes the attempt.
+// Queue stores tokens for a later attempt without waiting for a provider. It works after Close
+// too, because another process will make the attempt.
 func (r *Revoker) Queue(revs ...Revocation) {
 	for _, rev := range revs {
 		if r.alive(rev) {
@@ -130,8 +131,8 @@ func (r *Revoker) Queue(revs ...Revocation) {
 	}
 }
 
-// queueOrLog stores a token for a later attempt. It returns what a user should know if the
-// token could not be stored, otherwise "".
+// queueOrLog stores a token for a later attempt. If storage fails, it returns a warning for the
+// user, otherwise "".
 func (r *Revoker) queueOrLog(rev Revocation) (warning string) {
 	ctx, cancel := r.storageContext()
 	defer cancel()
@@ -168,7 +169,7 @@ func (r *Revoker) leave(config string, err error) (warning string) {
 	return fmt.Sprintf("a token was not revoked and is left to expire, because no stored config has its credentials: %s", err)
 }
 
-// each returns the different warnings of f for the tokens, as one text.
+// each calls f for each token, and joins the different warnings into one text.
 func each(revs []Revocation, f func(Revocation) string) string {
 	var warnings []string
 	for _, rev := range revs {

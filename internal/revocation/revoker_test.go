@@ -25,9 +25,9 @@ func newCA(t *testing.T) string {
 	return string(ca)
 }
 
-// A token is sent only where, and with the certificates that, its config said when the token
-// was minted, from a lease and from the queue. A changed secret does not matter, because the
-// tokens of the old secret live on.
+// A token in a lease or in the queue is sent only to the endpoint that its config had at the
+// mint, and only with the same trusted CA. A changed secret does not matter, because tokens
+// outlive a change of secret.
 func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
 	ca := newCA(t)
 	for name, test := range map[string]struct {
@@ -77,7 +77,7 @@ func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
 	}
 }
 
-// A lease of an older plugin names no certificates, so its token goes nowhere.
+// A lease of an older plugin records no trusted CA, so its token is never sent.
 func TestLeaseOfAnOlderPlugin(t *testing.T) {
 	f := newFixture(t)
 	stored := f.token(f.config("a"), "leased").Stored()
@@ -111,7 +111,8 @@ func TestStoredForm(t *testing.T) {
 	}
 }
 
-// If a verified write cannot be stored, only the request knows its account.
+// If a verified write cannot be stored, the token is revoked at once, because no stored config
+// has its credentials.
 func TestRevokeOnce(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a", func(c *account.Config) { c.Revision = "2" })
