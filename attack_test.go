@@ -25,10 +25,10 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// witness is two hosts. The honest host is the operator's provider, whose tokens begin with
-// honest-. The evil host belongs to an attacker, who may write and delete configs and
-// definitions, and rotate, but knows no secret and may not read creds. The evil host issues
-// tokens too, and records its requests.
+// witness has two hosts. The honest host is the operator's provider, whose tokens begin with
+// honest-. The evil host belongs to an attacker; it issues tokens too, and records its
+// requests. The attacker may write and delete configs and definitions, and may rotate. The
+// attacker knows no secret and may not read creds.
 type witness struct {
 	honest, evil *httptest.Server
 	minted       atomic.Int64
@@ -71,7 +71,7 @@ func newWitness(t testing.TB) *witness {
 	return w
 }
 
-// relocated is a provider with other endpoints. Its logins run in parallel.
+// relocated is a provider with changed endpoints. Its logins run in parallel.
 type relocated struct {
 	providers.Provider
 	endpoints []providers.Endpoint
@@ -94,9 +94,9 @@ func (w *witness) operatorConfigs() []fields {
 	}
 }
 
-// definitions are definitions of acme. The first is the operator's, the others are the
-// attacker's: they send secrets to the evil host, or show them, or accept the operator's
-// secrets in fields that are not secret.
+// definitions returns definitions of acme. The first is the operator's. The others are the
+// attacker's: they send secrets to the evil host, show secrets, or declare secret fields as not
+// secret.
 func (w *witness) definitions() []string {
 	paths := strings.NewReplacer("/data/token", "/access_token", "/data/expires_in", "/expires_in")
 	honest := paths.Replace((&acme{url: w.honest.URL}).definition("Acme"))
@@ -143,9 +143,9 @@ func (w *witness) changes() []fields {
 	}
 }
 
-// attack runs a script of writes, deletions, rotates, lease ends and honest reads on one
-// config of the given kind, and of writes and deletions of definitions. It fails the test if the evil host got a secret or a token of
-// the operator.
+// attack runs a script on one config of the given kind. The script's steps write, delete and rotate the config, end
+// leases, read creds honestly, and write and delete definitions. attack fails the test if the evil host got a secret
+// or token of the operator.
 func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	t.Helper()
 	m, _ := newOffline(t, time.Hour)
@@ -161,8 +161,8 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		}
 	}
 	m.start()
-	// The last kind is a config that the operator's tool writes again and again, as a whole,
-	// while the attacker may write definitions only.
+	// In the last kind, the operator's tool rewrites the whole config again and again, and the
+	// attacker may only write definitions.
 	kind %= 6
 	applied := kind == 5
 	operator, changes, definitions := w.operatorConfigs()[min(kind, 4)], w.changes(), w.definitions()
@@ -257,8 +257,7 @@ func TestConfigWriterGetsNoSecretByAnySequence(t *testing.T) {
 	}
 }
 
-// A new revocation_url never gets an old token, even if the account has no secret that
-// the write has to repeat.
+// A new revocation_url never gets a token of the old config, even if the account has no secret.
 func TestNewRevocationURLGetsNoOldToken(t *testing.T) {
 	w := newWitness(t)
 	for name, end := range map[string]func(*mount) answer{

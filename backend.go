@@ -45,8 +45,8 @@ get the same token, as a lease that ends when the token does.
 
 // Options configure a backend, besides what Vault gives it.
 type Options struct {
-	// Version is the version that the plugin reports to Vault and names in its
-	// User-Agent: semantic, with a leading v. "" means v0.0.0-dev.
+	// Version is the plugin's version, such as v1.2.3. The plugin reports it to Vault and sends
+	// it in its User-Agent. "" means v0.0.0-dev.
 	Version string
 
 	// Clock tells the time; nil means the machine's clock.
@@ -61,8 +61,8 @@ type Options struct {
 func Factory(opts Options) logical.Factory {
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		b := newBackend(opts, conf)
-		// To learn the plugin's version and paths, Vault also sets up backends with
-		// neither storage nor system view, so setup must not use them.
+		// Vault also sets up backends without storage and system view, to learn the plugin's
+		// version and paths. So setup must not use them.
 		caching := *conf
 		caching.System = newCachingSystemView(conf.System, b.clock)
 		if err := b.Setup(ctx, &caching); err != nil {
@@ -149,7 +149,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		metricsPath.path(),
 	}
 	fb.PathsSpecial = &logical.Paths{
-		// A prefix must end in a slash; without the slash it matches only that key.
+		// A prefix must end in a slash, because without the slash it matches only one key.
 		SealWrapStorage: []string{account.ConfigPrefix, account.KeyPrefix, account.TokenPrefix, account.RefreshPrefix, framework.WALPrefix},
 		LocalStorage:    []string{account.TokenPrefix, framework.WALPrefix},
 		Unauthenticated: []string{"jwks/+"}, // providers fetch public keys without a Vault token
@@ -161,9 +161,9 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	return b
 }
 
-// HandleRequest implements [logical.Backend]. It checks input first, because the errors of
-// the framework would quote it, and recovers panics, which would end the process and every
-// mount in it.
+// HandleRequest implements [logical.Backend]. It checks the input first, because the
+// framework's own errors would quote it. It also recovers panics, which would end the process
+// and so every mount.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer b.responder.recover(req, &resp, &err)
 	b.log.SetMount(req.MountPoint)
@@ -188,9 +188,9 @@ func (b *backend) hasInvalidName(path string) bool {
 	return strings.Contains(path, "..") && b.Route(path) != nil
 }
 
-// HandleExistenceCheck implements [logical.Backend]. Whether a config exists depends only
-// on its name. With the request's data the framework would already refuse invalid fields
-// here, with an error that Vault logs together with their values.
+// HandleExistenceCheck implements [logical.Backend]. It uses only the config's name. If it
+// passed on the request's data, the framework would refuse invalid fields here, and Vault would
+// log the refusal with the values.
 func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checkFound, exists bool, err error) {
 	defer b.responder.recover(req, new(*logical.Response), &err)
 	if b.hasInvalidName(req.Path) {
@@ -218,16 +218,18 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	return nil
 }
 
-// mayMint reports whether this node may mint without a request. A performance secondary
-// may, because its tokens belong to its cluster. A standby forwards each request that mints.
+// mayMint reports whether this node may mint without a request. A performance secondary may,
+// because its tokens belong to its own cluster. A standby may not; it forwards requests that
+// mint.
 func (b *backend) mayMint() bool {
 	state := b.System().ReplicationState()
 	return !state.HasState(consts.ReplicationPerformanceStandby) && !state.HasState(consts.ReplicationDRSecondary)
 }
 
-// mayExchange returns why a must not use its refresh token now; nil if it may, or if the
-// credential of a is not a refresh token. Only the primary uses refresh tokens: it answers
-// ErrReadOnly on other clusters, so that Vault forwards the request. A local mount has no primary.
+// mayExchange returns why a must not use its refresh token now, or nil if it may. Only the primary
+// cluster uses refresh tokens. Other clusters return ErrReadOnly, so that Vault forwards the
+// request to the primary. A local mount has no primary and may use them. Accounts without a
+// refresh token as credential are not limited.
 func mayExchange(system logical.SystemView, a *account.Account, urgent bool) error {
 	switch {
 	case !a.SpendsRefresh():
@@ -240,7 +242,8 @@ func mayExchange(system logical.SystemView, a *account.Account, urgent bool) err
 	return nil
 }
 
-// errUnknownExchange reports that no mint starts early after an exchange whose outcome is unknown.
+// errUnknownExchange reports that the engine does not use a refresh token early, because the
+// outcome of the token's last use is unknown.
 var errUnknownExchange error = &token.Error{Kind: token.Unavailable, Problem: "the outcome of the last use of the refresh token is unknown; the engine uses it again when the current token is about to end"}
 
 // invalidate forgets an account or a definition that another node changed in storage. Vault does not call
@@ -262,13 +265,12 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	}
 }
 
-// maxCleanWait is how long clean waits for refresh tokens. A refresh token whose successor is not
-// stored is lost, and a person has to consent again.
+// maxCleanWait limits how long clean waits for running exchanges of refresh tokens. If the answer
+// to an exchange is not stored, a person has to consent again.
 const maxCleanWait = 3 * time.Second
 
-// clean cancels the running mints and revocations. It returns at once, because the process
-// holds a lock of all its mounts meanwhile, except that it waits for refresh tokens that are being
-// exchanged.
+// clean cancels running mints and revocations without waiting for them, because the process blocks
+// all its mounts meanwhile. It waits only for running exchanges of refresh tokens.
 func (b *backend) clean(context.Context) {
 	b.cache.Close()
 	b.registry.WaitForExchanges(maxCleanWait)

@@ -21,8 +21,8 @@ const (
 	mustPrintable = "must not contain control characters such as line breaks"
 )
 
-// badConfigs are changes that make a valid config write invalid, and the errors that users get.
-// Each write gets a 400, stores nothing and sends no request to the provider.
+// badConfigs are invalid changes of a valid config, with the errors that users get. Each write
+// gets a 400, stores nothing and sends nothing to the provider.
 var badConfigs = []struct {
 	base   func(*mount) fields
 	change fields
@@ -156,8 +156,8 @@ func TestBadConfigs(t *testing.T) {
 	checkUnchanged()
 }
 
-// newUnchanged makes a mount with config/old, and a function that checks that storage and
-// cache are as they were and that the provider got no request.
+// newUnchanged makes a mount with config/old. It also returns a function that checks that
+// storage and cache are unchanged and that the provider got no request.
 func newUnchanged(t *testing.T) (m *mount, check func()) {
 	m = newMount(t)
 	m.write("config/old", m.sinch(nil)).want(t, http.StatusNoContent)

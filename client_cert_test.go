@@ -41,7 +41,8 @@ func clientCertOf(t *testing.T, ca *simulator.CA, from, until time.Time) (cert, 
 	return string(certPEM), string(keyPEM)
 }
 
-// publicAt is the config of a client without a secret, whose endpoint nobody serves.
+// publicAt returns a config of a client without a secret, with an endpoint at which no server
+// listens.
 func publicAt(*mount) fields {
 	return fields{"provider": "oauth2", "client_id": "public-client", "token_url": "https://127.0.0.1:1/token"}
 }
@@ -50,8 +51,8 @@ func publicWithCert(cert, key string) func(*mount) fields {
 	return func(m *mount) fields { return with(publicAt(m), fields{"client_cert": cert, "client_key": key}) }
 }
 
-// mutual serves the simulator of m to clients with a certificate of ca. It returns a config whose
-// client authenticates with a certificate only (RFC 8705 §2.1).
+// mutual starts a server for the simulator that requires a client certificate of ca. It returns a
+// config whose client authenticates only with a certificate (RFC 8705 §2.1).
 func mutual(t *testing.T, m *mount) fields {
 	t.Helper()
 	ca, err := simulator.NewCA(time.Now())
@@ -136,7 +137,8 @@ func (m *mount) noKey(where, text, key string) {
 	}
 }
 
-// Some providers accept a certificate that is not valid, so the write succeeds with a warning.
+// The engine accepts a certificate that is not valid now, with a warning, because some
+// providers accept it too.
 func TestClientCertThatIsNotValid(t *testing.T) {
 	m := newMount(t)
 	now := m.clock.wall().Truncate(time.Second)
@@ -156,7 +158,9 @@ func TestClientCertThatIsNotValid(t *testing.T) {
 	}
 }
 
-// The key is stored as one line may bring it: with a literal \n between the lines.
+// A private key may be written on one line, with a literal
+//
+//	between the original lines.
 func TestClientKeyOnOneLine(t *testing.T) {
 	m := newMount(t)
 	cert, key := clientCert(t, longAgo, farAway)

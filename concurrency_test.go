@@ -161,7 +161,7 @@ func TestReadersOfManyAccounts(t *testing.T) {
 	}
 }
 
-// A mount with hanging mints, and its Cleanup, do not slow another mount down.
+// Hanging mints at one mount, and the mount's Cleanup, do not slow down another mount.
 func TestMountThatEndsIsNotFeltAtAnother(t *testing.T) {
 	m, other := newSinchMount(t, nil), newSinchMount(t, nil)
 	token := m.token("a")

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// credentials_written is when a secret last changed. No other write moves it.
+// credentials_written is the time of the last change of a secret. Other writes do not change
+// it.
 func TestCredentialsWritten(t *testing.T) {
 	m := newSinchMount(t, nil)
 	want := func(when, want string) {
@@ -99,7 +100,7 @@ func TestMetricsOfCredentials(t *testing.T) {
 	}
 }
 
-// Whoever writes new credentials is reminded that the date of the old credentials stays.
+// A user who writes new credentials without a new credentials_expire gets a warning.
 func TestNewCredentialsWithTheOldDate(t *testing.T) {
 	m := newSinchMount(t, fields{"credentials_expire": "2027-03-01"})
 	m.write("config/a", fields{"password": "new-1", "verify_connection": false}).wantWarning(t, "credentials_expire is still 2027-03-01")

@@ -55,7 +55,7 @@ func (a *acme) requests() []string {
 	return seen
 }
 
-// definition returns a definition of acme whose title is the given one.
+// definition returns a definition of acme with the given title.
 func (a *acme) definition(title string) string {
 	return fmt.Sprintf(`title: %s
 docs: https://docs.acme.example/auth
@@ -184,8 +184,9 @@ func TestDefinitionRead(t *testing.T) {
 	}
 }
 
-// Neither an edit nor the deletion of a definition changes a config, even if a tool writes
-// the config again as a whole. Only adopt_definition does, and takes all secrets.
+// Editing or deleting a definition does not change existing configs, even if a tool writes a
+// config again as a whole. Only adopt_definition changes the definition of a config, and such a
+// write must contain all secrets.
 func TestDefinitionIsPinned(t *testing.T) {
 	m, honest, first := newAcmeMount(t)
 	m.write("config/b", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
@@ -249,14 +250,14 @@ func TestDefinitionIsPinned(t *testing.T) {
 	if got := m.read("config/a").data; got["definition"] != second || got["definition_current"] != true || got["region"] != "us" {
 		t.Errorf("got %v, want the second definition and the region", got)
 	}
-	// The tool still writes what it wrote before, and what it adopted.
+	// The tool continues with its earlier fields and the digest that it adopted.
 	m.write("config/a", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
 	m.write("config/b", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
 	m.wantDefinitions("after both adopted", second)
 }
 
-// What one definition keeps secret, another one may show or send. So a field counts as
-// secret if either definition says so.
+// A definition may show or send what another definition keeps secret. So a field counts as
+// secret if the old or the new definition says so.
 func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	shows := strings.Replace(acme.definition("Shows"), "    required: true\n    secret: true\n", "", 1)
@@ -271,7 +272,8 @@ func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
 	}
 }
 
-// A field that the adopted definition takes in another way, or not at all, is dropped.
+// When a config adopts a definition, it loses fields that the definition lacks or declares
+// differently.
 func TestAdoptedDefinitionWithOtherFields(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	m.patch("config/a", fields{"labels": fields{"a": "b"}, "region": "us"}).want(t, http.StatusNoContent)
@@ -283,7 +285,8 @@ func TestAdoptedDefinitionWithOtherFields(t *testing.T) {
 	}
 }
 
-// adopt_definition in the first write says which definition the writer expects.
+// With adopt_definition, the first write of a config fails if the definition is not the
+// expected one.
 func TestAdoptDefinitionInFirstWrite(t *testing.T) {
 	m, _, digest := newAcmeMount(t)
 	m.write("config/b", with(maps.Clone(acmeConfig), fields{"adopt_definition": "sha256:" + strings.Repeat("0", 64)})).
@@ -373,8 +376,8 @@ func TestDefinitionFields(t *testing.T) {
 	}
 }
 
-// A definition that exists keeps its name when a later plugin has a built-in provider of
-// that name. It can still be deleted.
+// If a later plugin has a built-in provider with the name of an own definition, the name still
+// means the own definition. The own definition can still be deleted.
 func TestBuiltinThatTakesAnOwnName(t *testing.T) {
 	m, acme, digest := newAcmeMount(t)
 	later, err := providers.ParseDefinition("acme", []byte(acme.definition("Built-in Acme")))
@@ -442,7 +445,8 @@ func TestUnusedDefinitionsAreRemoved(t *testing.T) {
 	}
 }
 
-// A definition may be removed while a write that uses it waits for the provider.
+// A definition may be removed while a config write that uses the definition waits for the
+// provider.
 func TestDefinitionRemovedDuringAWrite(t *testing.T) {
 	m := newMount(t)
 	var during func()
@@ -480,8 +484,8 @@ func TestDefinitionsOnOtherNodes(t *testing.T) {
 	}
 }
 
-// A stored definition that is damaged or missing is a 500 for the paths that need it. The
-// configs and the name can still be deleted.
+// If a stored definition is damaged or missing, paths that need it answer 500. Its configs and
+// its name can still be deleted.
 func TestStoredDefinitionOfNoUse(t *testing.T) {
 	for name, spoil := range map[string]func(m *mount, key string){
 		"missing":   func(m *mount, key string) { _ = m.storage.InmemStorage.Delete(t.Context(), key) },
@@ -514,8 +518,8 @@ func TestStoredDefinitionOfNoUse(t *testing.T) {
 	}
 }
 
-// However storage fails, a config has its definition, and nothing is left but records that
-// the next change removes.
+// If storage fails at any call, each config still has its definition. Only records that the
+// next change removes are left over.
 func TestDefinitionStorageFaults(t *testing.T) {
 	acme := newAcme(t)
 	second := acme.definition("Second")
@@ -589,7 +593,7 @@ func TestDefinitionStorageFaults(t *testing.T) {
 	}
 }
 
-// Outputs come with the token, but never in place of a field of creds.
+// Outputs come with the token, but cannot replace fields of creds.
 func TestOutputs(t *testing.T) {
 	f := newFake(func(context.Context) (token.Token, error) {
 		return token.Token{Access: "fake-token", Type: "Bearer", Lifetime: time.Hour, Outputs: map[string]string{
@@ -610,8 +614,7 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
-// No definition can take the name of a field of every config, or of one that a read of a
-// config or of creds shows.
+// A definition cannot use a name that every config, or a read of a config or of creds, uses.
 func TestReservedNames(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	m.write("config/a", fields{"lease": false}).want(t, http.StatusNoContent)
@@ -640,8 +643,8 @@ func TestReservedNames(t *testing.T) {
 	}
 }
 
-// A provider whose new token ends the previous one gets no early refresh, unless the config
-// asks for it.
+// If a provider's new token ends the previous token, the engine does not refresh early unless
+// the config asks for it.
 func TestExclusiveProvider(t *testing.T) {
 	acme := newAcme(t)
 	m := newMount(t)

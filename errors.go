@@ -30,7 +30,8 @@ type userError string
 
 func (e userError) Error() string { return string(e) }
 
-// notFound explains tokencache.ErrNotFound for the named config; other errors pass.
+// notFound adds to tokencache.ErrNotFound which config is missing. It returns other errors
+// unchanged.
 func notFound(name string, err error) error {
 	if errors.Is(err, tokencache.ErrNotFound) {
 		return userError(fmt.Sprintf("there is no config %q: write config/%s first", name, name))
@@ -38,12 +39,11 @@ func notFound(name string, err error) error {
 	return err
 }
 
-// handler carries out an operation of a path. A responder turns its errors into responses.
+// handler handles one operation of a path. A responder turns its errors into responses.
 type handler func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error)
 
-// nameOf returns the name in the path of a request. It is always a string, because what
-// the path captures overrides the request's data. The framework's Get would return the
-// same through reflection.
+// nameOf returns the name in a request's path. It is always a string, because the path
+// overrides the request's data. FieldData.Get would return the same but uses reflection.
 func nameOf(d *framework.FieldData) string { return d.Raw["name"].(string) }
 
 // responder turns errors into responses, for all paths.
@@ -64,9 +64,9 @@ func (r *responder) operation(h handler, op framework.PathOperation) *framework.
 	return &op
 }
 
-// respond turns an error into the response that the user gets. The statuses are Vault's:
-// 400 for what the user has to correct, 502 for an error of a third party, 500 for an error
-// of ours. Coded errors are returned bare, because Vault turns a wrapped one into a 500.
+// respond turns an error into a response. The status is 400 if the user must correct something,
+// 502 for an error of a third party, and 500 for an error of the engine. Coded errors are
+// returned unwrapped, because Vault turns wrapped ones into a 500.
 func (r *responder) respond(req *logical.Request, err error) (*logical.Response, error) {
 	var (
 		user     userError
@@ -104,8 +104,8 @@ func (r *responder) respond(req *logical.Request, err error) (*logical.Response,
 	return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
 }
 
-// mintFailed responds that the provider issued no token. The operator has to correct
-// refused credentials; any other failure is the provider's.
+// mintFailed returns the response for a failed mint: 400 if the provider refused the
+// credentials, which the operator must correct, and otherwise 502.
 func mintFailed(kind token.Kind, text string) (*logical.Response, error) {
 	if kind == token.Refused {
 		return logical.ErrorResponse(text), nil
@@ -113,7 +113,7 @@ func mintFailed(kind token.Kind, text string) (*logical.Response, error) {
 	return nil, logical.CodedError(http.StatusBadGateway, text)
 }
 
-// recover turns a panic of a handler into a 500; use it in a defer statement.
+// recover turns a handler's panic into a 500. Call it with defer.
 func (r *responder) recover(req *logical.Request, resp **logical.Response, err *error) {
 	if p := secret.Recovered(recover()); p != nil {
 		*resp, *err = r.respond(req, p)

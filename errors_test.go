@@ -58,8 +58,8 @@ func TestRespond(t *testing.T) {
 
 const panicText = "internal error (a panic, see the server's log)"
 
-// A provider that panics fails the requests that need it, and no others. Neither answers
-// nor the log show the value of the panic.
+// If a provider panics, only the requests that need the provider fail. Neither answers nor the
+// log show the panic's value.
 func TestPanicOfProvider(t *testing.T) {
 	f := newFake(panics)
 	m := newMount(t, f)
@@ -93,7 +93,7 @@ func TestPanicOfProvider(t *testing.T) {
 	n.token("a")
 }
 
-// wantLoggedPanics waits for this many panics in the log, and where they were.
+// wantLoggedPanics waits until the log has this many panics with their location.
 func (m *mount) wantLoggedPanics(want int) {
 	m.t.Helper()
 	logged := func() int { return strings.Count(m.log.String(), "recovered from a panic") }

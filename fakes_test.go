@@ -44,7 +44,8 @@ func (s *storage) call(op, key string) error {
 	return s.fail(op, key)
 }
 
-// failWith makes each call return the error of f first; nil ends the failure.
+// failWith sets a function that runs before each call. If it returns an error, the call fails
+// with that error. nil removes the function.
 func (s *storage) failWith(f func(op, key string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,8 +110,8 @@ func (s *storage) put(key, value string) {
 // keys returns the keys of the stored configs and tokens, sorted.
 func (s *storage) keys() []string { return slices.Sorted(maps.Keys(s.snapshot())) }
 
-// system is a system view that can be changed and counts its calls. A call of a method
-// that system lacks panics, and so makes the request fail with a 500.
+// system is a fake system view that counts its calls. A call of a method that system lacks
+// panics, which fails the request with a 500.
 type system struct {
 	logical.SystemView
 
@@ -218,8 +219,8 @@ func down(context.Context) (token.Token, error) {
 // panics is a mint that panics with a secret.
 func panics(context.Context) (token.Token, error) { panic("the password is hunter2") }
 
-// block makes the mints of f send to started and then wait, until release is called or
-// their context ends.
+// block makes the mints of f wait until release is called or their context ends. Each mint
+// sends to started when it begins to wait.
 func block(f *fake) (started <-chan struct{}, release func()) {
 	here, released := make(chan struct{}, 100), make(chan struct{})
 	f.set(func(ctx context.Context) (token.Token, error) {

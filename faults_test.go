@@ -13,10 +13,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// faultCases are operations. The test makes each storage call of an operation fail in turn. Before
-// an operation, config/a exists and its token is cached. Before a cold operation, the mount
-// restarts. Before a tokenless operation, the mount restarts without a stored token. Before a new
-// operation, there is no config/a.
+// faultCases are operations during which each storage call fails in turn. Usually config/a exists
+// and its token is cached before the operation. "cold" restarts the mount first. "tokenless"
+// restarts the mount without a stored token. "new" starts without config/a.
 var faultCases = map[string]struct {
 	cold, tokenless, new bool
 	do                   func(*mount) answer
@@ -104,7 +103,7 @@ func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 		if a.status >= 300 {
 			t.Errorf("%s failed: got %d %s, want the token", failed, a.status, a.text)
 		}
-		// The warning tells a writer, and the log tells of other mints.
+		// A config writer gets this text as a warning. For other mints the text is in the log.
 		const unsaved = "the new token is served, but storage does not have it yet; the engine tries again: "
 		if warned := strings.Contains(strings.Join(a.warnings, "\n"), unsaved); warned != (a.token() == "") {
 			t.Errorf("%s failed: got the warnings %q, want %q unless the answer has a token", failed, a.warnings, unsaved)
@@ -146,7 +145,8 @@ func checkAgreement(t *testing.T, m *mount, when string) {
 	}
 }
 
-// A storage may carry out a write and yet return an error. Then the stored config counts.
+// A storage call may take effect and still return an error. The engine then continues with the
+// stored config.
 func TestLostAnswerOfStorage(t *testing.T) {
 	m := newMount(t)
 	m.simulate(`{"any_account": true}`)

@@ -63,20 +63,20 @@ func (m *mount) wantNoPanic() {
 	}
 }
 
-// damaged matches the error of a stored config that cannot be used. The error quotes
-// nothing of the config but the name of its provider.
+// damaged matches the error for a stored config that cannot be used. The error quotes only the
+// name of the config's provider.
 var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 2\); upgrade the plugin|this plugin has no provider ".*"|(ca_cert|client_cert|client_key): [a-zA-Z0-9 ,;]+)$`)
 
 var badPEM = regexp.MustCompile(`cannot be used: (ca_cert|client_cert|client_key): `)
 
-// A stored config may be damaged, or come from an older or a newer plugin. All paths agree
-// on whether it can be used, and a delete makes the name usable again.
+// A stored config may be damaged, or come from an older or newer plugin. All paths agree on
+// whether the config can be used. After a delete, the name can be used again.
 func FuzzStoredConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, _ := newOffline(t, time.Hour)
 		m.storage.put("config/a", string(stored))
 		read, creds := m.read("config/a"), m.read("creds/a")
-		// A config with damaged certificates can still be read, so that users can correct it.
+		// A config with damaged certificates can be read, so that users can correct it.
 		if (read.status == http.StatusOK) != (creds.status == http.StatusOK) && !badPEM.MatchString(creds.text) {
 			t.Errorf("got %d %s from config and %d %s from creds, want both to succeed or both to fail", read.status, read.text, creds.status, creds.text)
 		}
@@ -98,8 +98,8 @@ func FuzzStoredConfig(f *testing.F) {
 	})
 }
 
-// A stored token that is damaged or expired, or comes from a newer plugin, costs a mint. A
-// stored token that is served has not expired, and its lease ends first.
+// If a stored token is damaged, expired or from a newer plugin, the engine mints a new token. A
+// stored token is served only before its end, with a lease that ends earlier.
 func FuzzStoredToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, mints := newOffline(t, time.Hour)
@@ -140,7 +140,7 @@ func FuzzStoredToken(f *testing.F) {
 	})
 }
 
-// The revocation of a lease succeeds whatever the lease contains, and shows nothing of it.
+// Revoking a lease succeeds whatever data the lease contains, and shows none of the data.
 func FuzzStoredRevocation(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		var data fields
@@ -157,8 +157,8 @@ func FuzzStoredRevocation(f *testing.F) {
 	})
 }
 
-// A write of a config succeeds, or is refused with a 4xx and changes nothing. Each written
-// secret contains hunter2, for which the mount searches all answers and logs.
+// A config write succeeds, or gets a 4xx and changes nothing. Each secret in the test contains
+// hunter2, and the mount searches all answers and logs for that word.
 func FuzzConfigWrite(f *testing.F) {
 	secretFields := map[string]bool{}
 	for _, p := range providers.All() {

@@ -19,7 +19,7 @@ func TestNoGoroutineIsLeftBehind(t *testing.T) {
 	count := func() (n int) {
 		buf := make([]byte, 4<<20)
 		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			// Goroutines of net/http are not counted, because they end with their connections.
+			// The test ignores goroutines of net/http, because they end with their connections.
 			if strings.Contains(g, "vault-plugin-secrets-messaging") && !strings.Contains(g, "goroutines_test.go") && !strings.Contains(g, "internal/simulator.") {
 				n++
 			}

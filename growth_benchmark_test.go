@@ -17,8 +17,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// withoutTokens is a storage that does not keep tokens. In a server, the storage of a plugin uses
-// the memory of another process.
+// withoutTokens is a storage that drops tokens, because in a server stored tokens do not use the
+// plugin's memory.
 type withoutTokens struct{ *logical.InmemStorage }
 
 func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {
@@ -28,9 +28,9 @@ func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {
 	return s.InmemStorage.Put(ctx, e)
 }
 
-// BenchmarkGrowth makes and reads many accounts. It reports the memory of an account
-// without the text of its token, the time of a tick with nothing due and with 1,000 tokens
-// due, and the time from the start of a backend to its first answer.
+// BenchmarkGrowth creates and reads many accounts. It reports the memory per account without
+// the token's text, the time of a tick with no due token and with 1,000 due tokens, and the
+// time from a backend's start to its first answer.
 func BenchmarkGrowth(b *testing.B) {
 	for _, n := range []int{1, 1_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -85,10 +85,10 @@ func (m *mount) start() {
 	})
 }
 
-// restart returns the mount as it is after a restart, on the same storage.
+// restart returns a new mount on the same storage, as after a restart.
 func (m *mount) restart() *mount { return m.beside(m.storage) }
 
-// neighbour returns another mount of the same process, with a storage of its own.
+// neighbour returns another mount of the same process, with its own storage.
 func (m *mount) neighbour() *mount { return m.beside(&storage{}) }
 
 func (m *mount) beside(s *storage) *mount {

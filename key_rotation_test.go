@@ -50,7 +50,8 @@ func TestRotateKey(t *testing.T) {
 	}
 }
 
-// A provider that never learns of the next key gets one attempt in 5 minutes, and no read fails.
+// If a provider never learns the next key, the engine tries that key once in 5 minutes, and no
+// read fails.
 func TestRotateKeyThatIsNeverLearned(t *testing.T) {
 	for _, code := range []string{"invalid_client", "invalid_grant"} {
 		m, a := newKeyMount(t, nil)
@@ -85,7 +86,8 @@ func TestRotateKeyThatIsNeverLearned(t *testing.T) {
 	}
 }
 
-// Other failures of the next key say nothing about it, and count.
+// If a mint with the next key fails for another reason, the engine counts the failure and does
+// not blame the key.
 func TestRotateKeyDuringAnOutage(t *testing.T) {
 	m, a := newKeyMount(t, nil)
 	m.token("a")
@@ -109,7 +111,7 @@ func TestRotateKeyDuringAnOutage(t *testing.T) {
 	}
 }
 
-// A provider of several nodes may accept the next key and then refuse it.
+// A provider with several nodes may first accept the next key and then refuse it.
 func TestRotateKeyIsTakenBack(t *testing.T) {
 	m, a := newKeyMount(t, nil)
 	first := m.keyID("current")
@@ -134,7 +136,7 @@ func TestRotateKeyIsTakenBack(t *testing.T) {
 	}
 }
 
-// Whatever moment the process is killed at, what is stored has a key that works.
+// If the process is killed at any moment, storage still has a key that works.
 func TestKeyRotationOutlivesKills(t *testing.T) {
 	for _, learned := range [][]string{{"current"}, {"current", "next"}} {
 		m, a := newKeyMount(t, nil)
@@ -153,7 +155,7 @@ func TestKeyRotationOutlivesKills(t *testing.T) {
 		a.learn(m, "a", learned...)
 		step("the next key was made")
 		m.clock.advance(5 * time.Minute)
-		// The write of the adoption takes effect, and the process dies before it knows.
+		// Storage adopts the new key, but the process dies before the write returns.
 		m.storage.failWith(func(op, key string) error {
 			if op == "put" && key == "key/a" {
 				return errStorage
@@ -211,7 +213,7 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 	if asked := a.takeAsked(); len(asked) != 1 || asked[0] != next || m.keyID("current") != next {
 		t.Errorf("got the keys %v and %v, want the accepted key in use and stored", asked, m.read("keys/a").data)
 	}
-	// After the provider forgot the old key, the new one continues alone.
+	// When the provider no longer knows the old key, mints with the new key continue.
 	a.learn(m, "a", "current")
 	fail("put key/a")
 	m.mintAfter(6 * time.Minute)
@@ -222,7 +224,7 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 	}
 }
 
-// A performance secondary cannot store the adoption, so it remembers it.
+// A performance secondary cannot store that a key was adopted, so it remembers this in memory.
 func TestKeyRotationOnASecondary(t *testing.T) {
 	m, a := newKeyMount(t, nil)
 	m.token("a")

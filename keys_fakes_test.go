@@ -25,8 +25,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// authority is an authorization server that knows some of its client's public keys, and
-// verifies assertions without the library that signs.
+// authority is a fake authorization server that knows some of its client's public keys. It
+// verifies assertions without the engine's JWT library.
 type authority struct {
 	t   testing.TB
 	url string
@@ -101,8 +101,8 @@ func (a *authority) verify(jwt string) (id string, ok bool) {
 	return header.Kid, ok
 }
 
-// learn makes the authority know exactly the keys that jwks/<name> publishes and keys/<name>
-// shows.
+// learn sets the keys that the authority knows: the keys with these roles that jwks/<name>
+// publishes and keys/<name> shows.
 func (a *authority) learn(m *mount, name string, roles ...string) {
 	a.t.Helper()
 	data := m.read("keys/" + name).data
@@ -168,7 +168,7 @@ func (m *mount) jwks(name string) map[string]fields {
 	return keys
 }
 
-// keyID returns the ID of a key in a role: current, next or previous; "" if there is none.
+// keyID returns the ID of the current, next or previous key, or "" if that key does not exist.
 func (m *mount) keyID(role string) string {
 	m.t.Helper()
 	data := m.read("keys/a").data
@@ -179,7 +179,8 @@ func (m *mount) keyID(role string) string {
 	return id
 }
 
-// newKeyMount makes a mount with config/a, whose key the engine made and the authority knows.
+// newKeyMount makes a mount with config/a. The engine generated the config's key, and the
+// authority knows that key.
 func newKeyMount(t testing.TB, more fields) (*mount, *authority) {
 	t.Helper()
 	m, a := newMount(t), newAuthority(t)
@@ -203,7 +204,7 @@ func (m *mount) mintAfter(d time.Duration) string {
 	return token
 }
 
-// settled waits until the keyring has stored what it found out.
+// settled waits until the engine has stored which keys worked.
 func (m *mount) settled() {
 	m.t.Helper()
 	b := m.Backend.(*backend)

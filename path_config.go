@@ -62,8 +62,8 @@ type configPath struct {
 	revoker  *revocation.Revoker
 	events   *telemetry.Events
 
-	// locks keep writes of a config in the order in which they were stored: a write holds
-	// the lock of its config, also while it verifies. Reads of creds take no lock.
+	// locks order the writes of each config. A write holds its config's lock until it is
+	// stored, also while it verifies. Reads of creds take no lock.
 	locks []*locksutil.LockEntry
 }
 
@@ -93,8 +93,9 @@ func (p *configPath) path() *framework.Path {
 			logical.UpdateOperation: write("Change fields of the config of an account.", p.write, telemetry.EventConfigWrite),
 			logical.PatchOperation:  write("Change fields of an existing config of an account.", p.write, telemetry.EventConfigWrite),
 			logical.DeleteOperation: write("Delete the config of an account and its token.", p.delete, telemetry.EventConfigDelete),
-			// A standby learns of a write some 100 ms after the active node, so tools that write
-			// and read back, such as Terraform, would see the old config.
+			// A standby sees a write some 100 ms later than the active node. Reads are forwarded
+			// to the active node, so that tools that write and read back, such as Terraform, see
+			// the new config.
 			logical.ReadOperation: p.operation(p.read, framework.PathOperation{
 				Summary: "Read the config of an account, without its secrets.", ForwardPerformanceStandby: true}),
 		},
@@ -131,8 +132,8 @@ func (p *configPath) schema() map[string]*framework.FieldSchema {
 
 var errNameTooLong = &providers.FieldError{Field: "name", Problem: fmt.Sprintf("must be at most %d bytes long", account.MaxName)}
 
-// withEvent returns h, which then also sends an event once it has succeeded and released
-// its locks.
+// withEvent returns a handler that calls h and, if h succeeds, sends an event. The event is
+// sent after h has released its locks.
 func (p *configPath) withEvent(operation string, h handler) handler {
 	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 		resp, err := h(ctx, req, d)
@@ -210,8 +211,8 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	}
 	changed := old == nil || !old.SameTokens(next)
 	if changed || !next.Share && w.Verify(changed) {
-		// The token that verifies an unshared account is not kept. The new revision
-		// nevertheless forgets the account's failures.
+		// An unshared account does not keep the token of a verification, but the new revision
+		// ends the account's backoff.
 		next.Revision = rand.Text()
 	}
 	verify, err := p.prepareKey(old, next, w, changed)
@@ -236,7 +237,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		return p.registry.WriteConfig(ctx, req.Storage, name, old, next)
 	})
 	if err != nil {
-		// Nobody gets the token, unless the provider returned the stored token again.
+		// Nobody will get this token, unless the provider returned the stored token again.
 		if minted == nil {
 			return nil, err
 		}
@@ -276,8 +277,9 @@ func (p *configPath) clientCertWarning(c *account.Config) string {
 	return ""
 }
 
-// prepareKey makes the key of a config that needs one, and reports whether to verify the write.
-// The provider does not know a new key, so it would refuse the verification.
+// prepareKey generates a key for a config that needs one, and reports whether to verify the
+// write. A write with a new key is not verified, because the provider does not know the key
+// yet.
 func (p *configPath) prepareKey(old, next *account.Config, w *account.Write, changed bool) (verify bool, err error) {
 	switch verify = w.Verify(changed) && (changed || !next.SelfSigned()); {
 	case !next.NeedsKey(old):
@@ -302,13 +304,13 @@ func withWarnings(resp *logical.Response, warnings ...string) *logical.Response 
 	return resp
 }
 
-// unsavedWarning says that the token in memory is not the token in storage.
+// unsavedWarning returns a warning that storage does not have the new token.
 func unsavedWarning(err error) string {
 	return fmt.Sprintf("the new token is served, but storage does not have it yet; the engine tries again: %s", err)
 }
 
-// maxVerifyWait is how long a config write waits for the provider. Vault drains the requests
-// of a mount before it reloads, moves or disables the mount, so no request may wait long.
+// maxVerifyWait limits how long a config write waits for the provider, because Vault waits for
+// a mount's requests before it reloads, moves or disables the mount.
 const maxVerifyWait = 10 * time.Second
 
 // verify mints a token with an account that is not stored yet.
@@ -327,8 +329,8 @@ func (p *configPath) verify(ctx context.Context, a *account.Account) (*token.Tok
 	var failure *token.Error
 	switch {
 	case errors.As(err, &failure) && (failure.Kind == token.Refused || failure.Kind == token.Malformed):
-		// The operator has to correct the write. Vault's clients repeat a request that
-		// answers 5xx, and each repetition would be another login.
+		// The answer is a 400, because the operator must correct the write. Vault's clients
+		// would repeat a request that gets a 5xx, and so repeat the login.
 		return nil, userError("nothing was stored: " + err.Error())
 	case err != nil:
 		return nil, fmt.Errorf("nothing was stored: %w", err)

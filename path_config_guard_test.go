@@ -21,8 +21,8 @@ func newCA(t *testing.T) string {
 	return string(ca)
 }
 
-// A change of where or how a secret is sent must repeat the secret, as an update and as a
-// patch, whatever verify_connection says.
+// A write or patch that changes where or how a secret is sent must repeat the secret, whatever
+// verify_connection says.
 func TestGuard(t *testing.T) {
 	ca, otherCA := newCA(t), newCA(t)
 	cert, key := clientCert(t, longAgo, farAway)
@@ -118,7 +118,8 @@ func TestGuardWithoutSecrets(t *testing.T) {
 	m.write("config/a", fields{"token_url": "https://other.example/token", "verify_connection": false}).want(t, http.StatusNoContent)
 }
 
-// A new endpoint gets the secret that the write repeats, and no token of the old endpoint.
+// A new endpoint gets only the secret that the write repeats. It never gets a token of the old
+// endpoint.
 func TestGuardNewEndpointGetsNoRefreshToken(t *testing.T) {
 	m := newSinchMount(t, nil)
 	m.token("a")

@@ -158,8 +158,8 @@ func TestConfigPatch(t *testing.T) {
 	m.wantStored()
 	m.write("config/a", m.oauth2(fields{"token_params": fields{"a": "1", "b": "2"}})).want(t, http.StatusNoContent)
 
-	// A patch merges pairs key by key (RFC 7396), whether the request has an object or, as from the
-	// CLI, a text. An update replaces the pairs.
+	// A patch merges pairs key by key (RFC 7396). The request may contain an object or, as from the
+	// CLI, text. An update replaces all pairs.
 	for _, step := range []struct {
 		op   string
 		data any
@@ -223,7 +223,7 @@ func TestConfigListAndDelete(t *testing.T) {
 	m.token("b")
 }
 
-// A secret that is written as field=@file may end in a line break.
+// A secret from a file (field=@file) may end in a line break.
 func TestConfigSecretFromFile(t *testing.T) {
 	for _, end := range []string{"\n", "\r\n"} {
 		m := newSinchMount(t, fields{"password": "correct-horse" + end})

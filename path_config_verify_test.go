@@ -100,7 +100,7 @@ func TestVerifyWhen(t *testing.T) {
 	}
 }
 
-// A config write ends a backoff, but not the wait that a provider asked for.
+// A config write ends a backoff, but not a Retry-After of the provider.
 func TestWriteAndBackoff(t *testing.T) {
 	m := newSinchMount(t, fields{"verify_connection": false, "password": "hunter2-wrong"})
 	m.read("creds/a").want(t, http.StatusBadRequest, "next attempt")
@@ -122,8 +122,7 @@ func TestWriteAndBackoff(t *testing.T) {
 	m.token("b")
 }
 
-// The wait that a provider asked for holds for the host and client that it asked, and for no
-// other.
+// A Retry-After applies only to the host and client that received it.
 func TestRetryAfterOfAnotherClient(t *testing.T) {
 	m := newSinchMount(t, fields{"verify_connection": false})
 	m.simulate(`{"any_account": true, "faults":[{"kind":"status","status":429,"retry_after":"900","count":1}]}`)
@@ -170,8 +169,8 @@ func TestReadersDoNotWaitForVerification(t *testing.T) {
 	}
 }
 
-// A write that verifies shows that the credentials are good, so it ends a backoff, even if
-// the account does not keep the token.
+// A verified write proves that the credentials are good, so it ends a backoff even if the
+// account does not keep the token.
 func TestVerifyForgetsFailures(t *testing.T) {
 	for _, share := range []bool{true, false} {
 		m := newSinchMount(t, fields{"share": share, "verify_connection": false})

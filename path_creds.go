@@ -155,8 +155,8 @@ func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 	return int64(min(up, max(g.Left, 0)/time.Second))
 }
 
-// answerParts are the values that all answers with one token have in common. Making them
-// anew for each read would be most of what a read allocates.
+// answerParts holds the values that all answers with the same token share. They are kept with
+// the token, because building them would cause most of a read's allocations.
 type answerParts struct {
 	expires time.Time
 
@@ -165,7 +165,8 @@ type answerParts struct {
 	outputs map[string]any // nil if there are none
 }
 
-// partsOf returns the parts of the answer with g, which the token keeps for the next read.
+// partsOf returns the shared parts of the answers with g's token, and keeps them for the next
+// read.
 func partsOf(g tokencache.Grant) *answerParts {
 	if p, ok := g.Memo.Load().(*answerParts); ok && p.expires.Equal(g.Expires) {
 		return p
@@ -208,8 +209,8 @@ func rejectedID(d *framework.FieldData) (string, error) {
 	return id, nil
 }
 
-// askedTTL returns the min_ttl of a read; 0 if the read has none. The framework would drop
-// fractions of a second from a query.
+// askedTTL returns the min_ttl of a read, or 0. It parses the text itself, because the
+// framework drops fractions of a second in a query.
 func askedTTL(d *framework.FieldData) (time.Duration, error) {
 	raw, ok := d.Raw["min_ttl"]
 	if !ok {
@@ -220,7 +221,7 @@ func askedTTL(d *framework.FieldData) (time.Duration, error) {
 	return asked, err
 }
 
-// warnRejection says why the reader of a rejected token gets that token again.
+// warnRejection adds a warning that says why the reader gets the rejected token again.
 func warnRejection(resp *logical.Response, g tokencache.Grant) {
 	var why string
 	switch {
@@ -245,8 +246,8 @@ func warnRejection(resp *logical.Response, g tokencache.Grant) {
 	resp.AddWarning("this token was reported as rejected and is served all the same: " + why)
 }
 
-// warn adds warnings if the served token is not what it should be. again says that the reader
-// reported the token as rejected.
+// warn adds warnings about the served token, for example if it could not be refreshed. again
+// says that the reader reported this token as rejected.
 func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration, again bool) {
 	left := g.Left.Truncate(time.Second)
 	if again {

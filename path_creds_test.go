@@ -45,8 +45,8 @@ func TestCredsWithoutLease(t *testing.T) {
 	m.read("creds/a").want(t, http.StatusOK)
 }
 
-// A reader that comes back after ttl must find less life than min_ttl, or it gets the same token
-// once more.
+// ttl is rounded up, because a reader that returned a moment before min_ttl would get the same
+// token again.
 func TestCredsTTLIsRoundedUp(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"lease": false})
 	for _, test := range []struct {
@@ -320,7 +320,7 @@ func TestCredsOfASlowProvider(t *testing.T) {
 	}
 }
 
-// While the login of a report takes long, the reader gets the cached token.
+// If the login after a report takes long, the reader gets the cached token.
 func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	t.Parallel()
 	f := newFake(numbered(time.Hour))

@@ -109,7 +109,8 @@ func (p *keysPath) read(ctx context.Context, req *logical.Request, d *framework.
 	return p.show(ctx, name, c)
 }
 
-// show responds with the keys of a config; with nil, which is a 404, if the config does not sign.
+// show responds with the keys of a config. If the config does not sign, it responds with nil,
+// which becomes a 404.
 func (p *keysPath) show(ctx context.Context, name string, c *account.Config) (*logical.Response, error) {
 	keys, err := p.registry.PublicKeys(ctx, name, c)
 	if err != nil || keys == nil {

@@ -48,7 +48,7 @@ func TestGenerateKey(t *testing.T) {
 	}
 }
 
-// A written key signs too, and keys/<name> shows its public part.
+// A key that an operator wrote signs tokens, and keys/<name> shows its public part.
 func TestWrittenKey(t *testing.T) {
 	m := newMount(t)
 	m.write("config/v", fields{"provider": "vonage", "application_id": "app", "private_key": keyPEM()}).want(t, http.StatusNoContent)
@@ -103,7 +103,7 @@ func TestActivateKey(t *testing.T) {
 	}
 }
 
-// Nobody can have the engine's key sign for another place, and a later config of the name gets
+// Nobody can use the engine's key for another endpoint. A later config of the same name gets
 // another key.
 func TestGeneratedKeyGuard(t *testing.T) {
 	m, a := newKeyMount(t, nil)

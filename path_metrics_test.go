@@ -250,7 +250,7 @@ func TestMetricsOfManyConfigs(t *testing.T) {
 	}
 }
 
-// A panic becomes a 500 even though the registry collects in another goroutine.
+// A panic while the registry collects metrics in another goroutine becomes a 500.
 func TestMetricsRecover(t *testing.T) {
 	m := newMount(t)
 	b := m.Backend.(*backend)

@@ -129,7 +129,7 @@ func (p *providersPath) delete(ctx context.Context, req *logical.Request, d *fra
 	return withKept(&logical.Response{}, kept), nil
 }
 
-// withKept adds a warning to resp if configs keep a definition that new configs do not get.
+// withKept adds a warning to resp if kept configs still use an older definition.
 func withKept(resp *logical.Response, kept int) *logical.Response {
 	switch {
 	case kept == 1:

@@ -48,7 +48,7 @@ func TestProvidersRead(t *testing.T) {
 	}
 }
 
-// hasNote reports whether the text of a field has a note in the brackets at its end.
+// hasNote reports whether the help text of a field ends with brackets that contain the note.
 func hasNote(text, note string) bool {
 	i := strings.LastIndex(text, " (")
 	return i >= 0 && slices.Contains(strings.Split(strings.TrimSuffix(text[i+2:], ")"), "; "), note)

@@ -55,8 +55,8 @@ func (p *rotatePath) path() *framework.Path {
 	}
 }
 
-// rotate replaces the token. If the login takes long, the rotate continues after its
-// response, because the old token must be revoked.
+// rotate replaces the token. If the login takes long, rotate responds earlier and continues in
+// the background, because the old token must be revoked.
 func (p *rotatePath) rotate(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name, done := nameOf(d), make(chan outcome, 1)
 	go func() {
@@ -80,7 +80,7 @@ type outcome struct {
 	err  error
 }
 
-// replace logs in, replaces the token and revokes the tokens that were replaced.
+// replace logs in, replaces the token and revokes the replaced tokens.
 func (p *rotatePath) replace(ctx context.Context, name string) (*logical.Response, error) {
 	r, err := p.cache.Rotate(ctx, name)
 	var warnings []string

@@ -28,7 +28,8 @@ func TestRotate(t *testing.T) {
 	if after == before {
 		t.Error("after the rotate: got the old token, want the new token")
 	}
-	// A refresh would continue the session of a token that may have leaked.
+	// A rotate must log in, because a refresh would continue the session of a token that may
+	// have leaked.
 	if got := m.sim.State().Total; got.LoginsSucceeded != 2 || got.RefreshesSucceeded != 0 {
 		t.Errorf("got %+v, want 2 logins and no refresh", got)
 	}
@@ -105,8 +106,8 @@ func TestRotateSaysNothingSecret(t *testing.T) {
 	m.rotate("a").want(t, http.StatusBadRequest, "text withheld because it contains a secret")
 }
 
-// A rotate waits 3 s for the login. The login continues, and the old token is revoked when the
-// new token is there.
+// A rotate waits 3 s for the login. After that, the login continues in the background, and the
+// old token is revoked when the new token arrives.
 func TestRotateTakesLong(t *testing.T) {
 	t.Parallel()
 	m := newRevocableMount(t, nil)

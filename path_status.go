@@ -98,7 +98,7 @@ func (p *statusPath) list(ctx context.Context, req *logical.Request, _ *framewor
 	return logical.ListResponseWithInfo(names, info), nil
 }
 
-// status returns the state of the named account; nil if there is no such config.
+// status returns the state of the named account, or nil if the config does not exist.
 func (p *statusPath) status(ctx context.Context, s logical.Storage, name string) (map[string]any, error) {
 	c, err := p.registry.ReadConfig(ctx, s, name)
 	if err != nil || c == nil {

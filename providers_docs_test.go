@@ -30,7 +30,7 @@ provider's own pages) or *reported* (from third parties).
 |---|---|---|
 `
 
-// docs/providers.md is what the definitions say. With -update, the test writes the page.
+// docs/providers.md agrees with the definitions. With -update, the test writes the page.
 func TestProvidersPage(t *testing.T) {
 	const page = "docs/providers.md"
 	var table, sections strings.Builder
@@ -121,7 +121,7 @@ func fieldNotes(f providers.Field) string {
 	return strings.Join(notes, ", ")
 }
 
-// lifetimeOf returns where the lifetime of a token is in an answer.
+// lifetimeOf returns where in an answer the definition finds a token's lifetime.
 func lifetimeOf(t *testing.T, definition []byte) string {
 	t.Helper()
 	type protocol struct {

@@ -21,8 +21,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// spender is a provider whose refresh tokens are spent by their use. A spent refresh token that
-// comes again ends its family, as RFC 9700 §4.14.2 asks for.
+// spender is a provider that accepts each refresh token once. If a used refresh token comes
+// again, the provider ends all tokens that descend from the same consent, as RFC 9700 §4.14.2
+// recommends.
 type spender struct {
 	providers.Base
 
@@ -32,8 +33,8 @@ type spender struct {
 	requests int
 	ended    int // families that a spent refresh token has ended
 
-	// before and after run around the use of a refresh token, and may be nil. An error of before
-	// leaves the refresh token unspent. An error of after loses the answer.
+	// before and after run before and after the provider uses a refresh token; each may be nil.
+	// If before fails, the refresh token stays unused. If after fails, the answer is lost.
 	before, after func() error
 }
 
@@ -145,7 +146,7 @@ func TestRefreshTokenIsKept(t *testing.T) {
 	}
 }
 
-// Writing the refresh token that was written last, as Terraform does at every apply, changes
+// Terraform writes the original refresh token again at every apply. Such a write changes
 // nothing and uses no refresh token.
 func TestSpentRefreshTokenIsWrittenAgain(t *testing.T) {
 	m, p := newSpenderMount(t)
@@ -159,7 +160,8 @@ func TestSpentRefreshTokenIsWrittenAgain(t *testing.T) {
 	}
 }
 
-// Whoever knows a spent refresh token cannot have the current one sent to another endpoint.
+// A person who knows only a used refresh token cannot have the current refresh token sent to
+// another endpoint.
 func TestSpentRefreshTokenMovesNothing(t *testing.T) {
 	m, p := newSpenderMount(t)
 	current, _, _ := p.state()
@@ -311,9 +313,9 @@ func TestCleanupWaitsForRefreshTokens(t *testing.T) {
 	}
 }
 
-// Random acts with crashes between any two steps, storage that fails at any step and answers that
-// do not come: a refresh token is lost only if the process dies, or the answer does not come,
-// between the use of the refresh token and the storing of the next one.
+// TestRefreshTokenMachine does random operations, with crashes between any two steps, storage
+// failures at any step and missing answers. A refresh token may be lost only if, between its use
+// and the storing of the next one, the process dies or the answer does not arrive.
 func TestRefreshTokenMachine(t *testing.T) {
 	for range 8 {
 		seed := rand.Uint64()

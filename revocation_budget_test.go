@@ -30,8 +30,8 @@ func (hanging) Revoke(ctx context.Context, _ *providers.Client, _ providers.Sett
 	return &token.Error{Kind: token.Unavailable, Cause: ctx.Err()}
 }
 
-// Vault revokes the leases of many configs one after the other, before it disables or moves
-// the mount, or for a prefix. However many endpoints hang, this takes seconds in total.
+// Vault revokes the leases of many configs one after another when it disables or moves the
+// mount, or revokes by prefix. This takes seconds in total, however many endpoints hang.
 func TestLeasesOfManyConfigsThatHang(t *testing.T) {
 	for _, tainted := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

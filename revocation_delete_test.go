@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// deletionFaults are faults at one storage call of a deletion. failing is the number of that call.
+// deletionFaults are faults at one storage call of a deletion. failing is the number of the call.
 var deletionFaults = map[string]func(m *mount, failing int){
 	"the call fails": func(m *mount, failing int) {
 		m.failCalls(func(n int, _, _ string) bool { return n == failing })
@@ -29,8 +29,8 @@ var deletionFaults = map[string]func(m *mount, failing int){
 	},
 }
 
-// failCalls makes each storage call fail for which fails returns true. n is the number of the call,
-// from 1.
+// failCalls makes a storage call fail if fails returns true. n is the number of the call, starting
+// at 1.
 func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	n := 0
 	m.storage.failWith(func(op, key string) error {
@@ -41,9 +41,9 @@ func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	})
 }
 
-// A deletion may fail at any storage call. The test repeats the deletion or not, in the same
-// process or after a restart. After that, readers get no dead token. If readers do not get the old
-// token, the token has ended, or a warning or the log says that it is left to expire.
+// A deletion may fail at any storage call. The test may repeat the deletion, in the same process
+// or after a restart. Afterwards, readers get no ended token. The old token is still served, or
+// has ended, or a warning or the log says that it will expire by itself.
 func TestDeletionThatFailsHalfway(t *testing.T) {
 	for fault, arrange := range deletionFaults {
 		for _, crash := range []bool{false, true} {

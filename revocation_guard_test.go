@@ -11,14 +11,14 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// unsharedClient returns the fields of a config with a client secret and share=false. The engine
-// revokes its tokens at the simulator.
+// unsharedClient returns a config with a client secret and share=false, whose tokens are revoked
+// at the simulator.
 func (m *mount) unsharedClient() fields {
 	return m.oauth2(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke", "share": false, "verify_connection": false})
 }
 
-// A write that removes a secret must not change where or how the secret was sent, because
-// tokens of the old config live on in leases and in the queue.
+// A write that removes a secret cannot change where or how the secret was sent, because tokens
+// of the old config still exist in leases and in the queue.
 func TestGuardCoversRemovedSecrets(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", m.unsharedClient()).want(t, http.StatusNoContent)
@@ -38,9 +38,8 @@ func TestGuardCoversRemovedSecrets(t *testing.T) {
 	m.patch("config/a", fields{"client_secret": nil, "verify_connection": false}).want(t, http.StatusNoContent)
 }
 
-// A config that has no secrets, or that is deleted and written again, may get another ca_cert.
-// After that, the engine does not send the tokens of older leases, neither at once nor from the
-// queue.
+// The ca_cert of a config without secrets can change, also by deleting the config and writing
+// it again. After that, the engine never sends tokens of older leases.
 func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	for name, change := range map[string]func(m *mount, ca string){
 		"secret removed first": func(m *mount, ca string) {
@@ -79,8 +78,8 @@ func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	}
 }
 
-// A verified write of an unshared config revokes the token that it minted, so it notices a
-// wrong revocation_url.
+// A verified write of an unshared config revokes its own token. So the write finds a wrong
+// revocation_url.
 func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m := newMount(t)
 	a := m.write("config/a", m.sinch(fields{"share": false, "revocation_url": m.url + "/nowhere"}))
@@ -114,7 +113,7 @@ func (m *mount) failConfigWrites() {
 	})
 }
 
-// The provider may return to the write the token that readers have. The engine does not revoke that
+// A verified write may get the token that readers already have. The engine does not revoke that
 // token.
 func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
 	m, p := newRevokingMount(t, &token.Error{Kind: token.Unavailable}, nil)
@@ -126,7 +125,7 @@ func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
 	}
 }
 
-// A verified write that cannot be stored revokes the token that it minted.
+// If a verified write cannot be stored, the engine revokes the token that the write minted.
 func TestVerifiedWriteThatIsNotStored(t *testing.T) {
 	for _, share := range []bool{true, false} {
 		m := newMount(t)

@@ -158,7 +158,8 @@ func TestSuccessfulRevocationDrainsTheQueue(t *testing.T) {
 	m.wantAlive("the first token", first.token(), false)
 }
 
-// Cooldowns are per config: another config may have better credentials or certificates.
+// A failing revocation endpoint delays only the config that used it, because another config may
+// have better credentials or certificates.
 func TestRevocationsOfOneConfigDoNotHoldUpAnothers(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	m.write("config/b", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
@@ -284,14 +285,14 @@ func TestRevocationThatIsUnsupported(t *testing.T) {
 	m.wantLogged("unsupported_token_type")
 }
 
-// Vault keeps a lease for good if its revocation fails six times, so it must not fail.
+// Revoking a lease never fails, because Vault gives up a lease after six failures.
 func TestRevocationThatPanics(t *testing.T) {
 	m, _ := newRevokingMount(t, nil, fields{"share": false})
 	m.revokeLease(m.read("creds/a"))
 	m.wantLogged("recovered from a panic")
 }
 
-// A provider may answer each login with the same token, which must not be revoked then.
+// A provider may return the same token at each login. A rotate must not revoke that token.
 func TestRotateToTheSameToken(t *testing.T) {
 	m, p := newRevokingMount(t, nil, nil)
 	m.token("a")

@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/telemetry"
 )
 
-// The types of the leases, which Vault stores with each lease. Neither can be renewed: a
-// token cannot be extended, so an app reads a new one.
+// These are the types of the leases, which Vault stores with each lease. A lease cannot be
+// renewed, because a token cannot be extended. Apps read a new token instead.
 const (
 	secretTokenType         = "messaging_token"
 	secretUnsharedTokenType = "messaging_unshared_token"
@@ -28,8 +28,8 @@ func tokenFields() map[string]*framework.FieldSchema {
 	}
 }
 
-// secretToken is the type of the leases of shared tokens. Revoking such a lease does
-// nothing else: the token has other readers, and ends by itself when the lease would have.
+// secretToken is the lease type of shared tokens. Revoking such a lease does not end the token,
+// because the token has other readers.
 func secretToken() *framework.Secret {
 	return &framework.Secret{
 		Type:   secretTokenType,
@@ -40,9 +40,9 @@ func secretToken() *framework.Secret {
 	}
 }
 
-// secretUnsharedToken is the type of the leases of unshared tokens. Revoking such a lease
-// also ends the token: at once if the provider answers, otherwise later. It never fails,
-// because Vault keeps a lease whose revocation fails.
+// secretUnsharedToken is the lease type of unshared tokens. Revoking such a lease also ends the
+// token, at once or later. Revoking never fails, because Vault keeps a lease whose revocation
+// fails.
 func secretUnsharedToken(revoker *revocation.Revoker, log func() hclog.Logger) *framework.Secret {
 	return &framework.Secret{
 		Type:   secretUnsharedTokenType,
@@ -62,9 +62,9 @@ func secretUnsharedToken(revoker *revocation.Revoker, log func() hclog.Logger) *
 	}
 }
 
-// lease returns a lease of the given type for a token with the given time left. The lease lasts
-// whole seconds and ends a second before the token, because Vault rounds. It lasts at least a
-// second, because Vault takes 0 for its default of 768 h. It lasts at most limit unless limit is 0.
+// lease returns a lease for a token with the given time left. The lease lasts whole seconds and
+// ends a second before the token, because Vault rounds. It lasts at least one second, because Vault
+// replaces 0 by 768 h, and at most limit unless limit is 0.
 func lease(secretType string, left, limit time.Duration, stored map[string]any) *logical.Secret {
 	if stored == nil {
 		stored = map[string]any{}

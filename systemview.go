@@ -12,13 +12,13 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// stateMemory is how long the replication state of the node is remembered. A standby that
-// becomes active starts from a new Factory, so only other changes are noticed this late.
+// stateMemory is how long the node's replication state is remembered. A standby that becomes
+// active starts a new backend, so it is not affected.
 const stateMemory = time.Second
 
-// cachingSystemView is Vault's system view, except that it remembers the replication state
-// for a second. The framework asks for the state on every request to a path with
-// Operations: a round trip to Vault that costs a cached read a quarter of its speed.
+// cachingSystemView is Vault's system view, but remembers the replication state for a second.
+// Otherwise the framework would ask Vault for the state on every request, which would make
+// cached reads a quarter slower.
 type cachingSystemView struct {
 	logical.SystemView
 	clock clock.Clock
@@ -30,8 +30,8 @@ type replicationState struct {
 	asked clock.Instant
 }
 
-// newCachingSystemView returns v with a memory, or nil if v is nil: Vault sets a plugin up
-// without a system view when it registers the plugin.
+// newCachingSystemView returns v with a memory for the replication state. It returns nil if v
+// is nil, as when Vault registers the plugin.
 func newCachingSystemView(v logical.SystemView, c clock.Clock) logical.SystemView {
 	if v == nil {
 		return nil

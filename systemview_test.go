@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// A read of a cached token makes no call to storage, and none to the system view except
-// for the replication state once a second.
+// A read of a cached token does not call storage. It calls the system view only for the
+// replication state, once a second.
 func TestCachedReadCallsNothing(t *testing.T) {
 	for _, lease := range []bool{true, false} {
 		m := newSinchMount(t, fields{"lease": lease})
@@ -62,7 +62,7 @@ func TestCachingSystemView(t *testing.T) {
 	}
 }
 
-// nodes are the states of a node, and what a node in this state may do.
+// nodes are the states of a node, with what the node may do in each state.
 var nodes = map[string]struct {
 	state   consts.ReplicationState
 	local   bool // mount

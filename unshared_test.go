@@ -33,7 +33,7 @@ func TestUnshared(t *testing.T) {
 	}
 }
 
-// A lease that max_ttl shortens ends the token, which would live longer at the provider.
+// If max_ttl shortens a lease, the end of the lease also ends the token at the provider.
 func TestUnsharedWithMaxTTL(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false, "max_ttl": "60s"})
 	a := m.read("creds/a")
@@ -42,7 +42,7 @@ func TestUnsharedWithMaxTTL(t *testing.T) {
 	m.wantAlive("the token of the lease", a.token(), false)
 }
 
-// A reader that gives up gets no lease. The next reader gets the unshared token, and if nobody
+// A reader that gives up gets no lease. The next reader gets that unshared token. If nobody
 // reads for a minute, the engine revokes the token.
 func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
@@ -78,8 +78,8 @@ func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	})
 }
 
-// A provider that is down gets one request, not one for each lease. The same holds while
-// Vault disables or moves the mount; a moved mount keeps its queue.
+// While a provider is down, many ended leases cause one request in total. The same holds while
+// Vault disables or moves the mount. A moved mount keeps its queue.
 func TestUnsharedRevocationInAnOutage(t *testing.T) {
 	for _, tainted := range []bool{false, true} {
 		m := newRevocableMount(t, fields{"share": false})
@@ -107,7 +107,7 @@ func TestUnsharedRevocationInAnOutage(t *testing.T) {
 	}
 }
 
-// The engine sends a token only to the endpoint that the token's lease names. The deletion of a
+// The engine sends a token only to the endpoint that the token's lease records. Deleting a
 // config ends the queued tokens.
 func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
 	for name, move := range map[string]func(m *mount) answer{
