@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
 // Terraform accepts the syntax and the formatting of the page, and its references. Without the
@@ -20,9 +22,9 @@ func TestTerraformRecipe(t *testing.T) {
 		t.Skip("there is no python3 on the PATH")
 	}
 	const pins = "terraform-requirements.txt"
-	dir := install(t, "terraform", pins, func(dir string) {
-		command(t, ".", python, "-m", "venv", dir)
-		command(t, ".", filepath.Join(dir, "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", pins)
+	dir := harness.Install(t, "terraform", pins, func(dir string) {
+		harness.Run(t, ".", python, "-m", "venv", dir)
+		harness.Run(t, ".", filepath.Join(dir, "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", pins)
 	})
 	page, err := os.ReadFile(recipes + "/terraform.md")
 	if err != nil {
@@ -36,7 +38,7 @@ func TestTerraformRecipe(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(module, "main.tf"), blocks[0][1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(dir, "bin/python"), "-B", absolute(t, "validate_terraform.py"), module)
+	cmd := exec.Command(filepath.Join(dir, "bin/python"), "-B", harness.Absolute(t, "validate_terraform.py"), module)
 	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+os.DevNull, "CHECKPOINT_DISABLE=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("got %v for the HCL of terraform.md, want Terraform to accept it:\n%s", err, out)

@@ -65,6 +65,16 @@ func (s *Script) WaitFor(t testing.TB, text string) string {
 	return out
 }
 
+// Output returns what the script has printed so far.
+func (s *Script) Output(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile(s.proc.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // Descendants returns the ids of the processes that the script and its children have started.
 func (s *Script) Descendants() []int { return descendants(s.proc.pid()) }
 

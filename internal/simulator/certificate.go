@@ -43,8 +43,10 @@ func NewCA(now time.Time) (*CA, error) {
 		return nil, fmt.Errorf("generating the CA's key: %w", err)
 	}
 	ca := &CA{key: key, certificate: &x509.Certificate{
-		SerialNumber:          big.NewInt(now.UnixNano()),
-		Subject:               pkix.Name{CommonName: "messaging-simulator CA"},
+		SerialNumber: big.NewInt(now.UnixNano()),
+		// A name of its own, because Node.js 20 may close the connection of a client whose issuer has the
+		// name of a trusted CA, but another key.
+		Subject:               pkix.Name{CommonName: "messaging-simulator CA " + rand.Text()},
 		NotBefore:             now.Add(-24 * time.Hour),
 		NotAfter:              now.Add(29 * 24 * time.Hour),
 		KeyUsage:              x509.KeyUsageCertSign,

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package keycloak tests the plugin in a real Vault server against a real Keycloak, because Sinch
-// India runs Keycloak. It also tests the behaviour of Keycloak that the plugin relies on. Run it
-// with "make test-keycloak".
-package keycloak
+package oauth
 
 import (
 	"fmt"
@@ -13,11 +10,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
-
-// TestKeycloak runs all tests as subtests. They share the two servers, because the servers start
-// slowly.
+// TestKeycloak runs all tests with Keycloak as subtests. They share the two servers, because the
+// servers start slowly. Sinch India runs Keycloak, so some subtests are about the behaviour of Keycloak
+// that the plugin relies on.
 func TestKeycloak(t *testing.T) {
+	t.Parallel()
 	w := &servers{keycloak: startKeycloak(t), vault: harness.StartDev(t)}
 	w.vault.InstallPlugin(t)
 
@@ -49,6 +46,12 @@ func TestKeycloak(t *testing.T) {
 		{"LockedUser", testLockedUser},
 		{"AccountDisabled", testAccountDisabled},
 		{"AccountNotSetUp", testAccountNotSetUp},
+		{"ClientSecret", testKeycloakClientSecret},
+		{"RefreshTokenGrant", testKeycloakRefreshTokenGrant},
+		{"SignedAssertion", testSignedAssertion},
+		{"KeyActivated", testKeyActivated},
+		{"JWTAuthorizationGrant", testJWTAuthorizationGrant},
+		{"X509", testX509},
 		{"KeycloakRestarts", testKeycloakRestarts},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,50 +1,62 @@
 // SPDX-License-Identifier: MPL-2.0
 
-package keycloak
+package oauth
 
 import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
+	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
 // keycloak is a Keycloak server with the realm ipmessaging.
 type keycloak struct {
 	url    string
-	t      *testing.T // the server stops at the end of this test
+	secure string        // the URL behind TLS, which asks for client certificates
+	ca     *simulator.CA // of the server, and of clients
+	t      *testing.T    // the server stops at the end of this test
+	env    []string      // of the server
 	script *harness.Script
 	client http.Client
 }
 
 // startKeycloak starts a Keycloak server and makes the realm. It skips the test if KEYCLOAK_HOME is
-// not set.
+// not set, and prints "LEFT OUT".
 func startKeycloak(t *testing.T) *keycloak {
 	t.Helper()
 	if os.Getenv("KEYCLOAK_HOME") == "" {
-		t.Skip(`KEYCLOAK_HOME is not set: run this test with "make test-keycloak"`)
+		fmt.Println("LEFT OUT: Keycloak, because Java or Maven is missing")
+		t.Skip(`KEYCLOAK_HOME is not set: run this test with "make test-oauth"`)
 	}
 	harness.Need(t)
-	addr := harness.FreeAddress(t)
-	k := &keycloak{url: "http://" + addr, t: t, client: http.Client{Timeout: harness.Timeout}}
+	ca, err := simulator.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := serverFiles(t, ca)
+	addr, secureAddr := harness.FreeAddress(t), harness.FreeAddress(t)
+	k := &keycloak{url: "http://" + addr, secure: "https://" + secureAddr, ca: ca, t: t, client: http.Client{Timeout: harness.Timeout}}
 	for name, value := range map[string]string{
 		"KC_HTTP_PORT":                     strings.TrimPrefix(addr, "127.0.0.1:"),
+		"KC_HTTPS_PORT":                    strings.TrimPrefix(secureAddr, "127.0.0.1:"),
+		"KC_HTTPS_CERTIFICATE_FILE":        files.cert,
+		"KC_HTTPS_CERTIFICATE_KEY_FILE":    files.key,
+		"KC_TRUSTSTORE_PATHS":              files.ca,
 		"KC_HOSTNAME":                      k.url,
 		"KC_DB_URL":                        "jdbc:h2:file:" + filepath.Join(t.TempDir(), "keycloak") + ";NON_KEYWORDS=VALUE",
 		"KC_BOOTSTRAP_ADMIN_CLIENT_ID":     adminClient,
 		"KC_BOOTSTRAP_ADMIN_CLIENT_SECRET": adminSecret,
 	} {
-		t.Setenv(name, value)
+		k.env = append(k.env, name+"="+value)
 	}
 	k.start(t)
 	k.makeRealm(t)
@@ -55,11 +67,13 @@ func startKeycloak(t *testing.T) *keycloak {
 func (k *keycloak) start(t *testing.T) {
 	t.Helper()
 	began := time.Now()
-	serve, err := filepath.Abs("serve")
+	serve, err := filepath.Abs("serve-keycloak")
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.script = harness.StartScript(k.t, serve)
+	server := exec.Command(serve)
+	server.Env = append(os.Environ(), k.env...)
+	k.script = harness.StartProgram(k.t, server)
 	harness.Within(t, 5*harness.Timeout, "Keycloak answers", func() error {
 		if len(k.script.Descendants()) == 0 {
 			k.script.WaitFor(t, "Listening on: ") // fails, and shows the output
@@ -88,47 +102,14 @@ func (k *keycloak) endpoint(name string) string {
 	return k.url + "/realms/" + realm + "/protocol/openid-connect/" + name
 }
 
-type response struct {
-	Status int
-	Header http.Header
-	Body   string
-
-	AccessToken      string `json:"access_token"`
-	ExpiresIn        int    `json:"expires_in"` // seconds
-	RefreshToken     string `json:"refresh_token"`
-	RefreshExpiresIn *int   `json:"refresh_expires_in"`
-	Error            string `json:"error"`
-	Description      string `json:"error_description"`
-	Active           bool   `json:"active"`
-}
-
 // post sends a form. The pairs are names, each followed by its value.
 func (k *keycloak) post(t *testing.T, address string, pairs ...string) response {
 	t.Helper()
-	r, err := k.send(address, pairs...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return post(t, &k.client, address, pairs...)
 }
 
 func (k *keycloak) send(address string, pairs ...string) (r response, err error) {
-	var form []string
-	for pair := range slices.Chunk(pairs, 2) {
-		form = append(form, url.QueryEscape(pair[0])+"="+url.QueryEscape(pair[1]))
-	}
-	res, err := k.client.Post(address, "application/x-www-form-urlencoded", strings.NewReader(strings.Join(form, "&")))
-	if err != nil {
-		return response{}, err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return response{}, err
-	}
-	r = response{Status: res.StatusCode, Header: res.Header, Body: string(body)}
-	_ = json.Unmarshal(body, &r) // a body that is not JSON is in Body
-	return r, nil
+	return send(&k.client, address, pairs...)
 }
 
 // try, login, refresh, logout and revoke send requests as the client that Sinch documents. try logs
@@ -178,15 +159,6 @@ func (k *keycloak) wantActive(t *testing.T, token string, want bool) {
 	if r := k.introspect(t, token); r.Active != want {
 		t.Errorf("introspection of the access token: got active=%t, want %t: %s", r.Active, want, r.Body)
 	}
-}
-
-// want fails the test unless the response has this status, error and description.
-func (r response) want(t *testing.T, status int, code, description string) response {
-	t.Helper()
-	if r.Status != status || r.Error != code || r.Description != description {
-		t.Fatalf("got status %d %s, want %d %q %q", r.Status, r.Body, status, code, description)
-	}
-	return r
 }
 
 // claims holds some claims of an access token.

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package oauth
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// response is what an authorization server answers.
+type response struct {
+	Status int
+	Header http.Header
+	Body   string
+
+	AccessToken      string `json:"access_token"`
+	ExpiresIn        int    `json:"expires_in"` // seconds
+	RefreshToken     string `json:"refresh_token"`
+	RefreshExpiresIn *int   `json:"refresh_expires_in"`
+	Error            string `json:"error"`
+	Description      string `json:"error_description"`
+	Active           bool   `json:"active"`
+}
+
+// post sends a form. The pairs are names, each followed by its value.
+func post(t *testing.T, c *http.Client, address string, pairs ...string) response {
+	t.Helper()
+	r, err := send(c, address, pairs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func send(c *http.Client, address string, pairs ...string) (r response, err error) {
+	var form []string
+	for pair := range slices.Chunk(pairs, 2) {
+		form = append(form, url.QueryEscape(pair[0])+"="+url.QueryEscape(pair[1]))
+	}
+	res, err := c.Post(address, "application/x-www-form-urlencoded", strings.NewReader(strings.Join(form, "&")))
+	if err != nil {
+		return response{}, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return response{}, err
+	}
+	r = response{Status: res.StatusCode, Header: res.Header, Body: string(body)}
+	_ = json.Unmarshal(body, &r) // a body that is not JSON is in Body
+	return r, nil
+}
+
+// want fails the test unless the response has this status, error and description.
+func (r response) want(t *testing.T, status int, code, description string) response {
+	t.Helper()
+	if r.Status != status || r.Error != code || r.Description != description {
+		t.Fatalf("got status %d %s, want %d %q %q", r.Status, r.Body, status, code, description)
+	}
+	return r
+}
