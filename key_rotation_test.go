@@ -136,6 +136,27 @@ func TestRotateKeyIsTakenBack(t *testing.T) {
 	}
 }
 
+// An activation before the provider knows the key fails no read, even if it is repeated within minutes.
+func TestKeyIsActivatedTooEarly(t *testing.T) {
+	m, a := newKeyMount(t, nil)
+	m.token("a")
+	first := m.keyID("current")
+	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
+	next := m.keyID("next")
+	a.learn(m, "a", "current")
+	for range 3 {
+		m.write("keys/a/activate", nil).want(t, http.StatusOK)
+		a.takeAsked()
+		m.mintAfter(time.Minute)
+		if got := a.takeAsked(); len(got) != 2 || got[0] != next || got[1] != first || m.keyID("current") != first {
+			t.Errorf("got the keys %v, and %v; want the next key tried, and the first one in use again", got, m.read("keys/a").data)
+		}
+	}
+	if got := m.status("failures_in_row"); got != 0 {
+		t.Errorf("got %v failures, want none", got)
+	}
+}
+
 // If the process is killed at any moment, storage still has a key that works.
 func TestKeyRotationOutlivesKills(t *testing.T) {
 	for _, learned := range [][]string{{"current"}, {"current", "next"}} {

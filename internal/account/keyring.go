@@ -210,12 +210,13 @@ func (r *keyring) unsettled() bool {
 	return r.accepted != "" || r.proven
 }
 
-// activated forgets which keys the provider accepted, because a person has chosen the current
-// key.
+// activated forgets which keys the provider accepted or refused, because a person has chosen the
+// current key. The next mint can fall back to the previous key, even shortly after another mint
+// did so.
 func (r *keyring) activated() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.accepted, r.proven = "", false
+	r.accepted, r.proven, r.tried = "", false, clock.Instant{}
 }
 
 // roles returns the keys by role. A performance secondary treats a key that the provider
