@@ -3,6 +3,7 @@
 package providers
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -76,6 +77,8 @@ func (a *answer) object() (fields, error) {
 		}
 	}
 	switch {
+	case a.certificatePage() != "":
+		return nil, a.fail(token.Refused, a.certificatePage())
 	case a.status == http.StatusForbidden, a.status == http.StatusProxyAuthRequired:
 		return nil, a.blocked(problem)
 	case a.status == http.StatusUnauthorized:
@@ -93,6 +96,19 @@ func (a *answer) object() (fields, error) {
 		return nil, a.unread
 	}
 	return nil, a.fail(token.Malformed, problem)
+}
+
+// certificatePage returns what is wrong with the client certificate, if the answer is nginx's page
+// about it, otherwise "". nginx completes the TLS handshake and then answers with this page.
+func (a *answer) certificatePage() string {
+	switch {
+	case a.status != http.StatusBadRequest:
+	case bytes.Contains(a.body, []byte("No required SSL certificate was sent")):
+		return certificateMissing
+	case bytes.Contains(a.body, []byte("The SSL certificate error")):
+		return certificateRefused + a.expired()
+	}
+	return ""
 }
 
 // oddError returns the fields of an error response that is form-encoded, or JSON but not an

@@ -111,6 +111,26 @@ func TestMutualTLS(t *testing.T) {
 	}
 }
 
+// nginx completes the handshake, and then answers with a page.
+func TestCertificatePages(t *testing.T) {
+	for page, want := range map[string]string{
+		"400 No required SSL certificate was sent": "credentials refused: HOST answered 400 Bad Request: " + certificateMissing,
+		"400 The SSL certificate error":            "credentials refused: HOST answered 400 Bad Request: " + certificateRefused,
+	} {
+		e := serve(t, reply{status: 400, body: "<html><center>" + page + "</center></html>"})
+		c, err := NewClients(ClientOptions{}).For(TLS{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := c.send(t.Context(), request{url: e.url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = a.object()
+		wantFailure(t, err, token.Refused, strings.ReplaceAll(want, "HOST", strings.TrimPrefix(e.url, "http://")))
+	}
+}
+
 // Accounts with the same certificates share connections, and no others do.
 func TestClientsKeepIdentitiesApart(t *testing.T) {
 	ca, pool := newCA(t), NewClients(ClientOptions{})

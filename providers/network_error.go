@@ -35,8 +35,8 @@ func (a *answer) unreachable(ctx context.Context, err error, timeout time.Durati
 		e.Problem = fmt.Sprintf("no complete answer within %s (request_timeout)", timeout)
 	case alert != 0 && (alert != handshakeFailure || a.asked && a.certificate == nil):
 		e.Kind = token.Refused
-		if e.Problem = "the server requires a client certificate; set client_cert and client_key"; a.certificate != nil {
-			e.Problem = "the server refuses the certificate in client_cert: " + strings.TrimPrefix(alert.Error(), "tls: ") + a.expired()
+		if e.Problem = certificateMissing; a.certificate != nil {
+			e.Problem = certificateRefused + ": " + strings.TrimPrefix(alert.Error(), "tls: ") + a.expired()
 		}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		e.Problem = "the connection was closed before the answer was complete" + a.certificateHint()
@@ -51,6 +51,11 @@ func (a *answer) unreachable(ctx context.Context, err error, timeout time.Durati
 	}
 	return e
 }
+
+const (
+	certificateMissing = "the server requires a client certificate; set client_cert and client_key"
+	certificateRefused = "the server refuses the certificate in client_cert"
+)
 
 // certificateHint suggests that the server refused the client certificate, if the server asked
 // for a certificate and the connection then failed. A TLS 1.3 server may refuse the certificate
@@ -67,10 +72,10 @@ func (a *answer) certificateHint() string {
 
 // expired returns a note if the client certificate has expired, otherwise "".
 func (a *answer) expired() string {
-	until := a.certificate.NotAfter
-	if !a.now.After(until) {
+	if a.certificate == nil || !a.now.After(a.certificate.NotAfter) {
 		return ""
 	}
+	until := a.certificate.NotAfter
 	return "; it expired at " + until.UTC().Format(time.RFC3339)
 }
 
