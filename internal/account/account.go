@@ -15,6 +15,7 @@
 //	text.go             characters that no text may have
 //	write.go            a config write: decode, merge, validate, guard
 //	store.go            configs and tokens in storage
+//	refresh.go          refresh tokens that are credentials; refresh_exchange.go: their use; refresh_record.go: in storage
 //	keyrings.go         the keys that the engine makes; keyring.go: which of them signs; keyrecord.go: in storage
 package account
 

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/providers"
+)
+
+// exchange sends a request with the current refresh token of a, and returns the new access
+// token. The function send sends the request. If ctx ends first, the exchange continues and
+// stores its result.
+func (r *refreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
+	s := r.state(a.Name)
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return token.Token{}, notSent(context.Cause(ctx).Error(), ctx.Err())
+	}
+	type result struct {
+		token token.Token
+		err   error
+	}
+	done := make(chan result, 1)
+	r.running.Go(func() {
+		defer func() { s.endTurn(); <-s.turn }()
+		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
+		defer cancel()
+		var out result
+		defer func() { done <- out }()
+		defer secret.RecoverTo(&out.err)
+		out.token, out.err = r.exchangeInTurn(whole, s, a, send)
+	})
+	select {
+	case out := <-done:
+		return out.token, out.err
+	case <-ctx.Done():
+		return token.Token{}, &token.Error{Kind: token.Unavailable, Problem: context.Cause(ctx).Error() + "; the exchange continues, and its refresh token will be kept", Cause: ctx.Err()}
+	}
+}
+
+func notSent(problem string, cause error) *token.Error {
+	return &token.Error{Kind: token.Unavailable, Problem: problem, Unsent: true, Cause: cause}
+}
+
+// exchangeInTurn is exchange for the caller whose turn it is.
+func (r *refreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
+	id := a.Config.refreshID()
+	begun := r.clock().Wall
+	var (
+		current secret.String
+		before  *time.Time // when an earlier exchange began whose outcome is unknown
+		dropped int
+		known   bool // the refresh token, or one before it, has worked
+	)
+	err := r.update(ctx, s, a.Name, true, func(record *refreshRecord) error {
+		g := record.generation(id, a.Config.Fields[providers.RefreshField])
+		if g.Lost != "" {
+			return g.lostError()
+		}
+		current, before, dropped, known = secret.String(g.Current), g.Pending, s.dropped, !g.Refreshed.IsZero()
+		if before == nil {
+			g.Pending = &begun
+		}
+		return nil
+	})
+	if lost := (*token.Error)(nil); errors.As(err, &lost) {
+		return token.Token{}, err
+	}
+	if err != nil {
+		return token.Token{}, notSent("the refresh token was not used, because storage refused to note its use: "+err.Error(), err)
+	}
+	t, sendErr := send(ctx, current)
+	next := t.Refresh
+	t.Refresh, t.RefreshLifetime = "", 0 // the cache must not use it for a session
+	err = r.update(ctx, s, a.Name, false, func(record *refreshRecord) error {
+		if s.dropped != dropped {
+			return errDropped
+		}
+		g := record.generation(id, current)
+		switch outcomeOf(sendErr) {
+		case answered:
+			g.Pending, g.Refreshed = nil, begun
+			if next != "" {
+				g.Current = next.Reveal()
+			}
+			stored := newTokenRecord(a.Revision(), t)
+			g.Token = &stored
+		case notConsumed:
+			g.Pending = before
+		case refused:
+			g.Pending = nil
+			if before != nil || known {
+				g.lose(begun, before)
+				sendErr = g.lostError()
+			} else { // it never worked: the write that brought it may have another mistake
+				record.remove(id)
+			}
+		case unknown: // the marker stays
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDropped) {
+		r.log().Error("a refresh token could not be stored and is known only to this process; the engine tries again", "config", a.Name, "error", err)
+	}
+	return t, sendErr
+}
+
+var (
+	errDropped   = errors.New("the record was dropped")
+	errUnchanged = errors.New("nothing to store") // for update
+)
+
+// outcome says what an exchange means for the refresh token that it used.
+type outcome int
+
+const (
+	answered    outcome = iota // the answer has a token
+	notConsumed                // the provider has not used the refresh token
+	refused                    // the provider does not accept the refresh token
+	unknown                    // the provider may have spent the refresh token
+)
+
+// clientCodes are error codes that blame the client or the request, not the refresh token (RFC
+// 6749 §5.2). Definitions can name further codes.
+var clientCodes = []string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request", "invalid_dpop_proof"}
+
+func outcomeOf(err error) outcome {
+	var e *token.Error
+	switch {
+	case err == nil:
+		return answered
+	case !errors.As(err, &e):
+		return unknown
+	case e.Unsent, e.Operator, e.Client, e.Kind == token.RateLimited, e.Status == 503:
+		return notConsumed
+	case e.Kind != token.Refused:
+		return unknown
+	case slices.Contains(clientCodes, e.Code), e.Code == "" && (e.Status == 401 || e.Status == 403):
+		return notConsumed
+	}
+	return refused
+}
