@@ -214,7 +214,8 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 	m.write("keys/a/rotate", nil).want(t, http.StatusInternalServerError)
 	fail("get key/a")
 	m.write("keys/a/rotate", nil).want(t, http.StatusInternalServerError)
-	m.mintAfter(time.Minute)
+	m.clock.advance(time.Minute)
+	m.token("a")
 	fail()
 	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
 	next := m.keyID("next")
@@ -226,7 +227,8 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 		eventually(t, "the failure is logged", func() bool {
 			return strings.Contains(m.log.String(), "the change of the signing key could not be stored")
 		})
-		m.mintAfter(time.Minute)
+		m.clock.advance(time.Minute)
+		m.token("a")
 	}
 	a.takeAsked()
 	fail()
@@ -237,7 +239,8 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 	// When the provider no longer knows the old key, mints with the new key continue.
 	a.learn(m, "a", "current")
 	fail("put key/a")
-	m.mintAfter(6 * time.Minute)
+	m.clock.advance(6 * time.Minute)
+	m.token("a")
 	fail()
 	m.mintAfter(time.Minute)
 	if m.keyID("previous") != "" {

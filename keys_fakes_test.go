@@ -208,7 +208,7 @@ func (m *mount) mintAfter(d time.Duration) string {
 func (m *mount) settled() {
 	m.t.Helper()
 	b := m.Backend.(*backend)
-	eventually(m.t, "the change of the key is stored", func() bool { return !b.registry.Keyrings().Settling() })
+	eventually(m.t, "the change of the key is stored", func() bool { return !b.registry.Keyrings().Unsettled() })
 }
 
 // keyPEM returns an RSA key as PKCS #8, which is made once for a run of the tests.

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -48,16 +49,13 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := len(p.assertions)
 	p.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
-	if n%4 == 0 {
+	if n%5 == 0 {
 		fmt.Fprintf(w, `{"access_token":"token-of-the-parrot-%d","expires_in":3}`, n)
 		return
 	}
-	parts := []string{assertion, assertion[strings.LastIndex(assertion, ".")+1:]}
-	forms := formsOf(parts[n%2])
-	if whole := parts[n%2]; n%3 == 0 {
-		forms = []form{{"whole", whole}, {"URL", url.QueryEscape(whole)}}
-	}
-	body, _ := json.Marshal(map[string]string{"error": "invalid_client", "error_description": "no: " + forms[n%len(forms)].text})
+	said := []string{assertion, signatureOf(assertion)}[n%2]
+	said = []string{said, url.QueryEscape(said), base64.StdEncoding.EncodeToString([]byte(said)), escapeAll(said, `\u%04x`)}[n/2%4]
+	body, _ := json.Marshal(map[string]string{"error": "invalid_client", "error_description": "no: " + said})
 	w.WriteHeader(http.StatusUnauthorized)
 	_, _ = w.Write(body)
 }

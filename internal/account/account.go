@@ -17,6 +17,7 @@
 //	store.go            configs and tokens in storage
 //	refresh.go          refresh tokens that are credentials; refresh_exchange.go: their use; refresh_record.go: in storage
 //	keyrings.go         the keys that the engine makes; keyring.go: which of them signs; keyrecord.go: in storage
+//	publickey.go        keys as users see them
 package account
 
 import (

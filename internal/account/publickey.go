@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package account
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// PublicKey is the public part of a key, as users see it.
+type PublicKey struct {
+	ID, Algorithm, Kind string // Kind is "" for a key that an operator wrote
+	PEM                 string
+	JWK                 map[string]any
+
+	Created, Activated time.Time // zero if unknown, or if the key is not active yet
+	Refused            time.Time // when the provider last refused the key; zero if never, or if it then accepted it
+}
+
+// PublicKeys are the keys of a config as users see them.
+type PublicKeys struct {
+	Generated               bool
+	Current, Next, Previous *PublicKey // Next and Previous may be nil
+}
+
+// PublicKeys returns the public keys of the named config c, or nil if c does not sign.
+func (r *Registry) PublicKeys(ctx context.Context, name string, c *Config) (*PublicKeys, error) {
+	if c.KeyOwner == "" {
+		settings := c.settings()
+		key, algorithm := c.provider.signingKey(settings)
+		if key == nil {
+			return nil, nil
+		}
+		current, err := publicKey(&madeKey{Key: key, algorithm: algorithm, activated: c.Written})
+		return &PublicKeys{Current: current}, err
+	}
+	ring := r.keyrings.ring(name)
+	keys, err := ring.owned(ctx, c.KeyOwner)
+	if err != nil {
+		return nil, err
+	}
+	shown := &PublicKeys{Generated: true}
+	current, next, previous := ring.roles(keys)
+	for _, k := range []struct {
+		key   *madeKey
+		shown **PublicKey
+	}{{current, &shown.Current}, {next, &shown.Next}, {previous, &shown.Previous}} {
+		if k.key == nil {
+			continue
+		}
+		if *k.shown, err = publicKey(k.key); err != nil {
+			return nil, err
+		}
+		(*k.shown).Refused = ring.refusedAt(k.key)
+	}
+	return shown, nil
+}
+
+// publicKey returns the public part of a key.
+func publicKey(k *madeKey) (*PublicKey, error) {
+	shown := &PublicKey{ID: k.ID(), Algorithm: k.algorithm, Kind: k.kind, Created: k.created, Activated: k.activated}
+	var err error
+	if shown.PEM, err = k.PublicPEM(); err != nil {
+		return nil, err
+	}
+	jwk, err := k.JWK(k.algorithm)
+	if err == nil {
+		err = json.Unmarshal(jwk, &shown.JWK)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encoding a public key: %w", err)
+	}
+	return shown, nil
+}
+
+// Unsettled reports whether a mint found out something about a key that is not stored yet.
+func (k *Keyrings) Unsettled() bool {
+	found := false
+	k.rings.Range(func(_, r any) bool {
+		found = r.(*keyring).unsettled()
+		return !found
+	})
+	return found
+}
+
+// KeyState says which key signs for a config.
+type KeyState struct {
+	ID        string    // "" if the key has none
+	Activated time.Time // zero if unknown
+
+	NextID      string    // of a rotation that is under way; "" if none is
+	NextCreated time.Time // zero if no rotation is under way
+}
+
+// KeyState returns which key signs for c, the named config; nil if c does not sign.
+func (r *Registry) KeyState(ctx context.Context, name string, c *Config) (*KeyState, error) {
+	if c.KeyOwner == "" {
+		return c.writtenKey(), nil
+	}
+	ring := r.keyrings.ring(name)
+	keys, err := ring.owned(ctx, c.KeyOwner)
+	if err != nil {
+		return nil, err
+	}
+	return ring.state(keys), nil
+}
+
+// writtenKey returns the state of a key that an operator wrote; nil if there is none.
+func (c *Config) writtenKey() *KeyState {
+	values := c.settings().Values
+	f := c.provider.field("private_key")
+	if _, ok := values["private_key"]; !ok || !f.OfKey {
+		return nil
+	}
+	return &KeyState{ID: values["key_id"].Reveal(), Activated: c.Written}
+}
+
+// KeyState returns which key signs for the account, according to memory. It returns nil if the
+// account does not sign.
+func (a *Account) KeyState() *KeyState {
+	if a.ring == nil {
+		return a.Config.writtenKey()
+	}
+	if keys := a.ring.inMemory(); keys != nil && keys.owner == a.Config.KeyOwner {
+		return a.ring.state(keys)
+	}
+	return nil
+}
