@@ -57,7 +57,7 @@ func (p *credsPath) path() *framework.Path {
 			"min_ttl": {Type: framework.TypeDurationSecond, Query: true,
 				Description: "Least remaining life of the token. If the cached token has less, the engine mints a new token. A value above half the token's lifetime counts as half. A token minted within the last 10s is never replaced."},
 			"rejected": {Type: framework.TypeString, Query: true,
-				Description: "token_id of a token that the provider rejected before its time, for example with 401. If that token is still the cached token, the engine logs in and returns a new token, unless another report was honored within the last minutes; a warning then says when the next report will be honored. Send rejected once, and repeat the provider call once with the token that you get."},
+				Description: "token_id of a token that the provider rejected before its time, for example with 401. If that token is still cached, the engine logs in and returns a new token. If another report was honored within the last minutes, the engine does not log in, and a warning says when the next report will be honored. Send rejected once, and repeat the provider call once with the token that you get."},
 		},
 		HelpSynopsis:    credsSynopsis,
 		HelpDescription: credsDescription,
@@ -243,7 +243,7 @@ func warnRejection(resp *logical.Response, g tokencache.Grant) {
 	if !g.RejectionNext.IsZero() {
 		why += "; the next report is honored after " + g.RejectionNext.UTC().Format(time.RFC3339)
 	}
-	resp.AddWarning("this token was reported as rejected and is served all the same: " + why)
+	resp.AddWarning("this token was reported as rejected and is served anyway: " + why)
 }
 
 // warn adds warnings about the served token, for example if it could not be refreshed. again

@@ -241,7 +241,7 @@ func TestCredsRejected(t *testing.T) {
 		}
 		return a
 	}
-	const again = "this token was reported as rejected and is served all the same: "
+	const again = "this token was reported as rejected and is served anyway: "
 	wantToken(m.report(first), first.token()).wantWarning(t, again+"the token was minted within the last 10s; the next report is honored after 2026-11-22T08:00:10Z")
 	m.clock.advance(10 * time.Second)
 	second := wantToken(m.report(first), "fake-token-2")
@@ -331,7 +331,7 @@ func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	defer release()
 	a := m.report(first)
 	a.want(t, http.StatusOK)
-	a.wantWarning(t, "served all the same: the login takes long and continues; read again")
+	a.wantWarning(t, "served anyway: the login takes long and continues; read again")
 	release()
 	eventually(t, "the new token", func() bool { return m.token("a") == "late-token" })
 }

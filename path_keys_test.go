@@ -114,7 +114,7 @@ func TestGeneratedKeyGuard(t *testing.T) {
 		if name == "auth_style" {
 			data["generate_key"] = ""
 		}
-		m.write("config/a", data).want(t, http.StatusBadRequest, name+": this change affects where or how the signatures of the key that the engine made are sent")
+		m.write("config/a", data).want(t, http.StatusBadRequest, name+": this change affects where or how signatures of the engine's key are sent")
 	}
 	m.write("config/a", fields{"verify_connection": true, "generate_key": "rsa-2048"}).want(t, http.StatusNoContent)
 	if m.keyID("current") != first {

@@ -220,9 +220,9 @@ func (a *answer) compareClocks(err error) error {
 	difference, problem := a.now.Sub(a.date).Round(time.Second), ""
 	switch {
 	case difference >= clocksDiffer:
-		problem = fmt.Sprintf("this server's clock is %s ahead of the Date of the answer, so the assertion may be refused for its time; set the clock", difference)
+		problem = fmt.Sprintf("this server's clock is %s ahead of the Date of the answer, so the provider may have refused the assertion because of its times; set the server's clock", difference)
 	case -difference >= clocksDiffer:
-		problem = fmt.Sprintf("this server's clock is %s behind the Date of the answer, so the assertion may be refused for its time; set the clock", -difference)
+		problem = fmt.Sprintf("this server's clock is %s behind the Date of the answer, so the provider may have refused the assertion because of its times; set the server's clock", -difference)
 	case aboutTime.MatchString(e.Words):
 		problem = "this server's clock agrees with the Date of the answer"
 	default:

@@ -95,7 +95,7 @@ func (r *refreshRecord) brings(old *refreshRecord) bool {
 func (g *refreshGeneration) lose(now time.Time, before *time.Time) {
 	g.LostAt = &now
 	if before != nil {
-		g.Lost = fmt.Sprintf("the answer to the exchange of %s did not reach storage, because the process ended, the node lost leadership or the connection broke in between",
+		g.Lost = fmt.Sprintf("the answer to the refresh at %s was not stored, because the process ended, the node lost leadership or the connection broke",
 			before.UTC().Format(time.RFC3339))
 		return
 	}

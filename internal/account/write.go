@@ -263,8 +263,8 @@ func guard(old, next *Config, repeated map[string]bool) error {
 		return nil
 	}
 	if old.KeyOwner != "" {
-		return &providers.FieldError{Field: field, Problem: "this change affects where or how the signatures of the key that the engine made are sent, " +
-			"and nobody can write that key again; delete the config and write it again, which makes a new key"}
+		return &providers.FieldError{Field: field, Problem: "this change affects where or how signatures of the engine's key are sent, " +
+			"and nobody can repeat that key; delete the config and write it again, which makes a new key"}
 	}
 	kept := next.secretsSet()
 	for name := range next.Fields {
