@@ -21,12 +21,15 @@ func TestMain(m *testing.M) { harness.Main(m) }
 // reads.
 type starter func(*testing.T, *world) []watch
 
-const operator = "SecretsOperator"
+const (
+	operator  = "SecretsOperator"
+	generator = "ExternalSecrets"
+)
 
 var consumers = map[string]starter{
-	"AgentInjector":   startAgentInjector,
-	operator:          startSecretsOperator,
-	"ExternalSecrets": startExternalSecrets,
+	"AgentInjector": startAgentInjector,
+	operator:        startSecretsOperator,
+	generator:       startExternalSecrets,
 }
 
 // forEachConsumer runs a test for all consumers at once, beside the other tests. The consumers share a
@@ -43,10 +46,18 @@ func forEachConsumer(t *testing.T, lifetime time.Duration, test func(t *testing.
 	}
 }
 
-// With leases, each consumer keeps a living token while the provider is well.
+// With leases, each consumer keeps a living token while the provider is well. The Vault Secrets Operator
+// reads only once with allowStaticCreds. External Secrets needs min_ttl.
 func TestLeases(t *testing.T) {
 	forEachConsumer(t, 12*time.Second, func(t *testing.T, w *world, name string) {
-		w.keepATokenAlive(t, consumers[name](t, w)...)
+		if name == generator {
+			w.Write(t, config, harness.Fields{"min_ttl": w.local("20m")}).OK(t)
+		}
+		watches := consumers[name](t, w)
+		if name == operator {
+			defer w.readsOnce(t, "  allowStaticCreds: true\n")()
+		}
+		w.keepATokenAlive(t, watches...)
 	})
 }
 
@@ -60,9 +71,8 @@ func TestWithoutLeases(t *testing.T) {
 			w.keepATokenAlive(t, watches...)
 			return
 		}
-		readOnce := w.readsOnce(t)
+		defer w.readsOnce(t, "")()
 		static, restarted := w.restarts(t)
 		restarted(w.keepATokenAlive(t, append(watches, static)...))
-		readOnce()
 	})
 }

@@ -102,7 +102,7 @@ func (w *world) readsAtOnce(t *testing.T, app watch, name string) {
 	switch name {
 	case operator:
 		change("the Secret is deleted", "DELETE", secret, "", next)
-	case "ExternalSecrets":
+	case generator:
 		change("the annotation force-sync", "PATCH", "/apis/external-secrets.io/v1/namespaces/"+w.namespace+"/externalsecrets/sinch",
 			`{"metadata": {"annotations": {"force-sync": "1"}}}`, next)
 		change("the Secret is deleted", "DELETE", secret, "", next)
