@@ -65,7 +65,7 @@ func TestOpenAPIDocument(t *testing.T) {
 	}
 }
 
-// vault secrets list shows the version that the binary was built with.
+// vault secrets list shows the version that the binary was built with. vault plugin info needs it.
 func TestRunningVersion(t *testing.T) {
 	w := newWorld(t)
 	out := w.CLI(t, "secrets", "list", "-detailed").OK(t).Stdout
@@ -77,5 +77,12 @@ func TestRunningVersion(t *testing.T) {
 	}
 	if !strings.Contains(line, " v") || !strings.Contains(line, harness.PluginName) {
 		t.Errorf("vault secrets list: got %q, want %s and its version", line, harness.PluginName)
+	}
+
+	// The harness registers the plugin without a version. Vault stores it under this one.
+	version := w.CLI(t, "read", "-field=plugin_version", "sys/mounts/messaging").OK(t).Stdout
+	w.CLI(t, "plugin", "info", "-version="+strings.TrimSpace(version), "secret", harness.PluginName).OK(t)
+	if r := w.CLI(t, "plugin", "info", "secret", harness.PluginName); r.Code == 0 {
+		t.Error("vault plugin info without -version: got the plugin, want an error, as docs/operations.md says")
 	}
 }

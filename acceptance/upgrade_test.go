@@ -46,7 +46,7 @@ func TestUpgrade(t *testing.T) {
 		read("v1.2.0")
 	})
 
-	t.Run("from what the README installs", func(t *testing.T) {
+	t.Run("from a plugin that was registered without a version", func(t *testing.T) {
 		u := newUpgrade(t, downloads)
 		harness.CopyPlugin(t, u.pluginDir)
 		u.InstallPlugin(t)
