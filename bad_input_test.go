@@ -133,6 +133,7 @@ var badConfigs = []struct {
 	{googleAt, fields{"service_account": "@hunter2.json"}, "service_account: must be the content of a JSON file; with the vault program, write service_account=@file.json"},
 	{googleAt, fields{"service_account": nil}, "client_email: is required by google-rcs; or set service_account"},
 	{googleAt, fields{"key_id": "k"}, "key_id: cannot be set beside service_account, which contains it; remove one of the two"},
+	{huaweiAt, fields{"client_cert": "hunter2", "client_key": "hunter2"}, "client_cert: cannot be set for huawei-push-v3, because the engine signs the tokens itself; remove the field"},
 	{huaweiAt, fields{"token_url": "https://auth.example.com"}, "token_url: cannot be set for huawei-push-v3, because the engine signs the tokens itself; remove the field"},
 	{huaweiAt, fields{"private_key": nil}, "private_key: is required; or set service_account"},
 	{oauth2At, fields{"token_params": fields{"client_secret": "hunter2"}}, "token_params: cannot contain client_secret, because the engine or another field sets it"},

@@ -272,6 +272,19 @@ func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
 	}
 }
 
+// A definition that is adopted decides where the client certificate is used, so the write repeats its key.
+func TestAdoptedDefinitionNeedsTheClientKey(t *testing.T) {
+	m, acme, _ := newAcmeMount(t)
+	cert, key := clientCert(t, longAgo, farAway)
+	m.write("config/b", with(maps.Clone(acmeConfig), fields{"token_url": "https://127.0.0.1:1/", "client_cert": cert, "client_key": key, "verify_connection": false})).
+		want(t, http.StatusNoContent)
+	adopt := fields{"adopt_definition": m.define(acme.definition("Other")), "api_password": "correct-horse", "verify_connection": false}
+	m.write("config/b", adopt).want(t, http.StatusBadRequest, "adopt_definition: this change affects where or how client_key is sent; write client_key again in the same request")
+	m.write("config/b", with(maps.Clone(adopt), fields{"client_cert": nil, "client_key": nil})).want(t, http.StatusBadRequest,
+		"adopt_definition: a request that removes client_key cannot change where or how secrets are sent")
+	m.write("config/b", with(adopt, fields{"client_key": key})).want(t, http.StatusNoContent)
+}
+
 // When a config adopts a definition, it loses fields that the definition lacks or declares
 // differently.
 func TestAdoptedDefinitionWithOtherFields(t *testing.T) {

@@ -77,14 +77,15 @@ func leakyMutual(t *testing.T, tap *tap) leakyAccount {
 	return l
 }
 
-// keyLines returns the lines of a private key in PEM that are secret.
+// keyLines returns the secret lines of a private key of [simulator.CA.Client]. The last line has only
+// the public key, which is in the certificate too.
 func keyLines(key string) (lines []string) {
 	for line := range strings.Lines(key) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "-----") {
 			lines = append(lines, line)
 		}
 	}
-	return lines
+	return lines[:max(0, len(lines)-1)]
 }
 
 // spy uses accounts and keeps the answers.

@@ -166,8 +166,10 @@ func (c *Config) validate() error {
 	if err := p.Validate(settings); err != nil {
 		return err
 	}
-	if p.spec.SelfSigned && c.TokenURL != "" {
-		return &providers.FieldError{Field: "token_url", Problem: "cannot be set for " + p.spec.Name + ", because the engine signs the tokens itself; remove the field"}
+	for _, f := range []struct{ name, text string }{{"token_url", c.TokenURL}, {"client_cert", c.ClientCert}} {
+		if p.spec.SelfSigned && f.text != "" {
+			return &providers.FieldError{Field: f.name, Problem: "cannot be set for " + p.spec.Name + ", because the engine signs the tokens itself; remove the field"}
+		}
 	}
 	if !c.Share && p.spec.MinimumAge > 0 {
 		return &providers.FieldError{Field: "share", Problem: fmt.Sprintf("must be true for %s, because the provider allows no new token before the last one is %s old", p.spec.Name, p.spec.MinimumAge)}
