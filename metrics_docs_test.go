@@ -26,7 +26,8 @@ func everySeries(t *testing.T) exposition {
 	m.write("config/b", with(publicAt(m), fields{"client_cert": cert, "client_key": key, "verify_connection": false})).want(t, http.StatusNoContent)
 	m.write("config/k", fields{"provider": "oauth2", "token_url": m.url, "client_id": "acme", "auth_style": "private_key_jwt", "generate_key": "ec-p256"}).want(t, http.StatusOK)
 	m.write("keys/k/rotate", nil).want(t, http.StatusOK)
-	for _, name := range []string{"b", "k"} {
+	m.write("config/r", m.consented("alice")).want(t, http.StatusNoContent)
+	for _, name := range []string{"b", "k", "r"} {
 		m.read("creds/" + name) // brings the account into memory
 	}
 	return m.scrape()

@@ -23,7 +23,10 @@ provider. state is fresh (there is a token), refreshing (a mint is running),
 backing_off (the last mint failed; next_attempt says when the next mint may be
 made) or empty (the next read mints, or takes the token that was stored before
 the plugin started). The counts start when the account is first read after a
-start of the plugin. The list shows the same for each account in key_info.
+start of the plugin. If the credential is a refresh token that changes with each
+use, refresh_token_state is unused, stored, unsaved (only the plugin's process
+has the newest one), unknown (its last use got no answer) or lost (write a new
+one; refresh_token_error says why). The list shows the same for each account in key_info.
 `
 	statusListSynopsis = "List the states of the accounts."
 )
@@ -125,6 +128,9 @@ func (p *statusPath) status(ctx context.Context, s logical.Storage, name string)
 	if refresh != nil {
 		data["refresh_token_state"] = refresh.State
 		data["refresh_token_used_time"] = showTime(refresh.Used)
+		if refresh.Problem != "" {
+			data["refresh_token_error"] = refresh.Problem
+		}
 	}
 	key, err := p.registry.KeyState(ctx, name, c)
 	if err != nil {

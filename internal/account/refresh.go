@@ -56,8 +56,15 @@ type refreshState struct {
 	inTurn  *refreshRecord // the record while an exchange runs, so that its result needs no read of storage
 	dropped int            // how often the record was dropped, so that no old exchange stores it again
 
-	pendingMu sync.Mutex      // held only for a moment, unlike mu
-	pending   map[string]bool // by generation: there is an exchange whose outcome is unknown
+	notedMu      sync.Mutex            // held only for a moment, unlike mu
+	noted        map[string]notedState // by generation, as of the last read or write of the record
+	unsavedNoted bool                  // unsaved is set
+}
+
+// notedState is what is known of a generation without storage.
+type notedState struct {
+	pending bool   // there is an exchange whose outcome is unknown
+	shown   string // see refreshGeneration.shownState
 }
 
 func newRefreshTokens(storage logical.Storage, c clock.Clock, log func() hclog.Logger) *refreshTokens {
@@ -69,7 +76,7 @@ func (r *refreshTokens) state(name string) *refreshState {
 	defer r.mu.Unlock()
 	s := r.states[name]
 	if s == nil {
-		s = &refreshState{turn: make(chan struct{}, 1), pending: map[string]bool{}}
+		s = &refreshState{turn: make(chan struct{}, 1), noted: map[string]notedState{}}
 		r.states[name] = s
 	}
 	return s
@@ -159,14 +166,33 @@ func (r *refreshTokens) load(ctx context.Context, s *refreshState, name string) 
 	return record, nil
 }
 
-// note remembers which refresh tokens have an exchange whose outcome is unknown.
+// note remembers the states of the refresh tokens in record; the caller holds s.mu.
 func (s *refreshState) note(record *refreshRecord) {
-	s.pendingMu.Lock()
-	defer s.pendingMu.Unlock()
-	clear(s.pending)
+	s.notedMu.Lock()
+	defer s.notedMu.Unlock()
+	clear(s.noted)
+	s.unsavedNoted = s.unsaved != nil
 	for _, g := range record.Generations {
-		s.pending[g.ID] = g.Pending != nil
+		s.noted[g.ID] = notedState{g.Pending != nil, g.shownState(s.unsaved != nil)}
 	}
+}
+
+func (s *refreshState) notedOf(id string) notedState {
+	s.notedMu.Lock()
+	defer s.notedMu.Unlock()
+	return s.noted[id]
+}
+
+// RefreshTokenState returns the state of the refresh token of a without asking storage, as
+// [RefreshState] has it; "" if the credential of a is no refresh token.
+func (a *Account) RefreshTokenState() string {
+	if !a.Config.spendsRefresh() {
+		return ""
+	}
+	if shown := a.refresh.state(a.Name).notedOf(a.Config.refreshID()).shown; shown != "" {
+		return shown
+	}
+	return refreshUnused
 }
 
 // mayExchange reports whether a may use its refresh token now. urgent says that readers need a
@@ -176,10 +202,7 @@ func (r *refreshTokens) mayExchange(a *Account, urgent bool) bool {
 	if urgent {
 		return true
 	}
-	s := r.state(a.Name)
-	s.pendingMu.Lock()
-	defer s.pendingMu.Unlock()
-	return !s.pending[a.Config.refreshID()]
+	return !r.state(a.Name).notedOf(a.Config.refreshID()).pending
 }
 
 // token returns the stored access token of c; nil if there is none.
@@ -272,18 +295,20 @@ func (r *refreshTokens) forget(name string) {
 		r.log().Warn("a refresh token that was not stored is dropped, because another node has stored a newer record", "config", name)
 	}
 	s.unsaved = nil
+	s.note(&refreshRecord{})
 }
 
-// unsavedNames returns the configs with refresh tokens that are not stored yet.
+// unsavedNames returns the configs with refresh tokens that are not stored yet. It does not wait for
+// storage.
 func (r *refreshTokens) unsavedNames() (names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, s := range r.states {
-		s.mu.Lock()
-		if s.unsaved != nil {
+		s.notedMu.Lock()
+		if s.unsavedNoted {
 			names = append(names, name)
 		}
-		s.mu.Unlock()
+		s.notedMu.Unlock()
 	}
 	return names
 }
@@ -315,8 +340,9 @@ func (r *refreshTokens) wait(limit time.Duration) {
 
 // RefreshState is what status shows of a config whose credential is a refresh token.
 type RefreshState struct {
-	State string    // "unused", "stored", "unsaved", "unknown" or "lost"
-	Used  time.Time // when the last exchange that succeeded began; zero if there was none
+	State   string    // one of RefreshStates
+	Used    time.Time // when the last exchange that succeeded began; zero if there was none
+	Problem string    // why the refresh token is lost, and what to do; "" if it is not lost
 }
 
 // RefreshState returns the state of the refresh token of a config; nil if the credential of the
@@ -336,6 +362,9 @@ func (r *Registry) RefreshState(ctx context.Context, name string, c *Config) (*R
 	shown := &RefreshState{State: g.shownState(s.unsaved != nil)}
 	if g != nil {
 		shown.Used = g.Refreshed
+		if g.Lost != "" {
+			shown.Problem = g.lostError().Problem
+		}
 	}
 	return shown, nil
 }

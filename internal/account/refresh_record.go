@@ -108,18 +108,32 @@ func (g *refreshGeneration) lostError() *token.Error {
 		g.LostAt.UTC().Format(time.RFC3339), g.Lost)}
 }
 
+// The states of a refresh token that is a credential.
+const (
+	refreshUnused  = "unused"  // as it was written
+	refreshStored  = "stored"  // storage has the newest one
+	refreshUnsaved = "unsaved" // storage refused the newest one, which only this process knows
+	refreshUnknown = "unknown" // the outcome of its last use is unknown
+	refreshLost    = "lost"    // the provider no longer accepts it
+)
+
+// RefreshStates returns the states of a refresh token that is a credential.
+func RefreshStates() []string {
+	return []string{refreshUnused, refreshStored, refreshUnsaved, refreshUnknown, refreshLost}
+}
+
 // shownState returns the state that status shows for g. If the refresh token was never used, g
 // is nil.
 func (g *refreshGeneration) shownState(unsaved bool) string {
 	switch {
 	case g == nil:
-		return "unused"
+		return refreshUnused
 	case g.Lost != "":
-		return "lost"
+		return refreshLost
 	case unsaved:
-		return "unsaved"
+		return refreshUnsaved
 	case g.Pending != nil:
-		return "unknown"
+		return refreshUnknown
 	}
-	return "stored"
+	return refreshStored
 }

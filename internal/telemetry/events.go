@@ -29,6 +29,7 @@ const (
 	eventMint         = "creds-mint"      // a token was minted
 	eventMintFail     = "creds-mint-fail" // a mint failed
 	eventRefused      = "creds-refused"   // a mint failed because the provider refused the credentials
+	eventLost         = "creds-lost"      // as eventRefused, and the refresh token that is the credential is lost
 	eventRotate       = "rotate"          // an operator had a token replaced
 )
 
@@ -124,6 +125,9 @@ func mintEvent(r tokencache.MintResult, provider string) Event {
 		e.Operation, e.DataPath = eventMintFail, "status/"+r.Name
 		if f.Kind == token.Refused {
 			e.Operation = eventRefused
+		}
+		if lost := (*token.Error)(nil); errors.As(f.Err, &lost) && lost.Lost {
+			e.Operation = eventLost
 		}
 		e.more = append(e.more,
 			"kind", f.Kind.String(),

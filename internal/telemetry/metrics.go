@@ -90,7 +90,7 @@ type accountMetrics struct {
 	accounts, failing *prometheus.Desc
 
 	// by config and provider
-	reads, mints, failures, backingOff, expiry, minted, rejected, clientCert, credentialsExpire, credentialsWritten, keyActivated, keyNext *prometheus.Desc
+	reads, mints, failures, backingOff, expiry, minted, rejected, clientCert, credentialsExpire, credentialsWritten, keyActivated, keyNext, refreshToken *prometheus.Desc
 
 	leftOut *prometheus.Desc
 }
@@ -128,6 +128,8 @@ func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetric
 			"config", "provider"),
 		keyNext: desc("key_next_created_timestamp_seconds", "When the next key of a rotation was made. Absent if no rotation is under way.",
 			"config", "provider"),
+		refreshToken: desc("refresh_token_state", "1 for the state of the refresh token that is the credential, 0 for the others: unused, stored, unsaved (storage refused it), unknown (the outcome of its last use) or lost. Absent if the credential is no refresh token.",
+			"config", "provider", "state"),
 		clientCert: desc("client_cert_expiry_timestamp_seconds", "When the client certificate of the config expires. Absent without a client certificate.",
 			"config", "provider"),
 		leftOut: desc("configs_left_out", fmt.Sprintf("Accounts in memory without their own series. At most %d accounts have their own series: failing accounts first, then by name.", maxConfigsShown)),
@@ -136,7 +138,7 @@ func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetric
 
 // Describe implements [prometheus.Collector].
 func (m *accountMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.clientCert, m.credentialsExpire, m.credentialsWritten, m.keyActivated, m.keyNext, m.leftOut} {
+	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.clientCert, m.credentialsExpire, m.credentialsWritten, m.keyActivated, m.keyNext, m.refreshToken, m.leftOut} {
 		ch <- d
 	}
 }
@@ -147,6 +149,7 @@ type accountSample struct {
 	expire, written   time.Time // of the credentials
 	clientCertExpires time.Time
 	key               account.KeyState
+	refreshToken      string // its state; "" if the credential is no refresh token
 	status            tokencache.Status
 	counts            tokencache.Counts
 }
@@ -176,7 +179,7 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 			failing[provider]++
 		}
 		_, certExpires := c.ClientCertValidity()
-		sample := accountSample{name, provider, c.CredentialsExpire(), c.Written, certExpires, account.KeyState{}, s, counts}
+		sample := accountSample{name, provider, c.CredentialsExpire(), c.Written, certExpires, account.KeyState{}, a.(*account.Account).RefreshTokenState(), s, counts}
 		if key := a.(*account.Account).KeyState(); key != nil {
 			sample.key = *key
 		}
@@ -249,6 +252,15 @@ func (m *accountMetrics) collect(ch chan<- prometheus.Metric, s accountSample) {
 	if !s.status.Expires.IsZero() {
 		send(m.expiry, prometheus.GaugeValue, float64(s.status.Expires.UnixMilli())/1e3)
 		send(m.minted, prometheus.GaugeValue, float64(s.status.Minted.UnixMilli())/1e3)
+	}
+	for _, state := range account.RefreshStates() {
+		if s.refreshToken != "" {
+			is := 0.0
+			if state == s.refreshToken {
+				is = 1
+			}
+			send(m.refreshToken, prometheus.GaugeValue, is, state)
+		}
 	}
 	if !s.clientCertExpires.IsZero() {
 		send(m.clientCert, prometheus.GaugeValue, float64(s.clientCertExpires.Unix()))

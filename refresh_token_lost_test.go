@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package messaging
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/simulator"
+)
+
+// consented returns a config whose credential is a new refresh token of a user. The simulator
+// accepts a refresh token once, and ends its family if it comes again.
+func (m *mount) consented(user string) fields {
+	m.t.Helper()
+	m.simulate(`{"any_account": true, "providers": {"oauth2": {"refresh_tokens": true, "refresh_ttl": 8640000, "revoke_refresh_token": true}}}`)
+	secret := user + "-secret"
+	if user == "alice" {
+		secret = "wonderland"
+	}
+	var answer struct {
+		Refresh string `json:"refresh_token"`
+	}
+	resp, err := http.PostForm(m.url+"/generic/token", url.Values{"grant_type": {"password"}, "username": {user}, "password": {secret},
+		"client_id": {"generic-client"}, "client_secret": {"generic-secret"}})
+	if err == nil {
+		defer resp.Body.Close()
+		err = json.NewDecoder(resp.Body).Decode(&answer)
+	}
+	if err != nil || answer.Refresh == "" {
+		m.t.Fatalf("consent of %s: got error %v and no refresh token, want one", user, err)
+	}
+	return m.oauth2(fields{"grant_type": "refresh_token", "refresh_token": answer.Refresh})
+}
+
+// wantRefreshShown fails the test unless status and the metric show this state.
+func (m *mount) wantRefreshShown(name, want string) {
+	m.t.Helper()
+	if got := m.read("status/" + name).data["refresh_token_state"]; got != want {
+		m.t.Errorf("status of %s: got refresh_token_state %v, want %s", name, got, want)
+	}
+	e := m.scrape()
+	for _, state := range account.RefreshStates() {
+		series, is := fmt.Sprintf(`vault_messaging_refresh_token_state{config=%q,provider="oauth2",state=%q}`, name, state), 0.0
+		if state == want {
+			is = 1
+		}
+		if got, ok := e[series]; !ok || got != is {
+			m.t.Errorf("got %v for %s (there: %t), want %v", got, series, ok, is)
+		}
+	}
+}
+
+// A refresh token that the provider ended is tried once. From then on error, status, metric and event
+// say that a new one must be written, also after a restart, and the provider is left alone.
+func TestLostRefreshTokenIsShown(t *testing.T) {
+	m, sender := newMount(t), logical.NewMockEventSender()
+	m.withEvents(sender)
+	config := m.consented("alice")
+	m.write("config/a", with(config, fields{"verify_connection": false})).want(t, http.StatusNoContent)
+	m.token("a")
+	m.wantRefreshShown("a", "stored")
+	if got := m.read("status/a").data["refresh_token_error"]; got != nil {
+		t.Errorf("got refresh_token_error %v of a refresh token that works, want none", got)
+	}
+
+	if n := m.sim.RevokeSessions(simulator.OAuth2, "alice"); n != 1 {
+		t.Fatalf("got %d sessions ended, want 1", n)
+	}
+	m.clock.advance(2 * time.Hour)
+	eventually(t, "the events so far are sent", func() bool { // a write and a mint
+		sender.Lock()
+		defer sender.Unlock()
+		return len(sender.Events) == 2
+	})
+	sender.Lock()
+	sender.Events = nil
+	sender.Unlock()
+	const advice = "write it to refresh_token"
+	m.read("creds/a").want(t, http.StatusBadRequest, "no longer accepts the refresh token", "somebody else used or revoked", advice)
+	m.wantEvent(sender, "creds-lost", map[string]string{"path": "creds/a", "data_path": "status/a", "modified": "false", "name": "a", "provider": "oauth2",
+		"kind": "refused", "failures": "1", "next_attempt": showTime(m.clock.wall().Add(time.Minute))})
+	m.wantRefreshShown("a", "lost")
+
+	requests := m.requests()
+	m.start() // the plugin starts again, and knows nothing but what storage has
+	for range 3 {
+		if got := fmt.Sprint(m.read("status/a").data["refresh_token_error"]); !strings.Contains(got, advice) {
+			t.Errorf("got refresh_token_error %q, want %q in it", got, advice)
+		}
+		m.read("creds/a").want(t, http.StatusBadRequest, advice)
+		m.clock.advance(time.Hour)
+		m.tick()
+	}
+	m.wantRefreshShown("a", "lost")
+	m.write("config/a", with(config, fields{"verify_connection": false})).want(t, http.StatusNoContent) // Terraform
+	m.read("creds/a").want(t, http.StatusBadRequest, advice)
+	if got := m.requests(); got != requests {
+		t.Errorf("got %d requests with a lost refresh token, want none", got-requests)
+	}
+
+	m.write("config/a", m.consented("alice")).want(t, http.StatusNoContent)
+	m.token("a")
+	m.wantRefreshShown("a", "stored")
+}
+
+// A wrong client secret does not lose the refresh token. Once the secret is right, the refresh
+// token works.
+func TestWrongClientSecretKeepsTheRefreshToken(t *testing.T) {
+	m := newMount(t)
+	config := m.consented("alice")
+	m.write("config/a", config).want(t, http.StatusNoContent)
+	m.simulate(`{"accounts": {"generic-client": {"secret": "hunter2-next"}}}`)
+	m.clock.advance(2 * time.Hour)
+	m.read("creds/a").want(t, http.StatusBadRequest, "invalid_client")
+	m.wantRefreshShown("a", "stored")
+	m.write("config/a", with(config, fields{"client_secret": "hunter2-next"})).want(t, http.StatusNoContent)
+	m.token("a")
+	m.wantRefreshShown("a", "stored")
+	if st := m.sim.State().Total; st.RefreshReuses != 0 {
+		t.Errorf("got %d second uses of a refresh token, want none", st.RefreshReuses)
+	}
+}
+
+// Whoever knows the refresh token that was written first, and the client secret, cannot have the
+// newest refresh token sent to another endpoint.
+func TestSpentRefreshTokenIsNotRedirected(t *testing.T) {
+	m := newMount(t)
+	config := m.consented("alice")
+	m.write("config/a", config).want(t, http.StatusNoContent)
+	var bodies []string
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		bodies = append(bodies, string(body))
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(other.Close)
+	elsewhere := with(config, fields{"token_url": other.URL + "/token"})
+	m.write("config/a", elsewhere).want(t, http.StatusBadGateway, "503")
+	m.write("config/a", with(elsewhere, fields{"verify_connection": false})).want(t, http.StatusNoContent)
+	m.read("creds/a").want(t, http.StatusBadGateway, "503")
+	if len(bodies) == 0 {
+		t.Error("got no request at the other endpoint, want at least one")
+	}
+	for _, body := range bodies {
+		form, err := url.ParseQuery(body)
+		if got := form.Get("refresh_token"); err != nil || got != config["refresh_token"] {
+			t.Errorf("got another refresh token at the other endpoint (error %v), want the one in the write", err)
+		}
+	}
+}
