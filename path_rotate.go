@@ -90,7 +90,7 @@ func (p *rotatePath) replace(ctx context.Context, name string) (*logical.Respons
 	if errors.Is(err, tokencache.ErrUnshared) {
 		return nil, userError(fmt.Sprintf("config %q has share=false: there is no shared token to replace; revoke the lease of the token instead", name))
 	}
-	if err != nil && r.Shared {
+	if err != nil && r.Shared && !errors.Is(err, tokencache.ErrNotFound) {
 		return nil, fmt.Errorf("%w; rotates within 10s share one attempt", err)
 	}
 	if err != nil {
