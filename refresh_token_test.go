@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,13 +116,19 @@ func (m *mount) wantRefreshState(want string) {
 	}
 }
 
+// waitForMint waits until no mint of config/a runs, because the clock must stand still during a mint.
+func (m *mount) waitForMint() {
+	m.t.Helper()
+	eventually(m.t, "the mint ends", func() bool { return m.status("state") != "refreshing" })
+}
+
 func TestRefreshTokenIsKept(t *testing.T) {
 	m, p := newSpenderMount(t)
 	seed := "refresh-hunter2-1"
 	first := m.token("a")
 	m.wantRefreshState("stored")
 	for step, act := range map[string]func(){
-		"a refresh":                func() { m.clock.advance(55 * time.Minute); m.tick() },
+		"a refresh":                func() { m.clock.advance(55 * time.Minute); m.tick(); m.waitForMint() },
 		"a rotate":                 func() { m.rotate("a").want(t, http.StatusOK) },
 		"a restart":                func() { m = m.restart() },
 		"the same refresh token":   func() { m.write("config/a", fields{"refresh_token": seed}).want(t, http.StatusNoContent) },
@@ -269,14 +276,17 @@ func TestRefreshTokenOnASecondary(t *testing.T) {
 		}
 		n.clock.advance(55 * time.Minute)
 		n.tick()
+		n.waitForMint()
 		n.storage.takeCalls()
 		n.system.takeCalls()
 		for range 3 {
 			n.token("a")
 		}
 		if !local {
-			if calls, _ := n.system.takeCalls(); len(n.storage.takeCalls()) > 0 || calls > 1 {
-				t.Errorf("got %d calls of the system view, and calls of storage, in cached reads; want at most one of the system view in a second", calls)
+			calls, _ := n.system.takeCalls()
+			stored := slices.DeleteFunc(n.storage.takeCalls(), func(call string) bool { return call == "list wal/" }) // of the tick
+			if len(stored) > 0 || calls > 1 {
+				t.Errorf("got %d calls of the system view and the calls %q of storage in cached reads, want at most one of the system view in a second", calls, stored)
 			}
 			n.clock.advance(time.Hour)
 			for _, a := range []answer{n.read("creds/a"), n.rotate("a")} {
@@ -335,6 +345,10 @@ func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
 		return errNoAnswer
 	}
 	restart := func(clean bool) {
+		if broken { // memory may have what storage refused
+			excuses++
+			retries++
+		}
 		if !clean {
 			m.storage.failWith(func(string, string) error { return errStorage })
 		}
@@ -376,10 +390,6 @@ func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
 				m.storage.failWith(nil)
 			}
 		case 10:
-			if broken { // memory may have what storage refused
-				excuses++
-				retries++
-			}
 			restart(!broken)
 		case 11: // the process dies before the use
 			p.set(died, nil)
@@ -403,7 +413,7 @@ func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
 			m.rotate("a")
 			p.set(nil, nil)
 		}
-		eventually(t, "the mint ends", func() bool { return m.status("state") != "refreshing" })
+		m.waitForMint()
 		if !broken && m.status("refresh_token_state") == "lost" {
 			if excuses == 0 {
 				t.Fatalf("lost the refresh token without a reason, after the acts %s", strings.Join(trace, " "))
