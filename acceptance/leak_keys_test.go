@@ -111,7 +111,7 @@ func leakKeys(t *testing.T, w world) (s *spy, keys, assertions, tokens map[strin
 	keys = map[string]string{"a key that the engine made": p256Prefix}
 	for name, text := range map[string]string{"RSA key": rsaPEM, "EC key": ecPEM, "small RSA key": small} {
 		for i, line := range keyLines(text) {
-			if len(line) == 64 { // the last line is short; the first of an EC key is p256Prefix
+			if len(line) >= 24 { // the last line of an RSA key may be short
 				keys[fmt.Sprintf("line %d of the %s", i+1, name)] = line
 			}
 		}
