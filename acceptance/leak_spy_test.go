@@ -77,15 +77,15 @@ func leakyMutual(t *testing.T, tap *tap) leakyAccount {
 	return l
 }
 
-// keyLines returns the secret lines of a private key of [simulator.CA.Client]. The last line has only
-// the public key, which is in the certificate too.
+// keyLines returns the secret lines of a private key in PEM. The end of an EC key is the public key,
+// which is in its certificate too.
 func keyLines(key string) (lines []string) {
 	for line := range strings.Lines(key) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "-----") {
 			lines = append(lines, line)
 		}
 	}
-	if len(lines) == 3 { // an EC key on P-256: the rest is the public key, which certificates contain
+	if len(lines) == 3 { // an EC key on P-256
 		lines = []string{lines[0], lines[1][:24]}
 	}
 	return lines
