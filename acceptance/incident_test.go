@@ -5,6 +5,7 @@ package acceptance
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +26,9 @@ type incident struct {
 
 func newIncident(t *testing.T) *incident {
 	t.Helper()
+	if _, err := exec.LookPath("sha256sum"); err != nil {
+		t.Skip("the commands need sha256sum")
+	}
 	i := &incident{dir: realTempDir(t)}
 	i.sim, i.Server = harness.StartSimulator(t), harness.StartRaftWith(t, i.dir)
 	harness.CopyPlugin(t, i.dir)
@@ -315,6 +319,45 @@ func TestChangeCredentials(t *testing.T) {
 	app("after a check that succeeds")
 }
 
+// A token has leaked. Revoking leases does not make a Vault Agent read again, and restarting the
+// agent does.
+func TestTokenHasLeaked(t *testing.T) {
+	w := newWorld(t)
+	i := incident{world: w, dir: t.TempDir()}
+	w.writeConfig(t, sinch)
+	setUp, agent := recipe(t, "agent.md").blocks[0], recipe(t, "agent.md").blocks[1]
+	i.shell(t, setUp).OK(t)
+	run := func() *harness.Script {
+		return w.StartShell(t, i.dir, strings.Replace(agent, "vault agent", "exec vault agent", 1))
+	}
+	shows := func(token string) bool {
+		data, _ := os.ReadFile(filepath.Join(i.dir, "sinch-token"))
+		return string(data) == token
+	}
+	leaked := w.token(t, sinch)
+	running := run()
+	harness.Until(t, "the agent's file has the token that leaks", func() bool { return shows(leaked) })
+
+	i.page(t, "operations.md", "A token has leaked", 0).OK(t)
+	w.wantNewToken(t, sinch, leaked, "after the rotate")
+	w.CLI(t, "lease", "revoke", "-sync", "-prefix", sinch.creds()).OK(t)
+	time.Sleep(2 * time.Second) // nothing shows that the agent does not read
+	if !shows(leaked) {
+		t.Error("after the revocation of the leases: got another token in the agent's file; correct docs/operations.md")
+	}
+	running.Interrupt(t)
+	restarted := time.Now()
+	run()
+	next := w.token(t, sinch)
+	harness.Until(t, "the agent's file has the new token", func() bool { return shows(next) })
+	took := time.Since(restarted)
+	i.page(t, "operations.md", "How fast readers follow", 0).OK(t)
+	if r := w.readCreds(t, sinch); r.LeaseDuration != 300 || r.Text("access_token") != next {
+		t.Errorf("with lease_ttl=5m: got a lease of %d s, want 300 s and the same token", r.LeaseDuration)
+	}
+	t.Logf("the file of the restarted agent had the new token after %.1f s", took.Seconds())
+}
+
 // The steps of the runbook end all tokens of a shared and of an unshared account, and then
 // remove the engine.
 func TestRemoveAnAccount(t *testing.T) {
@@ -341,6 +384,9 @@ func TestRemoveAnAccount(t *testing.T) {
 
 // The command of the runbook shows that a server reaches the provider.
 func TestRunbookReachesTheProvider(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("the command needs curl")
+	}
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
 	_, section, _ := strings.Cut(file(t, "../docs/operations.md"), "run this on a Vault server.")
