@@ -202,10 +202,12 @@ func TestUpgradeGoesWrong(t *testing.T) {
 		if reload.Code == 0 || !strings.Contains(reload.Stderr, test.problem) {
 			t.Errorf("%s: reload: got %d %q, want the problem", test.problem, reload.Code, reload.Stderr)
 		}
-		i.wantToken(t, sinch, i.token, "after the reload that failed: "+test.problem)
+		if !harness.OpenBao() { // OpenBao ends the old process before it starts the new one
+			i.wantToken(t, sinch, i.token, "after the reload that failed: "+test.problem)
+		}
+		i.shell(t, "vault secrets tune -plugin-version=\"$(./vault-plugin-secrets-messaging -version)\" messaging && vault plugin reload -plugin=vault-plugin-secrets-messaging").OK(t)
+		i.wantToken(t, sinch, i.token, "after tuning back")
 	}
-	i.shell(t, "vault secrets tune -plugin-version=\"$(./vault-plugin-secrets-messaging -version)\" messaging && vault plugin reload -plugin=vault-plugin-secrets-messaging").OK(t)
-	i.wantToken(t, sinch, i.token, "after tuning back")
 
 	outside := realTempDir(t)
 	harness.CopyPlugin(t, outside)
@@ -222,6 +224,9 @@ vault plugin register -command=link -sha256="$(sha256sum link | cut -d' ' -f1)" 
 		}
 	}
 
+	if harness.OpenBao() {
+		return // the rest was tried on Vault only
+	}
 	// A version in use is deregistered.
 	row("plugin not found in the catalog")
 	i.shell(t, `vault plugin deregister -version="$(./vault-plugin-secrets-messaging -version)" secret vault-plugin-secrets-messaging`).OK(t)
