@@ -136,31 +136,6 @@ func TestRecipeCurl(t *testing.T) {
 	}
 }
 
-// The playbook of the Ansible recipe works twice, word for word. The test needs ANSIBLE_BIN,
-// a folder with ansible-playbook, the collection and hvac.
-func TestRecipeAnsible(t *testing.T) {
-	bin := os.Getenv("ANSIBLE_BIN")
-	if bin == "" {
-		t.Skip("NOT RUN: docs/recipes/ansible.md. Set ANSIBLE_BIN to a folder with an ansible-playbook that has community.hashi_vault and hvac")
-	}
-	s, sim := internetWorld(t)
-	page := recipe(t, "ansible.md")
-	page.path = bin
-	page.blocks = page.blocks[len(page.blocks)-1:] // without the installation
-	putFile(t, page.dir, "pw.txt", sinchPassword+"\n")
-	putFile(t, page.dir, "messaging.yml", fenced(t, page.text, "yaml")[0])
-	page.run(t, &s.Client)
-	logins := sim.Logins(t, sinch.provider)
-	page.run(t, &s.Client) // it changes nothing, so the engine does not log in
-
-	if known := sim.Token(t, strings.TrimSpace(file(t, filepath.Join(page.dir, "sinch-token")))); !known.Active {
-		t.Errorf("token of the playbook: got %+v, want an active one", known)
-	}
-	if n := sim.Logins(t, sinch.provider); n != logins {
-		t.Errorf("second run of the playbook: got %d logins, want 0", n-logins)
-	}
-}
-
 // page is a page of recipes.
 type page struct {
 	name   string

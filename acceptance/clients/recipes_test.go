@@ -24,6 +24,7 @@ import (
 // the old token ends. If the provider rejects a token, the program reports the token and gets a new
 // token at once. Its policy allows only these reads.
 func TestRecipes(t *testing.T) {
+	t.Parallel()
 	server, sim := start(t)
 	server.EnableAudit(t)
 	sim.Configure(t, `{"access_ttl": 30}`) // the engine replaces only rejected tokens older than 10 s
@@ -116,6 +117,16 @@ func sinch(sim *harness.Simulator) harness.Fields {
 // test pipeTo closes the input. The program must then end with exit code 0 and without output.
 func pipeTo(t *testing.T, env []string, args ...string) (send func(line string)) {
 	t.Helper()
+	return pipe(t, env, func(err error, output string) {
+		if err != nil || output != "" {
+			t.Errorf("%q: got error %v and output %q, want neither", args, err, output)
+		}
+	}, args...)
+}
+
+// pipe is pipeTo for a program whose end the function ended checks.
+func pipe(t *testing.T, env []string, ended func(err error, output string), args ...string) (send func(line string)) {
+	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = env
 	var output bytes.Buffer
@@ -127,15 +138,14 @@ func pipeTo(t *testing.T, env []string, args ...string) (send func(line string))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	exit := make(chan error, 1)
+	go func() { exit <- cmd.Wait() }()
 	t.Cleanup(func() {
 		in.Close()
 		kill := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
-		if err := <-ended; err != nil || output.Len() > 0 {
-			t.Errorf("%q: got error %v and output %q, want neither", args, err, output.String())
-		}
+		err := <-exit
+		ended(err, output.String())
 	})
 	return func(line string) {
 		t.Helper()
@@ -188,6 +198,13 @@ func (m *messageAPI) accepted(t *testing.T, message string) (token string) {
 		return nil
 	})
 	return token
+}
+
+// has reports whether a message was accepted.
+func (m *messageAPI) has(message string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.bearer[message] != ""
 }
 
 func (m *messageAPI) refusals() int {

@@ -58,11 +58,7 @@ func prepareNode(t *testing.T) (recipe, operator []string) {
 }
 
 func preparePython(t *testing.T) (recipe, operator []string) {
-	dir := harness.Install(t, "python", recipes+"/python/requirements.txt", func(dir string) {
-		harness.Run(t, ".", "python3", "-m", "venv", dir)
-		harness.Run(t, ".", filepath.Join(dir, "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-			"--no-deps", "-r", recipes+"/python/requirements.txt")
-	})
+	dir := venv(t, "python", recipes+"/python/requirements.txt")
 	python := []string{filepath.Join(dir, "bin/python"), "-B"}
 	return append(python[:2:2], harness.Absolute(t, recipes+"/python/send.py")), append(python[:2:2], harness.Absolute(t, "operate.py"))
 }
@@ -77,3 +73,13 @@ func prepareCurl(t *testing.T) (recipe, operator []string) {
 
 // config returns the name of the runtime's config.
 func (r runtime) config() string { return strings.ToLower(strings.ReplaceAll(r.name, ".", "")) }
+
+// venv returns a Python environment with the packages that the file pins names.
+func venv(t *testing.T, name, pins string) string {
+	t.Helper()
+	return harness.Install(t, name, pins, func(dir string) {
+		harness.Run(t, ".", "python3", "-m", "venv", dir)
+		harness.Run(t, ".", filepath.Join(dir, "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+			"--no-deps", "-r", pins)
+	})
+}

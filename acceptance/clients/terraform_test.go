@@ -16,16 +16,11 @@ import (
 // Terraform accepts the syntax and the formatting of the page, and its references. Without the
 // provider, Terraform cannot check the arguments of resources.
 func TestTerraformRecipe(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
+	if _, err := exec.LookPath("python3"); err != nil {
 		fmt.Println("LEFT OUT: Terraform, because there is no python3 on the PATH")
 		t.Skip("there is no python3 on the PATH")
 	}
-	const pins = "terraform-requirements.txt"
-	dir := harness.Install(t, "terraform", pins, func(dir string) {
-		harness.Run(t, ".", python, "-m", "venv", dir)
-		harness.Run(t, ".", filepath.Join(dir, "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", pins)
-	})
+	dir := venv(t, "terraform", "terraform-requirements.txt")
 	page, err := os.ReadFile(recipes + "/terraform.md")
 	if err != nil {
 		t.Fatal(err)
