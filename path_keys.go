@@ -226,10 +226,11 @@ func (p *jwksPath) path() *framework.Path {
 	}
 }
 
-func (p *jwksPath) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *jwksPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	set, err := p.keyrings.JWKS(ctx, nameOf(d))
-	if err != nil {
-		return nil, err
+	if err != nil { // anybody may read this path, so the answer does not tell why
+		p.log().Error("request failed", "operation", req.Operation, "path", req.Path, "error", err)
+		return nil, logical.CodedError(http.StatusServiceUnavailable, "the public keys cannot be read now: try again")
 	}
 	return &logical.Response{Data: map[string]any{
 		logical.HTTPContentType:        "application/jwk-set+json",

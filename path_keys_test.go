@@ -183,3 +183,29 @@ func p256PEM(t *testing.T) string {
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
+
+// The JWK Set comes from memory: a stranger causes no storage call, and learns nothing of a failure.
+func TestJWKSComesFromMemory(t *testing.T) {
+	m, _ := newKeyMount(t, nil)
+	m = m.restart()
+	m.storage.failWith(func(op, key string) error { return errStorage })
+	a := m.read("jwks/a")
+	a.want(t, http.StatusServiceUnavailable, "the public keys cannot be read now: try again")
+	if strings.Contains(a.text, errStorage.Error()) {
+		t.Errorf("got %q, want nothing of the failure", a.text)
+	}
+	m.storage.failWith(nil)
+	m.jwks("a")
+	m.storage.takeCalls()
+	for range 10 {
+		m.jwks("a")
+		m.jwks("nobody")
+	}
+	if calls := m.storage.takeCalls(); len(calls) > 0 {
+		t.Errorf("got the storage calls %q, want none", calls)
+	}
+	m.Backend.(*backend).invalidate(t.Context(), "key/a")
+	if len(m.jwks("a")) != 1 || len(m.storage.takeCalls()) != 1 {
+		t.Error("after an invalidation: got no keys or more than one storage call, want the keys with one call")
+	}
+}
