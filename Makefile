@@ -16,7 +16,7 @@ programs = vault=$$(scripts/vault) && export VAULT_BIN="$$vault" \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint unit acceptance test-openbao test-prometheus test-clients test-oauth test-kubernetes leaks soak bench fuzz outdated dist clean
+.PHONY: help build dev test lint unit acceptance test-openbao test-prometheus test-clients test-containers test-oauth test-kubernetes leaks soak bench fuzz outdated dist image clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ test-openbao: ## run the acceptance tests in a real OpenBao server, which needs 
 
 test-prometheus: ## scrape a mount with a real Prometheus, and see the alerts at a real Alertmanager
 	@prometheus=$$(scripts/prometheus) && PROMETHEUS_DIR="$$prometheus" $(MAKE) --no-print-directory acceptance RUN='TestPrometheus$$'
+
+test-containers: build ## run the plugin from an image, with Docker in namespaces of its own, which needs root
+	@docker=$$(scripts/docker) && DOCKER_DIR="$$docker" $(MAKE) --no-print-directory acceptance RUN='TestContainer$$'
 
 test-clients: build ## test the plugin with other people's Vault clients, and test docs/recipes (RUN=Pattern)
 	@echo "==> tests with Vault clients"
@@ -88,6 +91,9 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 
 dist: ## build a release into dist/ (VERSION=v1.2.3, by default the tag of a clean checkout; SIGNING_KEY=key.pem signs it)
 	@scripts/dist '$(if $(filter file,$(origin VERSION)),,$(VERSION))'
+
+image: dist ## build a release, and container images of it without a container engine (VERSION=v1.2.3)
+	@scripts/image '$(VERSION)'
 
 clean: ## remove what was built, except the servers and clients in bin/ that take minutes to build
 	rm -rf dist coverage.out $(plugin) $(simulator) bin/floor

@@ -27,6 +27,11 @@ type Client struct {
 	home  string // the user's home folder for the vault command
 }
 
+// NewClient returns a client of a server that the test has started itself.
+func NewClient(t testing.TB, addr, token string) *Client {
+	return &Client{Addr: addr, Token: token, http: newHTTPClient(), home: t.TempDir()}
+}
+
 // As returns a client of the same server with another token.
 func (c *Client) As(token string) *Client {
 	as := *c
