@@ -29,8 +29,11 @@ func Install(t *testing.T, name, pins string, fill func(dir string)) string {
 		t.Fatal(err)
 	}
 	fill(dir)
-	if err := os.WriteFile(stamp, want, 0o644); err != nil {
-		t.Fatal(err)
+	// Packages may contain Go files. A go.mod keeps these files out of "./..." of this module.
+	for name, content := range map[string][]byte{filepath.Join(dir, "go.mod"): nil, stamp: want} {
+		if err := os.WriteFile(name, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }
