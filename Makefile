@@ -62,7 +62,7 @@ test-clients: build ## test the plugin with other people's Vault clients, and te
 test-oauth: build ## test the plugin with real authorization servers: Keycloak and oidc-provider (RUN=Pattern)
 	@echo "==> tests with authorization servers"
 	@$(programs) && { keycloak=$$(scripts/keycloak) || [ $$? = 3 ]; } && cd acceptance/oauth && \
-	KEYCLOAK_HOME="$$keycloak" go test -count=1 -timeout=15m $(if $(RUN),-run '$(RUN)')
+	KEYCLOAK_HOME="$$keycloak" go test -count=1 -timeout=15m -parallel=16 $(if $(RUN),-run '$(RUN)')
 
 test-kubernetes: build ## test docs/recipes/kubernetes.md with a real API server and operators (RUN=Pattern)
 	@echo "==> tests with Kubernetes"

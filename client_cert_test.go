@@ -66,7 +66,8 @@ func mutual(t *testing.T, m *mount) fields {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca.PEM)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{serverCert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{serverCert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
+		MaxVersion: tls.VersionTLS12} // with TLS 1.3 the alert about a certificate can get lost
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes
 	server.StartTLS()
 	t.Cleanup(server.Close)

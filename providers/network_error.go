@@ -47,7 +47,11 @@ func (a *answer) unreachable(ctx context.Context, err error, timeout time.Durati
 	case errors.Is(err, http.ErrSchemeMismatch):
 		e.Problem = "the server speaks HTTP instead of HTTPS"
 	default:
-		e.Problem = clip(printable(networkProblem(err)), maxWords) + a.certificateHint()
+		problem := networkProblem(err)
+		if problem == invalidHTTP && a.asked {
+			problem = "the connection failed before the answer" // probably the end of the TLS connection
+		}
+		e.Problem = clip(printable(problem), maxWords) + a.certificateHint()
 	}
 	return e
 }
@@ -101,6 +105,8 @@ func alertOf(err error) tls.AlertError {
 	return 0
 }
 
+const invalidHTTP = "the answer is not valid HTTP"
+
 // networkProblem returns the text of a network or TLS error. It omits other errors, because
 // they may quote the URL's query or data from the server.
 func networkProblem(err error) string {
@@ -123,5 +129,5 @@ func networkProblem(err error) string {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "timed out while connecting"
 	}
-	return "the answer is not valid HTTP"
+	return invalidHTTP
 }
