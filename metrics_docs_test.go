@@ -173,6 +173,7 @@ func TestDashboard(t *testing.T) {
 			ID                       int
 			Type, Title, Description string
 			GridPos                  struct{ X, Y, W, H int }
+			FieldConfig              struct{ Defaults struct{ Unit string } }
 			Targets                  []query
 		}
 	}
@@ -203,8 +204,19 @@ func TestDashboard(t *testing.T) {
 		if p.Description == "" || len(p.Targets) == 0 {
 			t.Errorf("panel %q: want a description and a query", p.Title)
 		}
+		if p.Type != "table" && p.FieldConfig.Defaults.Unit == "" {
+			t.Errorf("panel %q: got no unit, want one", p.Title)
+		}
 		for _, q := range p.Targets {
 			e.check(t, p.Title, q.Expr)
+			for _, want := range []string{`job=~"$job"`, `instance=~"$instance"`} {
+				if strings.Count(q.Expr, want) != strings.Count(q.Expr, "{") {
+					t.Errorf("panel %q: want %s in each selector of %s", p.Title, want, q.Expr)
+				}
+			}
+			if ranges := strings.Count(q.Expr, "["); ranges != strings.Count(q.Expr, "[$__rate_interval]") {
+				t.Errorf("panel %q: want the range $__rate_interval in %s", p.Title, q.Expr)
+			}
 			exprs = append(exprs, q.Expr)
 			for _, v := range regexp.MustCompile(`\$\w+`).FindAllString(q.Expr, -1) {
 				if v != "$__rate_interval" && !slices.Contains(variables, v) {

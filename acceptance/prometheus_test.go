@@ -76,7 +76,8 @@ func TestPrometheus(t *testing.T) {
 	receiver.wait(t, "MessagingReadsFail", "sinch", 2*time.Minute)
 }
 
-// writeSeriesOfEveryKind writes configs with a client certificate and with a key that is being rotated.
+// writeSeriesOfEveryKind writes configs with a client certificate, with a key that is being rotated, and
+// with a refresh token as their credential.
 func (w world) writeSeriesOfEveryKind(t *testing.T) {
 	t.Helper()
 	ca, err := simulator.NewCA(time.Now())
@@ -92,7 +93,9 @@ func (w world) writeSeriesOfEveryKind(t *testing.T) {
 	w.Write(t, "messaging/config/key", harness.Fields{"provider": "oauth2", "client_id": "acme", "token_url": w.sim.TokenURL("oauth2"),
 		"auth_style": "private_key_jwt", "generate_key": "ec-p256", "verify_connection": false}).OK(t)
 	w.Write(t, "messaging/keys/key/rotate", nil).OK(t)
-	for _, name := range []string{"certificate", "key"} {
+	w.Write(t, "messaging/config/refresh", harness.Fields{"provider": "oauth2", "client_id": "acme", "client_secret": "s3cret", "token_url": w.sim.TokenURL("oauth2"),
+		"grant_type": "refresh_token", "refresh_token": "seed", "verify_connection": false}).OK(t)
+	for _, name := range []string{"certificate", "key", "refresh"} {
 		_, _ = w.Do("GET", "messaging/creds/"+name, nil) // brings the account into memory
 	}
 }
