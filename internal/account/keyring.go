@@ -87,7 +87,8 @@ func (r *keyring) owned(ctx context.Context, owner string) (*keySet, error) {
 	return keys, err
 }
 
-// checkOwner returns an error if the keys belong to another config with the same name.
+// checkOwner returns an error if there are no keys, or if the keys belong to an earlier config of
+// the same name.
 func checkOwner(name string, keys *keySet, owner string) error {
 	switch {
 	case keys == nil:
@@ -113,7 +114,7 @@ func (r *keyring) preferredLocked(keys *keySet) *madeKey {
 }
 
 // choose returns the key that signs first, and the key that signs if the provider refuses the
-// first key. Either may be nil.
+// first key. The second key may be nil.
 func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
