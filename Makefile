@@ -3,6 +3,7 @@
 VERSION  ?= v0.0.0-dev
 FUZZTIME ?= 30s
 SOAK     ?= 15m
+KILLS    ?= 200
 
 plugin    := bin/vault-plugin-secrets-messaging
 simulator := bin/messaging-simulator
@@ -16,7 +17,7 @@ programs = vault=$$(scripts/vault) && export VAULT_BIN="$$vault" \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint unit acceptance test-openbao test-prometheus test-clients test-containers test-oauth test-kubernetes leaks soak bench fuzz outdated dist image clean
+.PHONY: help build dev test lint unit acceptance test-openbao test-prometheus test-clients test-containers test-oauth test-kubernetes leaks kills soak bench fuzz outdated dist image clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +72,9 @@ test-kubernetes: build ## test docs/recipes/kubernetes.md with a real API server
 
 leaks: build ## run only the leak test, and show its figures
 	@$(programs) && cd acceptance && go test -count=1 -v -run 'TestNothingLeaks|TestLeakSearch'
+
+kills: build ## kill the plugin KILLS (200) times while it exchanges refresh tokens, and show what was lost
+	@$(programs) && cd acceptance && KILLS=$(KILLS) go test -count=1 -v -timeout=30m -run 'TestKills$$'
 
 soak: build ## run the soak test in a real Vault server for SOAK (15m), and show its figures
 	@$(programs) && cd acceptance && SOAK=$(SOAK) go test -count=1 -v -timeout=0 -run 'TestSoak$$'

@@ -13,7 +13,8 @@ import (
 )
 
 // After a failover the new active node serves the token of the dead node, and no read
-// during the failover returns another token.
+// during the failover returns another token. Only the active node uses refresh tokens that are
+// credentials.
 func TestFailoverKeepsTheToken(t *testing.T) {
 	harness.Need(t)
 	sim, cluster := harness.StartSimulator(t), harness.StartCluster(t)
@@ -21,10 +22,13 @@ func TestFailoverKeepsTheToken(t *testing.T) {
 	first.InstallPlugin(t)
 	first.writeConfig(t, sinch)
 	token := first.token(t, sinch)
+	consented := first.consentedConfig(t, "consented")
+	spent := first.token(t, consented)
 	survivors := cluster.Standbys(t)
 	for _, node := range survivors {
 		waitForMount(t, node)
 		world{node, sim}.wantToken(t, sinch, token, "through a standby")
+		world{node, sim}.wantToken(t, consented, spent, "through a standby")
 	}
 
 	stop := collectTokens(t, survivors, sinch.creds())
@@ -42,6 +46,12 @@ func TestFailoverKeepsTheToken(t *testing.T) {
 	first.Start(t) // it comes back as a standby
 	waitForToken(t, first.Server, token)
 	first.wantLogins(t, sinch, 1)
+
+	// Neither the standbys nor the failover have used the refresh token that is a credential.
+	first.wantToken(t, consented, spent, "after the failover")
+	first.wantRefreshes(t, "after the failover", 1)
+	first.Write(t, consented.rotatePath(), nil).OK(t)
+	first.wantRefreshes(t, "after a rotate on the new active node", 2)
 }
 
 // A user who writes a config through a standby can read the config through that standby at once.

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package acceptance
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"sync"
+	"time"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+	"vault-plugin-secrets-messaging/internal/simulator"
+)
+
+// killAccount is one account of a killRun.
+type killAccount struct {
+	account
+	run *killRun
+
+	mu sync.Mutex // guards fields
+}
+
+// killLoss is a refresh token that was lost.
+type killLoss struct {
+	config, text string
+}
+
+// newKillAccount writes the config of an account. Its reads make no leases: after a kill, Vault 1.21.1
+// revokes leases that have ended so often at the dead process that it stops answering.
+func newKillAccount(r *killRun, config string) *killAccount {
+	a := &killAccount{run: r, account: account{config, simulator.OAuth2, "refresh_token", harness.Fields{
+		"client_id": "generic-client", "client_secret": "generic-secret", "grant_type": "refresh_token", "refresh_window": "3s", "lease": false}}}
+	a.consent()
+	return a
+}
+
+// read reads the token.
+func (a *killAccount) read() {
+	err := failed(a.run.do(http.MethodGet, a.creds(), nil))
+	if err == nil {
+		a.run.reads[1].Add(1)
+		return
+	}
+	a.run.reads[0].Add(1)
+	a.run.failure.Store(err.Error())
+}
+
+// operate does what must not lose a refresh token: Terraform's repeated write, a patch, or a rotate.
+func (a *killAccount) operate() {
+	acts := map[string]func(){
+		"same write": func() { _, _ = a.write() },
+		"patch": func() {
+			_, _ = a.run.do(http.MethodPatch, a.path(), harness.Fields{"lease_ttl": fmt.Sprintf("%ds", 30+rand.IntN(60))})
+		},
+		"rotate": func() { _, _ = a.run.do(http.MethodPut, a.rotatePath(), nil) },
+	}
+	for kind, act := range acts { // in random order
+		a.run.event(kind, act)
+		return
+	}
+}
+
+// write writes the config with the refresh token that was written last.
+func (a *killAccount) write() (harness.Response, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.run.do(http.MethodPut, a.path(), a.body(a.run.sim))
+}
+
+// watch looks for a loss, which status must show. It then does what a person does.
+func (a *killAccount) watch() {
+	status, err := a.run.do(http.MethodGet, a.statusPath(), nil)
+	if failed(status, err) != nil || status.Text("refresh_token_state") != "lost" {
+		return
+	}
+	refused, err := a.run.do(http.MethodGet, a.creds(), nil)
+	if err != nil || refused.Status != http.StatusBadRequest {
+		return // disturbed; the next look finds it again
+	}
+	a.run.mu.Lock()
+	a.run.losses = append(a.run.losses, killLoss{a.config, refused.Raw})
+	a.run.mu.Unlock()
+	a.consent()
+}
+
+// consent writes a new refresh token of the account. A kill may hit the write. The write is then
+// repeated, as a person would, until the engine has the refresh token or says that it is lost.
+func (a *killAccount) consent() {
+	for {
+		seed := consent(a.run.t, a.run.sim, a.config)
+		a.mu.Lock()
+		a.fields["refresh_token"] = seed
+		a.mu.Unlock()
+		for {
+			r, err := a.write()
+			if err == nil && (r.Status == http.StatusOK || r.Status == http.StatusNoContent) {
+				return
+			}
+			if err == nil && lossWindow.MatchString(r.Raw) {
+				a.run.mu.Lock()
+				a.run.losses = append(a.run.losses, killLoss{a.config, r.Raw})
+				a.run.mu.Unlock()
+				break
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+	}
+}
+
+// wantWorking fails the test unless the account gets a token and has lost nothing unnoticed.
+func (a *killAccount) wantWorking() {
+	t := a.run.t
+	t.Helper()
+	harness.Within(t, time.Minute, a.config+" works", func() error {
+		a.watch()
+		return failed(a.run.do(http.MethodGet, a.creds(), nil))
+	})
+}
+
+// lossWindow finds when the exchange began whose outcome the engine does not know.
+var lossWindow = regexp.MustCompile(`the answer to the refresh at (\S+Z) was not stored`)
+
+// cause returns what explains the loss: the first kill or step-down after the exchange began; ""
+// if there is none.
+func (l killLoss) cause(events []killEvent) string {
+	found := lossWindow.FindStringSubmatch(l.text)
+	if found == nil {
+		return ""
+	}
+	began, err := time.Parse(time.RFC3339, found[1])
+	if err != nil {
+		return ""
+	}
+	const exchange = time.Second // from its beginning to the end of the store, on a busy machine
+	for _, e := range events {
+		if (e.kind == "kill" || e.kind == "step-down") && !e.to.Before(began) && e.from.Before(began.Add(time.Second+exchange)) {
+			return e.kind
+		}
+	}
+	return ""
+}

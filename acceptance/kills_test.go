@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package acceptance
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
+	"vault-plugin-secrets-messaging/internal/simulator"
+)
+
+// TestKills kills the plugin at random moments while readers make it exchange refresh tokens that
+// work once. Reloads, config writes, rotates and, with KILLS set, step-downs happen in between.
+// KILLS sets the number of kills; the figures in docs/testing.md need 200. The rules are at
+// [killRun.judge].
+func TestKills(t *testing.T) {
+	text, isLong := os.LookupEnv("KILLS")
+	if !isLong {
+		t.Parallel() // it mostly waits
+		runKills(t, killPlan{kills: 6}, harness.StartRaft(t))
+		return
+	}
+	kills, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("KILLS: %v", err)
+	}
+	for name, plan := range map[string]killPlan{
+		"single use":    {kills: kills},
+		"with a grace":  {kills: max(kills/5, 1), grace: time.Minute},
+		"reloads alone": {reloads: max(kills/5, 1)},
+	} {
+		t.Run(name, func(t *testing.T) { runKills(t, plan, harness.StartCluster(t).Nodes...) })
+	}
+}
+
+// killPlan is what a run does.
+type killPlan struct {
+	kills   int           // with reloads and step-downs in between
+	reloads int           // without kills and step-downs, so that nothing may be lost
+	grace   time.Duration // in which the provider accepts a used refresh token
+}
+
+// killRun is one run.
+type killRun struct {
+	t        *testing.T
+	cluster  *harness.Cluster
+	sim      *harness.Simulator
+	plan     killPlan
+	accounts []*killAccount
+
+	over    chan struct{}
+	working sync.WaitGroup
+	reads   [2]atomic.Int64 // that failed, and that got a token
+	failure atomic.Value    // the error of the last read that failed
+	started time.Time
+
+	mu     sync.Mutex
+	events []killEvent
+	losses []killLoss
+	done   map[string]int
+}
+
+// killEvent is something that was done to the engine, at an interval of time.
+type killEvent struct {
+	kind     string
+	from, to time.Time
+}
+
+const (
+	killAccounts = 6
+	killLife     = 6 * time.Second // of access tokens; they are refreshed at half of it
+	killLatency  = 50 * time.Millisecond
+)
+
+func runKills(t *testing.T, plan killPlan, nodes ...*harness.Server) {
+	r := &killRun{t: t, cluster: &harness.Cluster{Nodes: nodes}, sim: harness.StartSimulator(t), plan: plan,
+		over: make(chan struct{}), done: map[string]int{}, started: time.Now()}
+	r.active().InstallPlugin(t)
+	r.sim.Configure(t, fmt.Sprintf(`{"any_account": true, "providers": {"oauth2": {%s, "refresh_grace": %v, "access_ttl": %v, "latency": %v}}}`,
+		reuseDetection, plan.grace.Seconds(), killLife.Seconds(), killLatency.Seconds()))
+	for i := range killAccounts {
+		r.accounts = append(r.accounts, newKillAccount(r, fmt.Sprintf("consented-%d", i)))
+	}
+	for _, a := range r.accounts {
+		for range 2 {
+			r.repeat(100*time.Millisecond, a.read)
+		}
+		r.repeat(250*time.Millisecond, a.watch)
+		r.repeat(2*time.Second, a.operate)
+	}
+	for range plan.reloads {
+		r.waitForTokens()
+		r.reload()
+	}
+	for n := range plan.kills {
+		r.waitForTokens()
+		r.kill()
+		switch {
+		case n%20 == 19 && len(nodes) > 1:
+			r.stepDown()
+		case n%4 == 1:
+			r.reload()
+		}
+	}
+	close(r.over)
+	r.working.Wait()
+	r.judge()
+}
+
+// active returns the active node.
+func (r *killRun) active() *harness.Server { return r.cluster.Active(r.t) }
+
+// do sends a request through any node.
+func (r *killRun) do(method, path string, body any) (harness.Response, error) {
+	return r.cluster.Nodes[rand.IntN(len(r.cluster.Nodes))].Do(method, path, body)
+}
+
+// repeat does an action at about this pace until the end.
+func (r *killRun) repeat(pace time.Duration, act func()) {
+	r.working.Go(func() {
+		for {
+			select {
+			case <-r.over:
+				return
+			case <-time.After(pace/2 + rand.N(pace)):
+				act()
+			}
+		}
+	})
+}
+
+// event does something to the engine and remembers when.
+func (r *killRun) event(kind string, act func()) {
+	e := killEvent{kind: kind, from: time.Now()}
+	act()
+	e.to = time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+	r.done[kind]++
+}
+
+// waitForTokens waits until the plugin serves tokens, and a random time longer.
+func (r *killRun) waitForTokens() {
+	r.t.Helper()
+	served := r.reads[1].Load()
+	harness.Within(r.t, time.Minute, "the plugin serves tokens after a disturbance", func() error {
+		if now := r.reads[1].Load(); now < served+killAccounts {
+			return fmt.Errorf("got %d tokens, want %d; the last read that failed: %v", now-served, killAccounts, r.failure.Load())
+		}
+		return nil
+	})
+	time.Sleep(rand.N(600 * time.Millisecond))
+}
+
+func (r *killRun) kill() {
+	r.t.Helper()
+	var pids []int
+	harness.Until(r.t, "a plugin process runs", func() bool { pids = r.active().PluginPIDs(); return len(pids) > 0 })
+	r.event("kill", func() {
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				r.t.Fatalf("killing plugin process %d: %v", pid, err)
+			}
+			harness.WaitGone(pid)
+		}
+	})
+}
+
+func (r *killRun) reload() {
+	r.event("reload", func() {
+		_, _ = r.active().Do(http.MethodPut, "sys/plugins/reload/backend", harness.Fields{"mounts": []string{"messaging/"}})
+	})
+}
+
+// stepDown makes another node active. The event lasts until that node is active.
+func (r *killRun) stepDown() {
+	r.event("step-down", func() {
+		r.active().Write(r.t, "sys/step-down", nil)
+		r.active().WaitActive(r.t)
+	})
+}
+
+// judge fails the test unless
+//   - each loss is explained by a kill or a step-down between the provider's answer and the store,
+//     and a provider with a grace has none;
+//   - the engine has ended no other family of refresh tokens: it used no refresh token twice, except
+//     once after an exchange whose outcome it does not know;
+//   - each account works at the end.
+func (r *killRun) judge() {
+	t := r.t
+	for _, a := range r.accounts {
+		a.wantWorking()
+	}
+	counts := r.sim.State(t).Providers[simulator.OAuth2]
+	causes := map[string]int{}
+	for _, l := range r.losses {
+		cause := l.cause(r.events)
+		if causes[cause]++; cause == "" {
+			t.Errorf("%s: got a loss that no kill or step-down explains: %s", l.config, l.text)
+		}
+	}
+	t.Logf("%s, %d exchanges, %d reads with a token, %d without; %v; losses by cause: %v; second uses: %d, families ended: %d",
+		time.Since(r.started).Round(time.Second), counts.RefreshesSucceeded, r.reads[1].Load(), r.reads[0].Load(), r.done, causes,
+		counts.RefreshReuses, counts.SessionsEndedByReuse)
+	if counts.SessionsEndedByReuse > len(r.losses) {
+		t.Errorf("got %d families of refresh tokens ended by a second use, want at most one for each of the %d losses", counts.SessionsEndedByReuse, len(r.losses))
+	}
+	if r.plan.grace > 0 && len(r.losses) > 0 {
+		t.Errorf("got %d losses at a provider with a grace of %s, want none", len(r.losses), r.plan.grace)
+	}
+	if disturbances := r.plan.kills + r.plan.reloads; counts.RefreshesSucceeded < disturbances {
+		t.Errorf("got %d exchanges, want more than the %d kills and reloads: the run shows nothing", counts.RefreshesSucceeded, disturbances)
+	}
+}
