@@ -3,10 +3,13 @@
 package oauth
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
 	"vault-plugin-secrets-messaging/internal/simulator"
@@ -103,6 +106,24 @@ func (w *servers) signer(t *testing.T, name, kind, algorithm string) *keycloakCl
 	return w.addClient(t, name, object{"clientAuthenticatorType": "client-jwt", "attributes": object{
 		"use.jwks.url": "true", "jwks.url": w.jwks(name), "token.endpoint.auth.signing.alg": algorithm,
 	}}, harness.Fields{"auth_style": "private_key_jwt", "generate_key": kind})
+}
+
+// A client signs assertions with a key that Keycloak has.
+func testPrivateKeyOfClient(t *testing.T, w *servers) {
+	for _, algorithm := range []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"} {
+		key, text := newKey(t, algorithm)
+		set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "key-1", Use: "sig", Algorithm: algorithm}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := w.addClient(t, "key-"+algorithm, object{"clientAuthenticatorType": "client-jwt", "attributes": object{
+			"use.jwks.string": "true", "jwks.string": string(set), "token.endpoint.auth.signing.alg": algorithm,
+		}}, harness.Fields{"auth_style": "private_key_jwt", "key_id": "key-1", "signing_algorithm": algorithm})
+		_, other := newKey(t, algorithm)
+		c.write(t, harness.Fields{"private_key": other}).Refused(t, 400, "nothing was stored", "credentials refused", "invalid_client")
+		c.write(t, harness.Fields{"private_key": text}).OK(t)
+		c.token(t)
+	}
 }
 
 // Keycloak fetches the public key of each kind from Vault, without a Vault token.

@@ -48,6 +48,7 @@ func TestKeycloak(t *testing.T) {
 		{"AccountNotSetUp", testAccountNotSetUp},
 		{"ClientSecret", testKeycloakClientSecret},
 		{"RefreshTokenGrant", testKeycloakRefreshTokenGrant},
+		{"PrivateKey", testPrivateKeyOfClient},
 		{"SignedAssertion", testSignedAssertion},
 		{"KeyActivated", testKeyActivated},
 		{"JWTAuthorizationGrant", testJWTAuthorizationGrant},
