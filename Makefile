@@ -17,7 +17,7 @@ programs = vault=$$(scripts/vault) && export VAULT_BIN="$$vault" \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build dev test lint unit acceptance test-openbao test-prometheus test-clients test-containers test-oauth test-kubernetes leaks kills soak bench fuzz outdated dist image clean
+.PHONY: help build dev test lint unit acceptance test-openbao test-servers test-prometheus test-clients test-containers test-oauth test-kubernetes leaks kills soak bench fuzz outdated dist image clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,13 @@ acceptance: build ## test the plugin in a real Vault server (RUN=Pattern runs on
 
 test-openbao: ## run the acceptance tests in a real OpenBao server, which needs Python with pip (RUN=Pattern)
 	@$(MAKE) --no-print-directory acceptance SERVER=openbao
+
+# The tests that show that the plugin installs, writes, reads, ends leases, rotates and upgrades.
+smoke := ^(TestREADME|TestRevokeLease|TestUnsharedTokensEndWithTheirLeases|TestRotateReplacesTheToken|TestServerRestartsKeepTheToken|TestFailoverKeepsTheToken|TestUpgrade)$$
+
+test-servers: build ## run the main acceptance tests in each server that README.md lists
+	@servers=$$(scripts/servers) && for VAULT_BIN in $$servers; do export VAULT_BIN; $(programs) && \
+	(cd acceptance && go test -count=1 -timeout=15m -run '$(smoke)') || exit; done
 
 test-prometheus: ## scrape a mount with a real Prometheus, and see the alerts at a real Alertmanager
 	@prometheus=$$(scripts/prometheus) && PROMETHEUS_DIR="$$prometheus" $(MAKE) --no-print-directory acceptance RUN='TestPrometheus$$'
