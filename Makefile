@@ -45,7 +45,7 @@ unit: ## run the unit tests, with the race detector if a C compiler works
 acceptance: build ## test the plugin in a real Vault server (RUN=Pattern runs only some tests)
 	@echo "==> acceptance tests"
 	@$(programs) && promtool=$$(scripts/promtool || true) && cd acceptance && \
-	PROMTOOL_BIN="$$promtool" go test -count=1 -timeout=30m $(if $(RUN),-run '$(RUN)')
+	PROMTOOL_BIN="$$promtool" go test -count=1 -timeout=30m -parallel=6 $(if $(RUN),-run '$(RUN)')
 
 test-openbao: ## run the acceptance tests in a real OpenBao server, which needs Python with pip (RUN=Pattern)
 	@$(MAKE) --no-print-directory acceptance SERVER=openbao

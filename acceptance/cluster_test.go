@@ -16,6 +16,7 @@ import (
 // during the failover returns another token. Only the active node uses refresh tokens that are
 // credentials.
 func TestFailoverKeepsTheToken(t *testing.T) {
+	t.Parallel() // it mostly waits
 	harness.Need(t)
 	sim, cluster := harness.StartSimulator(t), harness.StartCluster(t)
 	first := world{cluster.Active(t), sim}
@@ -58,6 +59,7 @@ func TestFailoverKeepsTheToken(t *testing.T) {
 // After a step-down, the next active node serves the same token. The provider counts one login
 // for each write that changes credentials.
 func TestStandbysAndStepDown(t *testing.T) {
+	t.Parallel() // it mostly waits
 	harness.Need(t)
 	sim, cluster := harness.StartSimulator(t), harness.StartCluster(t)
 	active := world{cluster.Active(t), sim}
