@@ -174,7 +174,7 @@ func (p *keysPath) rotate(ctx context.Context, req *logical.Request, d *framewor
 	case !fresh:
 		warning = "a rotation is under way, so no other key was made"
 	case c.SelfSigned():
-		warning = fmt.Sprintf("give the public key in next to the provider, and then write keys/%s/activate", name)
+		warning = fmt.Sprintf("register the public key that next shows at the provider, and then write keys/%s/activate", name)
 	}
 	return withWarnings(resp, warning), nil
 }

@@ -80,7 +80,7 @@ func TestActivateKey(t *testing.T) {
 	before := m.token("a")
 	first := m.keyID("current")
 	m.write("keys/a/activate", nil).want(t, http.StatusBadRequest, "key_id: is required, because there is no next key")
-	m.write("keys/a/rotate", nil).wantWarning(t, "give the public key in next to the provider, and then write keys/a/activate")
+	m.write("keys/a/rotate", nil).wantWarning(t, "register the public key that next shows at the provider, and then write keys/a/activate")
 	next := m.keyID("next")
 	m.mintAfter(20 * time.Minute)
 	if m.keyID("current") != first {
@@ -114,7 +114,7 @@ func TestGeneratedKeyGuard(t *testing.T) {
 		if name == "auth_style" {
 			data["generate_key"] = ""
 		}
-		m.write("config/a", data).want(t, http.StatusBadRequest, name+": this change affects where or how signatures of the engine's key are sent")
+		m.write("config/a", data).want(t, http.StatusBadRequest, name+": this change affects where or how signatures made with the engine's key are sent")
 	}
 	m.write("config/a", fields{"verify_connection": true, "generate_key": "rsa-2048"}).want(t, http.StatusNoContent)
 	if m.keyID("current") != first {

@@ -79,7 +79,8 @@ func TestRunningVersion(t *testing.T) {
 		t.Errorf("vault secrets list: got %q, want %s and its version", line, harness.PluginName)
 	}
 
-	// The harness registers the plugin without a version. Vault stores it under this one.
+	// The harness registers the plugin without a version. Vault stores the plugin under the version
+	// that the plugin reports.
 	version := w.CLI(t, "read", "-field=plugin_version", "sys/mounts/messaging").OK(t).Stdout
 	w.CLI(t, "plugin", "info", "-version="+strings.TrimSpace(version), "secret", harness.PluginName).OK(t)
 	if r := w.CLI(t, "plugin", "info", "secret", harness.PluginName); r.Code == 0 {

@@ -240,7 +240,7 @@ vault plugin register -command=link -sha256="$(sha256sum link | cut -d' ' -f1)" 
 	})
 }
 
-// Something between the engine and the provider answers, or nothing does. Apps keep their token, the
+// Instead of the provider, a device on the way answers, or nobody answers. Apps keep their token, the
 // error is the one that the runbook explains, and nothing says that the credentials were refused.
 func TestNetworkIncidents(t *testing.T) {
 	w := newWorld(t)

@@ -178,8 +178,8 @@ func testPrivateKeyUnknown(t *testing.T, w *oidcServers) {
 	w.vault.Read(t, c.path()).Refused(t, 404)
 }
 
-// A certificate of a CA authenticates a client, which sends only its ID (RFC 8705 §2.1). It must have
-// the subject that the server has registered.
+// A client authenticates with a certificate that a CA issued, and sends only its client ID (RFC 8705
+// §2.1). The certificate must have the subject that is registered at the server.
 func testClientCertificates(t *testing.T, w *oidcServers) {
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=acme"})
 	c := w.config(t, "mutual", client.ID, harness.Fields{"auth_style": "none", "revocation_url": w.oidc.endpoint("token/revocation")})

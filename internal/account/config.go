@@ -130,8 +130,8 @@ func (c *Config) secretsSet() []string {
 // leases last as long as their token.
 func (c *Config) MaxLease() time.Duration { return c.LeaseTTL.duration() }
 
-// ClientCertValidity returns from when until when the client certificate is valid; zero times
-// without a client certificate.
+// ClientCertValidity returns the start and the end of the validity of the client certificate. Both
+// are the zero time if the config has no client certificate.
 func (c *Config) ClientCertValidity() (from, until time.Time) {
 	return providers.CertificateValidity(c.ClientCert)
 }

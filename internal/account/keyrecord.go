@@ -102,8 +102,8 @@ func (c *Config) makeKey(now time.Time) (*madeKey, error) {
 	return &madeKey{Key: key, kind: kind, algorithm: algorithm, created: now}, nil
 }
 
-// signingKey returns the key and the algorithm that sign with settings, or nil if the config
-// has no key.
+// signingKey returns the key and the algorithm with which a config with these settings signs, or
+// nil if the config has no key.
 func (p *provider) signingKey(settings providers.Settings) (*providers.Key, string) {
 	if d, ok := p.Provider.(interface {
 		ShownKey(providers.Settings) (*providers.Key, string)

@@ -188,7 +188,7 @@ func (c *Config) validate() error {
 		case !c.Share:
 			return &providers.FieldError{Field: "share", Problem: "must be true for a refresh token, because each unshared token would spend it"}
 		case c.RevocationURL != "":
-			return &providers.FieldError{Field: "revocation_url", Problem: "cannot be set for a refresh token, because a provider may revoke it together with an access token (RFC 7009 section 2.1); remove the field"}
+			return &providers.FieldError{Field: "revocation_url", Problem: "cannot be set with a refresh token, because a provider that revokes an access token may also revoke the refresh token (RFC 7009 section 2.1); remove the field"}
 		}
 	}
 	if !c.Share && !c.Lease {
@@ -265,7 +265,7 @@ func guard(old, next *Config, repeated map[string]bool) error {
 		return nil
 	}
 	if old.KeyOwner != "" {
-		return &providers.FieldError{Field: field, Problem: "this change affects where or how signatures of the engine's key are sent, " +
+		return &providers.FieldError{Field: field, Problem: "this change affects where or how signatures made with the engine's key are sent, " +
 			"and nobody can repeat that key; delete the config and write it again, which makes a new key"}
 	}
 	kept := next.secretsSet()

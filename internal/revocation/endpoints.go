@@ -58,7 +58,8 @@ type endpoint struct {
 	err      error  // the last failure
 }
 
-// blocked returns an error that wraps errWaits if a request must not wait for the endpoint now.
+// blocked returns an error if the endpoint failed lately, so that no request is held up by the
+// endpoint now. The error wraps errWaits, because the revocation comes later.
 // A new revision of the config is not blocked, because the change may have repaired the
 // endpoint.
 func (s *endpoints) blocked(id endpointID, revision string) error {

@@ -71,7 +71,7 @@ var (
 	errMoved = errors.New("the config is gone, or the provider, environment, revocation_url, ca_cert or client_id of the config has changed, so the token is left to expire")
 
 	errTainted = fmt.Errorf("%w, because the mount is being disabled or moved", errWaits)
-	errBudget  = fmt.Errorf("%[1]w, because in the last %[3]s requests have waited %[2]s for revocation endpoints to answer", errWaits, budgetWait, budgetPeriod)
+	errBudget  = fmt.Errorf("%[1]w, because requests have waited %[2]s for revocation endpoints in the last %[3]s", errWaits, budgetWait, budgetPeriod)
 )
 
 // isPermanent reports whether no later attempt at a revocation can succeed.

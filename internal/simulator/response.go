@@ -102,8 +102,8 @@ func escapeAll(s string) string {
 	return b.String()
 }
 
-// description returns the text of a failure: the fault's description or, without one, text. The
-// secrets that the setting echo_secrets asks for follow the text.
+// description returns the text of a failure: the fault's description or, without one, text. After
+// the text come the secrets that the setting echo_secrets names.
 func (c *call) description(text string) escapedText {
 	if c.fault != nil && c.fault.Description != "" {
 		text = c.fault.Description

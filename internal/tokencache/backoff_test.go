@@ -131,9 +131,9 @@ func TestClockJumpsAndBackoff(t *testing.T) {
 	}
 }
 
-// While refreshes fail, reads get the cached token until 2 s before its end. Once the token is
-// in its refresh window, reads also get the failure. Later reads fail. When the provider works
-// again, reads get a token within one backoff.
+// While refreshes fail, reads get the cached token and, in its refresh window, also the failure.
+// From 2 s before the end of the token, reads fail. When the provider works again, reads get a
+// token within one backoff.
 func TestServedWhileRefreshesFail(t *testing.T) {
 	for _, kind := range []token.Kind{token.Unavailable, token.Malformed, token.RateLimited, token.Refused} {
 		t.Run(kind.String(), func(t *testing.T) {

@@ -84,9 +84,9 @@ type Account interface {
 // one call per name at a time. During a call it holds no lock that a reader of a valid token
 // needs.
 type Store interface {
-	// Load returns the named account, and the token that was saved under the account's
-	// revision, or nil without such a token. The token's Sent has only a wall clock. If the
-	// account does not exist, the error wraps ErrNotFound.
+	// Load returns the named account and its token. The token is nil if none was saved under the
+	// account's revision. Of the token's Sent, only the wall clock is set. If the account does
+	// not exist, the error wraps ErrNotFound.
 	Load(ctx context.Context, name string) (Account, *token.Token, error)
 
 	// Save stores the newest token of an account. If Save fails, the cache still serves the

@@ -320,7 +320,7 @@ func TestVerifiedWriteDuringMint(t *testing.T) {
 	})
 }
 
-// A write of the same revision keeps the token and its reads, and applies the new policy.
+// A write of the same revision keeps the token and its count of reads, and applies the new policy.
 func TestSameRevision(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(20 * time.Minute)

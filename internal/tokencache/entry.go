@@ -85,7 +85,7 @@ func (e *entry) keep(t token.Token, reads *atomic.Int64) {
 	e.cached = &cachedToken{Token: t, timeline: e.account.Policy().timeline(t.Lifetime), reads: reads}
 }
 
-// minted makes t, which was minted just now, the cached token; the caller holds e.mu.
+// minted stores t, a new token, as the cached token. The caller holds e.mu.
 func (e *entry) minted(t token.Token) {
 	e.keep(t, new(atomic.Int64))
 	e.mints++

@@ -213,7 +213,8 @@ func TestReportDuringSave(t *testing.T) {
 	})
 }
 
-// A config write during the login of a report gives the reader a token of the new revision.
+// If the config is written while the engine logs in because of a report, the reader gets a token
+// of the new revision.
 func TestWriteDuringReport(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)
