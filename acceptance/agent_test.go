@@ -74,7 +74,7 @@ func TestAgentFollowsARotate(t *testing.T) {
 	t.Parallel() // it mostly waits
 	const leaseTTL = 30 * time.Second
 	w := newWorld(t)
-	w.sim.Configure(t, forProvider(conversation.provider, `{"access_ttl": 46}`)) // a lease of 45 s, of which the agent waits 38 to 43 s
+	w.sim.Configure(t, forProvider(conversation.provider, `{"access_ttl": 46}`)) // the lease lasts 45 s, and the agent reads again after 38 to 43 s
 	accounts := []account{
 		conversation.with("short", harness.Fields{"lease_ttl": "30s"}),
 		conversation.with("short-no-lease", harness.Fields{"lease_ttl": "30s", "lease": false}),

@@ -122,8 +122,8 @@ func (a *killAccount) wantWorking() {
 // lossWindow finds when the exchange began whose outcome the engine does not know.
 var lossWindow = regexp.MustCompile(`the answer to the refresh at (\S+Z) was not stored`)
 
-// cause returns what explains the loss: the first kill or step-down after the exchange began; ""
-// if there is none.
+// cause returns what explains the loss: the first kill or step-down after the exchange began. It
+// returns "" if no such event explains the loss.
 func (l killLoss) cause(events []killEvent) string {
 	found := lossWindow.FindStringSubmatch(l.text)
 	if found == nil {

@@ -46,7 +46,7 @@ func TestKills(t *testing.T) {
 type killPlan struct {
 	kills   int           // with reloads and step-downs in between
 	reloads int           // without kills and step-downs, so that nothing may be lost
-	grace   time.Duration // in which the provider accepts a used refresh token
+	grace   time.Duration // how long the provider accepts a used refresh token
 }
 
 // killRun is one run.

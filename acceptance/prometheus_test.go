@@ -46,8 +46,10 @@ func TestPrometheus(t *testing.T) {
 	})
 
 	w.token(t, sinch)
-	w.Read(t, sinch.creds()+"?rejected="+strings.Repeat("0", 16)).OK(t) // a report about another token
-	time.Sleep(3 * time.Second)                                         // counters need samples before they grow
+	w.Read(t, sinch.creds()+"?rejected="+strings.Repeat("0", 16)).OK(t)                        // a report about another token
+	harness.Within(t, 30*time.Second, "Prometheus has samples of the counters", func() error { // rates need two samples
+		return p.hasData(`count_over_time(vault_messaging_rejected_tokens_total{config="sinch",result="replaced"}[1m]) >= 2`)
+	})
 	w.token(t, sinch)
 	w.sim.Configure(t, forProvider(rcs.provider, `{"faults": [{"kind": "account-disabled"}]}`))
 	w.Write(t, rcs.rotatePath(), nil).Refused(t, 400)

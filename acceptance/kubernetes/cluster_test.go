@@ -233,7 +233,7 @@ func (c *cluster) serviceAccountToken(t *testing.T, namespace, name string, audi
 	return answer.Status.Token
 }
 
-// secret returns the field access_token of a Secret, or "" if there is none.
+// secret returns the field access_token of a Secret. It returns "" if the Secret does not exist.
 func (c *cluster) secret(namespace, name string) string {
 	got, err := c.do("GET", "/api/v1/namespaces/"+namespace+"/secrets/"+name, "", "")
 	if err != nil {

@@ -17,7 +17,7 @@ const (
 	recovery = 90 * time.Second
 )
 
-// watch reads the token that an app would use, or "" if there is none.
+// watch reads the token that an app would use. It returns "" if the app has no token.
 type watch struct {
 	name string
 	read func() string

@@ -26,7 +26,7 @@ type world struct {
 
 const config = "messaging/config/sinch"
 
-// newWorld returns a world in which the page's first commands have run.
+// newWorld returns a world after the first commands of the page.
 func newWorld(t *testing.T, c *cluster, namespace string, lifetime time.Duration) *world {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())

@@ -11,7 +11,7 @@ import (
 )
 
 // wantKeyRotation rotates the key of a config. It then reads creds until the engine has adopted the
-// next key, which takes the time for which the server may cache the key set. Each read succeeds.
+// next key. The engine waits that long because the server may cache the key set. Each read succeeds.
 func wantKeyRotation(t *testing.T, vault *harness.Server, name string, read func()) {
 	t.Helper()
 	const cacheTime = 5 * time.Minute

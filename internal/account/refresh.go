@@ -24,9 +24,10 @@ import (
 // shorter timeout.
 const exchangeTimeout = 90 * time.Second
 
-// refreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC 6749 §6). Many
-// providers spend a refresh token by its use: the answer brings the next one (RFC 9700 §4.14.2). If the next one
-// is lost, a person has to consent again. Therefore:
+// refreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC
+// 6749 §6). At many providers a refresh token works once: the answer brings the next refresh
+// token (RFC 9700 §4.14.2). If the next refresh token is lost, a person has to consent again.
+// Therefore:
 //
 //   - One exchange of an account runs at a time, and nothing cancels an exchange that has begun.
 //   - A marker is stored before the request is sent, and the next refresh token is stored before

@@ -23,6 +23,10 @@ func (r *refreshTokens) exchange(ctx context.Context, a *Account, send func(cont
 	case <-ctx.Done():
 		return token.Token{}, notSent(context.Cause(ctx).Error(), ctx.Err())
 	}
+	if ctx.Err() != nil { // select may have chosen the turn all the same: begin nothing after Close
+		<-s.turn
+		return token.Token{}, notSent(context.Cause(ctx).Error(), ctx.Err())
+	}
 	type result struct {
 		token token.Token
 		err   error

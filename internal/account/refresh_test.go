@@ -3,6 +3,7 @@
 package account
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -34,6 +35,19 @@ func TestOutcomeOf(t *testing.T) {
 	} {
 		if got := outcomeOf(test.err); got != test.want {
 			t.Errorf("%s: got outcome %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+// No exchange begins after the mount is closed, because nothing would wait for its result.
+func TestNoExchangeBeginsAfterClose(t *testing.T) {
+	closed, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := newRefreshTokens(nil, nil, nil)
+	for range 50 { // the turn is free too, and select chooses at random
+		_, err := r.exchange(closed, &Account{Name: "a"}, nil)
+		if e := (*token.Error)(nil); !errors.As(err, &e) || !e.Unsent {
+			t.Fatalf("got the error %v of an exchange after the close, want one that says that nothing was sent", err)
 		}
 	}
 }

@@ -88,9 +88,9 @@ func (c *Cache) mayMint(e *entry, urgent bool) error {
 	return c.opts.MayMint(e.account, urgent)
 }
 
-// startMint starts a mint for e. A background mint has already acquired a slot; other mints wait for a slot. If
-// release is not nil, the mint calls release at its end. The caller holds e.mu, and has checked that no other mint of
-// a shared token runs.
+// startMint starts a mint for e. A background mint has already acquired a slot; other mints wait
+// for a slot. If release is not nil, the mint calls release at its end. The caller holds e.mu,
+// and has checked that no other mint of a shared token runs.
 func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()) *mint {
 	ctx, cancel := context.WithTimeout(c.ctx, mintTimeout)
 	m := &mint{account: e.account, purpose: p, started: now, cancel: cancel, done: make(chan struct{})}
