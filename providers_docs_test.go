@@ -16,15 +16,28 @@ import (
 
 var update = flag.Bool("update", false, "write docs/providers.md instead of checking it")
 
+// What the page says once, above the list, because it holds for most providers.
+const (
+	usualUsage    = "Authorization: Bearer {token}"
+	usualLifetime = "`/expires_in` in the answer, in seconds"
+)
+
 const providersPageHead = `# Providers
 
-These providers are built in. Any other provider needs only a [definition](adding-a-provider.md). A config takes the fields below
-besides [those of every config](api.md#parameters).
+These providers are built in. For any other provider, write a [definition](adding-a-provider.md). A config takes the fields of its
+provider, listed here, and [those of every config](api.md#parameters).
 
 <!-- This page is generated from the definitions. After you change a definition, run: go test -run TestProvidersPage . -update -->
 
-*Known* says how well a provider is known: *verified* (run against the provider or its server software), *documented* (from the
-provider's own pages) or *reported* (from third parties).
+Unless a section says otherwise:
+
+- Apps send: ` + "`" + usualUsage + "`" + `
+- Lifetime: ` + usualLifetime + `
+
+The paths into an answer are JSON Pointers (RFC 6901).
+
+The last column says how well a provider is known, and links to the provider's own page: *verified* (run against the provider or its
+server software), *documented* (from the provider's own pages) or *reported* (from third parties).
 
 | provider | what it is | known |
 |---|---|---|
@@ -36,7 +49,11 @@ func TestProvidersPage(t *testing.T) {
 	var table, sections strings.Builder
 	for _, p := range providers.All() {
 		spec := p.Spec()
-		fmt.Fprintf(&table, "| [`%s`](#%s) | %s | %s |\n", spec.Name, spec.Name, spec.Title, spec.Known)
+		known := spec.Known
+		if spec.Docs != "" {
+			known = fmt.Sprintf("[%s](%s)", spec.Known, spec.Docs)
+		}
+		fmt.Fprintf(&table, "| [`%s`](#%s) | %s | %s |\n", spec.Name, spec.Name, spec.Title, known)
 		writeProvider(t, &sections, p)
 	}
 	want := providersPageHead + table.String() + sections.String()
@@ -55,26 +72,33 @@ func TestProvidersPage(t *testing.T) {
 func writeProvider(t *testing.T, w *strings.Builder, p providers.Provider) {
 	t.Helper()
 	spec := p.Spec()
-	fmt.Fprintf(w, "\n## %s\n\n%s\n\n", spec.Name, spec.Title)
-	if len(spec.Fields) > 0 {
-		w.WriteString("| field | | |\n|---|---|---|\n")
+	fmt.Fprintf(w, "\n## %s\n\n", spec.Name)
+	inFile := map[string]bool{} // what a key file sets; the descriptions of these fields name the file
+	for _, f := range spec.Fields {
+		for name := range f.Sets {
+			inFile[name] = true
+		}
 	}
 	for _, f := range spec.Fields {
-		fmt.Fprintf(w, "| `%s` | %s | %s |\n", f.Name, fieldNotes(f), strings.ReplaceAll(f.Description, "|", `\|`))
-	}
-	if len(spec.Fields) > 0 {
-		w.WriteString("\n")
+		f.Required = f.Required && !inFile[f.Name]
+		fmt.Fprintf(w, "- `%s`%s: %s\n", f.Name, fieldNotes(f), strings.ReplaceAll(f.Description, "<", `\<`))
 	}
 	for _, e := range spec.Endpoints {
-		fmt.Fprintf(w, "- Token endpoint, `%s`: `%s`\n", e.Environment, e.TokenURL)
+		environment := ""
+		if len(spec.Endpoints) > 1 {
+			environment = fmt.Sprintf(", `%s`", e.Environment)
+		}
+		fmt.Fprintf(w, "- Token endpoint%s: `%s`\n", environment, e.TokenURL)
 	}
 	if spec.SelfSigned {
-		w.WriteString("- Token endpoint: none, the engine signs the tokens\n")
+		w.WriteString("- The engine signs the tokens.\n")
 	} else if len(spec.Endpoints) == 0 {
 		w.WriteString("- Token endpoint: `token_url` of the config\n")
 	}
-	fmt.Fprintf(w, "- Lifetime: %s\n", lifetimeOf(t, p.(*providers.Definition).Text()))
-	if spec.Usage != "" {
+	if lifetime := lifetimeOf(t, p.(*providers.Definition).Text()); lifetime != usualLifetime {
+		fmt.Fprintf(w, "- Lifetime: %s\n", lifetime)
+	}
+	if spec.Usage != usualUsage {
 		fmt.Fprintf(w, "- Apps send: `%s`\n", spec.Usage)
 	}
 	if len(spec.Outputs) > 0 {
@@ -84,28 +108,25 @@ func writeProvider(t *testing.T, w *strings.Builder, p providers.Provider) {
 		applies bool
 		text    string
 	}{
-		{spec.CanRefresh, "Tokens may come with a refresh token."},
-		{spec.CanRevoke, "A config may have a `revocation_url`."},
-		{spec.Exclusive, "A new token ends the previous one, so early refresh is off by default."},
-		{spec.Sliding, "Another login with the current token extends its life."},
-		{spec.CanForce, "A rotate demands a new token. Other logins may return the current token again."},
-		{len(spec.SerialFields) > 0, "Logins of one user run one after another."},
-		{spec.MinimumAge > 0, fmt.Sprintf("A token is kept for at least %s, even if you rotate.", spec.MinimumAge)},
+		{spec.CanRevoke, "A config can have a `revocation_url`."},
+		{spec.Exclusive, "A new token ends the previous token, so early refresh is off by default."},
+		{spec.Sliding, "A login before the token ends returns the same token, with a longer life."},
+		{spec.CanForce, "Only a rotate demands a new token. Other logins can return the current token again."},
+		{len(spec.SerialFields) > 0, "The logins of one user run one after another."},
+		{spec.MinimumAge > 0, fmt.Sprintf("The engine keeps a token for at least %.0f minutes, even if you rotate.", spec.MinimumAge.Minutes())},
 	} {
 		if note.applies {
 			fmt.Fprintf(w, "- %s\n", note.text)
 		}
 	}
-	source := "what its users report"
-	if spec.Docs != "" {
-		source = fmt.Sprintf("[%s](%s)", strings.TrimPrefix(spec.Docs, "https://"), spec.Docs)
-	}
-	fmt.Fprintf(w, "- Source: %s (%s)\n", source, spec.Known)
 }
 
-// fieldNotes returns what a value of a field must be.
+// fieldNotes returns in parentheses what a value of a field must be, or "" if it may be any text.
 func fieldNotes(f providers.Field) string {
-	notes := []string{map[providers.FieldKind]string{providers.Text: "text", providers.List: "list", providers.Pairs: "map", providers.PEM: "PEM", providers.JSON: "JSON file"}[f.Kind]}
+	var notes []string
+	if f.Kind != providers.Text {
+		notes = append(notes, map[providers.FieldKind]string{providers.List: "list", providers.Pairs: "map", providers.PEM: "PEM", providers.JSON: "JSON file"}[f.Kind])
+	}
 	if f.Required {
 		notes = append(notes, "required")
 	}
@@ -118,7 +139,10 @@ func fieldNotes(f providers.Field) string {
 	if f.Default != "" {
 		notes = append(notes, "default `"+f.Default+"`")
 	}
-	return strings.Join(notes, ", ")
+	if notes == nil {
+		return ""
+	}
+	return " (" + strings.Join(notes, ", ") + ")"
 }
 
 // lifetimeOf returns where in an answer the definition finds a token's lifetime.
@@ -141,7 +165,7 @@ func lifetimeOf(t *testing.T, definition []byte) string {
 		return lifetime.Value
 	}
 	if lifetime.IsZero() {
-		return "`/expires_in` in the answer, in seconds"
+		return usualLifetime
 	}
 	var parts []string
 	for i := 0; i+1 < len(lifetime.Content); i += 2 {
