@@ -3,18 +3,19 @@
 // Package messaging is a Vault secrets engine that keeps the long-lived credentials of
 // messaging providers inside Vault and hands apps short-lived bearer tokens.
 //
-// Start at [Factory]. Each path is a file, path_*.go, with its schema, handlers and help;
-// secret_token.go has the leases, errors.go turns errors into responses, and systemview.go
-// remembers what Vault says of the node. The work is done in these packages:
+// Start at [Factory]. Each path has a file path_*.go with its schema, handlers and help.
+// secret_token.go has the lease types, errors.go turns errors into responses, and systemview.go
+// caches the node's replication state. These packages do the work:
 //
-//	internal/account     what an operator wrote, and how it is checked and stored
-//	internal/tokencache  when a token is minted, served and refreshed
-//	internal/revocation  how tokens are ended before they expire
+//	internal/account     checks and stores what operators write
+//	internal/tokencache  mints, caches and refreshes tokens
+//	internal/revocation  revokes tokens before they expire
 //	internal/telemetry   log lines, metrics and events
-//	providers            what the engine and a provider say to each other
+//	providers            talks to the providers
 package messaging
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/account"
@@ -56,15 +58,15 @@ type Options struct {
 	Providers []providers.Provider
 }
 
-// Factory returns the factory of backends that Vault's plugin machinery needs. Each call of
-// the factory makes the backend of one mount. Mounts share only the process.
+// Factory returns a function that Vault calls once per mount to make the mount's backend.
+// Backends share no state.
 func Factory(opts Options) logical.Factory {
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		b := newBackend(opts, conf)
-		// Vault also sets up backends without storage and system view, to learn the plugin's
-		// version and paths. So setup must not use them.
+		// Setup must use neither storage nor system view. Both are nil if Vault only wants to
+		// know the plugin's version and paths.
 		caching := *conf
-		caching.System = newCachingSystemView(conf.System, b.clock)
+		caching.System = newCachingSystemView(conf.System, b.responder.clock)
 		if err := b.Setup(ctx, &caching); err != nil {
 			return nil, fmt.Errorf("setting up the messaging secrets engine: %w", err)
 		}
@@ -76,7 +78,6 @@ func Factory(opts Options) logical.Factory {
 type backend struct {
 	*framework.Backend
 
-	clock     clock.Clock
 	log       *telemetry.Log
 	responder *responder
 	cache     *tokencache.Cache
@@ -86,9 +87,7 @@ type backend struct {
 }
 
 func newBackend(opts Options, conf *logical.BackendConfig) *backend {
-	if opts.Version == "" {
-		opts.Version = "v0.0.0-dev"
-	}
+	opts.Version = cmp.Or(opts.Version, "v0.0.0-dev")
 	if opts.Clock == nil {
 		opts.Clock = clock.System()
 	}
@@ -112,18 +111,21 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		Store: store, Clock: opts.Clock, Log: log.Logger,
 		Tainted: func() bool { return fb.System().Tainted() },
 	})
-	cache := tokencache.New(tokencache.Options{Store: store, Clock: opts.Clock, OnMint: func(r tokencache.MintResult) {
-		events.OnMint(r)
-		r.Account.(*account.Account).SettleKeys()
-	},
+	cache := tokencache.New(tokencache.Options{
+		Store: store, Clock: opts.Clock,
+		OnMint: func(r tokencache.MintResult) {
+			events.OnMint(r)
+			r.Account.(*account.Account).SettleKeys()
+		},
 		MayMint: func(a tokencache.Account, urgent bool) error {
 			return mayExchange(fb.System(), a.(*account.Account), urgent)
 		},
-		OnUnused: func(a tokencache.Account, t token.Token) { revoker.Queue(revocation.New(a.(*account.Account), t)) }})
+		OnUnused: func(a tokencache.Account, t token.Token) { revoker.Queue(revocation.New(a.(*account.Account), t)) },
+	})
 	metrics.Collect(cache, registry.BuiltinNames())
 	responder := &responder{clock: opts.Clock, log: log.Logger}
 
-	config := newConfigPath(responder, registry, store, cache, revoker, events)
+	config := &configPath{responder: responder, registry: registry, store: store, cache: cache, revoker: revoker, events: events, locks: locksutil.CreateLocks()}
 	creds := &credsPath{responder: responder, cache: cache, revoker: revoker}
 	rotate := &rotatePath{responder: responder, cache: cache, revoker: revoker}
 	keys := &keysPath{responder: responder, registry: registry}
@@ -149,21 +151,21 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		metricsPath.path(),
 	}
 	fb.PathsSpecial = &logical.Paths{
-		// A prefix must end in a slash, because without the slash it matches only one key.
+		// Each prefix must end in a slash. Otherwise Vault takes it for the name of a single key.
 		SealWrapStorage: []string{account.ConfigPrefix, account.KeyPrefix, account.TokenPrefix, account.RefreshPrefix, framework.WALPrefix},
 		LocalStorage:    []string{account.TokenPrefix, framework.WALPrefix},
 		Unauthenticated: []string{"jwks/+"}, // providers fetch public keys without a Vault token
 	}
 	fb.Secrets = []*framework.Secret{secretToken(), secretUnsharedToken(revoker, log.Logger)}
 
-	b := &backend{Backend: fb, clock: opts.Clock, log: log, responder: responder, cache: cache, revoker: revoker, clients: clients, registry: registry}
+	b := &backend{Backend: fb, log: log, responder: responder, cache: cache, revoker: revoker, clients: clients, registry: registry}
 	fb.PeriodicFunc, fb.Invalidate, fb.Clean = b.periodic, b.invalidate, b.clean
 	return b
 }
 
-// HandleRequest implements [logical.Backend]. It checks the input first, because the
-// framework's own errors would quote it. It also recovers panics, which would end the process
-// and so every mount.
+// HandleRequest implements [logical.Backend]. It checks the input before the framework does,
+// because the framework's errors quote the input. It recovers panics, because a panic would end
+// the process, and with the process all mounts.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer b.responder.recover(req, &resp, &err)
 	b.log.SetMount(req.MountPoint)
@@ -182,15 +184,15 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	return b.Backend.HandleRequest(ctx, req)
 }
 
-// hasInvalidName reports whether a path has a name such as a..b, which Vault's storage
-// refuses although [framework.GenericNameRegex] accepts it.
+// hasInvalidName reports whether a path has a name such as a..b. Vault's storage refuses such
+// names, but [framework.GenericNameRegex] accepts them.
 func (b *backend) hasInvalidName(path string) bool {
 	return strings.Contains(path, "..") && b.Route(path) != nil
 }
 
-// HandleExistenceCheck implements [logical.Backend]. It uses only the config's name. If it
-// passed on the request's data, the framework would refuse invalid fields here, and Vault would
-// log the refusal with the values.
+// HandleExistenceCheck implements [logical.Backend]. It does not pass on the request's data. If
+// it did, the framework would refuse invalid fields, and Vault would log the refusal with their
+// values.
 func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checkFound, exists bool, err error) {
 	defer b.responder.recover(req, new(*logical.Response), &err)
 	if b.hasInvalidName(req.Path) {
@@ -201,8 +203,9 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }
 
-// periodic starts the refreshes and revocations that are due, and returns. Vault calls it
-// about once a minute and holds a lock meanwhile. An idle mount asks Vault for nothing.
+// periodic starts the refreshes and revocations that are due. Vault calls it about once a minute
+// and holds a lock meanwhile, so it does not wait for them. If nothing is due, it does not call
+// Vault.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	refreshes, revocations, unsaved := b.cache.Due(), b.revoker.Pending(), b.registry.HasUnsavedRefreshTokens()
 	if !refreshes && !revocations && !unsaved || b.System().Tainted() || !b.mayMint() {
@@ -218,18 +221,17 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	return nil
 }
 
-// mayMint reports whether this node may mint without a request. A performance secondary may,
-// because its tokens belong to its own cluster. A standby may not; it forwards requests that
-// mint.
+// mayMint reports whether this node may refresh tokens in the background. Standbys and DR
+// secondaries may not. Performance secondaries may, because each cluster has its own tokens.
 func (b *backend) mayMint() bool {
 	state := b.System().ReplicationState()
 	return !state.HasState(consts.ReplicationPerformanceStandby) && !state.HasState(consts.ReplicationDRSecondary)
 }
 
-// mayExchange returns why a must not use its refresh token now, or nil if it may. Only the primary
-// cluster uses refresh tokens. Other clusters return ErrReadOnly, so that Vault forwards the
-// request to the primary. A local mount has no primary and may use them. Accounts without a
-// refresh token as credential are not limited.
+// mayExchange returns an error if account a must not use its refresh token now. On a performance
+// secondary the error is ErrReadOnly, so that Vault forwards the request to the primary cluster.
+// Local mounts are not replicated, so they use their own refresh tokens. If the credential of a is
+// not a refresh token, the result is nil.
 func mayExchange(system logical.SystemView, a *account.Account, urgent bool) error {
 	switch {
 	case !a.SpendsRefresh():
@@ -242,26 +244,24 @@ func mayExchange(system logical.SystemView, a *account.Account, urgent bool) err
 	return nil
 }
 
-// errUnknownExchange reports that the engine does not use a refresh token early, because the
-// outcome of the token's last use is unknown.
-var errUnknownExchange error = &token.Error{Kind: token.Unavailable, Problem: "the outcome of the last use of the refresh token is unknown; the engine uses it again when the current token is about to end"}
+// errUnknownExchange reports that a refresh token is not used now, because the outcome of its
+// last use is unknown.
+var errUnknownExchange error = &token.Error{Kind: token.Unavailable, Problem: "the outcome of the last use of the refresh token is unknown; the engine uses the refresh token again when the current access token is about to end"}
 
-// invalidate forgets an account or a definition that another node changed in storage. Vault does not call
-// it for writes of this node.
+// invalidate drops cached data of a storage key that another node has changed. Vault does not call
+// invalidate for this node's own writes.
 func (b *backend) invalidate(_ context.Context, key string) {
-	if strings.HasPrefix(key, account.DefinitionPrefix) {
+	prefix, name, _ := strings.Cut(key, "/")
+	switch prefix + "/" {
+	case account.DefinitionPrefix:
 		b.registry.Forget(key)
-	}
-	if name, ok := strings.CutPrefix(key, account.KeyPrefix); ok {
+	case account.KeyPrefix:
 		b.registry.Keyrings().Invalidate(name)
-	}
-	if name, ok := strings.CutPrefix(key, account.RefreshPrefix); ok {
+	case account.RefreshPrefix:
 		b.registry.ForgetRefreshTokens(name)
-	}
-	for _, prefix := range []string{account.ConfigPrefix, account.TokenPrefix, account.RefreshPrefix} {
-		if name, ok := strings.CutPrefix(key, prefix); ok {
-			b.cache.Invalidate(name)
-		}
+		b.cache.Invalidate(name)
+	case account.ConfigPrefix, account.TokenPrefix:
+		b.cache.Invalidate(name)
 	}
 }
 
@@ -269,8 +269,8 @@ func (b *backend) invalidate(_ context.Context, key string) {
 // to an exchange is not stored, a person has to consent again.
 const maxCleanWait = 3 * time.Second
 
-// clean cancels running mints and revocations without waiting for them, because the process blocks
-// all its mounts meanwhile. It waits only for running exchanges of refresh tokens.
+// clean cancels running mints and revocations. It waits only for exchanges of refresh tokens,
+// because all mounts of the process are blocked meanwhile.
 func (b *backend) clean(context.Context) {
 	b.cache.Close()
 	b.registry.WaitForExchanges(maxCleanWait)

@@ -22,16 +22,16 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// operationPrefix begins the name of each operation in the OpenAPI document.
+// operationPrefix starts the ID of each operation in the OpenAPI document.
 const operationPrefix = "messaging"
 
-// userError is a mistake in a request: a 400, with nothing changed.
+// userError reports a mistake in a request, which changed nothing. It becomes a 400.
 type userError string
 
 func (e userError) Error() string { return string(e) }
 
-// notFound adds to tokencache.ErrNotFound which config is missing. It returns other errors
-// unchanged.
+// notFound replaces tokencache.ErrNotFound with an error that names the missing config. It returns
+// other errors unchanged.
 func notFound(name string, err error) error {
 	if errors.Is(err, tokencache.ErrNotFound) {
 		return userError(fmt.Sprintf("there is no config %q: write config/%s first", name, name))
@@ -42,8 +42,8 @@ func notFound(name string, err error) error {
 // handler handles one operation of a path. A responder turns its errors into responses.
 type handler func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error)
 
-// nameOf returns the name in a request's path. It is always a string, because the path
-// overrides the request's data. FieldData.Get would return the same but uses reflection.
+// nameOf returns the name in a request's path, which the framework always sets. FieldData.Get
+// would do the same, but more slowly.
 func nameOf(d *framework.FieldData) string { return d.Raw["name"].(string) }
 
 // responder turns errors into responses, for all paths.
@@ -52,21 +52,45 @@ type responder struct {
 	log   func() hclog.Logger
 }
 
-// operation returns op with h as its callback.
-func (r *responder) operation(h handler, op framework.PathOperation) *framework.PathOperation {
-	op.Callback = func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-		resp, err := h(ctx, req, d)
-		if err != nil {
-			return r.respond(req, err)
-		}
-		return resp, nil
+// operations are the operations of a path.
+type operations = map[logical.Operation]framework.OperationHandler
+
+// onAnyNode returns an operation that every node handles itself.
+func (r *responder) onAnyNode(summary string, h handler) *framework.PathOperation {
+	return &framework.PathOperation{Summary: summary,
+		Callback: func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+			resp, err := h(ctx, req, d)
+			if err != nil {
+				return r.respond(req, err)
+			}
+			return resp, nil
+		},
 	}
-	return &op
+}
+
+// onActive returns an operation that standbys forward to the active node of their cluster.
+func (r *responder) onActive(summary string, h handler) *framework.PathOperation {
+	op := r.onAnyNode(summary, h)
+	op.ForwardPerformanceStandby = true
+	return op
+}
+
+// onPrimary returns an operation that all other nodes forward to the active node of the primary
+// cluster.
+func (r *responder) onPrimary(summary string, h handler) *framework.PathOperation {
+	op := r.onActive(summary, h)
+	op.ForwardPerformanceSecondary = true
+	return op
+}
+
+// nameField returns the field for the name in a path.
+func nameField(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeString, Required: true, Description: description}
 }
 
 // respond turns an error into a response. The status is 400 if the user must correct something,
-// 502 for an error of a third party, and 500 for an error of the engine. Coded errors are
-// returned unwrapped, because Vault turns wrapped ones into a 500.
+// 502 if the provider failed, 503 if the request ended early, and 500 if the engine failed. Coded
+// errors keep their code. They are returned unwrapped, because Vault turns wrapped ones into a 500.
 func (r *responder) respond(req *logical.Request, err error) (*logical.Response, error) {
 	var (
 		user     userError
@@ -98,14 +122,14 @@ func (r *responder) respond(req *logical.Request, err error) (*logical.Response,
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return nil, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("%s: the request ended before its answer was ready", err))
 	case strings.Contains(err.Error(), logical.ErrReadOnly.Error()):
-		return nil, logical.ErrReadOnly // bare: Vault then forwards the request to a node that may write
+		return nil, logical.ErrReadOnly // unwrapped, so that Vault forwards the request to a node that may write
 	}
 	r.log().Error("request failed", "operation", req.Operation, "path", req.Path, "error", err)
 	return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
 }
 
-// mintFailed returns the response for a failed mint: 400 if the provider refused the
-// credentials, which the operator must correct, and otherwise 502.
+// mintFailed returns the response for a failed mint. The status is 400 if the provider refused the
+// credentials, because the operator must correct them, and otherwise 502.
 func mintFailed(kind token.Kind, text string) (*logical.Response, error) {
 	if kind == token.Refused {
 		return logical.ErrorResponse(text), nil

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -62,23 +61,13 @@ type configPath struct {
 	revoker  *revocation.Revoker
 	events   *telemetry.Events
 
-	// locks order the writes of each config. A write holds its config's lock until it is
-	// stored, also while it verifies. Reads of creds take no lock.
+	// locks serialize the writes of a config. A write holds the lock while it verifies and
+	// stores. Reads of creds take no lock.
 	locks []*locksutil.LockEntry
 }
 
-func newConfigPath(r *responder, registry *account.Registry, store *account.Store, cache *tokencache.Cache, revoker *revocation.Revoker, events *telemetry.Events) *configPath {
-	return &configPath{r, registry, store, cache, revoker, events, locksutil.CreateLocks()}
-}
-
-func (p *configPath) lock(name string) sync.Locker { return locksutil.LockForKey(p.locks, name) }
-
-// path is config/<name>.
 func (p *configPath) path() *framework.Path {
-	write := func(summary string, h handler, event string) *framework.PathOperation {
-		return p.operation(p.withEvent(event, h), framework.PathOperation{
-			Summary: summary, ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true})
-	}
+	write := p.withEvent(telemetry.EventConfigWrite, p.write)
 	return &framework.Path{
 		Pattern: "config/" + framework.GenericNameRegex("name"),
 		Fields:  p.schema(),
@@ -88,30 +77,25 @@ func (p *configPath) path() *framework.Path {
 		HelpSynopsis:        configSynopsis,
 		HelpDescription:     configDescription,
 		DisplayAttrs:        &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configuration", ItemType: "Account", Action: "Create"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: write("Write the config of an account.", p.write, telemetry.EventConfigWrite),
-			logical.UpdateOperation: write("Change fields of the config of an account.", p.write, telemetry.EventConfigWrite),
-			logical.PatchOperation:  write("Change fields of an existing config of an account.", p.write, telemetry.EventConfigWrite),
-			logical.DeleteOperation: write("Delete the config of an account and its token.", p.delete, telemetry.EventConfigDelete),
-			// A standby sees a write some 100 ms later than the active node. Reads are forwarded
-			// to the active node, so that tools that write and read back, such as Terraform, see
-			// the new config.
-			logical.ReadOperation: p.operation(p.read, framework.PathOperation{
-				Summary: "Read the config of an account, without its secrets.", ForwardPerformanceStandby: true}),
+		Operations: operations{
+			logical.CreateOperation: p.onPrimary("Write the config of an account.", write),
+			logical.UpdateOperation: p.onPrimary("Change fields of the config of an account.", write),
+			logical.PatchOperation:  p.onPrimary("Change fields of an existing config of an account.", write),
+			logical.DeleteOperation: p.onPrimary("Delete the config of an account and its token.", p.withEvent(telemetry.EventConfigDelete, p.delete)),
+			// Standbys see a write some 100 ms late, but tools such as Terraform read back what
+			// they wrote. So the active node handles reads.
+			logical.ReadOperation: p.onActive("Read the config of an account, without its secrets.", p.read),
 		},
 	}
 }
 
-// listPath is config/.
 func (p *configPath) listPath() *framework.Path {
 	return &framework.Path{
 		Pattern:         "config/?$",
 		HelpSynopsis:    configListSynopsis,
 		HelpDescription: configListSynopsis,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "configurations", Navigation: true, ItemType: "Account"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: configListSynopsis, ForwardPerformanceStandby: true}),
-		},
+		Operations:      operations{logical.ListOperation: p.onActive(configListSynopsis, listConfigs)},
 	}
 }
 
@@ -124,7 +108,7 @@ func (p *configPath) schema() map[string]*framework.FieldSchema {
 	schema["adopt_definition"] = &framework.FieldSchema{Type: framework.TypeString,
 		Description:  "Digest of the definition that the config is to adopt, as providers/<name> shows it. Without adopt_definition the config keeps the definition that it was written with.",
 		DisplayAttrs: &framework.DisplayAttributes{Name: "Adopt definition"}}
-	schema["name"] = &framework.FieldSchema{Type: framework.TypeString, Required: true, Description: "Name of the config. Its token is read at creds/<name>."}
+	schema["name"] = nameField("Name of the config. Its token is read at creds/<name>.")
 	schema["verify_connection"] = &framework.FieldSchema{Type: framework.TypeBool, Default: true, Description: verifyDescription,
 		DisplayAttrs: &framework.DisplayAttributes{Name: "Verify connection", Value: true}}
 	return schema
@@ -157,7 +141,8 @@ func (p *configPath) exists(ctx context.Context, req *logical.Request, d *framew
 	return entry != nil, nil
 }
 
-func (p *configPath) list(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+// listConfigs handles the lists config/ and creds/.
+func listConfigs(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	names, err := account.ListConfigs(ctx, req.Storage)
 	if err != nil {
 		return nil, err
@@ -186,7 +171,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	if len(name) > account.MaxName {
 		return nil, errNameTooLong
 	}
-	lock := p.lock(name)
+	lock := locksutil.LockForKey(p.locks, name)
 	lock.Lock()
 	defer lock.Unlock()
 
@@ -211,8 +196,8 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	}
 	changed := old == nil || !old.SameTokens(next)
 	if changed || !next.Share && w.Verify(changed) {
-		// An unshared account does not keep the token of a verification, but the new revision
-		// ends the account's backoff.
+		// A new revision discards the token and ends a backoff. The latter is also needed after
+		// the verification of an unshared account.
 		next.Revision = rand.Text()
 	}
 	verify, err := p.prepareKey(old, next, w, changed)
@@ -231,18 +216,14 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	}
 	keep := minted
 	if !next.Share {
-		keep = nil // an unshared token has one reader, and this write already has it
+		keep = nil // only one reader may get an unshared token, and this write got it
 	}
 	unsaved, err := p.cache.Put(ctx, name, a, keep, func() error {
 		return p.registry.WriteConfig(ctx, req.Storage, name, old, next)
 	})
 	if err != nil {
-		// Nobody will get this token, unless the provider returned the stored token again.
-		if minted == nil {
-			return nil, err
-		}
-		if _, t, _ := p.store.LoadAccount(ctx, name); t == nil || t.Access != minted.Access {
-			p.revoker.RevokeOnce(a, revocation.New(a, *minted))
+		if minted != nil {
+			p.discard(ctx, a, *minted)
 		}
 		return nil, err
 	}
@@ -263,8 +244,16 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	return withWarnings(nil, warnings...), nil
 }
 
-// clientCertWarning says that the client certificate of c is not valid now; "" if it is. Some
-// providers accept such a certificate, and so does the engine.
+// discard revokes the token of a write that was not stored, unless the provider returned the
+// stored token again.
+func (p *configPath) discard(ctx context.Context, a *account.Account, minted token.Token) {
+	if _, t, _ := p.store.LoadAccount(ctx, a.Name); t == nil || t.Access != minted.Access {
+		p.revoker.RevokeOnce(a, revocation.New(a, minted))
+	}
+}
+
+// clientCertWarning returns a warning if the client certificate of c is not valid now, and
+// otherwise "". The engine accepts such a certificate, because some providers do.
 func (p *configPath) clientCertWarning(c *account.Config) string {
 	from, until := c.ClientCertValidity()
 	now := p.clock().Wall
@@ -277,11 +266,11 @@ func (p *configPath) clientCertWarning(c *account.Config) string {
 	return ""
 }
 
-// prepareKey generates a key for a config that needs one, and reports whether to verify the
-// write. A write with a new key is not verified, because the provider does not know the key
-// yet.
+// prepareKey generates a key if the config needs one, and reports whether to verify the write. A
+// write with a new key is not verified, because the provider does not know the key yet.
 func (p *configPath) prepareKey(old, next *account.Config, w *account.Write, changed bool) (verify bool, err error) {
-	switch verify = w.Verify(changed) && (changed || !next.SelfSigned()); {
+	verify = w.Verify(changed) && (changed || !next.SelfSigned())
+	switch {
 	case !next.NeedsKey(old):
 		return verify, nil
 	case verify && w.Verify(false) && !next.SelfSigned():
@@ -340,7 +329,7 @@ func (p *configPath) verify(ctx context.Context, a *account.Account) (*token.Tok
 
 func (p *configPath) delete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
-	lock := p.lock(name)
+	lock := locksutil.LockForKey(p.locks, name)
 	lock.Lock()
 	defer lock.Unlock()
 	var a *account.Account

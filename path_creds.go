@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -48,12 +49,11 @@ type credsPath struct {
 	revoker *revocation.Revoker
 }
 
-// path is creds/<name>.
 func (p *credsPath) path() *framework.Path {
 	return &framework.Path{
 		Pattern: "creds/" + framework.GenericNameRegex("name"),
 		Fields: map[string]*framework.FieldSchema{
-			"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose token is read."},
+			"name": nameField("Name of the config whose token is read."),
 			"min_ttl": {Type: framework.TypeDurationSecond, Query: true,
 				Description: "Least remaining life of the token. If the cached token has less, the engine mints a new token. A value above half the token's lifetime counts as half. A token minted within the last 10s is never replaced."},
 			"rejected": {Type: framework.TypeString, Query: true,
@@ -62,41 +62,25 @@ func (p *credsPath) path() *framework.Path {
 		HelpSynopsis:    credsSynopsis,
 		HelpDescription: credsDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "generate", OperationSuffix: "credentials"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: p.operation(p.read, framework.PathOperation{
-				Summary:                   credsSynopsis,
-				ForwardPerformanceStandby: true,
-			}),
-		},
+		Operations:      operations{logical.ReadOperation: p.onActive(credsSynopsis, p.read)},
 	}
 }
 
-// listPath is creds/.
 func (p *credsPath) listPath() *framework.Path {
 	return &framework.Path{
 		Pattern:         "creds/?$",
 		HelpSynopsis:    credsListSynopsis,
 		HelpDescription: credsListDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "credentials"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: credsListSynopsis}),
-		},
+		Operations:      operations{logical.ListOperation: p.onAnyNode(credsListSynopsis, listConfigs)},
 	}
-}
-
-func (p *credsPath) list(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := account.ListConfigs(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
 }
 
 func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
-	asked, err := askedTTL(d)
-	if err != nil {
-		return nil, err
+	var asked time.Duration
+	if d.Raw["min_ttl"] != nil {
+		asked = time.Duration(d.Get("min_ttl").(int)) * time.Second
 	}
 	rejected, err := rejectedID(d)
 	if err != nil {
@@ -111,20 +95,11 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 	if err != nil {
 		return nil, notFound(name, err)
 	}
-	a, parts := g.Account.(*account.Account), partsOf(g)
-	resp := &logical.Response{Data: map[string]any{
-		"access_token": parts.accessToken,
-		"expire_time":  parts.expireTime,
-		"provider":     parts.provider,
-		"token_id":     parts.tokenID,
-		"token_type":   parts.tokenType,
-	}}
-	for name, value := range parts.outputs {
-		if _, taken := resp.Data[name]; !taken {
-			resp.Data[name] = value
-		}
+	a, resp := g.Account.(*account.Account), &logical.Response{Data: maps.Clone(dataOf(g))}
+	if rejected != "" && resp.Data["token_id"] == rejected {
+		warnRejection(resp, g)
 	}
-	warn(resp, g, asked, rejected == parts.tokenID)
+	warn(resp, g, asked)
 	switch {
 	case !a.Config.Share:
 		rev := revocation.New(a, g.Token)
@@ -137,15 +112,13 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 		resp.Secret = lease(secretTokenType, g.Left, a.Config.MaxLease(), nil)
 	default:
 		resp.Data["ttl"] = readAgain(g, a.Config.MaxLease())
-		resp.Data["rotation_period"] = parts.rotationPeriod
-		resp.Data["last_vault_rotation"] = parts.lastRotation
 	}
 	return resp, nil
 }
 
-// readAgain returns after how many seconds to read again, at most limit unless limit is 0. It rounds
-// up, because a reader that came back a fraction of a second too early would get the same token
-// again. The token outlives the result.
+// readAgain returns the number of seconds until the reader should read again. If limit is not 0,
+// that is at most limit. The result is rounded up, because a reader that returns too early gets the
+// same token again, but it does not exceed the token's life.
 func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 	d := g.Left - g.MinTTL
 	if limit > 0 {
@@ -155,70 +128,47 @@ func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 	return int64(min(up, max(g.Left, 0)/time.Second))
 }
 
-// answerParts holds the values that all answers with the same token share. They are kept with
-// the token, because building them would cause most of a read's allocations.
-type answerParts struct {
+// sharedData is the data that all reads of a token return. It is kept with the token, because
+// building it would cause most of a read's allocations. It is built again if the config changes,
+// or if the wall clock steps and so moves the token's end.
+type sharedData struct {
+	account tokencache.Account
 	expires time.Time
-
-	accessToken, expireTime, provider, tokenID, tokenType, rotationPeriod, lastRotation any
-
-	outputs map[string]any // nil if there are none
+	data    map[string]any
 }
 
-// partsOf returns the shared parts of the answers with g's token, and keeps them for the next
-// read.
-func partsOf(g tokencache.Grant) *answerParts {
-	if p, ok := g.Memo.Load().(*answerParts); ok && p.expires.Equal(g.Expires) {
-		return p
+// dataOf returns the data of reads that get g's token, except ttl. The caller must not change it.
+func dataOf(g tokencache.Grant) map[string]any {
+	if s, ok := g.Memo.Load().(*sharedData); ok && s.account == g.Account && s.expires.Equal(g.Expires) {
+		return s.data
 	}
-	p := &answerParts{
-		expires: g.Expires,
-
-		accessToken:    g.Token.Access.Reveal(),
-		expireTime:     g.Expires.UTC().Format(time.RFC3339),
-		provider:       g.Account.(*account.Account).Provider(),
-		tokenID:        token.ID(g.Token.Access),
-		tokenType:      g.Token.Type,
-		rotationPeriod: int64(g.Lifetime / time.Second),
-		lastRotation:   g.Token.Sent.Wall.UTC().Format(time.RFC3339),
-	}
+	a, data := g.Account.(*account.Account), map[string]any{}
 	for name, value := range g.Token.Outputs {
-		if p.outputs == nil {
-			p.outputs = make(map[string]any, len(g.Token.Outputs))
-		}
-		p.outputs[name] = value
+		data[name] = value
 	}
-	g.Memo.Store(p)
-	return p
+	data["access_token"] = g.Token.Access.Reveal()
+	data["expire_time"] = showTime(g.Expires)
+	data["provider"] = a.Provider()
+	data["token_id"] = token.ID(g.Token.Access)
+	data["token_type"] = g.Token.Type
+	if a.Config.Share && !a.Config.Lease {
+		data["rotation_period"] = int64(g.Lifetime / time.Second)
+		data["last_vault_rotation"] = showTime(g.Token.Sent.Wall)
+	}
+	g.Memo.Store(&sharedData{g.Account, g.Expires, data})
+	return data
 }
 
 // rejectedID returns the token_id that a read reports as rejected; "" if it reports none.
 func rejectedID(d *framework.FieldData) (string, error) {
-	raw, ok := d.Raw["rejected"]
-	if !ok {
+	if d.Raw["rejected"] == nil {
 		return "", nil
 	}
-	v, err := account.Decode("rejected", d.Schema["rejected"], raw)
-	if err != nil {
-		return "", err
-	}
-	id, _ := v.(string)
-	if sum, err := hex.DecodeString(id); id != "" && (err != nil || len(sum) != 8 || id != strings.ToLower(id)) {
+	id := d.Get("rejected").(string)
+	if sum, err := hex.DecodeString(id); err != nil || len(sum) != 8 || id != strings.ToLower(id) {
 		return "", &providers.FieldError{Field: "rejected", Problem: "must be the token_id of a token: 16 lower-case hex digits"}
 	}
 	return id, nil
-}
-
-// askedTTL returns the min_ttl of a read, or 0. It parses the text itself, because the
-// framework drops fractions of a second in a query.
-func askedTTL(d *framework.FieldData) (time.Duration, error) {
-	raw, ok := d.Raw["min_ttl"]
-	if !ok {
-		return 0, nil
-	}
-	v, err := account.Decode("min_ttl", d.Schema["min_ttl"], raw)
-	asked, _ := v.(time.Duration)
-	return asked, err
 }
 
 // warnRejection adds a warning that says why the reader gets the rejected token again.
@@ -241,25 +191,23 @@ func warnRejection(resp *logical.Response, g tokencache.Grant) {
 		return
 	}
 	if !g.RejectionNext.IsZero() {
-		why += "; the next report is honored after " + g.RejectionNext.UTC().Format(time.RFC3339)
+		why += "; the next report is honored after " + showTime(g.RejectionNext)
 	}
 	resp.AddWarning("this token was reported as rejected and is served anyway: " + why)
 }
 
-// warn adds warnings about the served token, for example if it could not be refreshed. again
-// says that the reader reported this token as rejected.
-func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration, again bool) {
+// warn adds a warning if the token could not be refreshed, or ends before the min_ttl that the
+// reader asked for.
+func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 	left := g.Left.Truncate(time.Second)
-	if again {
-		warnRejection(resp, g)
-	}
-	if f := g.Failure; f != nil {
+	switch {
+	case g.Failure != nil:
 		resp.AddWarning(fmt.Sprintf("this token could not be refreshed and is served until it ends (in %s): %s; the next attempt is after %s",
-			left, f, f.Next.UTC().Format(time.RFC3339)))
-	} else if g.Short && asked > g.MinTTL {
+			left, g.Failure, showTime(g.Failure.Next)))
+	case g.Short && asked > g.MinTTL:
 		resp.AddWarning(fmt.Sprintf("this token ends in %s, before the min_ttl of %s, because min_ttl can be at most half the token's lifetime (%s of %s)",
 			left, asked, (g.Lifetime / 2).Truncate(time.Second), g.Lifetime))
-	} else if g.Short {
+	case g.Short:
 		resp.AddWarning(fmt.Sprintf("this token ends in %s, before the min_ttl of %s, and there is no newer token: the token was minted within the last 10s, or the provider has not answered yet",
 			left, g.MinTTL))
 	}

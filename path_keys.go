@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
 const (
@@ -49,54 +50,44 @@ type keysPath struct {
 	registry *account.Registry
 }
 
-func (p *keysPath) fields() map[string]*framework.FieldSchema {
-	return map[string]*framework.FieldSchema{
-		"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose key it is."},
-	}
-}
+// keyName is the description of the name in keys/<name> and the paths below it.
+const keyName = "Name of the config whose key it is."
 
 func (p *keysPath) path() *framework.Path {
 	return &framework.Path{
 		Pattern:         "keys/" + framework.GenericNameRegex("name"),
-		Fields:          p.fields(),
+		Fields:          map[string]*framework.FieldSchema{"name": nameField(keyName)},
 		HelpSynopsis:    keysSynopsis,
 		HelpDescription: keysDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "key"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: p.operation(p.read, framework.PathOperation{Summary: keysSynopsis, ForwardPerformanceStandby: true}),
-		},
+		Operations:      operations{logical.ReadOperation: p.onActive(keysSynopsis, p.read)},
 	}
 }
 
 func (p *keysPath) rotatePath() *framework.Path {
 	return &framework.Path{
 		Pattern:         "keys/" + framework.GenericNameRegex("name") + "/rotate",
-		Fields:          p.fields(),
+		Fields:          map[string]*framework.FieldSchema{"name": nameField(keyName)},
 		HelpSynopsis:    rotateKeySynopsis,
 		HelpDescription: rotateKeyDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "key"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: p.operation(p.rotate, framework.PathOperation{
-				Summary: rotateKeySynopsis, ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true}),
-		},
+		Operations:      operations{logical.UpdateOperation: p.onPrimary(rotateKeySynopsis, p.rotate)},
 	}
 }
 
 func (p *keysPath) activatePath() *framework.Path {
-	fields := p.fields()
-	fields["key_id"] = &framework.FieldSchema{Type: framework.TypeString,
-		Description:  "ID of the key to activate, as keys/<name> shows it. The default is the next key.",
-		DisplayAttrs: &framework.DisplayAttributes{Name: "Key ID"}}
 	return &framework.Path{
-		Pattern:         "keys/" + framework.GenericNameRegex("name") + "/activate",
-		Fields:          fields,
+		Pattern: "keys/" + framework.GenericNameRegex("name") + "/activate",
+		Fields: map[string]*framework.FieldSchema{
+			"name": nameField(keyName),
+			"key_id": {Type: framework.TypeString,
+				Description:  "ID of the key to activate, as keys/<name> shows it. The default is the next key.",
+				DisplayAttrs: &framework.DisplayAttributes{Name: "Key ID"}},
+		},
 		HelpSynopsis:    activateKeySynopsis,
 		HelpDescription: activateKeyDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "activate", OperationSuffix: "key"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: p.operation(p.activate, framework.PathOperation{
-				Summary: activateKeySynopsis, ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true}),
-		},
+		Operations:      operations{logical.UpdateOperation: p.onPrimary(activateKeySynopsis, p.activate)},
 	}
 }
 
@@ -109,8 +100,7 @@ func (p *keysPath) read(ctx context.Context, req *logical.Request, d *framework.
 	return p.show(ctx, name, c)
 }
 
-// show responds with the keys of a config. If the config does not sign, it responds with nil,
-// which becomes a 404.
+// show returns the keys of a config. If the config has none, show returns nil, which becomes a 404.
 func (p *keysPath) show(ctx context.Context, name string, c *account.Config) (*logical.Response, error) {
 	keys, err := p.registry.PublicKeys(ctx, name, c)
 	if err != nil || keys == nil {
@@ -150,7 +140,7 @@ func showKey(k *account.PublicKey) map[string]any {
 func (p *keysPath) existing(ctx context.Context, req *logical.Request, name string) (*account.Config, error) {
 	c, err := p.registry.ReadConfig(ctx, req.Storage, name)
 	if err == nil && c == nil {
-		err = userError(fmt.Sprintf("there is no config %q: write config/%s first", name, name))
+		err = notFound(name, tokencache.ErrNotFound)
 	}
 	return c, err
 }
@@ -185,8 +175,7 @@ func (p *keysPath) activate(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
-	id, _ := d.Raw["key_id"].(string)
-	if err := p.registry.ActivateKey(ctx, req.Storage, name, c, id); err != nil {
+	if err := p.registry.ActivateKey(ctx, req.Storage, name, c, d.Get("key_id").(string)); err != nil {
 		return nil, err
 	}
 	return p.show(ctx, name, c)
@@ -213,16 +202,12 @@ type jwksPath struct {
 
 func (p *jwksPath) path() *framework.Path {
 	return &framework.Path{
-		Pattern: "jwks/" + framework.GenericNameRegex("name"),
-		Fields: map[string]*framework.FieldSchema{
-			"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose public keys are read."},
-		},
+		Pattern:         "jwks/" + framework.GenericNameRegex("name"),
+		Fields:          map[string]*framework.FieldSchema{"name": nameField("Name of the config whose public keys are read.")},
 		HelpSynopsis:    jwksSynopsis,
 		HelpDescription: jwksDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "jwks"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: p.operation(p.read, framework.PathOperation{Summary: jwksSynopsis}),
-		},
+		Operations:      operations{logical.ReadOperation: p.onAnyNode(jwksSynopsis, p.read)},
 	}
 }
 

@@ -46,20 +46,16 @@ type metricsPath struct {
 }
 
 func (p *metricsPath) path() *framework.Path {
+	read := p.onActive(metricsSynopsis, p.read)
+	read.Responses = map[int][]framework.Response{
+		http.StatusOK: {{Description: "Metrics in the text format of Prometheus.", MediaType: "text/plain"}},
+	}
 	return &framework.Path{
 		Pattern:         "metrics$",
 		HelpSynopsis:    metricsSynopsis,
 		HelpDescription: metricsDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "metrics"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: p.operation(p.read, framework.PathOperation{
-				Summary:                   metricsSynopsis,
-				ForwardPerformanceStandby: true,
-				Responses: map[int][]framework.Response{
-					http.StatusOK: {{Description: "Metrics in the text format of Prometheus.", MediaType: "text/plain"}},
-				},
-			}),
-		},
+		Operations:      operations{logical.ReadOperation: read},
 	}
 }
 

@@ -55,16 +55,11 @@ type providersPath struct {
 	registry *account.Registry
 }
 
-// path is providers/<name>.
 func (p *providersPath) path() *framework.Path {
-	write := func(summary string, h handler) *framework.PathOperation {
-		return p.operation(h, framework.PathOperation{
-			Summary: summary, ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true})
-	}
 	return &framework.Path{
 		Pattern: "providers/" + framework.GenericNameRegex("name"),
 		Fields: map[string]*framework.FieldSchema{
-			"name": {Type: framework.TypeString, Required: true, Description: "Name of the provider, as config/<name> takes it in provider."},
+			"name": nameField("Name of the provider, as config/<name> takes it in provider."),
 			"definition": {Type: framework.TypeString, Required: true,
 				Description:  "Definition of the provider: YAML or JSON text of at most 16 KiB. definition=@acme.yaml reads it from a file.",
 				DisplayAttrs: &framework.DisplayAttributes{Name: "Definition", EditType: "textarea"}},
@@ -73,25 +68,22 @@ func (p *providersPath) path() *framework.Path {
 		HelpSynopsis:    providersSynopsis,
 		HelpDescription: providersDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "provider", ItemType: "Provider", Action: "Create"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: write("Define a provider.", p.write),
-			logical.UpdateOperation: write("Replace the definition of a provider, for new configs.", p.write),
-			logical.DeleteOperation: write("Delete the definition of a provider. Configs of the provider keep it.", p.delete),
-			logical.ReadOperation:   p.operation(p.read, framework.PathOperation{Summary: "Read what a provider needs.", ForwardPerformanceStandby: true}),
+		Operations: operations{
+			logical.CreateOperation: p.onPrimary("Define a provider.", p.write),
+			logical.UpdateOperation: p.onPrimary("Replace the definition of a provider, for new configs.", p.write),
+			logical.DeleteOperation: p.onPrimary("Delete the definition of a provider. Configs of the provider keep it.", p.delete),
+			logical.ReadOperation:   p.onActive("Read what a provider needs.", p.read),
 		},
 	}
 }
 
-// listPath is providers/.
 func (p *providersPath) listPath() *framework.Path {
 	return &framework.Path{
 		Pattern:         "providers/?$",
 		HelpSynopsis:    providersListSynopsis,
 		HelpDescription: providersListSynopsis,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "providers", Navigation: true, ItemType: "Provider"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: p.operation(p.list, framework.PathOperation{Summary: providersListSynopsis, ForwardPerformanceStandby: true}),
-		},
+		Operations:      operations{logical.ListOperation: p.onActive(providersListSynopsis, p.list)},
 	}
 }
 
@@ -100,16 +92,9 @@ func (p *providersPath) exists(ctx context.Context, req *logical.Request, d *fra
 }
 
 func (p *providersPath) write(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, text := nameOf(d), ""
+	name, text := nameOf(d), d.Get("definition").(string)
 	if len(name) > account.MaxName {
 		return nil, errNameTooLong
-	}
-	if raw, ok := d.Raw["definition"]; ok {
-		v, err := account.Decode("definition", d.Schema["definition"], raw)
-		if err != nil {
-			return nil, err
-		}
-		text, _ = v.(string)
 	}
 	if text == "" {
 		return nil, &providers.FieldError{Field: "definition", Problem: "is required; it is YAML or JSON text, for example definition=@acme.yaml"}
@@ -118,26 +103,23 @@ func (p *providersPath) write(ctx context.Context, req *logical.Request, d *fram
 	if err != nil {
 		return nil, err
 	}
-	return withKept(&logical.Response{Data: map[string]any{"digest": digest}}, kept), nil
+	return withWarnings(&logical.Response{Data: map[string]any{"digest": digest}}, keptWarning(kept)), nil
 }
 
 func (p *providersPath) delete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	kept, err := p.registry.DeleteDefinition(ctx, req.Storage, nameOf(d))
-	if err != nil || kept == 0 {
-		return nil, err
-	}
-	return withKept(&logical.Response{}, kept), nil
+	return withWarnings(nil, keptWarning(kept)), err
 }
 
-// withKept adds a warning to resp if kept configs still use an older definition.
-func withKept(resp *logical.Response, kept int) *logical.Response {
-	switch {
-	case kept == 1:
-		resp.AddWarning("1 config keeps the definition that it was written with")
-	case kept > 1:
-		resp.AddWarning(fmt.Sprintf("%d configs keep the definition that they were written with", kept))
+// keptWarning returns a warning if configs keep an older definition. kept is how many do.
+func keptWarning(kept int) string {
+	switch kept {
+	case 0:
+		return ""
+	case 1:
+		return "1 config keeps the definition that it was written with"
 	}
-	return resp
+	return fmt.Sprintf("%d configs keep the definition that they were written with", kept)
 }
 
 func (p *providersPath) list(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {

@@ -39,45 +39,34 @@ type rotatePath struct {
 
 func (p *rotatePath) path() *framework.Path {
 	return &framework.Path{
-		Pattern: "rotate/" + framework.GenericNameRegex("name"),
-		Fields: map[string]*framework.FieldSchema{
-			"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose token is replaced."},
-		},
+		Pattern:         "rotate/" + framework.GenericNameRegex("name"),
+		Fields:          map[string]*framework.FieldSchema{"name": nameField("Name of the config whose token is replaced.")},
 		HelpSynopsis:    rotateSynopsis,
 		HelpDescription: rotateDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "rotate", OperationSuffix: "credentials"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: p.operation(p.rotate, framework.PathOperation{
-				Summary:                   rotateSynopsis,
-				ForwardPerformanceStandby: true,
-			}),
-		},
+		Operations:      operations{logical.UpdateOperation: p.onActive(rotateSynopsis, p.rotate)},
 	}
 }
 
-// rotate replaces the token. If the login takes long, rotate responds earlier and continues in
-// the background, because the old token must be revoked.
+// rotate replaces the token. If the login takes too long, rotate returns an error but continues in
+// the background, so that the old token is still revoked.
 func (p *rotatePath) rotate(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, done := nameOf(d), make(chan outcome, 1)
+	var (
+		resp *logical.Response
+		err  error
+		done = make(chan struct{})
+	)
 	go func() {
-		var o outcome
-		defer func() { done <- o }()
-		defer secret.RecoverTo(&o.err)
-		o.resp, o.err = p.replace(context.WithoutCancel(ctx), name)
+		defer close(done)
+		defer secret.RecoverTo(&err)
+		resp, err = p.replace(context.WithoutCancel(ctx), nameOf(d))
 	}()
-	timer := time.NewTimer(tokencache.MaxWait)
-	defer timer.Stop()
 	select {
-	case o := <-done:
-		return o.resp, o.err
-	case <-timer.C:
+	case <-done:
+		return resp, err
+	case <-time.After(tokencache.MaxWait):
 		return nil, tokencache.ErrStillMinting
 	}
-}
-
-type outcome struct {
-	resp *logical.Response
-	err  error
 }
 
 // replace logs in, replaces the token and revokes the replaced tokens.
@@ -87,14 +76,15 @@ func (p *rotatePath) replace(ctx context.Context, name string) (*logical.Respons
 	for _, old := range r.Replaced { // a rotate that fails may have replaced a token too
 		warnings = append(warnings, p.revoker.RevokeOrQueue(revocation.New(old.Account.(*account.Account), old.Token)))
 	}
-	if errors.Is(err, tokencache.ErrUnshared) {
+	switch {
+	case errors.Is(err, tokencache.ErrUnshared):
 		return nil, userError(fmt.Sprintf("config %q has share=false: there is no shared token to replace; revoke the lease of the token instead", name))
-	}
-	if err != nil && r.Shared && !errors.Is(err, tokencache.ErrNotFound) {
-		return nil, fmt.Errorf("%w; rotates within 10s share one attempt", err)
-	}
-	if err != nil {
+	case errors.Is(err, tokencache.ErrNotFound):
 		return nil, notFound(name, err)
+	case err != nil && r.Shared:
+		return nil, fmt.Errorf("%w; rotates within 10s share one attempt", err)
+	case err != nil:
+		return nil, err
 	}
 	if r.Unsaved != nil {
 		warnings = append(warnings, unsavedWarning(r.Unsaved))
@@ -107,7 +97,7 @@ func (p *rotatePath) replace(ctx context.Context, name string) (*logical.Respons
 	}
 	return withWarnings(&logical.Response{Data: map[string]any{
 		"provider":    r.Account.(*account.Account).Provider(),
-		"minted_time": r.Token.Sent.Wall.UTC().Format(time.RFC3339),
-		"expire_time": r.Expires.UTC().Format(time.RFC3339),
+		"minted_time": showTime(r.Token.Sent.Wall),
+		"expire_time": showTime(r.Expires),
 	}}, warnings...), nil
 }

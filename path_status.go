@@ -38,38 +38,24 @@ type statusPath struct {
 	cache    *tokencache.Cache
 }
 
-// path is status/<name>.
 func (p *statusPath) path() *framework.Path {
 	return &framework.Path{
-		Pattern: "status/" + framework.GenericNameRegex("name"),
-		Fields: map[string]*framework.FieldSchema{
-			"name": {Type: framework.TypeString, Required: true, Description: "Name of the config whose status is read."},
-		},
+		Pattern:         "status/" + framework.GenericNameRegex("name"),
+		Fields:          map[string]*framework.FieldSchema{"name": nameField("Name of the config whose status is read.")},
 		HelpSynopsis:    statusSynopsis,
 		HelpDescription: statusDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "status"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: p.operation(p.read, framework.PathOperation{
-				Summary:                   statusSynopsis,
-				ForwardPerformanceStandby: true,
-			}),
-		},
+		Operations:      operations{logical.ReadOperation: p.onActive(statusSynopsis, p.read)},
 	}
 }
 
-// listPath is status/.
 func (p *statusPath) listPath() *framework.Path {
 	return &framework.Path{
 		Pattern:         "status/?$",
 		HelpSynopsis:    statusListSynopsis,
 		HelpDescription: statusDescription,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "statuses"},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: p.operation(p.list, framework.PathOperation{
-				Summary:                   statusListSynopsis,
-				ForwardPerformanceStandby: true,
-			}),
-		},
+		Operations:      operations{logical.ListOperation: p.onActive(statusListSynopsis, p.list)},
 	}
 }
 

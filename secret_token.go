@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/telemetry"
 )
 
-// These are the types of the leases, which Vault stores with each lease. A lease cannot be
-// renewed, because a token cannot be extended. Apps read a new token instead.
+// The lease types. Vault stores the type with each lease. Leases cannot be renewed, because
+// tokens cannot be extended: apps read a new token instead.
 const (
 	secretTokenType         = "messaging_token"
 	secretUnsharedTokenType = "messaging_unshared_token"
@@ -64,7 +64,7 @@ func secretUnsharedToken(revoker *revocation.Revoker, log func() hclog.Logger) *
 
 // lease returns a lease for a token with the given time left. The lease lasts whole seconds and
 // ends a second before the token, because Vault rounds. It lasts at least one second, because Vault
-// replaces 0 by 768 h, and at most limit unless limit is 0.
+// replaces 0 with 768 h. If limit is not 0, the lease lasts at most limit.
 func lease(secretType string, left, limit time.Duration, stored map[string]any) *logical.Secret {
 	if stored == nil {
 		stored = map[string]any{}
