@@ -17,7 +17,7 @@ import (
 // token.
 type steadyProvider struct {
 	life   time.Duration
-	states func(left time.Duration) time.Duration // the lifetime in an answer
+	states func(left time.Duration) time.Duration // returns the lifetime in a response
 	slides bool                                   // each mint extends the token's life
 
 	n    int
@@ -36,7 +36,7 @@ func (p *steadyProvider) token(ctx context.Context, c call) (token.Token, error)
 		p.ends = now.Add(p.life)
 	}
 	lifetime := p.states(p.ends.Sub(now))
-	if lifetime <= 0 { // providers refuse such an answer before the cache sees it
+	if lifetime <= 0 { // Mint fails if the response states no lifetime
 		return fails(token.Malformed, 0)(ctx, c)
 	}
 	return token.Token{Access: secret.String(fmt.Sprint("steady-", p.n)), Lifetime: lifetime}, nil
@@ -50,13 +50,13 @@ func (p *steadyProvider) alive(w *world, g Grant) {
 	}
 }
 
-// The provider returns the same token to every mint until the token ends. For ten token lifetimes (two under the race
-// detector), no read fails or gets an expired token, and the provider gets few requests.
+// The provider returns the same token to every mint until the token ends. For several lifetimes, no
+// read fails or gets an expired token, and the provider gets few requests.
 func TestSameTokenAgain(t *testing.T) {
 	const life, lives = 2 * time.Hour, max(2, burst)
 	for name, states := range map[string]func(time.Duration) time.Duration{
 		"always the full life":        func(time.Duration) time.Duration { return life },
-		"the exact rest of the life":  func(left time.Duration) time.Duration { return left },
+		"the exact rest of the life":  exactly,
 		"the seconds that are left":   func(left time.Duration) time.Duration { return left.Truncate(time.Second) },
 		"the seconds that are left +": func(left time.Duration) time.Duration { return left.Round(time.Second) },
 	} {
@@ -65,15 +65,7 @@ func TestSameTokenAgain(t *testing.T) {
 				withAccount(t, Policy{}, func(w *world) {
 					p := &steadyProvider{life: life, states: states}
 					w.provider.set(p.token)
-					tick := w.elapsed()
-					for w.elapsed() < lives*life {
-						p.alive(w, w.get("a", 0))
-						if w.elapsed() >= tick {
-							w.Tick()
-							tick += time.Minute
-						}
-						w.advance(pause)
-					}
+					w.readFor(lives*life, pause, time.Minute, func(g Grant) { p.alive(w, g) })
 					if got := len(w.provider.allCalls()); got > 15*p.n {
 						t.Errorf("got %d requests in %d lives, want at most 15 in each", got, p.n)
 					}
@@ -88,10 +80,13 @@ func TestSameTokenAgain(t *testing.T) {
 	}
 }
 
-// Several readers wait in the last seconds of a token for the next token. They share the mints.
+// exactly states the exact rest of a token's life.
+func exactly(left time.Duration) time.Duration { return left }
+
+// Readers that wait for the next token, in the last seconds of a token, share the mints.
 func TestReadersWaitForNextToken(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		p := &steadyProvider{life: time.Hour, states: func(left time.Duration) time.Duration { return left }}
+		p := &steadyProvider{life: time.Hour, states: exactly}
 		w.provider.set(p.token)
 		w.get("a", 0)
 		w.advance(time.Hour - time.Second)
@@ -104,8 +99,8 @@ func TestReadersWaitForNextToken(t *testing.T) {
 	})
 }
 
-// A mint may return the cached token again. Its stated life may shorten the token's life but
-// not extend it. Such a mint is not a failure.
+// A mint returns the cached token again. That is no failure. The stated lifetime shortens the
+// token's life, but extends it only if the policy is Sliding.
 func TestLifeOfSameToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -152,10 +147,10 @@ func TestLifeOfSameToken(t *testing.T) {
 	}
 }
 
-// A token whose life each mint extends is no longer refreshed when nobody reads it.
+// If nobody reads a sliding token any longer, ticks stop refreshing it.
 func TestSlidingTokenThatNobodyReads(t *testing.T) {
 	withAccount(t, Policy{Sliding: true}, func(w *world) {
-		p := &steadyProvider{life: time.Hour, slides: true, states: func(left time.Duration) time.Duration { return left }}
+		p := &steadyProvider{life: time.Hour, slides: true, states: exactly}
 		w.provider.set(p.token)
 		w.get("a", 0)
 		w.tickFor(10 * time.Hour)
@@ -164,7 +159,7 @@ func TestSlidingTokenThatNobodyReads(t *testing.T) {
 	})
 }
 
-// A token that ended long ago and comes again is malformed.
+// A mint fails if it returns a cached token that ended long ago.
 func TestDeadTokenAgain(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(func(context.Context, call) (token.Token, error) {
@@ -176,11 +171,11 @@ func TestDeadTokenAgain(t *testing.T) {
 	})
 }
 
-// A config write ends the wait for the next mint, because the new credentials bring another
-// token.
+// After a mint that returned the cached token again, the next mint waits. A config write ends that
+// wait.
 func TestWriteAfterSameToken(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		p := &steadyProvider{life: time.Hour, states: func(left time.Duration) time.Duration { return left }}
+		p := &steadyProvider{life: time.Hour, states: exactly}
 		w.provider.set(p.token)
 		w.get("a", 0)
 		w.advance(time.Minute)

@@ -11,14 +11,14 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Failure is the last failed mint of an account, and the error of reads that get no token
-// because of it. A Failure never changes.
+// Failure describes an account's last failed mint. It is also the error of reads that get no token
+// because of that mint. A Failure never changes.
 type Failure struct {
 	Kind     token.Kind
 	Err      error     // as Mint returned it
 	At       time.Time // when the mint failed
-	Next     time.Time // the first read or tick after Next makes the next attempt
-	Failures int       // consecutive failures, with this one
+	Next     time.Time // the first read or tick after Next starts the next mint
+	Failures int       // consecutive failures, including this failure
 
 	next clock.Instant
 }
@@ -26,27 +26,28 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// The waits between failed attempts double from first to max. Refused credentials wait longer
-// than outages, because repeated wrong passwords lock the account.
+// The wait after a failed mint doubles with each failure, from the first value to the maximum. It is
+// longer after refused credentials than after an outage, because providers lock an account after
+// several wrong passwords.
 const (
 	firstRefused, maxRefused     = time.Minute, 15 * time.Minute
 	firstTransient, maxTransient = time.Second, time.Minute
 
-	// jitter is the largest part by which a wait after an outage is shortened, so that accounts
-	// do not retry at the same moment. A wait is never lengthened, because users are told the
-	// waits above.
+	// jitter is the largest fraction by which a wait after an outage is shortened, so that
+	// accounts do not retry at the same moment. Waits are never lengthened, because users are
+	// told the values above.
 	jitter = 0.25
 )
 
-// backoff remembers the failed attempts of one account. The zero backoff has none. It is
-// not safe for concurrent use.
+// backoff remembers the failed mints of one account. The zero backoff has none. It is not safe for
+// concurrent use.
 type backoff struct {
-	refused, transient int // failures of each class since the last success
-	retryAfter         clock.Instant
+	refused, transient int           // failures since the last success, by class
+	retryAfter         clock.Instant // the end of the last Retry-After
 	last               *Failure
 }
 
-// failed records an error of a mint that ended now.
+// failed records the error of a mint that ended now.
 func (b *backoff) failed(now clock.Instant, err error) *Failure {
 	f := &Failure{Kind: token.Unavailable, Err: err, At: now.Wall, Failures: 1}
 	if b.last != nil {
@@ -78,19 +79,15 @@ func (b *backoff) wait(kind token.Kind, retryAfter time.Duration) time.Duration 
 	return d - time.Duration(rand.Float64()*jitter*float64(d))
 }
 
-// doubled returns first for n = 1, and twice as much for each n beyond, up to limit.
+// doubled returns first after n-1 doublings, but at most limit.
 func doubled(first, limit time.Duration, n int) time.Duration {
-	d := first
-	for ; n > 1 && d < limit; n-- {
-		d *= 2
-	}
-	return min(d, limit)
+	return min(first<<min(n-1, 10), limit) // ten doublings exceed every limit
 }
 
-// blocks reports whether f forbids an attempt now; a nil Failure does not.
+// blocks reports whether no mint may start now because of f. f may be nil.
 func (f *Failure) blocks(now clock.Instant) bool { return f != nil && now.Until(f.next) > 0 }
 
-// blocked returns the failure that forbids an attempt now, or nil.
+// blocked returns the failure because of which no mint may start now, or nil.
 func (b *backoff) blocked(now clock.Instant) *Failure {
 	if b.last.blocks(now) {
 		return b.last
@@ -98,8 +95,8 @@ func (b *backoff) blocked(now clock.Instant) *Failure {
 	return nil
 }
 
-// clear forgets the failures, except a Retry-After that has not passed, because only the
-// provider can end that wait.
+// clear forgets the failures. It keeps a Retry-After that has not passed, because the provider asked
+// for that wait.
 func (b *backoff) clear(now clock.Instant) {
 	if b.last != nil && now.Until(b.retryAfter) > 0 {
 		kept := *b.last

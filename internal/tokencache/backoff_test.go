@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Each kind of failure, with the waits between attempts.
+// After each kind of failure, mints wait this long. Reads meanwhile fail at once with that failure.
 func TestKinds(t *testing.T) {
 	const s, m = time.Second, time.Minute
 	doubling := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, m, m, m}
@@ -48,6 +48,8 @@ func TestKinds(t *testing.T) {
 				if !f.Next.After(f.At) {
 					t.Errorf("got next attempt at %s, want later than the failure at %s", f.Next, f.At)
 				}
+				waited := w.timed(func() { equal(w, "failure of the next read", w.getFailure("a"), f) })
+				equal(w, "wait of the next read", waited, 0)
 				var total time.Duration
 				for _, wait := range test.waits {
 					total += wait
@@ -87,32 +89,7 @@ func TestJitterSpreadsAccounts(t *testing.T) {
 	})
 }
 
-// Readers of an account with a wrong password read 1,000 times a second for an hour.
-func TestWrongPassword(t *testing.T) {
-	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(fails(token.Refused, 0))
-		equal(w, "failed reads", readForAnHour(w, 0), 3600*100*burst)
-		if got := len(w.provider.allCalls()); got < 7 || got > 8 {
-			t.Errorf("got %d logins, want 7 or 8", got)
-		}
-	})
-}
-
-// A read during a backoff returns the last failure at once.
-func TestReadDuringBackoff(t *testing.T) {
-	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(slow(time.Second, fails(token.Refused, 0)))
-		first := w.getFailure("a")
-		equal(w, "error", first.Error(), "credentials refused: the provider says so")
-		equal(w, "wait for the next attempt", first.Next.Sub(first.At), time.Minute)
-		w.advance(30 * time.Second)
-		waited := w.timed(func() { equal(w, "second failure", w.getFailure("a"), first) })
-		equal(w, "wait", waited, 0)
-		w.wantMints(1)
-	})
-}
-
-// The backoff counts on the monotonic clock.
+// Setting the wall clock does not change a backoff.
 func TestClockJumpsAndBackoff(t *testing.T) {
 	for name, set := range map[string]time.Duration{"forward": 24 * time.Hour, "back": -24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -131,9 +108,9 @@ func TestClockJumpsAndBackoff(t *testing.T) {
 	}
 }
 
-// While refreshes fail, reads get the cached token and, in its refresh window, also the failure.
-// From 2 s before the end of the token, reads fail. When the provider works again, reads get a
-// token within one backoff.
+// While refreshes fail, reads in the refresh window get the cached token and the failure. From 2 s
+// before the end of the token, reads fail. After the outage, reads get a token when the backoff
+// ends.
 func TestServedWhileRefreshesFail(t *testing.T) {
 	for _, kind := range []token.Kind{token.Unavailable, token.Malformed, token.RateLimited, token.Refused} {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -163,8 +140,8 @@ func TestServedWhileRefreshesFail(t *testing.T) {
 	}
 }
 
-// A read that asks for more life than is possible gets the cached token at once. While mints
-// fail, such a read also gets the failure, even outside the refresh window.
+// While mints fail, a read that asks for more life than the cached token has gets that token and
+// the failure, even outside the refresh window.
 func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -185,8 +162,8 @@ func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	})
 }
 
-// A rotate, and a config write with another revision, end every backoff except a Retry-After. A
-// tick, and a config write with the same revision, end no backoff.
+// A rotate and a write of another revision end every backoff except a Retry-After. A tick and a
+// write of the same revision end no backoff.
 func TestWhatClears(t *testing.T) {
 	for _, kind := range []struct {
 		name   string
@@ -234,7 +211,7 @@ func TestWhatClears(t *testing.T) {
 	}
 }
 
-// A Retry-After applies to one client at one host, and to no other client.
+// A Retry-After does not apply to another client at the same host.
 func TestRetryAfterOfAnotherClient(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.RateLimited, 15*time.Minute))
@@ -248,7 +225,7 @@ func TestRetryAfterOfAnotherClient(t *testing.T) {
 	})
 }
 
-// A write of another revision and a success reset the waits.
+// After a write of another revision, and after a success, the first wait is the shortest again.
 func TestClearedWaitsStartAgain(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -272,8 +249,8 @@ func TestClearedWaitsStartAgain(t *testing.T) {
 	})
 }
 
-// Refusals and outages have separate waits, so an outage does not make attempts with a wrong
-// password more frequent.
+// Refusals and outages are counted separately. So an outage does not shorten the waits after a wrong
+// password.
 func TestMixedKinds(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		for i, step := range []struct {

@@ -12,17 +12,35 @@
 // [Store] keeps tokens, a [clock.Clock] tells the time. The package starts
 // goroutines only for mints that a read, a rotate or a tick asked for.
 //
-//	cache.go          Cache, and the order between storage and memory
-//	entry.go          the state of one account, and the snapshot of it that readers see
+// # Terms
+//
+//   - A revision identifies the credentials and endpoints of an account. A write that changes
+//     them gives the account another revision, and ends the use of its token.
+//   - An entry is what the cache holds in memory for one account.
+//   - A mint is a request to the provider for a token. A login is a mint with the long-lived
+//     credential. The other mints use the refresh token that came with the cached token.
+//   - A background refresh is a mint that replaces a token in its refresh window, while readers
+//     still get the old token.
+//   - A mint is superseded if a config write, or a more urgent mint, takes its place. The cache
+//     ignores its result, and the readers that wait for it start over.
+//   - A mint needs a slot. Slots limit how many mints run at once, per host and in all.
+//   - An unshared account mints a token for each read. If the reader stops waiting, the cache
+//     parks the token for the next reader.
+//
+// # Files
+//
+//	cache.go          Cache, and the writes that change accounts
+//	storage.go        what is loaded from storage and saved there
+//	entry.go          the entry of one account, and the snapshot of it that readers see
 //	read.go           Get: serve, refresh in the background, or wait
 //	mint.go           one running mint, from its start to its result
 //	rotate.go         Rotate
-//	rejected.go       tokens that the provider rejected before their time
-//	unshared.go       mints for one reader each
+//	rejected.go       reports that the provider rejected a token
+//	unshared.go       the mints of unshared accounts
 //	timeline.go       the picture above in numbers
 //	backoff.go        the waits after failed mints
 //	refresh_queue.go  what a tick refreshes
-//	limiter.go        how many mints run at once, and logins one after another
+//	limiter.go        slots, and logins one after another
 //	status.go         what operators see
 package tokencache
 
@@ -48,81 +66,61 @@ var (
 	ErrClosed = errors.New("the token cache is closed")
 )
 
-// Account is one account with a provider, at one revision of its config. Its methods
-// are called from many goroutines at once.
+// Account is one account with a provider, at one revision. Its methods must be safe for
+// concurrent use.
 type Account interface {
-	// Revision identifies the credentials and endpoints of the account. A token of one revision
+	// Revision identifies the account's credentials and endpoints. A token of one revision
 	// is never served or stored under another revision.
 	Revision() string
 
 	// Policy says how the account's tokens are kept.
 	Policy() Policy
 
-	// Share reports whether all readers share one token. If not, each read mints a token,
-	// which is neither kept nor refreshed. All accounts of one revision report the same.
+	// Share reports whether all readers share one token. Otherwise the account is unshared:
+	// each read mints a token, which is neither cached nor stored. Accounts of the same
+	// revision return the same value.
 	Share() bool
 
 	// Host names the host at which the account mints. Mints at the same host share a limit.
 	Host() string
 
-	// SerialKey names the user whose logins must run one after another; "" if logins of
-	// the account may run at the same time.
+	// SerialKey names the user whose logins must run one after another. "" means that logins
+	// of the account may run at the same time.
 	SerialKey() string
 
-	// RateKey identifies the client to which a Retry-After applies: the host and the client's
+	// RateKey identifies the client to which a Retry-After applies: the host, and the client's
 	// name at the provider.
 	RateKey() string
 
 	// Mint gets a new token and sets its Sent. It uses the refresh token if refresh is not "",
-	// and the long-lived credential otherwise. force demands a token other than the current
-	// token, and is set only if the Policy has CanForce. An error that wraps no [*token.Error]
-	// counts as [token.Unavailable].
+	// and the long-lived credential otherwise. force asks the provider for a token other than
+	// the current one, and is set only if the Policy has CanForce. An error that wraps no
+	// [*token.Error] counts as [token.Unavailable].
 	Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error)
 }
 
-// Store keeps accounts and tokens in storage, so that they outlive the process. The Cache makes
-// one call per name at a time. During a call it holds no lock that a reader of a valid token
-// needs.
-type Store interface {
-	// Load returns the named account and its token. The token is nil if none was saved under the
-	// account's revision. Of the token's Sent, only the wall clock is set. If the account does
-	// not exist, the error wraps ErrNotFound.
-	Load(ctx context.Context, name string) (Account, *token.Token, error)
-
-	// Save stores the newest token of an account. If Save fails, the cache still serves the
-	// token, and a later tick saves it.
-	Save(ctx context.Context, name string, a Account, t token.Token) error
-
-	// Remove removes the stored token of an account, if there is one.
-	Remove(ctx context.Context, name string) error
-}
-
-// Options configure a Cache.
+// Options configure a Cache. All fields are required.
 type Options struct {
-	Store Store       // required
-	Clock clock.Clock // nil means clock.System()
+	Store Store
+	Clock clock.Clock
 
 	// OnMint is called with the result of each mint, after its token can be read. It
-	// must neither block nor call the Cache. May be nil.
+	// must neither block nor call the Cache.
 	OnMint func(MintResult)
 
-	// MayMint returns why this node may not mint a shared token of the account now, or nil if it
-	// may. urgent says that the cached token has too little life, or that somebody demands
-	// another token. MayMint must not block. May be nil.
+	// MayMint returns nil if this node may mint a shared token of the account now, and
+	// otherwise the reason. urgent is set if no cached token has enough life, or if somebody
+	// asked for another token. MayMint must not block.
 	MayMint func(a Account, urgent bool) error
 
 	// OnUnused is called with a token that no reader got or will get. It must not block for
-	// long or call the Cache. May be nil.
+	// long or call the Cache.
 	OnUnused func(Account, token.Token)
 }
 
-const (
-	// MaxWait is how long a read waits for a mint. No read may wait longer, because Vault waits
-	// for a mount's requests before it reloads, moves or disables the mount.
-	MaxWait = 3 * time.Second
-
-	storeTimeout = 10 * time.Second // for the uses of the store by one mint or load
-)
+// MaxWait is how long a read waits for a mint. No read may wait longer, because Vault waits for
+// a mount's requests before it reloads, moves or disables the mount.
+const MaxWait = 3 * time.Second
 
 // ErrStillMinting reports that a mint takes longer than MaxWait. The mint continues.
 var ErrStillMinting error = &token.Error{Kind: token.Unavailable, Problem: fmt.Sprintf(
@@ -146,17 +144,13 @@ type Cache struct {
 	// start a mint unintentionally.
 	loads singleflight.Group
 
-	// writing keeps storage and memory consistent. A goroutine that reads or writes the store
-	// for a name, and then changes the name's entry, holds the name's lock all the time. Take
-	// this lock before an entry's mu.
+	// writing has a lock for each name. Hold it to access the store and then change the
+	// entry, so that storage and memory stay consistent. Take it before an entry's mu.
 	writing *keyed[*sync.Mutex]
 }
 
 // New returns an empty Cache.
 func New(opts Options) *Cache {
-	if opts.Clock == nil {
-		opts.Clock = clock.System()
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Cache{
 		opts: opts, clock: opts.Clock, ctx: ctx, cancel: cancel, queue: newRefreshQueue(),
@@ -180,20 +174,17 @@ func (c *Cache) Close() {
 	})
 }
 
-// lock locks the order of storage and memory for name.
-func (c *Cache) lock(name string) (unlock func()) {
-	mu := c.writing.join(name)
-	mu.Lock()
-	return func() {
-		mu.Unlock()
-		c.writing.leave(name)
-	}
+// inMemory returns the entry of the named account, or nil if it is not in memory.
+func (c *Cache) inMemory(name string) *entry {
+	v, _ := c.entries.Load(name)
+	e, _ := v.(*entry)
+	return e
 }
 
-// entry returns the entry of the named account, loading it if it is not in memory.
+// entry returns the entry of the named account, and loads it if it is not in memory.
 func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
-	if e, ok := c.entries.Load(name); ok {
-		return e.(*entry), nil
+	if e := c.inMemory(name); e != nil {
+		return e, nil
 	}
 	loaded := c.loads.DoChan(name, func() (_ any, err error) {
 		defer secret.RecoverTo(&err)
@@ -212,39 +203,14 @@ func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 	}
 }
 
-func (c *Cache) load(name string) (*entry, error) {
-	defer c.lock(name)()
-	if e, ok := c.entries.Load(name); ok {
-		return e.(*entry), nil
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, storeTimeout)
-	defer cancel()
-	a, t, err := c.opts.Store.Load(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	e := newEntry(name)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.account = a
-	if t != nil {
-		e.restore(c.clock(), *t)
-	}
-	c.publish(e)
-	c.entries.Store(name, e)
-	return e, nil
-}
-
-// Put makes account a the current account of that name. If t is not nil, t is a token
-// that a.Mint just returned, and Put saves and serves t. commit, if not nil, runs first and
-// stores the config behind a. If commit fails, Put returns its error and forgets what is
-// in memory, because commit may have taken effect in part. unsaved says why t was not
-// saved; a tick saves it later.
+// Put makes a the current account of that name. If t is not nil, it is a token that a.Mint just
+// returned, and Put saves and serves it. commit, if not nil, runs first and stores the config.
+// If commit fails, Put returns its error and forgets what is in memory, because commit may have
+// taken effect in part. unsaved is why t was not saved; a later tick saves it.
 //
-// An account of the same revision as before keeps its token, its running mint and its
-// failures, unless t replaces them. An account of another revision keeps only a
-// Retry-After that has not passed, if the same host asked the same client for it. Waiting
-// readers get a token of the new revision.
+// An account of the same revision keeps its token, its running mint and its failures, unless t
+// replaces them. An account of another revision keeps only a Retry-After that has not passed,
+// and only if its RateKey is the same. Readers that wait get a token of the new revision.
 func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token, commit func() error) (unsaved, err error) {
 	now := c.clock()
 	defer c.lock(name)()
@@ -258,14 +224,15 @@ func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token,
 	case t != nil:
 		unsaved = c.replace(ctx, name, a, *t)
 	case !a.Share(): // a shared token of an earlier config may be stored
-		unsaved = c.remove(ctx, name)
+		unsaved = c.persist(ctx, name, a, nil)
 	}
-	e := newEntry(name)
-	if old, ok := c.entries.Load(name); ok {
-		e = old.(*entry)
-	} else if t == nil && a.Share() { // the store may have a token: the next read loads account and token
+	e := c.inMemory(name)
+	if e == nil && t == nil && a.Share() { // the store may have a token: the next read loads account and token
 		c.loads.Forget(name)
 		return nil, nil
+	}
+	if e == nil {
+		e = &entry{name: name}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -297,21 +264,22 @@ func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token,
 	return unsaved, nil
 }
 
-// Cached returns the token that readers of the named account share, if it is in memory and
-// has not ended. It neither loads nor mints.
+// Cached returns the named account's cached token, if it is in memory and has not ended. Cached
+// neither loads nor mints.
 func (c *Cache) Cached(name string) (t token.Token, ok bool) {
-	v, ok := c.entries.Load(name)
-	if !ok {
+	e := c.inMemory(name)
+	if e == nil {
 		return token.Token{}, false
 	}
-	cached := v.(*entry).snapshot.Load().cached
+	cached := e.snapshot.Load().cached
 	if cached.left(c.clock()) <= 0 {
 		return token.Token{}, false
 	}
 	return cached.Token, true
 }
 
-// Delete forgets the named account. commit runs first, as in Put.
+// Delete forgets the named account. commit runs first, and deletes the config from storage. If
+// commit fails, Delete returns its error.
 func (c *Cache) Delete(name string, commit func() error) error {
 	defer c.lock(name)()
 	defer c.forget(name)
@@ -325,14 +293,14 @@ func (c *Cache) Invalidate(name string) {
 	c.forget(name)
 }
 
-// forget removes the entry of name from memory; the caller holds the lock of name.
+// forget removes the entry of name from memory. The caller holds the lock of name.
 func (c *Cache) forget(name string) {
 	c.loads.Forget(name) // a load may have ended without singleflight noticing yet
-	old, ok := c.entries.LoadAndDelete(name)
-	if !ok {
+	e := c.inMemory(name)
+	if e == nil {
 		return
 	}
-	e := old.(*entry)
+	c.entries.Delete(name)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.gone = true
@@ -349,69 +317,16 @@ func (c *Cache) discardLater(tokens []parkedToken) {
 	}
 }
 
-// discard hands tokens that nobody will read to OnUnused.
+// discard calls OnUnused for each token.
 func (c *Cache) discard(tokens []parkedToken) {
 	for _, p := range tokens {
-		if c.opts.OnUnused != nil {
-			var err error
-			func() {
-				defer secret.RecoverTo(&err)
-				c.opts.OnUnused(p.account, p.Token)
-			}()
-		}
+		try(func() { c.opts.OnUnused(p.account, p.Token) })
 	}
 }
 
-// replace stores t in place of an older token. If the store refuses t, replace removes the
-// older token, because that token may have leaked and must not be served after a restart. The
-// error says why t is not stored.
-func (c *Cache) replace(ctx context.Context, name string, a Account, t token.Token) error {
-	// The context is not cancelled with the mint, so that a slow mint can still store its
-	// token.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	defer context.AfterFunc(c.ctx, cancel)()
-	err := c.save(ctx, name, a, t)
-	if err == nil {
-		return nil
-	}
-	if removeErr := c.remove(ctx, name); removeErr != nil {
-		return fmt.Errorf("%w; an older token may still be stored: %w", err, removeErr)
-	}
-	return err
-}
-
-// save stores t. A panic of the store is an error of save.
-func (c *Cache) save(ctx context.Context, name string, a Account, t token.Token) (err error) {
-	defer secret.RecoverTo(&err)
-	return c.opts.Store.Save(ctx, name, a, t)
-}
-
-// remove removes the stored token. A panic of the store is an error of remove.
-func (c *Cache) remove(ctx context.Context, name string) (err error) {
-	defer secret.RecoverTo(&err)
-	return c.opts.Store.Remove(ctx, name)
-}
-
-// resave stores or removes the token of an unsaved entry, so that storage agrees with memory.
-func (c *Cache) resave(e *entry) {
-	defer c.lock(e.name)()
-	e.mu.Lock()
-	a, t, unsaved := e.account, e.cached, e.unsaved && !e.gone && c.ctx.Err() == nil
-	e.mu.Unlock()
-	if !unsaved {
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, storeTimeout)
-	defer cancel()
+// try calls f, and recovers from its panics.
+func try(f func()) {
 	var err error
-	if t != nil {
-		err = c.save(ctx, e.name, a, t.Token)
-	} else {
-		err = c.remove(ctx, e.name)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.unsaved = err != nil
-	c.publish(e)
+	defer secret.RecoverTo(&err)
+	f()
 }

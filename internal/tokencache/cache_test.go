@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,11 +17,9 @@ import (
 
 func TestNotFound(t *testing.T) {
 	inWorld(t, func(w *world) {
-		for range 2 {
-			_, err := w.Get(w.t.Context(), "a", 0)
-			w.wantErr("get", err, ErrNotFound)
-		}
-		_, err := w.Rotate(w.t.Context(), "a")
+		w.getErr(ErrNotFound)
+		w.getErr(ErrNotFound)
+		_, err := w.rotateOnce(w.t.Context())
 		w.wantErr("rotate", err, ErrNotFound)
 		s, ok := w.Status("a")
 		equal(w, "account in memory", ok, false)
@@ -30,19 +29,18 @@ func TestNotFound(t *testing.T) {
 	})
 }
 
-// A load that fails is an error, and the next read loads again.
+// If a load fails, the read fails, and the next read loads again.
 func TestLoadFails(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.setFaults(true, false)
-		_, err := w.Get(w.t.Context(), "a", 0)
-		w.wantErr("get", err, errStorage)
+		w.getErr(errStorage)
 		w.store.setFaults(false, false)
 		w.get("a", 0)
 	})
 }
 
 // If a save fails, readers still get the new token. The cache removes the old token from the
-// store, because it may have leaked. A tick saves the new token.
+// store, because it may have leaked. Ticks repeat the save.
 func TestSaveFails(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -70,21 +68,11 @@ func TestSaveFails(t *testing.T) {
 		w.advance(time.Minute)
 		equal(w, "due after the save", w.Due(), false)
 		w.tickFor(50 * time.Minute)
-		w.wantMints(3) // the refresh still comes
+		w.wantMints(3) // a tick still refreshes the token
 	})
 }
 
-// After a failed save and a restart, the cache serves neither the old nor the new token.
-func TestRestartAfterSaveFailed(t *testing.T) {
-	withToken(t, Policy{}, func(w *world) {
-		w.store.failSaves(1)
-		w.rotate()
-		w.restart()
-		w.wantToken(w.get("a", 0), 3)
-	})
-}
-
-// If the old token cannot be removed either, the error says so, and ticks repeat the save.
+// If the cache can neither save the new token nor remove the old one, the error says so.
 func TestSaveAndRemoveFail(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.setFaults(false, true)
@@ -104,7 +92,7 @@ func TestSaveAndRemoveFail(t *testing.T) {
 	})
 }
 
-// When an account is deleted, the cache forgets a token that it could not save.
+// If an account is deleted, ticks no longer repeat the save of its token.
 func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -116,8 +104,8 @@ func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	})
 }
 
-// A config write with share=false removes the stored shared token. If the removal fails, ticks
-// repeat it.
+// A write with share=false removes the stored shared token. If the removal fails, ticks repeat the
+// removal.
 func TestUnsharedWriteRemovesToken(t *testing.T) {
 	for _, inMemory := range []bool{true, false} {
 		withToken(t, Policy{}, func(w *world) {
@@ -139,7 +127,7 @@ func TestUnsharedWriteRemovesToken(t *testing.T) {
 	}
 }
 
-// If a verified write cannot save its token, it reports an error and removes the older token.
+// If a verified write cannot save its token, it says so and removes the older token.
 func TestVerifiedWriteUnsaved(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -155,7 +143,7 @@ func TestVerifiedWriteUnsaved(t *testing.T) {
 	})
 }
 
-// A slow save of one account holds up no other account.
+// A slow save of one account does not delay other accounts.
 func TestSlowSaveOfAnotherAccount(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.store.onSave = func(name string, _ Account, _ token.Token) {
@@ -179,7 +167,7 @@ func TestSlowSaveOfAnotherAccount(t *testing.T) {
 	})
 }
 
-// Cached returns the token in memory while it lives.
+// Cached returns the token in memory until the token ends.
 func TestCached(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		_, ok := w.Cached("a")
@@ -196,8 +184,8 @@ func TestCached(t *testing.T) {
 	})
 }
 
-// A reader stops waiting for a slow load when its context ends. The load continues for other
-// readers.
+// A reader stops waiting for a slow load when the reader's context ends. Other readers still get
+// the result of the load.
 func TestReaderGivesUpDuringLoad(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.onLoad = func(string) { time.Sleep(5 * time.Second) }
@@ -214,7 +202,7 @@ func TestReaderGivesUpDuringLoad(t *testing.T) {
 	})
 }
 
-// A read after a write does not get the result of a load that began before the write.
+// A read after a write ignores a load that began before the write.
 func TestLoadBeforeWrite(t *testing.T) {
 	for name, write := range map[string]func(w *world){
 		"write":      func(w *world) { w.put("1", Policy{}) },
@@ -269,19 +257,20 @@ func TestOtherRevisionDropsToken(t *testing.T) {
 	})
 }
 
-// Readers get the token of a verified write. The token's life counts from its request, however
-// long the write takes.
+// Readers get the token of a verified write. The token's life counts from its request, even if the
+// write takes long.
 func TestVerifiedWrite(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
 		w.getFailure("a")
 		a := w.account("a", "2")
 		verified := &token.Token{Sent: w.clock.now().Add(-time.Second), Access: "verified", Lifetime: time.Hour}
-		w.wantErr("put", w.commit(a, verified, func() error {
+		_, err := w.Put(w.t.Context(), "a", a, verified, func() error {
 			time.Sleep(5 * time.Second)
 			w.store.write(a)
 			return nil
-		}), nil)
+		})
+		w.wantErr("put", err, nil)
 		g := w.get("a", 0)
 		equal(w, "token", g.Token.Access.Reveal(), "verified")
 		equal(w, "left", g.Left, time.Hour-6*time.Second)
@@ -304,8 +293,7 @@ func TestVerifiedWriteOfNewAccount(t *testing.T) {
 	})
 }
 
-// A verified write with the same revision brings a token, so readers stop waiting for the
-// running mint.
+// After a verified write of the same revision, readers do not wait for the running mint.
 func TestVerifiedWriteDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
@@ -320,7 +308,7 @@ func TestVerifiedWriteDuringMint(t *testing.T) {
 	})
 }
 
-// A write of the same revision keeps the token and its count of reads, and applies the new policy.
+// A write of the same revision keeps the token and the count of its reads. The new policy applies.
 func TestSameRevision(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(20 * time.Minute)
@@ -338,7 +326,8 @@ func TestSameRevision(t *testing.T) {
 	})
 }
 
-// A write of the same revision keeps the running mint, whose token gets the new policy.
+// A write of the same revision does not supersede the running mint. The new policy applies to its
+// token.
 func TestSameRevisionDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
@@ -375,8 +364,7 @@ func TestDeleteDuringMint(t *testing.T) {
 		w.advance(time.Second)
 		waited := w.timed(func() {
 			w.delete("a")
-			_, err := read()
-			w.wantErr("get", err, ErrNotFound)
+			w.resultErr(read, ErrNotFound)
 		})
 		equal(w, "wait", waited, 0)
 		w.advance(time.Minute)
@@ -419,7 +407,7 @@ func TestInvalidate(t *testing.T) {
 	})
 }
 
-// After a write that fails, storage decides which revision is current.
+// After a failed write, the config in storage decides which revision is current.
 func TestCommitFails(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -436,12 +424,13 @@ func TestCommitFails(t *testing.T) {
 				read := w.start(func() (Grant, error) { return w.Get(w.t.Context(), "a", 30*time.Minute) })
 				second := w.account("a", "2")
 				verified := &token.Token{Access: "verified", Lifetime: time.Hour}
-				w.wantErr("put", w.commit(second, verified, func() error {
+				_, err := w.Put(w.t.Context(), "a", second, verified, func() error {
 					if test.written {
 						w.store.write(second)
 					}
 					return errStorage
-				}), errStorage)
+				})
+				w.wantErr("put", err, errStorage)
 				g := w.must(read())
 				w.wantToken(g, 3)
 				equal(w, "revision", g.Account.Revision(), test.revision)
@@ -451,8 +440,7 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-// A caller may hold an entry that the cache has just forgotten. The caller then gets
-// errSuperseded, and no mint starts.
+// The use of an entry that the cache has just forgotten returns errSuperseded and starts no mint.
 func TestForgottenEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")
@@ -471,8 +459,8 @@ func TestForgottenEntry(t *testing.T) {
 	})
 }
 
-// A write with another revision runs while a mint saves its token. The write takes effect last.
-// The test runs in real time, because a synctest bubble does not wait for locks.
+// A write of another revision waits while a mint saves its token, and then takes effect. The test
+// runs in real time, because in a synctest bubble no time passes while a goroutine waits for a lock.
 func TestWriteDuringSave(t *testing.T) {
 	saving, wrote := make(chan string, 10), make(chan struct{})
 	provider := &fakeProvider{clock: clock.System(), answer: tokens(time.Hour)}
@@ -482,27 +470,21 @@ func TestWriteDuringSave(t *testing.T) {
 			<-wrote
 		}
 	}
-	cache := New(Options{Store: store})
+	cache := New(options(store, clock.System()))
 	defer cache.Close()
 	store.write(&fakeAccount{name: "a", revision: "1", provider: provider})
 	second := &fakeAccount{name: "a", revision: "2", provider: provider}
 
-	read := make(chan Grant, 1)
-	go func() {
-		g, _ := cache.Get(t.Context(), "a", 0)
-		read <- g
-	}()
+	var all sync.WaitGroup
+	all.Go(func() { _, _ = cache.Get(t.Context(), "a", 0) })
 	<-saving
-	put := make(chan error, 1)
-	go func() {
-		_, err := cache.Put(t.Context(), "a", second, nil, func() error { store.write(second); return nil })
-		put <- err
-	}()
+	all.Go(func() {
+		if _, err := cache.Put(t.Context(), "a", second, nil, func() error { store.write(second); return nil }); err != nil {
+			t.Errorf("put: got error %v, want none", err)
+		}
+	})
 	close(wrote)
-	if err := <-put; err != nil {
-		t.Fatalf("put: got error %v, want none", err)
-	}
-	<-read
+	all.Wait()
 	g, err := cache.Get(t.Context(), "a", 0)
 	if err != nil || g.Account != Account(second) {
 		t.Errorf("got account %+v and error %v, want the account of revision 2", g.Account, err)
@@ -512,7 +494,7 @@ func TestWriteDuringSave(t *testing.T) {
 	}
 }
 
-// Close cancels running mints, and waiting readers get an error. Nothing is stored afterwards.
+// Close cancels running mints, and readers that wait get an error. Nothing is stored afterwards.
 // Readers of a valid token still get the token.
 func TestClose(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
@@ -520,15 +502,13 @@ func TestClose(t *testing.T) {
 		w.write(w.account("c", "1"), nil)
 		w.provider.set(slow(time.Minute, tokens(time.Hour)))
 		read := w.startRead("b")
-		rotate := w.start(func() (Grant, error) { return w.rotateOnce(w.t.Context()) })
+		rotate := w.startRotate(w.t.Context())
 		w.advance(time.Second)
 		waited := w.timed(func() {
 			w.Close()
 			w.Close()
-			_, err := read()
-			w.wantErr("get", err, ErrClosed)
-			_, err = rotate()
-			w.wantErr("rotate", err, ErrClosed)
+			w.resultErr(read, ErrClosed)
+			w.resultErr(rotate, ErrClosed)
 		})
 		equal(w, "wait", waited, 0)
 		_, err := w.Get(w.t.Context(), "c", 0)
@@ -547,8 +527,7 @@ func TestCloseDuringLoad(t *testing.T) {
 		w.store.onLoad = func(string) { time.Sleep(time.Second) }
 		read := w.startRead("a")
 		w.Close()
-		_, err := read()
-		w.wantErr("get", err, ErrClosed)
+		w.resultErr(read, ErrClosed)
 		w.advance(time.Second)
 	})
 }

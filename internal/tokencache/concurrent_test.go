@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// TestConcurrentUse does everything at once, in real time, for the race detector. A
-// millisecond of real time is a second for the cache.
+// TestConcurrentUse calls all methods from many goroutines, for the race detector. The cache's
+// clock runs a thousand times as fast as real time.
 func TestConcurrentUse(t *testing.T) {
 	const goroutines, rounds, accounts = 8, 3000, 4
 	began := time.Now()
@@ -41,7 +41,7 @@ func TestConcurrentUse(t *testing.T) {
 			t.Errorf("%s: got a saved token of revision %s, want none of an old revision", name, a.Revision())
 		}
 	}
-	cache := New(Options{Store: store, Clock: fast})
+	cache := New(options(store, fast))
 	defer cache.Close()
 
 	put := func(name, revision string) {

@@ -13,64 +13,58 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// errSuperseded tells Get and Rotate to start over, because the entry has been removed or has
-// another account now.
+// errSuperseded tells the caller to start over with the account's current entry.
 var errSuperseded = errors.New("superseded")
 
 // againPause is the time between two mints if the provider still returns a token that has
 // ended.
 const againPause = 500 * time.Millisecond
 
-// entry is the state of one account. Readers of a valid token take no lock. They read the
-// snapshot, which is replaced whenever the entry changes.
+// entry is the state of one account. Readers of a valid token take no lock: they read the
+// snapshot, which is replaced whenever the entry changes. Callers of the other methods in this
+// package hold mu.
 type entry struct {
 	name     string
 	snapshot atomic.Pointer[snapshot]
 
 	mu          sync.Mutex
-	gone        bool // out of the cache; the store may have another account
+	gone        bool // removed from the cache
 	account     Account
 	cached      *cachedToken // nil if there is no token
-	unsaved     bool         // the store does not have what cached says
+	unsaved     bool         // the store does not have the cached token, or has one that must be removed
 	mint        *mint        // the running mint of the shared token; nil if none runs
 	waiting     bool         // a background refresh waits for a slot
 	backoff     backoff
 	lastFailure *Failure      // of this revision; kept when mints succeed again
-	notBefore   clock.Instant // before this, a mint would bring the cached token again
+	notBefore   clock.Instant // no mint starts earlier, because it would return the cached token again
 	mints       int64         // successful mints since the entry was made
 
 	rotation   *mint // the last mint that a rotate started or joined
 	rejections rejections
-	forced     []clock.Instant // the demands for another token in the last 24 hours
+	forced     []clock.Instant // when mints of the last 24 hours forced a new token
 	unshared   unshared
 
-	queued queued // the entry's place in the refresh queue; guarded by the queue
-
 	counts counts
-}
 
-func newEntry(name string) *entry {
-	e := &entry{name: name}
-	e.queued.entry = e
-	return e
+	// The refresh queue's mu guards these fields.
+	tick  time.Duration // when a tick has work for the entry, on the monotonic clock
+	place int           // in the queue's heap, counted from 1; 0 if the entry is not queued
 }
 
 // snapshot is the state of an entry that readers see. A snapshot never changes.
 type snapshot struct {
 	gone      bool
-	share     bool
-	minting   bool // a mint runs or waits for a slot
+	minting   bool // a mint of the shared token runs, or waits for a slot
 	account   Account
 	cached    *cachedToken
-	failure   *Failure      // the last one, if no mint succeeded since
-	notBefore clock.Instant // see entry
+	failure   *Failure      // the last failure; nil if a mint succeeded since
+	notBefore clock.Instant // as in entry
 }
 
-// publish updates the snapshot and the refresh queue. The caller holds e.mu.
+// publish makes a new snapshot of e and updates the refresh queue. The caller holds e.mu.
 func (c *Cache) publish(e *entry) {
 	e.snapshot.Store(&snapshot{
 		gone:      e.gone,
-		share:     e.account.Share(),
 		minting:   e.mint != nil || e.waiting,
 		account:   e.account,
 		cached:    e.cached,
@@ -80,12 +74,12 @@ func (c *Cache) publish(e *entry) {
 	c.enqueue(e, c.clock())
 }
 
-// keep makes t the cached token, and counts reads of t in reads. The caller holds e.mu.
+// keep makes t the cached token. Reads of t are counted in reads.
 func (e *entry) keep(t token.Token, reads *atomic.Int64) {
 	e.cached = &cachedToken{Token: t, timeline: e.account.Policy().timeline(t.Lifetime), reads: reads}
 }
 
-// minted stores t, a new token, as the cached token. The caller holds e.mu.
+// minted makes t, a new token, the cached token, and ends the backoff.
 func (e *entry) minted(t token.Token) {
 	e.keep(t, new(atomic.Int64))
 	e.mints++
@@ -93,8 +87,8 @@ func (e *entry) minted(t token.Token) {
 	e.notBefore = e.oldEnough()
 }
 
-// oldEnough returns when the cached token reaches the account's minimum age, or zero without
-// such a limit. The caller holds e.mu.
+// oldEnough returns when the cached token reaches the policy's MinimumAge. The result is zero if
+// there is no minimum age or no token.
 func (e *entry) oldEnough() clock.Instant {
 	if age := e.account.Policy().MinimumAge; age > 0 && e.cached != nil {
 		return e.cached.Sent.Add(age)
@@ -102,9 +96,9 @@ func (e *entry) oldEnough() clock.Instant {
 	return clock.Instant{}
 }
 
-// mintedAgain handles a mint that returned the cached token again. Some providers state the
-// full lifetime each time, so the token's life may shrink but not grow, unless the account's
-// tokens slide. The caller holds e.mu.
+// mintedAgain records a mint that returned the cached token again as t. Some providers state the
+// full lifetime in each response, so t can shorten the token's life but not extend it. Only if
+// the policy is Sliding, t can extend it.
 func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	old := e.cached
 	newEnd := t.Sent.Since(old.Sent) + t.Lifetime // counted from old.Sent
@@ -116,7 +110,7 @@ func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 		return
 	}
 	t.Sent = old.Sent
-	if t.Lifetime = newEnd; newEnd > old.Lifetime-time.Second { // a second may be rounding
+	if t.Lifetime = newEnd; newEnd > old.Lifetime-time.Second { // less than a second may be rounding
 		t.Lifetime = old.Lifetime
 	}
 	e.keep(t, old.reads)
@@ -127,9 +121,9 @@ func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	}
 }
 
-// again returns how long to wait for the next mint after a mint returned t again: half of the
-// remaining life. Near the end of t, again returns the time just after the end, because many
-// providers return t until then.
+// again returns how long to wait for the next mint after a mint returned t again. That is half of
+// the remaining life. Near the end of t, the next mint waits until just after the end, because
+// many providers return t until then.
 func (t *cachedToken) again(now clock.Instant) time.Duration {
 	switch left := t.left(now); {
 	case left > leastMinTTL:
@@ -141,9 +135,9 @@ func (t *cachedToken) again(now clock.Instant) time.Duration {
 	}
 }
 
-// restore makes a stored token t the cached token. The caller holds e.mu. restore drops a token
-// from the future, which occurs if the clock was set back or another node's clock is ahead,
-// because its age is unknown.
+// restore makes t, a stored token, the cached token. It drops a token that was sent in the future,
+// because the token's age is unknown. That happens if the clock was set back, or if another node's
+// clock is ahead.
 func (e *entry) restore(now clock.Instant, t token.Token) {
 	t.Sent = now.At(t.Sent.Wall)
 	if now.Since(t.Sent) >= -leastMinTTL {
@@ -156,11 +150,12 @@ func (e *entry) restore(now clock.Instant, t token.Token) {
 type cachedToken struct {
 	token.Token
 	timeline timeline
-	reads    *atomic.Int64 // since the token was minted, under any policy
-	memo     atomic.Value
+	reads    *atomic.Int64 // since the token was minted
+	memo     atomic.Value  // see Grant.Memo
 }
 
-// left returns how long the token may still be used; negative if it may not.
+// left returns how long the token may still be used. The result is negative after the end of the
+// token, or if t is nil.
 func (t *cachedToken) left(now clock.Instant) time.Duration {
 	if t == nil {
 		return -1
@@ -168,14 +163,19 @@ func (t *cachedToken) left(now clock.Instant) time.Duration {
 	return t.timeline.lifetime - now.Since(t.Sent)
 }
 
+// lacksLife reports whether the token has less life than the min TTL. A nil token has none.
+func (t *cachedToken) lacksLife(now clock.Instant) bool {
+	return t == nil || t.left(now) < t.timeline.minTTL
+}
+
 // inRefreshWindow reports whether the token is old enough to be refreshed.
 func (t *cachedToken) inRefreshWindow(now clock.Instant) bool {
 	return now.Since(t.Sent) >= t.timeline.refreshAt
 }
 
-// refreshToken returns a usable refresh token, or "". It returns "" when the access token has
-// too little life to be served, because a login is then safer: the provider may no longer
-// accept the refresh token.
+// refreshToken returns the refresh token that the next mint can use, or "" if the next mint must
+// be a login. Once the access token has too little life to be served, a login is safer, because
+// the provider may no longer accept the refresh token.
 func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	if t == nil || t.left(now) < min(leastMinTTL, t.timeline.minTTL) {
 		return ""
@@ -186,8 +186,8 @@ func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	return t.Refresh
 }
 
-// expires returns the token's end on the wall clock. The result is the same for every read,
-// unless the wall clock was set.
+// expires returns the token's end on the wall clock. Each read gets the same time, unless the wall
+// clock was set.
 func (t *cachedToken) expires(now clock.Instant) time.Time {
 	set := now.Wall.Sub(t.Sent.Wall) - (now.Mono - t.Sent.Mono)
 	if set.Abs() < time.Second {

@@ -10,8 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// After a restart, reads serve the stored token without a mint. A read also puts the
-// token in the refresh queue.
+// After a restart, reads get the stored token without a mint, and ticks refresh the token.
 func TestRestart(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(2*time.Second, sessions(time.Hour, 0)))
@@ -38,7 +37,8 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// A new process has a new monotonic clock.
+// The end of a stored token does not depend on the monotonic clock, which starts anew in each
+// process.
 func TestRestartResetsTheMonotonicClock(t *testing.T) {
 	for name, mono := range map[string]time.Duration{"to zero": 0, "to a later time": 1000 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -116,7 +116,8 @@ func TestRefreshTokenLifetime(t *testing.T) {
 	}
 }
 
-// The wall clock is set when a token is ten minutes old.
+// When the wall clock is set, a token lives no longer than it would otherwise, and there are few
+// mints.
 func TestClockJumps(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, test := range []struct {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,8 @@ type call struct {
 	at      time.Time
 }
 
-// answer returns the result of a call. A token without a value gets the value of
-// accessToken.
+// answer returns the result of a call of Mint. If its token has no Access, the fake account sets
+// Access to accessToken(n).
 type answer func(context.Context, call) (token.Token, error)
 
 // fakeProvider mints the tokens of all fake accounts.
@@ -49,17 +50,27 @@ func (p *fakeProvider) allCalls() []call {
 	return p.calls
 }
 
-// accessToken is the token that call n gets.
+// logins returns the calls without a refresh token.
+func (p *fakeProvider) logins() []call {
+	return slices.DeleteFunc(slices.Clone(p.allCalls()), func(c call) bool { return c.refresh != "" })
+}
+
+// callsOf returns the calls for the named account.
+func (p *fakeProvider) callsOf(name string) []call {
+	return slices.DeleteFunc(slices.Clone(p.allCalls()), func(c call) bool { return c.name != name })
+}
+
+// accessToken returns the access token of call n.
 func accessToken(n int) secret.String { return secret.String(fmt.Sprintf("token-%d", n)) }
 
-// tokens answers with tokens of that lifetime.
+// tokens answers with tokens of this lifetime.
 func tokens(lifetime time.Duration) answer {
 	return func(context.Context, call) (token.Token, error) {
 		return token.Token{Type: "Bearer", Lifetime: lifetime}, nil
 	}
 }
 
-// sessions returns an answer with new access and refresh tokens of these lifetimes.
+// sessions answers with access and refresh tokens of these lifetimes.
 func sessions(lifetime, refreshLifetime time.Duration) answer {
 	return func(_ context.Context, c call) (token.Token, error) {
 		return token.Token{Lifetime: lifetime, RefreshLifetime: refreshLifetime,
@@ -145,6 +156,16 @@ type saved struct {
 	token    token.Token
 }
 
+// refuses answers mints with a refresh token with a failure of this kind, and logins with a session.
+func refuses(kind token.Kind, retryAfter time.Duration) answer {
+	return func(ctx context.Context, c call) (token.Token, error) {
+		if c.refresh != "" {
+			return fails(kind, retryAfter)(ctx, c)
+		}
+		return sessions(time.Hour, 0)(ctx, c)
+	}
+}
+
 // fakeStore keeps configs and tokens in memory.
 type fakeStore struct {
 	mu        sync.Mutex
@@ -153,7 +174,7 @@ type fakeStore struct {
 	loads     int
 	loadsFail bool
 	savesFail bool
-	failNext  int               // as many saves and removals fail
+	failNext  int               // how many of the next saves and removals fail
 	onLoad    func(name string) // may be nil
 	onSave    func(name string, a Account, t token.Token)
 	onRemove  func(name string, err error)
@@ -163,7 +184,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
 }
 
-// write stores a config. It deletes a token of another revision, as the backend does.
+// write stores a config. It deletes the token of another revision, as the backend does.
 func (s *fakeStore) write(a *fakeAccount) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,14 +208,14 @@ func (s *fakeStore) delete(name string) error {
 	return nil
 }
 
-// failSaves makes the next n saves of tokens fail, or removals if there is no save.
+// failSaves makes the next n saves and removals fail.
 func (s *fakeStore) failSaves(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failNext = n
 }
 
-// writeFails reports whether a save or a removal fails; the caller holds s.mu.
+// writeFails reports whether a save or a removal fails. The caller holds s.mu.
 func (s *fakeStore) writeFails() bool {
 	if s.failNext > 0 {
 		s.failNext--

@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// world is a Cache with fakes for everything around it. It lives in a synctest bubble:
-// time passes only while all goroutines of the bubble wait.
+// world is a Cache with a fake provider, store and clock. It runs in a synctest bubble, in which
+// time passes only while all goroutines wait.
 type world struct {
 	*Cache
 	t        *testing.T
@@ -27,8 +27,6 @@ type world struct {
 	mu     sync.Mutex
 	mints  []MintResult
 	unused []token.Token // that OnUnused got
-
-	replaced []string // by rotates
 }
 
 // inWorld runs f in a new world and fails if a goroutine is left afterwards.
@@ -52,7 +50,7 @@ func withAccount(t *testing.T, p Policy, f func(w *world)) {
 	})
 }
 
-// withToken runs f in a new world in which the account "a" was read once.
+// withToken is withAccount, but the account was read once, so it has a token.
 func withToken(t *testing.T, p Policy, f func(w *world)) {
 	t.Helper()
 	withAccount(t, p, func(w *world) {
@@ -67,15 +65,24 @@ func (w *world) restart() {
 		w.Close()
 		synctest.Wait()
 	}
-	w.Cache = New(Options{Store: w.store, Clock: w.clock.now, OnMint: func(r MintResult) {
+	opts := options(w.store, w.clock.now)
+	opts.OnMint = func(r MintResult) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.mints = append(w.mints, r)
-	}, OnUnused: func(_ Account, t token.Token) {
+	}
+	opts.OnUnused = func(_ Account, t token.Token) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.unused = append(w.unused, t)
-	}})
+	}
+	w.Cache = New(opts)
+}
+
+// options returns Options with functions that do nothing.
+func options(s Store, c clock.Clock) Options {
+	return Options{Store: s, Clock: c, OnMint: func(MintResult) {}, OnUnused: func(Account, token.Token) {},
+		MayMint: func(Account, bool) error { return nil }}
 }
 
 // account returns an account of the world's provider without writing it.
@@ -83,7 +90,7 @@ func (w *world) account(name, revision string) *fakeAccount {
 	return &fakeAccount{name: name, revision: revision, provider: w.provider}
 }
 
-// write writes the config of a. If t is not nil, t is the token that the write brings.
+// write writes the config of a. t is the token of a verified write, or nil.
 func (w *world) write(a *fakeAccount, t *token.Token) *fakeAccount {
 	w.t.Helper()
 	if t != nil && t.Sent == (clock.Instant{}) {
@@ -95,12 +102,6 @@ func (w *world) write(a *fakeAccount, t *token.Token) *fakeAccount {
 	return a
 }
 
-// commit is Put of the account "a" without its first result.
-func (w *world) commit(a Account, t *token.Token, commit func() error) error {
-	_, err := w.Put(w.t.Context(), "a", a, t, commit)
-	return err
-}
-
 // put writes the config of the account "a".
 func (w *world) put(revision string, p Policy) *fakeAccount {
 	w.t.Helper()
@@ -109,7 +110,7 @@ func (w *world) put(revision string, p Policy) *fakeAccount {
 	return w.write(a, nil)
 }
 
-// putVerified writes the config of the account "a" with a token that lives for an hour.
+// putVerified is a verified write of the account "a". Its token lives for an hour.
 func (w *world) putVerified(revision string) {
 	w.t.Helper()
 	w.write(w.account("a", revision), &token.Token{Access: "verified", Lifetime: time.Hour})
@@ -128,7 +129,7 @@ func (w *world) delete(name string) {
 	w.wantErr("delete", w.Delete(name, func() error { return w.store.delete(name) }), nil)
 }
 
-// must fails if err is not nil.
+// must returns g, and fails if err is not nil.
 func (w *world) must(g Grant, err error) Grant {
 	w.t.Helper()
 	if err != nil {
@@ -143,6 +144,20 @@ func (w *world) get(name string, asked time.Duration) Grant {
 	return w.must(w.Get(w.t.Context(), name, asked))
 }
 
+// getErr reads the account "a", and fails unless the error wraps want.
+func (w *world) getErr(want error) {
+	w.t.Helper()
+	_, err := w.Get(w.t.Context(), "a", 0)
+	w.wantErr("get", err, want)
+}
+
+// resultErr waits for the result of start, and fails unless the error wraps want.
+func (w *world) resultErr(result func() (Grant, error), want error) {
+	w.t.Helper()
+	_, err := result()
+	w.wantErr("result", err, want)
+}
+
 // rotate rotates the account "a", and fails if there is no token.
 func (w *world) rotate() Rotated {
 	w.t.Helper()
@@ -151,13 +166,13 @@ func (w *world) rotate() Rotated {
 	return r
 }
 
-// rotateOnce is Rotate as a read.
+// rotateOnce rotates the account "a" and returns only the Grant.
 func (w *world) rotateOnce(ctx context.Context) (Grant, error) {
 	r, err := w.Rotate(ctx, "a")
 	return r.Grant, err
 }
 
-// mustFail fails unless err is a *Failure.
+// mustFail returns err, and fails unless it is a *Failure.
 func (w *world) mustFail(g Grant, err error) *Failure {
 	w.t.Helper()
 	var f *Failure
@@ -167,7 +182,7 @@ func (w *world) mustFail(g Grant, err error) *Failure {
 	return f
 }
 
-// getFailure reads, and fails unless the read fails with a *Failure.
+// getFailure reads, and fails unless the error is a *Failure.
 func (w *world) getFailure(name string) *Failure {
 	w.t.Helper()
 	return w.mustFail(w.Get(w.t.Context(), name, 0))
@@ -186,7 +201,7 @@ func (w *world) start(do func() (Grant, error)) (result func() (Grant, error)) {
 	return func() (Grant, error) { <-done; return g, err }
 }
 
-// startRead is start with a read of the named account.
+// startRead starts a read of the named account.
 func (w *world) startRead(name string) (result func() (Grant, error)) {
 	return w.start(func() (Grant, error) { return w.Get(w.t.Context(), name, 0) })
 }
@@ -205,7 +220,7 @@ func (w *world) advance(d time.Duration) {
 	synctest.Wait()
 }
 
-// advanceTo waits for a moment on the wall clock.
+// advanceTo lets time pass until the wall clock shows this time.
 func (w *world) advanceTo(wall time.Time) { w.advance(wall.Sub(w.clock.now().Wall)) }
 
 // elapsed returns the time since the world was made.
@@ -216,6 +231,20 @@ func (w *world) timed(f func()) time.Duration {
 	began := w.elapsed()
 	f()
 	return w.elapsed() - began
+}
+
+// readFor reads the account "a" for a time d, with a pause after each read, and calls check with
+// each grant. It ticks once in each interval of this length.
+func (w *world) readFor(d, pause, interval time.Duration, check func(Grant)) {
+	w.t.Helper()
+	tick := w.elapsed()
+	for end := tick + d; w.elapsed() < end; w.advance(pause) {
+		check(w.get("a", 0))
+		if w.elapsed() >= tick {
+			w.Tick()
+			tick += interval
+		}
+	}
 }
 
 // results returns the results of the mints that ended.
@@ -242,7 +271,7 @@ func (w *world) wantErr(what string, err, want error) {
 	}
 }
 
-// wantMints fails unless the provider was asked n times so far.
+// wantMints fails unless the provider got n requests so far.
 func (w *world) wantMints(n int) {
 	w.t.Helper()
 	synctest.Wait()
@@ -259,8 +288,8 @@ func (w *world) wantToken(g Grant, n int) {
 	}
 }
 
-// wantStored fails unless the store has the n-th token of the provider for the account
-// "a", under that revision.
+// wantStored fails unless the stored token of the account "a" is the n-th token of the provider,
+// and was saved under this revision.
 func (w *world) wantStored(revision string, n int) {
 	w.t.Helper()
 	synctest.Wait()
@@ -269,7 +298,8 @@ func (w *world) wantStored(revision string, n int) {
 	equal(w, "stored token", s.token.Access.Reveal(), accessToken(n).Reveal())
 }
 
-// wantState fails unless the account "a" is in memory and in that state.
+// wantState returns the status of the account "a". It fails unless the account is in memory and in
+// this state.
 func (w *world) wantState(want State) Status {
 	w.t.Helper()
 	s, ok := w.Status("a")
@@ -278,8 +308,8 @@ func (w *world) wantState(want State) Status {
 	return s
 }
 
-// testClock is the bubble's clock with a wall clock that tests can set. To simulate a suspended
-// machine, a test sets the wall clock forward while the monotonic clock and timers stand still.
+// testClock is the bubble's clock with a wall clock that tests can set. Setting the wall clock
+// forward simulates a machine that was suspended.
 type testClock struct {
 	began time.Time
 	set   atomic.Int64

@@ -21,7 +21,7 @@ func newKeyed[V any](make func() V) *keyed[V] {
 	return &keyed[V]{make: make, values: map[string]*keyedValue[V]{}}
 }
 
-// join returns the value of key, which stays the same until each user has left.
+// join returns the value of key, which stays the same until each caller of join has called leave.
 func (k *keyed[V]) join(key string) V {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -34,7 +34,7 @@ func (k *keyed[V]) join(key string) V {
 	return v.value
 }
 
-// leave ends a use of key.
+// leave ends the use of key that a call of join began.
 func (k *keyed[V]) leave(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

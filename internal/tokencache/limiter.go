@@ -13,33 +13,33 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// These limits apply to concurrent mints. If a thousand tokens are due at once, their mints must
-// neither flood a provider nor delay a waiting reader.
+// These constants limit how many mints run at once. If a thousand tokens are due together, their
+// mints must neither flood a provider nor delay readers that wait.
 const (
 	maxMints             = 256
-	maxBackgroundPerHost = 16
+	maxBackgroundPerHost = 16 // background refreshes
 
 	// MaxMintsPerHost limits the concurrent mints at one host. An HTTP client should allow as
 	// many connections per host.
 	MaxMintsPerHost = 32
 )
 
-// loginPause is the time between two logins of a user whose logins run one after another.
-// Keycloak needs this time to notice that the first login has ended.
+// loginPause is the time between two logins of a user whose logins run one after another. It lets
+// Keycloak notice that the first login has ended.
 const loginPause = 100 * time.Millisecond
 
-// errNoSlot reports a mint that found no slot in time.
+// errNoSlot reports that a mint found no slot in time.
 var errNoSlot = errors.New("too many mints are running")
 
-// limiter limits concurrent mints, and makes the logins of one user run one after another. It
-// is safe for concurrent use.
+// limiter hands out the slots for mints. It also gives each user whose logins run one after another
+// a turn, which one login has at a time. It is safe for concurrent use.
 type limiter struct {
 	all   *semaphore.Weighted
 	hosts *keyed[*host]
 	turns *keyed[*semaphore.Weighted] // by SerialKey
 
-	freed    func(host string) // called when a mint at host may start
-	releases atomic.Int64      // before each call of freed
+	freed    func(host string) // called after a slot or a turn at host was returned
+	releases atomic.Int64      // counts the calls of freed; incremented before each call
 }
 
 type host struct{ all, background *semaphore.Weighted }
@@ -55,17 +55,17 @@ func newLimiter(freed func(host string)) *limiter {
 	}
 }
 
-// lane identifies the limits that apply to a mint: its host and, for a login that must not run
-// beside another login of the same user, that user.
+// lane identifies the limits that apply to a mint: the slots of its host and, for a login with a
+// SerialKey, the turn of its user. serialKey is "" for other mints.
 type lane struct{ host, serialKey string }
 
-// acquire waits until a mint in a lane may run, or until ctx ends. It waits for the user's turn
-// before it takes a slot of the host, so that waiting logins hold no slots.
+// acquire waits for what a mint in this lane needs, until ctx ends. It waits for the user's turn
+// before it takes a slot, so that logins that wait hold no slots.
 func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err error) {
 	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
 }
 
-// tryBackground starts a background mint in a lane if the limits allow it now.
+// tryBackground takes what a background mint in this lane needs, if all of it is free now.
 func (l *limiter) tryBackground(at lane) (release func(), ok bool) {
 	release, err := l.take(at, true, func(s *semaphore.Weighted) bool { return s.TryAcquire(1) })
 	return release, err == nil

@@ -4,11 +4,12 @@ package tokencache
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
 
-// putMany stores accounts for each of several hosts, and returns their names.
+// putMany stores this many accounts for each host, and returns their names.
 func putMany(w *world, hosts, accounts int) (names []string) {
 	for h := range hosts {
 		for i := range accounts {
@@ -21,7 +22,7 @@ func putMany(w *world, hosts, accounts int) (names []string) {
 	return names
 }
 
-// wantNoSlotTaken fails unless the limiter is as new.
+// wantNoSlotTaken fails unless all slots are free.
 func (w *world) wantNoSlotTaken() {
 	w.t.Helper()
 	if !w.limiter.all.TryAcquire(maxMints) {
@@ -45,7 +46,7 @@ func TestLimiterBounds(t *testing.T) {
 			inWorld(t, func(w *world) {
 				names := putMany(w, test.hosts, test.accounts)
 				w.provider.set(slow(time.Second, tokens(time.Hour)))
-				readAtOnce(w, names, 1)
+				readAtOnce(w, names, 10)
 				equal(w, "most mints at once", w.provider.maxRunning, test.want)
 				w.wantMints(len(names))
 				w.wantNoSlotTaken()
@@ -54,8 +55,8 @@ func TestLimiterBounds(t *testing.T) {
 	}
 }
 
-// Background refreshes leave slots free for readers that wait. If a reader needs more life than
-// the cached token has, it does not wait for a background slot.
+// Background refreshes leave slots for readers. A reader that needs more life than the cached token
+// has does not wait until the background refresh of that token gets a slot.
 func TestBackgroundSlots(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const mint = 2 * time.Second
@@ -70,21 +71,12 @@ func TestBackgroundSlots(t *testing.T) {
 		w.provider.set(slow(mint, tokens(time.Hour)))
 		w.Tick()
 		w.wantMints(50 + maxBackgroundPerHost)
-		ticked := time.Now()
 		waited := w.timed(func() { w.get("other", 0) })
 		equal(w, "wait for the account without a token", waited, mint)
 		w.wantMints(50 + 2*maxBackgroundPerHost + 1)
 
-		refreshed := map[string]bool{}
-		for _, c := range w.provider.allCalls() {
-			refreshed[c.name] = refreshed[c.name] || !c.at.Before(ticked)
-		}
-		var queued string
-		for _, name := range names {
-			if !refreshed[name] {
-				queued = name
-			}
-		}
+		i := slices.IndexFunc(names, func(name string) bool { return len(w.provider.callsOf(name)) == 1 })
+		queued := names[i] // its refresh still waits
 		waited = w.timed(func() { equal(w, "short", w.get(queued, 30*time.Minute).Short, false) })
 		equal(w, "wait for the refresh that waited", waited, mint)
 		w.advance(time.Minute) // without another tick
@@ -96,8 +88,8 @@ func TestBackgroundSlots(t *testing.T) {
 	})
 }
 
-// If a mint finds no slot in time, it gives up without counting a failure. If a mint is
-// superseded while it waits, it takes no slot.
+// A mint that finds no slot in time gives up, and counts no failure. A mint that is superseded while
+// it waits takes no slot.
 func TestNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		names := putMany(w, 1, MaxMintsPerHost+2)
@@ -107,16 +99,12 @@ func TestNoSlot(t *testing.T) {
 		}
 		superseded := w.startRead(names[MaxMintsPerHost])
 		w.delete(names[MaxMintsPerHost])
-		_, err := superseded()
-		w.wantErr("get", err, ErrNotFound)
+		w.resultErr(superseded, ErrNotFound)
 		last := names[MaxMintsPerHost+1]
-		_, err = w.Get(w.t.Context(), last, 0)
-		w.wantErr("get", err, ErrStillMinting)
+		w.resultErr(w.startRead(last), ErrStillMinting)
 		equal(w, "elapsed time", w.elapsed(), MaxWait)
 		w.advance(mintTimeout - MaxWait - time.Second)
-		read := w.startRead(last)
-		_, err = read()
-		w.wantErr("get", err, ErrStillMinting)
+		w.resultErr(w.startRead(last), ErrStillMinting)
 		equal(w, "elapsed time", w.elapsed(), mintTimeout)
 		s, _ := w.Status(last)
 		equal(w, "failures", s.Failures, 0)
@@ -129,7 +117,7 @@ func TestNoSlot(t *testing.T) {
 	})
 }
 
-// The logins of one user run one after another, with a pause. A waiting login holds no slot, so
+// The logins of one user run one after another, with a pause. A login that waits holds no slot, so
 // other users at the host do not wait.
 func TestSerialLogins(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -147,22 +135,24 @@ func TestSerialLogins(t *testing.T) {
 		put("other", "user 2")
 		equal(w, "wait of the other user", w.timed(func() { w.get("other", 0) }), login)
 		w.advance(configs * (login + loginPause))
-		calls := w.provider.allCalls()
-		equal(w, "logins", len(calls), configs+1)
-		var last time.Time
-		for _, c := range calls {
-			if c.serial == "user 1" {
-				if pause := c.at.Sub(last); pause < login+loginPause {
-					t.Errorf("got a login %s after the start of another login of the user, want %s", pause, login+loginPause)
-				}
-				last = c.at
-			}
-		}
+		logins := slices.DeleteFunc(w.provider.logins(), func(c call) bool { return c.serial != "user 1" })
+		w.wantInTurn(logins, configs, login)
 		w.wantNoSlotTaken()
 	})
 }
 
-// A refresh does not wait for the turn of its user.
+// wantInTurn fails unless there were n logins, one after another. Each takes that long.
+func (w *world) wantInTurn(logins []call, n int, login time.Duration) {
+	w.t.Helper()
+	equal(w, "logins", len(logins), n)
+	for i := range logins[1:] {
+		if pause := logins[i+1].at.Sub(logins[i].at); pause < login+loginPause {
+			w.t.Errorf("got a login %s after the start of another login of the user, want %s", pause, login+loginPause)
+		}
+	}
+}
+
+// A mint with a refresh token does not wait for the turn of its user.
 func TestRefreshNeedsNoTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		for _, name := range []string{"a", "b"} {

@@ -14,21 +14,21 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// mintTimeout limits a mint in case the timeouts of the Account fail.
+// mintTimeout limits a mint, in case the timeouts of the Account's requests fail.
 const mintTimeout = 2 * time.Minute
 
 // purpose is why a mint was started.
 type purpose int
 
 const (
-	foreground   purpose = iota // a reader waits for it
-	background                  // a refresh for which no reader waits
-	rotation                    // an operator wants another token: log in, do not refresh
-	rejection                   // the provider rejected the token: log in, do not refresh
-	unsharedRead                // one reader waits for a token that it will not share
+	foreground   purpose = iota // a reader waits for the token
+	background                  // a background refresh
+	rotation                    // an operator wants another token: do not use the refresh token
+	rejection                   // the provider rejected the token: do not use the refresh token
+	unsharedRead                // one reader of an unshared account waits for the token
 )
 
-// mint is one running mint. It belongs to the cache and continues if its reader gives up.
+// mint is one running mint. It continues if its readers give up.
 type mint struct {
 	account Account
 	purpose purpose
@@ -36,28 +36,28 @@ type mint struct {
 	cancel  context.CancelFunc
 
 	refresh  secret.String // the refresh token to use; "" to log in
-	force    bool          // demand a token other than the cached token
-	previous time.Duration // the lifetime of the token to be replaced; 0 if there is none
+	force    bool          // ask the provider for a token other than the cached token
+	previous time.Duration // the lifetime of the cached token; 0 if there is none
 
-	// Set under the entry's mu before done is closed.
+	// These fields are set under the entry's mu before done is closed.
 	done       chan struct{}
-	superseded bool     // the mint was given up: whoever waits for it starts over
-	finishing  bool     // the mint has its result and must not be superseded without the name's lock
-	again      bool     // the token is the token that was cached
+	superseded bool     // readers that wait for the mint start over
+	finishing  bool     // the mint has its result; only a holder of the name's lock may supersede it
+	again      bool     // the mint returned the cached token again
 	failure    *Failure // nil if the mint succeeded
-	noSlot     bool     // the mint gave up waiting for a slot; nothing failed
+	noSlot     bool     // the mint found no slot in time; that is no failure
 	unsaved    error    // why the new token was not saved
 	ended      clock.Instant
 	replaced   *token.Token // the shared token that is no longer served; nil if there was none
 
 	// The mint's goroutine sets these fields before it closes done. Do not read them if the
 	// mint is superseded.
-	refreshErr error // why the refresh token brought no token
+	refreshErr error // why the mint with the refresh token failed
 	loggedIn   bool  // the mint tried to log in
 
-	// Of an unshared mint, guarded by the entry's mu.
+	// Only mints of unshared accounts have these fields, which the entry's mu guards.
 	minted    token.Token
-	abandoned bool // its reader is gone: park the token
+	abandoned bool // the reader stopped waiting, so the token must be parked
 }
 
 // MintResult is the outcome of a mint, for logs, metrics and events.
@@ -66,31 +66,22 @@ type MintResult struct {
 	Account        Account
 	Rotated        bool          // started by Rotate
 	Rejected       bool          // started because the provider rejected the token
-	Unshared       bool          // for one reader
+	Unshared       bool          // for one reader of an unshared account
 	Took           time.Duration // on the monotonic clock, including the wait for a slot
 	Failure        *Failure      // nil if the mint succeeded
 	FailuresBefore int           // consecutive failures before this mint
 	Unsaved        error         // why the new token was not saved; a tick tries again
 }
 
-// Mint mints a token for an account outside the cache. It obeys the limits of the account's
-// host and user. The cache does not keep the token.
+// Mint mints a token for an account that need not be in the cache, and does not cache the token.
+// The mint needs a slot, and waits for the turn of the account's user.
 func (c *Cache) Mint(ctx context.Context, a Account) (token.Token, error) {
 	return c.ask(ctx, a, "", false, false)
 }
 
-// mayMint returns why no mint of e may start now, or nil. See Options.MayMint. The caller holds
-// e.mu.
-func (c *Cache) mayMint(e *entry, urgent bool) error {
-	if c.opts.MayMint == nil {
-		return nil
-	}
-	return c.opts.MayMint(e.account, urgent)
-}
-
-// startMint starts a mint for e. A background mint has already acquired a slot; other mints wait
-// for a slot. If release is not nil, the mint calls release at its end. The caller holds e.mu,
-// and has checked that no other mint of a shared token runs.
+// startMint starts a mint for e. The caller holds e.mu, and has checked that no other mint of a
+// shared token runs. For a background mint, the caller has acquired a slot. Other mints wait for
+// a slot. The mint calls release at its end, if release is not nil.
 func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()) *mint {
 	ctx, cancel := context.WithTimeout(c.ctx, mintTimeout)
 	m := &mint{account: e.account, purpose: p, started: now, cancel: cancel, done: make(chan struct{})}
@@ -101,7 +92,7 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 		}
 	}
 	if p == rotation || p == rejection {
-		m.force = e.demand(now)
+		m.force = e.mayForce(now)
 	}
 	if p != unsharedRead {
 		e.mint = m
@@ -114,7 +105,7 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 		}
 		t, err := c.exchange(ctx, m)
 		if result := c.finishMint(ctx, e, m, t, err); result != nil {
-			c.report(*result)
+			try(func() { c.opts.OnMint(*result) })
 		}
 		if p == unsharedRead {
 			close(m.done)
@@ -123,9 +114,9 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 	return m
 }
 
-// demand reports whether a mint may demand a new token, and counts the demand. Without a
-// demand, the provider may return the cached token again. The caller holds e.mu.
-func (e *entry) demand(now clock.Instant) bool {
+// mayForce reports whether the policy lets a mint force a new token now, and counts that mint. If a
+// mint does not force a new token, the provider may return the cached token again.
+func (e *entry) mayForce(now clock.Instant) bool {
 	p := e.account.Policy()
 	e.forced = slices.DeleteFunc(e.forced, func(at clock.Instant) bool { return at.Until(now) >= 24*time.Hour })
 	n := len(e.forced)
@@ -136,8 +127,8 @@ func (e *entry) demand(now clock.Instant) bool {
 	return true
 }
 
-// supersede gives up the running mint of e, if there is one; the caller holds e.mu.
-// Readers that wait for the mint start over at once.
+// supersede cancels the running mint of e, if there is one. Readers that wait for the mint start
+// over at once.
 func (e *entry) supersede() {
 	if m := e.mint; m != nil {
 		m.superseded = true
@@ -147,8 +138,8 @@ func (e *entry) supersede() {
 	}
 }
 
-// supersedeAndDrop is supersede for a write that also drops the cached token. A waiting rotate
-// still receives the dropped token, in order to revoke it.
+// supersedeAndDrop supersedes the running mint and drops the cached token. A rotate that waits for
+// the mint still gets the dropped token, so that its caller can revoke the token.
 func (e *entry) supersedeAndDrop() {
 	if e.mint != nil && e.mint == e.rotation && e.cached != nil {
 		e.mint.replaced = &e.cached.Token
@@ -158,16 +149,15 @@ func (e *entry) supersedeAndDrop() {
 }
 
 // exchange gets the token of m. If the provider refuses the refresh token, exchange logs in,
-// because the session has ended but the credential may be valid. If that login must wait for
-// its user's turn, a background mint does not wait; finishMint queues it.
+// because the credential may still be valid. A background mint does not log in if it might have
+// to wait for the turn of its user. Then finishMint queues another refresh.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
 		t, err := c.ask(ctx, m.account, m.refresh, hasSlot, false)
 		if err == nil {
-			// Near the end of a session, a refresh returns shorter tokens: Keycloak limits each
-			// token to the rest of the session. Rounding may cost a second too. If the lifetime
-			// shrank by more than that, the next mint is a login.
+			// Near the end of a session, Keycloak returns tokens with a shorter lifetime. If the
+			// lifetime shrank, and not by rounding alone, the next mint is a login.
 			if t.Lifetime <= m.previous/10*9 && t.Lifetime < m.previous-time.Second {
 				t.Refresh = ""
 			}
@@ -182,8 +172,7 @@ func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	return c.ask(ctx, m.account, "", hasSlot, m.force)
 }
 
-// ask requests a token from the provider. It waits for a slot, unless the caller already has
-// one.
+// ask requests a token from the provider. It waits for a slot, unless hasSlot is set.
 func (c *Cache) ask(ctx context.Context, a Account, refresh secret.String, hasSlot, force bool) (t token.Token, err error) {
 	defer secret.RecoverTo(&err)
 	if !hasSlot {
@@ -204,7 +193,7 @@ func (c *Cache) ask(ctx context.Context, a Account, refresh secret.String, hasSl
 	return t, c.arrived(a, t)
 }
 
-// arrived returns an error if t has already ended.
+// arrived returns an error if t ended before it arrived.
 func (c *Cache) arrived(a Account, t token.Token) error {
 	if took, life := c.clock().Since(t.Sent), a.Policy().timeline(t.Lifetime).lifetime; life <= took {
 		return &token.Error{Kind: token.Malformed, Problem: fmt.Sprintf(
@@ -221,8 +210,8 @@ func kindOf(err error) token.Kind {
 	return token.Unavailable
 }
 
-// finishMint stores and publishes the token of m, and wakes waiting readers. It returns nil if
-// there is nothing to report.
+// finishMint stores the token of m, makes it the cached token, and wakes the readers that wait. It
+// returns nil if there is no result to report.
 func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token, err error) *MintResult {
 	if m.purpose == unsharedRead {
 		return c.finishUnshared(e, m, t, err)
@@ -245,7 +234,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 		err = c.arrived(m.account, t) // storing may take longer than the token lives
 	}
 
-	// Here e.mint is still m, because nobody else removes a mint that is finishing.
+	// e.mint is still m, because m is finishing and this goroutine holds the name's lock.
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	m.ended = c.clock()
@@ -257,7 +246,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 	case errors.Is(err, errNoSlot):
 		m.noSlot = true
 		return nil
-	case m.refreshErr != nil && !m.loggedIn && kindOf(err) == token.Refused: // of a background mint
+	case m.refreshErr != nil && !m.loggedIn && kindOf(err) == token.Refused: // a background mint
 		e.dropRefresh(m)
 		m.superseded = true
 		if e.due(m.ended) {
@@ -286,21 +275,20 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 	return &result
 }
 
-// endsSoon reports whether m may have failed only because the cached token is about to end. A
-// provider that returns the same token again may state that no life is left. The caller holds
-// e.mu.
+// endsSoon reports whether m may have failed only because the cached token is about to end. If the
+// provider returned that token again, the response may have stated a lifetime of 0.
 func (e *entry) endsSoon(m *mint, err error) bool {
 	return kindOf(err) == token.Malformed && m.purpose <= background && e.backoff.last == nil &&
 		e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
 }
 
-// After maxRefreshOutages failed refreshes in a row, the next mint is a login, because perhaps
-// only refreshes fail.
+// maxRefreshOutages is how often in a row the refresh token is used during an outage. Then the next
+// mint is a login, because the provider may fail only mints with the refresh token.
 const maxRefreshOutages = 3
 
-// dropRefresh forgets the refresh token that failed in m, so that the next mint is a login.
-// During an outage it keeps the refresh token, because a login would fail too. The caller holds
-// e.mu.
+// dropRefresh forgets the refresh token if it failed in m, so that the next mint is a login. It
+// keeps the refresh token at first if the provider is down or limits the rate, because a login
+// would fail too.
 func (e *entry) dropRefresh(m *mint) {
 	if m.refreshErr == nil || e.cached == nil || e.cached.Refresh != m.refresh {
 		return
@@ -319,8 +307,8 @@ func (e *entry) dropRefresh(m *mint) {
 	e.unsaved = true
 }
 
-// result returns the result of the finished mint m. Call it before the outcome is recorded. The
-// caller holds e.mu.
+// result returns the result of m without its Failure. Call result before e records the outcome,
+// because FailuresBefore counts earlier failures.
 func (e *entry) result(m *mint) MintResult {
 	r := MintResult{Name: e.name, Account: m.account, Rotated: m.purpose == rotation, Rejected: m.purpose == rejection,
 		Unshared: m.purpose == unsharedRead, Took: m.ended.Mono - m.started.Mono, Unsaved: m.unsaved}
@@ -328,13 +316,4 @@ func (e *entry) result(m *mint) MintResult {
 		r.FailuresBefore = last.Failures
 	}
 	return r
-}
-
-// report calls OnMint. A panic of OnMint does not end the process.
-func (c *Cache) report(r MintResult) {
-	var err error
-	defer secret.RecoverTo(&err)
-	if c.opts.OnMint != nil {
-		c.opts.OnMint(r)
-	}
 }

@@ -4,6 +4,6 @@
 
 package tokencache
 
-// burst scales the tests that make millions of reads. The race detector makes each read
-// about ten times slower.
+// burst scales the tests that make very many reads. The race detector makes each read about ten
+// times slower.
 const burst = 1

@@ -18,20 +18,20 @@ type Grant struct {
 	Account Account
 
 	Left     time.Duration // how long the token may still be used; positive
-	Lifetime time.Duration // of the token, cut to the account's MaxTTL
+	Lifetime time.Duration // of the token, but at most the policy's MaxTTL
 	Expires  time.Time     // when Left ends, on the wall clock
-	MinTTL   time.Duration // the life that counted as enough for this read
+	MinTTL   time.Duration // the life that was enough for this read; see [timeline.want]
 	Served   Served        // how this read got the token
 
 	// Short reports that Left is less than the read asked for, because no newer token is
 	// available.
 	Short bool
 
-	// Memo lets a reader keep data that it derived from the token for later readers of the same
-	// token. The cache does not use Memo.
+	// Memo is for data that a reader derives from the token. Later readers of the same token
+	// find the data there. The cache does not use Memo.
 	Memo *atomic.Value
 
-	// Rejection is the result of the reader's report that the provider rejected the token.
+	// Rejection is what became of the reader's report that the provider rejected the token.
 	// RejectionNext is when the next report can be honored; zero means at once.
 	Rejection     Rejection
 	RejectionNext time.Time
@@ -40,13 +40,12 @@ type Grant struct {
 	Failure *Failure
 }
 
-// Get returns a token of the named account with at least asked of life left (see
-// [timeline.want] for the limits of asked). If no cached token has enough life, Get waits for a
-// mint until ctx ends or MaxWait has passed. If no token can be had, the error is a *Failure.
+// Get returns a token of the named account that has at least asked of life left, within the
+// limits of [timeline.want]. If the cached token has less, Get waits for a mint until ctx ends
+// or MaxWait has passed. If the mint fails and no token can be served, the error is a *Failure.
 // If the account does not exist, the error wraps ErrNotFound.
 func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Grant, error) {
-	if v, ok := c.entries.Load(name); ok {
-		e := v.(*entry)
+	if e := c.inMemory(name); e != nil {
 		if s, now := e.snapshot.Load(), c.clock(); s.enough(now, asked) {
 			c.refreshIfDue(e, s, now)
 			g := s.grant(now, asked)
@@ -54,35 +53,43 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 			return g, nil
 		}
 	}
+	return c.read(ctx, name, func(ctx context.Context, e *entry) (Grant, error) {
+		return c.get(ctx, e, asked)
+	})
+}
+
+// read calls try with the named account's entry, and counts the read. While try returns
+// errSuperseded, read starts over. The context of try ends with ctx, when the cache closes, or
+// after MaxWait. Its cause tells these apart.
+func (c *Cache) read(ctx context.Context, name string, try func(context.Context, *entry) (Grant, error)) (Grant, error) {
 	e, err := c.entry(ctx, name)
-	wait, cancel := c.bounded(ctx)
+	wait, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)
 	defer cancel()
+	wait, end := context.WithCancelCause(wait)
+	defer end(nil)
+	defer context.AfterFunc(c.ctx, func() { end(ErrClosed) })()
 	for ; err == nil; e, err = c.entry(ctx, name) {
-		g, err := c.get(wait, e, asked)
-		if !errors.Is(err, errSuperseded) || wait.Err() != nil {
-			return e.counted(wait, g, err)
+		g, err := try(wait, e)
+		if errors.Is(err, errSuperseded) {
+			if wait.Err() == nil {
+				continue
+			}
+			err = context.Cause(wait)
 		}
+		e.counts.read(g.Served, err)
+		return g, err
 	}
 	return Grant{}, err
 }
 
-// counted counts a read and returns its result. It replaces errSuperseded by the cause of ctx.
-func (e *entry) counted(ctx context.Context, g Grant, err error) (Grant, error) {
-	if errors.Is(err, errSuperseded) {
-		err = context.Cause(ctx)
-	}
-	e.counts.read(g.Served, err)
-	return g, err
-}
-
-// get returns a token of e, and waits for one until ctx ends.
+// get returns a token of e. If it has to wait, it waits until ctx ends.
 func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	s, now := e.snapshot.Load(), c.clock()
 	switch {
 	case s.enough(now, asked):
 		c.refreshIfDue(e, s, now)
 		return s.grant(now, asked), nil
-	case !s.share && !s.gone:
+	case !s.account.Share() && !s.gone:
 		return c.getUnshared(ctx, e, asked)
 	}
 	return c.wait(ctx, e, asked)
@@ -95,21 +102,7 @@ func (c *Cache) refreshIfDue(e *entry, s *snapshot, now clock.Instant) {
 	}
 }
 
-// bounded returns a context that ends with ctx, when the cache closes, or after MaxWait. The
-// cause of the context tells these apart.
-func (c *Cache) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)
-	ctx, end := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(c.ctx, func() { end(ErrClosed) })
-	return ctx, func() {
-		stop()
-		end(nil)
-		cancel()
-	}
-}
-
-// enough reports whether the cached token has enough life for a read that asks for
-// asked.
+// enough reports whether a read that asks for this much life gets the cached token at once.
 func (s *snapshot) enough(now clock.Instant, asked time.Duration) bool {
 	left := s.cached.left(now)
 	if left <= 0 {
@@ -119,21 +112,13 @@ func (s *snapshot) enough(now clock.Instant, asked time.Duration) bool {
 		left >= s.cached.timeline.minTTL && now.Since(s.cached.Sent) < newest
 }
 
-// minTTL returns the least life with which the cached token is served; 0 without a token.
-func (s *snapshot) minTTL() time.Duration {
-	if s.cached == nil {
-		return 0
-	}
-	return s.cached.timeline.minTTL
-}
-
-// grant counts a read of the cached token and returns what the reader gets.
+// grant returns the Grant of the cached token, and counts the read.
 func (s *snapshot) grant(now clock.Instant, asked time.Duration) Grant {
 	s.cached.reads.Add(1)
 	return s.peek(now, asked)
 }
 
-// peek is grant without counting a read.
+// peek returns the Grant of the cached token without counting a read.
 func (s *snapshot) peek(now clock.Instant, asked time.Duration) (g Grant) {
 	t := s.cached
 	g.Token, g.Account, g.Failure, g.Memo = t.Token, s.account, s.failure, &t.memo
@@ -146,8 +131,8 @@ func (s *snapshot) peek(now clock.Instant, asked time.Duration) (g Grant) {
 	return g
 }
 
-// fallback serves the cached token although the read asked for more life, because no better token
-// is available. If the cached token has too little life to be served, fallback returns err.
+// fallback serves the cached token to a read that asked for more life, because no newer token is
+// available. It returns err if the cached token has too little life to be served.
 func (s *snapshot) fallback(now clock.Instant, asked time.Duration, err error) (Grant, error) {
 	if s.cached.left(now) < leastMinTTL {
 		return Grant{}, err
@@ -168,93 +153,81 @@ func (c *Cache) refreshInBackground(e *entry) {
 	}
 }
 
-// due reports whether the cached token is in its refresh window and nothing prevents a
-// refresh; the caller holds e.mu.
+// due reports whether the cached token is in its refresh window and a refresh may start.
 func (e *entry) due(now clock.Instant) bool {
 	return e.mint == nil && !e.waiting && e.backoff.blocked(now) == nil && e.cached.left(now) > 0 &&
 		e.cached.inRefreshWindow(now) && now.Mono >= e.notBefore.Mono
 }
 
-// wait joins or starts the mint of e, and waits for its result. It gives up when ctx ends, or
-// when the cached token would soon have too little life to be served.
+// wait waits for the running mint of e, and starts one if none runs. It gives up when ctx ends, or
+// just before the cached token has too little life to be served.
 func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	for {
 		e.mu.Lock()
 		s, now := e.snapshot.Load(), c.clock()
-		if s.gone || !s.share {
+		if s.gone || !s.account.Share() {
 			e.mu.Unlock()
 			return Grant{}, errSuperseded
 		}
-		if s.enough(now, asked) { // another reader's mint brought it
+		if s.enough(now, asked) { // another reader's mint brought the token
 			e.mu.Unlock()
 			return s.grant(now, asked), nil
 		}
-		if e.mint == nil {
-			if retry, err := e.postponed(now); retry > 0 {
-				e.mu.Unlock()
-				if s.cached.left(now) >= leastMinTTL || !s.cached.ending(now) || retry > MaxWait {
-					return s.fallback(now, asked, err)
-				}
-				if !sleep(ctx, retry) {
-					return Grant{}, gaveUp(ctx, err)
-				}
-				continue
-			}
-			if err := c.mayMint(e, s.cached.left(now) < s.minTTL()); err != nil {
-				e.mu.Unlock()
-				return s.fallback(now, asked, err)
-			}
-			c.startMint(e, now, foreground, nil)
-		}
-		m := e.mint
+		m, retry, err := c.joinMint(e, now)
 		e.mu.Unlock()
-		if g, err := c.await(ctx, e, m, s, asked); !errors.Is(err, errSuperseded) || ctx.Err() != nil {
-			return g, err
+		left := s.cached.left(now)
+		switch {
+		case m != nil:
+			if g, err := c.await(ctx, e, m, left-leastMinTTL, asked); !errors.Is(err, errSuperseded) || ctx.Err() != nil {
+				return g, err
+			}
+		case retry > 0 && retry <= MaxWait && left < leastMinTTL && s.cached.ending(now):
+			select {
+			case <-time.After(retry):
+				continue
+			case <-ctx.Done():
+			}
+			if cause := context.Cause(ctx); !errors.Is(cause, ErrStillMinting) {
+				err = cause
+			}
+			return Grant{}, err
+		default:
+			return s.fallback(now, asked, err)
 		}
 	}
 }
 
-// postponed returns how long no mint may start, and the reason. The caller holds e.mu.
-func (e *entry) postponed(now clock.Instant) (time.Duration, error) {
-	if f := e.backoff.blocked(now); f != nil {
-		return now.Until(f.next), f
+// joinMint returns the running mint of e, and starts one if none runs. If no mint may start now,
+// err is the reason, and retry is the time until one may start, or 0 if that is not known. The
+// caller holds e.mu.
+func (c *Cache) joinMint(e *entry, now clock.Instant) (m *mint, retry time.Duration, err error) {
+	if e.mint != nil {
+		return e.mint, 0, nil
 	}
-	return now.Until(e.notBefore), ErrStillMinting
+	if f := e.backoff.blocked(now); f != nil {
+		return nil, now.Until(f.next), f
+	}
+	if retry := now.Until(e.notBefore); retry > 0 {
+		return nil, retry, ErrStillMinting
+	}
+	if err := c.opts.MayMint(e.account, e.cached.lacksLife(now)); err != nil {
+		return nil, 0, err
+	}
+	return c.startMint(e, now, foreground, nil), 0, nil
 }
 
-// ending reports whether the token is about to end or has just ended. A provider may still
-// return that token then, so readers wait for the next token instead of failing.
+// ending reports whether the token is about to end or has just ended. The provider may still
+// return the same token then, so readers wait for the next token instead of failing.
 func (t *cachedToken) ending(now clock.Instant) bool {
 	return t != nil && t.left(now) > -2*leastMinTTL
 }
 
-// sleep waits for d and reports whether ctx did not end first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// gaveUp returns the error of a reader whose ctx ended while the reader waited because of err.
-func gaveUp(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); !errors.Is(cause, ErrStillMinting) {
-		return cause
-	}
-	return err
-}
-
-// await waits for m; s is the entry as the reader found it.
-func (c *Cache) await(ctx context.Context, e *entry, m *mint, s *snapshot, asked time.Duration) (Grant, error) {
+// await waits for m. If spare is positive, the reader waits no longer than spare, and then gets
+// the cached token.
+func (c *Cache) await(ctx context.Context, e *entry, m *mint, spare, asked time.Duration) (Grant, error) {
 	var lastCall <-chan time.Time
-	if spare := s.cached.left(c.clock()) - leastMinTTL; spare > 0 {
-		timer := time.NewTimer(spare)
-		defer timer.Stop()
-		lastCall = timer.C
+	if spare > 0 {
+		lastCall = time.After(spare)
 	}
 	select {
 	case <-m.done:
@@ -264,7 +237,7 @@ func (c *Cache) await(ctx context.Context, e *entry, m *mint, s *snapshot, asked
 		if s, now := e.snapshot.Load(), c.clock(); s.cached.left(now) > 0 {
 			return s.grant(now, asked), nil
 		}
-		return Grant{}, errSuperseded // by a config write, or the wall clock was set
+		return Grant{}, errSuperseded // a config write dropped the token, or the wall clock was set
 	case <-ctx.Done():
 		return e.snapshot.Load().fallback(c.clock(), asked, context.Cause(ctx))
 	}
@@ -274,7 +247,7 @@ func (c *Cache) await(ctx context.Context, e *entry, m *mint, s *snapshot, asked
 func (c *Cache) waited(e *entry, m *mint, asked time.Duration) (Grant, error) {
 	s, now := e.snapshot.Load(), c.clock()
 	switch {
-	case m.superseded || s.gone || !s.share:
+	case m.superseded || s.gone || !s.account.Share():
 		return Grant{}, errSuperseded
 	case m.noSlot:
 		return s.fallback(now, asked, ErrStillMinting)

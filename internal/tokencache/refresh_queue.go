@@ -13,22 +13,21 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// spread is the part of the refresh window over which ticks spread the refreshes of
-// tokens that were minted together.
+// spread is a fraction of the refresh window. Ticks spread the refreshes of tokens that were minted
+// together over this part.
 const spread = 0.1
 
 // resavePause is the least time between two attempts to save a token.
 const resavePause = time.Second
 
-// Due reports whether Tick has anything to do. It takes one lock, whatever the number of
-// accounts.
+// Due reports whether Tick has anything to do. Its cost does not depend on the number of accounts.
 func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 
-// Tick starts a background refresh of each token that was read since its mint and is in its
-// refresh window. It does not wait for the refreshes. A refresh without a free slot starts
-// later, when a slot becomes free. Tick also retries failed saves and gives up old parked
-// tokens. Its cost depends on the number of due entries, not on the number of accounts. If
-// nobody reads a token, the next read refreshes it.
+// Tick starts a background refresh of each token that is in its refresh window and was read since
+// its mint. It does not wait for the refreshes. If no slot is free, the refresh starts when a slot
+// becomes free. A token that nobody read is refreshed by its next read. Tick also retries failed
+// saves, and calls OnUnused for old parked tokens. Its cost depends on the number of due entries,
+// not on the number of accounts.
 func (c *Cache) Tick() {
 	now := c.clock()
 	var unsaved []*entry
@@ -41,7 +40,7 @@ func (c *Cache) Tick() {
 		if e.due(now) && e.cached.reads.Load() > 0 {
 			c.refresh(e, now)
 		} else if e.unsaved || e.cached == nil || e.cached.reads.Load() > 0 {
-			c.enqueue(e, now) // the entry changed since, or a clock was set
+			c.enqueue(e, now) // the entry has changed, or a clock was set
 		}
 		e.mu.Unlock()
 	}
@@ -57,13 +56,13 @@ func (c *Cache) Tick() {
 	}
 }
 
-// mayMintPause is the wait after MayMint refused a refresh.
+// mayMintPause is the wait after MayMint returned an error for a refresh.
 const mayMintPause = time.Second
 
-// refresh starts a background refresh of e, or queues it until a slot is free. The caller holds
-// e.mu.
+// refresh starts a background refresh of e. If no slot is free, the refresh waits in the queue. The
+// caller holds e.mu.
 func (c *Cache) refresh(e *entry, now clock.Instant) {
-	if c.mayMint(e, e.cached.left(now) < e.cached.timeline.minTTL) != nil {
+	if c.opts.MayMint(e.account, e.cached.lacksLife(now)) != nil {
 		e.notBefore = now.Add(mayMintPause)
 		c.publish(e)
 		return
@@ -81,8 +80,8 @@ func (c *Cache) refresh(e *entry, now clock.Instant) {
 	c.publish(e)
 }
 
-// freed starts waiting refreshes after a mint at host has returned its slot. All hosts share
-// some slots, so refreshes at other hosts may start too.
+// freed starts refreshes that wait for a slot, after a mint at host has returned its slot. Refreshes
+// at other hosts may start too, because one limit applies to all hosts.
 func (c *Cache) freed(host string) {
 	c.startWaiting(host)
 	for {
@@ -93,7 +92,7 @@ func (c *Cache) freed(host string) {
 	}
 }
 
-// startWaiting starts as many of the waiting refreshes at host as the limits allow. It reports
+// startWaiting starts as many refreshes that wait at host as there are free slots. It reports
 // whether some still wait.
 func (c *Cache) startWaiting(host string) (more bool) {
 	for _, at := range c.queue.lanes(host) {
@@ -122,19 +121,18 @@ func (c *Cache) startWaiting(host string) (more bool) {
 	return more
 }
 
-// enqueue puts e in the refresh queue for its next tick, or removes e if no tick has work for
-// it. The caller holds e.mu.
+// enqueue puts e in the refresh queue, or removes e if no tick will have work for it. The caller
+// holds e.mu.
 func (c *Cache) enqueue(e *entry, now clock.Instant) {
 	in, ok := e.nextTick(now)
 	if !ok {
-		c.queue.remove(&e.queued)
+		c.queue.remove(e)
 		return
 	}
-	c.queue.put(&e.queued, now.Mono+in)
+	c.queue.put(e, now.Mono+in)
 }
 
-// nextTick returns the time until a tick has work for e. ok is false if no tick will. The
-// caller holds e.mu.
+// nextTick returns the time until a tick has work for e. ok is false if no tick will.
 func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
 	if e.gone {
 		return 0, false
@@ -161,8 +159,8 @@ func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
 }
 
 // refreshQueue holds the entries for which a tick has work, earliest first. It also holds the
-// entries whose refresh waits for a slot. It is safe for concurrent use. While its lock is
-// held, no other lock is taken.
+// entries whose refresh waits for a slot. It is safe for concurrent use, and takes no other lock
+// while it holds mu.
 type refreshQueue struct {
 	mu      sync.Mutex
 	heap    queueHeap
@@ -173,29 +171,22 @@ func newRefreshQueue() *refreshQueue {
 	return &refreshQueue{waiting: map[string]map[lane][]*entry{}}
 }
 
-// queued is an entry's place in the heap.
-type queued struct {
-	entry *entry        // set when the entry is made
-	at    time.Duration // when a tick has something to do, on the monotonic clock
-	index int           // in the heap, plus one; 0 if the entry is not queued
-}
-
-func (q *refreshQueue) put(p *queued, at time.Duration) {
+func (q *refreshQueue) put(e *entry, tick time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	p.at = at
-	if p.index > 0 {
-		heap.Fix(&q.heap, p.index-1)
+	e.tick = tick
+	if e.place > 0 {
+		heap.Fix(&q.heap, e.place-1)
 	} else {
-		heap.Push(&q.heap, p)
+		heap.Push(&q.heap, e)
 	}
 }
 
-func (q *refreshQueue) remove(p *queued) {
+func (q *refreshQueue) remove(e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if p.index > 0 {
-		heap.Remove(&q.heap, p.index-1)
+	if e.place > 0 {
+		heap.Remove(&q.heap, e.place-1)
 	}
 }
 
@@ -203,20 +194,20 @@ func (q *refreshQueue) remove(p *queued) {
 func (q *refreshQueue) due(now clock.Instant) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting) > 0 || len(q.heap) > 0 && q.heap[0].at <= now.Mono
+	return len(q.waiting) > 0 || len(q.heap) > 0 && q.heap[0].tick <= now.Mono
 }
 
-// next removes the first entry that is due and returns it; nil if none is due.
+// next removes the earliest entry that is due and returns it. It returns nil if none is due.
 func (q *refreshQueue) next(now clock.Instant) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.heap) == 0 || q.heap[0].at > now.Mono {
+	if len(q.heap) == 0 || q.heap[0].tick > now.Mono {
 		return nil
 	}
-	return heap.Pop(&q.heap).(*queued).entry
+	return heap.Pop(&q.heap).(*entry)
 }
 
-// wait adds an entry whose refresh waits for a slot.
+// wait adds e to the entries whose refresh waits for a slot.
 func (q *refreshQueue) wait(at lane, e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -233,7 +224,8 @@ func (q *refreshQueue) waitingHosts() []string {
 	return slices.Collect(maps.Keys(q.waiting))
 }
 
-// otherHost returns another host at which refreshes wait, at random; "" if there is none.
+// otherHost returns a random host at which refreshes wait, but not this host. It returns "" if there
+// is none.
 func (q *refreshQueue) otherHost(host string) string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -245,8 +237,8 @@ func (q *refreshQueue) otherHost(host string) string {
 	return ""
 }
 
-// lanes returns a random sample of the lanes at host in which refreshes wait. A host may have
-// as many lanes as users, and a sample is enough to fill the free slots.
+// lanes returns some of the lanes at host in which refreshes wait, at random. A host may have a lane
+// for each user, and some are enough to fill the free slots.
 func (q *refreshQueue) lanes(host string) []lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -259,8 +251,8 @@ func (q *refreshQueue) lanes(host string) []lane {
 	return some
 }
 
-// nextWaiting removes the first entry that waits in a lane and returns it; nil if there is
-// none.
+// nextWaiting removes the first entry that waits in a lane and returns it. It returns nil if none
+// waits.
 func (q *refreshQueue) nextWaiting(at lane) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -281,26 +273,26 @@ func (q *refreshQueue) nextWaiting(at lane) *entry {
 	return e
 }
 
-// queueHeap is a [heap.Interface].
-type queueHeap []*queued
+// queueHeap implements [heap.Interface].
+type queueHeap []*entry
 
 func (h queueHeap) Len() int           { return len(h) }
-func (h queueHeap) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h queueHeap) Less(i, j int) bool { return h[i].tick < h[j].tick }
 func (h queueHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i+1, j+1
+	h[i].place, h[j].place = i+1, j+1
 }
 
 func (h *queueHeap) Push(x any) {
-	*h = append(*h, x.(*queued))
-	x.(*queued).index = len(*h)
+	*h = append(*h, x.(*entry))
+	x.(*entry).place = len(*h)
 }
 
 func (h *queueHeap) Pop() any {
 	last := len(*h) - 1
-	x := (*h)[last]
+	e := (*h)[last]
 	(*h)[last] = nil
 	*h = (*h)[:last]
-	x.index = 0
-	return x
+	e.place = 0
+	return e
 }

@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// tickFor ticks each minute for d.
+// tickFor ticks every minute until d has passed.
 func (w *world) tickFor(d time.Duration) {
 	for range int(d / time.Minute) {
 		w.advance(time.Minute)
@@ -24,31 +24,32 @@ func (w *world) tickFor(d time.Duration) {
 	synctest.Wait()
 }
 
-// wantValidQueue fails unless the refresh queue is a heap of entries that are in the cache.
+// wantValidQueue fails unless the refresh queue is a heap, and its entries are in the cache.
 func (w *world) wantValidQueue() {
 	w.t.Helper()
 	w.queue.mu.Lock()
-	places := slices.Clone(w.queue.heap)
+	queued := slices.Clone(w.queue.heap)
 	w.queue.mu.Unlock()
-	for i, p := range places {
-		if p.index != i+1 || i > 0 && p.at < places[(i-1)/2].at {
-			w.t.Fatalf("after %s: queue place %d: got index %d and time %s, want index %d and the order of a heap",
-				w.elapsed(), i, p.index, p.at, i+1)
+	for i, e := range queued {
+		if e.place != i+1 || i > 0 && e.tick < queued[(i-1)/2].tick {
+			w.t.Fatalf("after %s: entry %d of the queue: got place %d and tick %s, want place %d and the order of a heap",
+				w.elapsed(), i, e.place, e.tick, i+1)
 		}
-		if e, ok := w.entries.Load(p.entry.name); !ok || e != any(p.entry) {
-			w.t.Fatalf("after %s: queue place %d: got an entry of %s that is not in the cache", w.elapsed(), i, p.entry.name)
+		if w.inMemory(e.name) != e {
+			w.t.Fatalf("after %s: entry %d of the queue: got an entry of %s that is not in the cache", w.elapsed(), i, e.name)
 		}
 	}
 }
 
-// wantQueued fails unless that many entries are queued.
+// wantQueued fails unless n entries are queued.
 func (w *world) wantQueued(n int) {
 	w.t.Helper()
 	equal(w, "queued entries", len(w.queue.heap), n)
 	w.wantValidQueue()
 }
 
-// Ticks refresh a token that was read since its mint, and no other token.
+// Ticks refresh a token that was read since its mint. A token that nobody read is refreshed by its
+// next read.
 func TestTickRefreshesReadTokens(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.write(w.account("read", "1"), nil)
@@ -60,14 +61,18 @@ func TestTickRefreshesReadTokens(t *testing.T) {
 		w.wantMints(3)
 		equal(w, "refreshed account", w.provider.allCalls()[2].name, "read")
 
-		w.tickFor(10 * time.Hour) // nobody reads the new token either
-		w.wantMints(3)
+		w.wantToken(w.get("a", 0), 2)
+		w.wantMints(4)
+		equal(w, "account of the last mint", w.provider.allCalls()[3].name, "a")
+
+		w.tickFor(10 * time.Hour) // nobody reads the new tokens
+		w.wantMints(4)
 		equal(w, "due", w.Due(), false)
 		w.wantQueued(0)
 	})
 }
 
-// A reader that reads once per lifetime never waits.
+// Because ticks refresh the token, a reader that reads once per lifetime never waits.
 func TestTicksKeepTokenFresh(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(time.Second, tokens(time.Hour)))
@@ -79,18 +84,6 @@ func TestTicksKeepTokenFresh(t *testing.T) {
 		if got := len(w.provider.allCalls()); got > 24 {
 			t.Errorf("got %d mints, want at most 24", got)
 		}
-	})
-}
-
-// The next read refreshes a token that ticks leave alone.
-func TestReadRefreshesUnreadToken(t *testing.T) {
-	withAccount(t, Policy{}, func(w *world) {
-		w.rotate()
-		w.tickFor(55 * time.Minute)
-		w.wantMints(1)
-		w.wantToken(w.get("a", 0), 1)
-		w.wantMints(2)
-		w.wantToken(w.get("a", 0), 2)
 	})
 }
 
@@ -139,7 +132,7 @@ func TestTickBacksOff(t *testing.T) {
 	})
 }
 
-// A tick does not refresh during a Retry-After. A tick after the Retry-After refreshes.
+// Ticks refresh no token during a Retry-After.
 func TestTickDuringRetryAfter(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.RateLimited, 10*time.Minute))
@@ -154,14 +147,14 @@ func TestTickDuringRetryAfter(t *testing.T) {
 	})
 }
 
-// An entry changes after a tick has taken it from the queue and before the tick locks it.
+// An entry changes after a tick has removed it from the queue, and before the tick locks it.
 func TestTickFindsChangedEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")
 		w.wantErr("entry", err, nil)
 		tick := func(mints int) {
 			t.Helper()
-			w.queue.put(&e.queued, w.clock.now().Mono)
+			w.queue.put(e, w.clock.now().Mono)
 			w.Tick()
 			w.wantMints(mints)
 			w.wantValidQueue()
@@ -184,7 +177,8 @@ func TestTickFindsChangedEntry(t *testing.T) {
 	})
 }
 
-// If the wall clock was ahead when a token was queued, a tick queues the token again.
+// If the wall clock was ahead when an entry was queued, a tick finds the entry too early, and queues
+// it again.
 func TestTickAfterClockWasSet(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.clock.setWall(40 * time.Minute)
@@ -268,7 +262,8 @@ func TestTickCost(t *testing.T) {
 	})
 }
 
-// putDue writes accounts with tokens that were read and are due, and returns their names.
+// putDue writes this many accounts, with tokens that were read and are due for a refresh. It returns
+// the names of the accounts.
 func putDue(w *world, accounts int, host func(i int) string, serial string) (names []string) {
 	for i := range accounts {
 		a := w.account(fmt.Sprint(i), "1")
@@ -286,7 +281,6 @@ func oneHost(int) string { return "host" }
 // wantRefreshed fails unless each account was refreshed once and without a failure.
 func (w *world) wantRefreshed(names []string) {
 	w.t.Helper()
-	w.wantMints(len(names))
 	for _, name := range names {
 		s, _ := w.Status(name)
 		equal(w, "mints of "+name, s.Mints, 2)
@@ -296,9 +290,8 @@ func (w *world) wantRefreshed(names []string) {
 	w.wantNoSlotTaken()
 }
 
-// 400 tokens are due at once, and each mint takes 8 s. A tick starts as many mints as there are
-// slots. The other mints start when slots become free, without another tick. None counts as a
-// failure.
+// If more tokens are due than there are slots, a tick starts a mint for each slot. The other mints
+// start when slots become free, without another tick. To wait for a slot is no failure.
 func TestDueTokensWaitForSlots(t *testing.T) {
 	inWorld(t, func(w *world) {
 		names := putDue(w, 400, oneHost, "")
@@ -306,13 +299,14 @@ func TestDueTokensWaitForSlots(t *testing.T) {
 		w.Tick()
 		w.wantMints(maxBackgroundPerHost)
 		w.advance(400 / maxBackgroundPerHost * 8 * time.Second)
+		w.wantMints(len(names))
 		w.wantRefreshed(names)
 		equal(w, "most mints at once", w.provider.maxRunning, maxBackgroundPerHost)
 	})
 }
 
-// When a mint returns its slot, refreshes at other hosts can start too, because all hosts share
-// some slots.
+// One limit applies to all hosts. So when a mint returns its slot, a refresh at another host can
+// start.
 func TestDueTokensOfManyHosts(t *testing.T) {
 	inWorld(t, func(w *world) {
 		names := putDue(w, 2*maxMints, func(i int) string { return fmt.Sprint(i) }, "")
@@ -320,13 +314,14 @@ func TestDueTokensOfManyHosts(t *testing.T) {
 		w.Tick()
 		w.wantMints(maxMints)
 		w.advance(2 * time.Second)
+		w.wantMints(len(names))
 		w.wantRefreshed(names)
 		equal(w, "most mints at once", w.provider.maxRunning, maxMints)
 	})
 }
 
-// A tick with 100,000 due tokens starts no more goroutines than there are slots, even with a
-// slow store and a provider that refuses every refresh token.
+// A tick with very many due tokens starts only about as many goroutines as there are slots, even if
+// the store is slow and the provider refuses every refresh token.
 func TestTickWithManyDueTokens(t *testing.T) {
 	const accounts = 10_000 * burst
 	for _, serial := range []string{"", "user"} {
@@ -349,12 +344,12 @@ func TestTickWithManyDueTokens(t *testing.T) {
 	}
 }
 
-// If the provider refuses background refreshes of one user, the logins that follow run one
+// If the provider refuses the refresh tokens of one user's accounts, the logins that follow run one
 // after another. They count no failure.
 func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
-		const login = 300 * time.Millisecond
-		names := putDue(w, 40, oneHost, "user")
+		const accounts, login = 40, 300 * time.Millisecond
+		names := putDue(w, accounts, oneHost, "user")
 		w.provider.set(func(ctx context.Context, c call) (token.Token, error) {
 			if c.refresh != "" {
 				return fails(token.Refused, 0)(ctx, c)
@@ -362,33 +357,15 @@ func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 			return slow(login, tokens(time.Hour))(ctx, c)
 		})
 		w.Tick()
-		w.advance(40 * (login + loginPause))
-		logins := 0
-		for _, c := range w.provider.allCalls() {
-			if c.refresh == "" {
-				logins++
-			}
-		}
-		equal(w, "logins", logins, 40)
-		var last time.Time
-		for _, c := range w.provider.allCalls() {
-			if c.refresh == "" {
-				equal(w, "login after the pause", c.at.Sub(last) >= login+loginPause, true)
-				last = c.at
-			}
-		}
-		w.wantMints(80)
-		for _, name := range names {
-			s, _ := w.Status(name)
-			equal(w, "mints of "+name, s.Mints, 2)
-			equal(w, "last failure of "+name, s.LastFailure, nil)
-		}
-		w.wantNoSlotTaken()
+		w.advance(accounts * (login + loginPause))
+		w.wantMints(2 * accounts)
+		w.wantInTurn(w.provider.logins(), accounts, login)
+		w.wantRefreshed(names)
 	})
 }
 
 // A refresh that waits for a slot is dropped if a reader mints, if the config is written or
-// deleted, or if the token ends. Later refreshes of the account work as usual.
+// deleted, or if the token ends. Later, the account is refreshed as usual.
 func TestWaitingRefreshIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -425,13 +402,7 @@ func TestWaitingRefreshIsGivenUp(t *testing.T) {
 				w.advance(time.Minute)
 				w.provider.set(tokens(time.Hour))
 				w.advance(2 * time.Minute)
-				got := 0
-				for _, c := range w.provider.allCalls() {
-					if c.name == "a" {
-						got++
-					}
-				}
-				equal(w, "mints of the account", got, test.mints)
+				equal(w, "mints of the account", len(w.provider.callsOf("a")), test.mints)
 				equal(w, "due", w.Due(), false)
 				w.wantNoSlotTaken()
 				if _, ok := w.store.accounts["a"]; ok {

@@ -4,7 +4,6 @@ package tokencache
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/clock"
@@ -12,16 +11,16 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Rejection is the result of a report that the provider rejected a token.
+// Rejection is what became of a reader's report that the provider rejected a token.
 type Rejection int
 
 const (
-	NotRejected         Rejection = iota // the read was no report, or the account is unshared
+	NotRejected         Rejection = iota // there was no report, or no shared token
 	RejectedHonored                      // the engine logs in
-	RejectedReplaced                     // the rejected token is no longer the cached token
+	RejectedReplaced                     // the rejected token is not the cached token
 	RejectedRecent                       // the token is too new to be replaced
-	RejectedTooFrequent                  // another report was honored lately
-	RejectedBackingOff                   // the last mint failed, and the next one must wait
+	RejectedTooFrequent                  // another report was honored a short time ago
+	RejectedBackingOff                   // the last mint failed, and the next mint must wait
 
 	NumRejections = iota
 )
@@ -32,17 +31,17 @@ func (r Rejection) String() string {
 		RejectedTooFrequent: "too_frequent", RejectedBackingOff: "backing_off"}[r]
 }
 
-// The waits between honored reports about an account double from first to max, so that readers
-// cannot cause logins at will. They start again at first when a token has lived half its life
-// without a report.
+// Between two honored reports, the cache waits firstRejection, and then twice as long each time,
+// up to maxRejection. So readers cannot cause logins at will. Once a token has lived half its
+// life without a report, the wait is firstRejection again.
 const firstRejection, maxRejection = time.Minute, 15 * time.Minute
 
 // rejections remembers the reports about one account. It is not safe for concurrent use.
 type rejections struct {
-	honored  int           // reports since a token lived half its life without a report
-	next     clock.Instant // before this no report is honored
-	last     clock.Instant // the last honored report
-	reported secret.String // the token that the last report was about
+	honored  int           // honored reports since a token lived half its life without a report
+	next     clock.Instant // when the next report can be honored
+	last     clock.Instant // when the last report was honored
+	reported secret.String // the token of the last report
 }
 
 // report decides on a report about t, the cached token.
@@ -63,15 +62,12 @@ func (r *rejections) report(now clock.Instant, t *cachedToken, minimumAge time.D
 	return RejectedHonored
 }
 
-// GetAfterRejection is Get for a reader that reports the token with the given [token.ID] as
-// rejected by the provider. If that token is cached, the cache logs in, within limits, and the
-// reader waits up to MaxWait for the new token. In all other cases the reader gets the cached
-// token. Grant.Rejection is the result of the report.
+// GetAfterRejection is Get for a reader that reports that the provider rejected the token with
+// this [token.ID]. If that token is cached, the cache logs in, as often as the limits on reports
+// allow, and the reader waits up to MaxWait for the new token. Otherwise the reader gets the
+// cached token. Grant.Rejection says what became of the report.
 func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked time.Duration) (Grant, error) {
-	e, err := c.entry(ctx, name)
-	wait, cancel := c.bounded(ctx)
-	defer cancel()
-	for ; err == nil; e, err = c.entry(ctx, name) {
+	return c.read(ctx, name, func(ctx context.Context, e *entry) (g Grant, err error) {
 		m, rejection, next, err := c.reportRejection(e, id)
 		if err != nil {
 			return Grant{}, err
@@ -79,17 +75,19 @@ func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked ti
 		if rejection != NotRejected {
 			e.counts.rejected[rejection].Add(1)
 		}
-		g, err := c.getAfter(wait, e, m, asked)
-		if !errors.Is(err, errSuperseded) || wait.Err() != nil {
-			g.Rejection, g.RejectionNext = rejection, next
-			return e.counted(wait, g, err)
+		if m == nil {
+			g, err = c.get(ctx, e, asked)
+		} else {
+			g, err = c.await(ctx, e, m, 0, asked)
 		}
-	}
-	return Grant{}, err
+		g.Rejection, g.RejectionNext = rejection, next
+		return g, err
+	})
 }
 
-// reportRejection starts or joins a login if it honors the report. It returns a nil mint if
-// there is nothing to wait for. next is when the next report can be honored.
+// reportRejection decides on a report about the token with this id. If it honors the report, it
+// returns the mint to wait for, and otherwise a nil mint. next is when the next report can be
+// honored.
 func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -106,26 +104,13 @@ func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next
 	if f := e.backoff.blocked(now); f != nil {
 		return nil, RejectedBackingOff, f.Next, nil
 	}
-	if err := c.mayMint(e, true); err != nil {
+	if err := c.opts.MayMint(e.account, true); err != nil {
 		return nil, NotRejected, time.Time{}, err
 	}
 	minimumAge := e.account.Policy().MinimumAge
 	if r = e.rejections.report(now, e.cached, minimumAge); r != RejectedHonored {
 		return nil, r, now.Wall.Add(max(now.Until(e.rejections.next), max(newest, minimumAge)-now.Since(e.cached.Sent))), nil
 	}
-	e.supersede() // a refresh, whose session may be what the provider ended
+	e.supersede() // a running mint uses the refresh token, which the provider may have ended too
 	return c.startMint(e, now, rejection, nil), r, time.Time{}, nil
-}
-
-// getAfter waits for m, if it is not nil, and then serves what Get would.
-func (c *Cache) getAfter(ctx context.Context, e *entry, m *mint, asked time.Duration) (Grant, error) {
-	if m == nil {
-		return c.get(ctx, e, asked)
-	}
-	select {
-	case <-m.done:
-		return c.waited(e, m, asked)
-	case <-ctx.Done():
-		return e.snapshot.Load().fallback(c.clock(), asked, context.Cause(ctx))
-	}
 }

@@ -20,7 +20,7 @@ type Rotated struct {
 	Grant
 
 	// Replaced holds the tokens that were replaced since the rotate began. The caller revokes
-	// them. Each token is given to one rotate only.
+	// them. If several rotates wait for a mint, one of them gets the token that it replaced.
 	Replaced []Replaced
 
 	Shared  bool  // another rotate within the last 10 s logged in
@@ -35,11 +35,11 @@ type Replaced struct {
 }
 
 // Rotate replaces the named account's token with a new token and returns the new token. It does
-// not count as a read. It logs in even if the account has a refresh token. It forgets earlier
-// failures first, except a Retry-After that has not passed. Concurrent rotates share one login,
-// and rotates within 10 s of its end share its result, because some clients repeat a failed
-// request by themselves. If the login fails, readers keep the cached token. The error wraps
-// ErrUnshared if the account's readers do not share a token.
+// not count as a read. It logs in even if there is a refresh token. First it ends the backoff,
+// unless a Retry-After has not passed. If the login fails, readers still get the cached token.
+// Concurrent rotates share one login. A rotate within 10 s of its end returns the same result,
+// because some clients repeat a failed request by themselves. If the account is unshared, the
+// error wraps ErrUnshared.
 func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	var r Rotated
 	for {
@@ -53,7 +53,7 @@ func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	}
 }
 
-// rotate does one step of a rotate. It returns errSuperseded if another step must follow.
+// rotate waits for one mint. It returns errSuperseded if the rotate must wait for another mint.
 func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
 	m, err := c.joinRotation(e, r)
 	if err != nil {
@@ -78,7 +78,7 @@ func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
 		return errSuperseded
 	case m.noSlot:
 		return ErrStillMinting
-	case !m.loggedIn: // a refresh, good or bad
+	case !m.loggedIn: // the mint used the refresh token
 		return errSuperseded
 	case m.failure != nil:
 		return m.failure
@@ -89,7 +89,7 @@ func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
 	return nil
 }
 
-// joinRotation returns the mint that a rotate must wait for.
+// joinRotation returns the mint that a rotate must wait for, and starts one if none runs.
 func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -112,11 +112,11 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 		return nil, &token.Error{Kind: token.RateLimited, Problem: fmt.Sprintf(
 			"the provider allows no new token before %s", now.Wall.Add(wait).UTC().Format(time.RFC3339))}
 	}
-	// A rotate joins a running login, because nobody has seen the login's token. It does not
-	// join a running refresh, because a refresh continues the old session; a login must follow.
+	// A running login serves the rotate too, because nobody has seen its token yet. A mint that
+	// uses the refresh token continues the old session, so a login must follow that mint.
 	m := e.mint
 	if m == nil {
-		if err := c.mayMint(e, true); err != nil {
+		if err := c.opts.MayMint(e.account, true); err != nil {
 			return nil, err
 		}
 		m = c.startMint(e, now, rotation, nil)
@@ -128,7 +128,6 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 }
 
 // rotated reports whether a new rotate can share the result of the last or the running rotate.
-// The caller holds e.mu.
 func (e *entry) rotated(now clock.Instant) bool {
 	m := e.rotation
 	if m == nil || m == e.mint {

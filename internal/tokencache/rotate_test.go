@@ -3,6 +3,7 @@
 package tokencache
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -17,7 +18,7 @@ func (w *world) startRotate(ctx context.Context) (result func() (Grant, error)) 
 	return w.start(func() (Grant, error) { return w.rotateOnce(ctx) })
 }
 
-// wantReplaced fails unless r hands out these tokens of the provider, in this order.
+// wantReplaced fails unless r says that these tokens of the provider were replaced, in this order.
 func (w *world) wantReplaced(r Rotated, want ...int) {
 	w.t.Helper()
 	var got []int
@@ -58,7 +59,7 @@ func TestRotateWithoutToken(t *testing.T) {
 	})
 }
 
-// Rotates share the result of a login, good or bad, until 10 s after its end.
+// Rotates share the result of a login until 10 s after its end, even if the login fails.
 func TestRotatesShareResult(t *testing.T) {
 	for name, answer := range map[string]answer{
 		"success": tokens(time.Hour), "unavailable": fails(token.Unavailable, 0), "refused": fails(token.Refused, 0),
@@ -87,7 +88,7 @@ func TestRotatesShareResult(t *testing.T) {
 	}
 }
 
-// Rotates share a token only while it lives.
+// Rotates do not share a token that has expired.
 func TestRotateAfterExpiry(t *testing.T) {
 	const lifetime = 4 * time.Second
 	withAccount(t, Policy{}, func(w *world) {
@@ -105,7 +106,7 @@ func TestRotateAfterExpiry(t *testing.T) {
 	})
 }
 
-// A rotate joins a running login, because nobody has seen the login's token.
+// A rotate joins a running login, because nobody has seen its token yet.
 func TestRotateJoinsLogin(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
@@ -132,19 +133,15 @@ func TestRotateLogsIn(t *testing.T) {
 	})
 }
 
-// A rotate does not join a running refresh. It waits for the refresh and then logs in.
+// A rotate does not join a running mint that uses the refresh token. It waits for that mint, whether
+// it succeeds or fails, and then logs in.
 func TestRotateLogsInAfterRefresh(t *testing.T) {
 	for name, answer := range map[string]answer{
-		"the refresh succeeds": sessions(time.Hour, 0), "the refresh fails": fails(token.Refused, 0),
+		"success": sessions(time.Hour, 0), "refused": fails(token.Refused, 0),
+		"unavailable": fails(token.Unavailable, 0), "malformed": fails(token.Malformed, 0),
 	} {
 		t.Run(name, func(t *testing.T) {
-			withAccount(t, Policy{}, func(w *world) {
-				w.provider.set(sessions(time.Hour, 0))
-				w.get("a", 0)
-				w.advance(50 * time.Minute)
-				w.provider.set(slow(10*time.Second, answer))
-				w.get("a", 0)
-				w.wantMints(2)
+			withRefresh(t, slow(10*time.Second, answer), func(w *world) {
 				w.wantRefreshToken("refresh-1")
 				w.provider.set(slow(time.Second, sessions(time.Hour, 0)))
 				waited := w.timed(func() { w.wantToken(w.rotate().Grant, 3) })
@@ -156,6 +153,21 @@ func TestRotateLogsInAfterRefresh(t *testing.T) {
 	}
 }
 
+// withRefresh runs f in a new world in which a mint of the account "a" uses the refresh token. The
+// provider gives that mint this answer.
+func withRefresh(t *testing.T, a answer, f func(w *world)) {
+	t.Helper()
+	withAccount(t, Policy{}, func(w *world) {
+		w.provider.set(sessions(time.Hour, 0))
+		w.get("a", 0)
+		w.advance(50 * time.Minute)
+		w.provider.set(a)
+		w.get("a", 0)
+		w.wantMints(2)
+		f(w)
+	})
+}
+
 // Readers of a valid token do not wait for a rotate.
 func TestReadDuringRotate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
@@ -164,8 +176,7 @@ func TestReadDuringRotate(t *testing.T) {
 		rotate := w.startRotate(ctx)
 		w.wantToken(w.get("a", 0), 1)
 		cancel()
-		_, err := rotate()
-		w.wantErr("rotate", err, context.Canceled)
+		w.resultErr(rotate, context.Canceled)
 		w.wantToken(w.get("a", 0), 1)
 		w.wantMints(2)
 	})
@@ -197,93 +208,41 @@ func TestRotateDuringRetryAfter(t *testing.T) {
 	})
 }
 
-// If a rotate finds a running refresh, it revokes both the token before the refresh and the
-// token of the refresh. Another rotate does not revoke them again.
+// Rotates that wait for a mint with the refresh token, and then log in, return both tokens that
+// were replaced. Only one of them returns each token, and a later rotate returns neither.
 func TestRotateRevokesAllThatWasReplaced(t *testing.T) {
-	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(sessions(time.Hour, 0))
-		w.get("a", 0)
-		w.advance(50 * time.Minute)
-		w.provider.set(slow(10*time.Second, sessions(time.Hour, 0)))
-		w.get("a", 0)
-		w.wantMints(2)
+	withRefresh(t, slow(10*time.Second, sessions(time.Hour, 0)), func(w *world) {
+		var all Rotated // what all rotates replaced
+		rotate := func() (Grant, error) {
+			r, err := w.Rotate(w.t.Context(), "a")
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			all.Replaced = append(all.Replaced, r.Replaced...)
+			all.Shared = r.Shared
+			return r.Grant, err
+		}
 		var others []func() (Grant, error)
 		for range 30 {
-			others = append(others, w.start(func() (Grant, error) {
-				r, err := w.Rotate(w.t.Context(), "a")
-				w.addReplaced(r)
-				return r.Grant, err
-			}))
+			others = append(others, w.start(rotate))
 		}
-		for _, rotate := range others {
-			w.wantToken(w.must(rotate()), 3)
+		for _, result := range others {
+			w.wantToken(w.must(result()), 3)
 		}
-		r := w.rotate()
-		equal(w, "shared", r.Shared, true)
-		w.addReplaced(r)
-		slices.Sort(w.replaced) // several rotates hand them out
-		equal(w, "replaced tokens", fmt.Sprint(w.replaced), "[token-1 token-2]")
+		w.must(rotate())
+		equal(w, "shared", all.Shared, true)
+		slices.SortFunc(all.Replaced, func(a, b Replaced) int { return cmp.Compare(a.Token.Access, b.Token.Access) })
+		w.wantReplaced(all, 1, 2)
 	})
 }
 
-// addReplaced adds what r hands out to the list of the world.
-func (w *world) addReplaced(r Rotated) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, old := range r.Replaced {
-		w.replaced = append(w.replaced, old.Token.Access.Reveal())
-	}
-}
-
-// If the refresh before a rotate replaces the token and the rotate's login fails, the rotate
-// still returns the replaced token.
+// If the login of a rotate fails, the rotate still returns a token that was replaced before the
+// login.
 func TestFailedRotateAfterRefresh(t *testing.T) {
-	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(sessions(time.Hour, 0))
-		w.get("a", 0)
-		w.advance(50 * time.Minute)
-		w.provider.set(slow(time.Second, sessions(time.Hour, 0)))
-		w.get("a", 0)
-		w.wantMints(2)
+	withRefresh(t, slow(time.Second, sessions(time.Hour, 0)), func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
 		r, err := w.Rotate(w.t.Context(), "a")
 		w.mustFail(r.Grant, err)
 		w.wantReplaced(r, 1)
-	})
-}
-
-// A rotate logs in although the refresh that it waited for failed.
-func TestRotateLogsInAfterFailedRefresh(t *testing.T) {
-	for _, kind := range []token.Kind{token.Unavailable, token.Malformed} {
-		t.Run(kind.String(), func(t *testing.T) {
-			withAccount(t, Policy{}, func(w *world) {
-				w.provider.set(sessions(time.Hour, 0))
-				w.get("a", 0)
-				w.advance(50 * time.Minute)
-				w.provider.set(slow(time.Second, fails(kind, 0)))
-				w.get("a", 0)
-				w.wantMints(2)
-				w.provider.set(tokens(time.Hour))
-				w.wantToken(w.rotate().Grant, 3)
-			})
-		})
-	}
-}
-
-// If a config write supersedes a rotate, the rotate still revokes the old token, with the old
-// account.
-func TestConfigWriteDuringRotateRevokes(t *testing.T) {
-	withToken(t, Policy{}, func(w *world) {
-		first := w.store.accounts["a"]
-		w.provider.set(slow(5*time.Second, tokens(time.Hour)))
-		rotate := w.start(func() (Grant, error) {
-			r, err := w.Rotate(w.t.Context(), "a")
-			w.wantReplaced(r, 1)
-			equal(w, "account of the replaced token", r.Replaced[0].Account, Account(first))
-			return r.Grant, err
-		})
-		w.put("2", Policy{})
-		w.wantToken(w.must(rotate()), 3)
 	})
 }
 
@@ -293,17 +252,16 @@ func TestShareEndsDuringRotate(t *testing.T) {
 		w.provider.set(uncancellable(2*time.Second, tokens(time.Hour)))
 		rotate := w.startRotate(w.t.Context())
 		w.putUnshared("2")
-		_, err := rotate()
-		w.wantErr("rotate", err, ErrUnshared)
+		w.resultErr(rotate, ErrUnshared)
 		w.advance(time.Minute)
 		w.wantMints(2)
 		equal(w, "stored tokens", len(w.store.tokens), 0)
-		_, err = w.rotateOnce(w.t.Context())
+		_, err := w.rotateOnce(w.t.Context())
 		w.wantErr("rotate", err, ErrUnshared)
 	})
 }
 
-// A rotate that found no slot does not answer the next rotate.
+// Rotates do not share the result of a rotate that found no slot.
 func TestRotateWithoutSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("1", Policy{})
@@ -323,10 +281,18 @@ func TestRotateWithoutSlot(t *testing.T) {
 	})
 }
 
+// If a write supersedes a rotate, the rotate logs in again. It returns the old token, with the
+// account that the token belongs to.
 func TestConfigWriteDuringRotate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
+		first := w.store.accounts["a"]
 		w.provider.set(slow(5*time.Second, tokens(time.Hour)))
-		rotate := w.startRotate(w.t.Context())
+		rotate := w.start(func() (Grant, error) {
+			r, err := w.Rotate(w.t.Context(), "a")
+			w.wantReplaced(r, 1)
+			equal(w, "account of the replaced token", r.Replaced[0].Account, Account(first))
+			return r.Grant, err
+		})
 		w.put("2", Policy{})
 		w.wantToken(w.must(rotate()), 3)
 		w.wantToken(w.get("a", 0), 3)
@@ -334,7 +300,6 @@ func TestConfigWriteDuringRotate(t *testing.T) {
 		w.advance(time.Minute)
 		rotate = w.startRotate(w.t.Context())
 		w.delete("a")
-		_, err := rotate()
-		w.wantErr("rotate", err, ErrNotFound)
+		w.resultErr(rotate, ErrNotFound)
 	})
 }

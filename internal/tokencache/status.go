@@ -27,31 +27,30 @@ type Status struct {
 	Expires    time.Time // when the cached token ends; zero without a token
 	RefreshDue time.Time // zero if the token is never refreshed early
 	Reads      int64     // since Minted
-	Mints      int64     // successful mints since the account came into memory
+	Mints      int64     // successful mints since the account was loaded into memory
 	Failures   int       // consecutive failures
 
 	LastFailure *Failure  // of this revision, even if mints succeeded since
 	NextAttempt time.Time // zero unless State is BackingOff
 
 	Rejected time.Time // when the last report of a rejected token was honored; zero if none was
-	Unsaved  bool      // storage does not have the cached token
-	Parked   int       // unshared tokens that wait for a reader
+	Unsaved  bool      // storage must still be brought up to date
+	Parked   int       // unshared tokens that are parked for the next readers
 }
 
-// Status returns the state of the named account, and whether the account is in memory. An
-// account that nobody read since the start is not. Status neither loads nor mints.
+// Status returns the state of the named account, and whether the account is in memory. Status
+// neither loads nor mints.
 func (c *Cache) Status(name string) (Status, bool) {
-	v, ok := c.entries.Load(name)
-	if !ok {
+	e := c.inMemory(name)
+	if e == nil {
 		return Status{State: Empty}, false
 	}
-	e := v.(*entry)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.status(c.clock()), true
 }
 
-// status returns the state of e; the caller holds e.mu.
+// status returns the state of e.
 func (e *entry) status(now clock.Instant) Status {
 	s := Status{State: Empty, Mints: e.mints, LastFailure: e.lastFailure,
 		Rejected: e.rejections.last.Wall, Unsaved: e.unsaved, Parked: len(e.unshared.parked)}
@@ -73,14 +72,13 @@ func (e *entry) status(now clock.Instant) Status {
 	return s
 }
 
-// RetryAfter returns the end of a Retry-After that applies to the account a of that name, or
-// zero if none applies.
+// RetryAfter returns the end of a Retry-After that the named account has received and that applies
+// to a. It returns zero if there is none.
 func (c *Cache) RetryAfter(name string, a Account) time.Time {
-	v, ok := c.entries.Load(name)
-	if !ok {
+	e := c.inMemory(name)
+	if e == nil {
 		return time.Time{}
 	}
-	e := v.(*entry)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.account.RateKey() != a.RateKey() || c.clock().Until(e.backoff.retryAfter) <= 0 {
@@ -111,10 +109,10 @@ type Counts struct {
 	Minted int64                 // successful mints, including those that Put brought
 	Failed [token.NumKinds]int64 // failed mints, by kind
 
-	Rejected [NumRejections]int64 // reports of rejected tokens, by what became of them
+	Rejected [NumRejections]int64 // reports of rejected tokens, by Rejection
 }
 
-// counts are the part of an entry's [Counts] that is counted without a lock.
+// counts are the [Counts] of an entry, except Minted. They need no lock.
 type counts struct {
 	reads  [NumServed]atomic.Int64
 	failed [token.NumKinds]atomic.Int64
@@ -122,7 +120,7 @@ type counts struct {
 	rejected [NumRejections]atomic.Int64
 }
 
-// read counts a read.
+// read counts a read that returned err.
 func (c *counts) read(served Served, err error) {
 	if err != nil {
 		served = ServedNot
@@ -130,15 +128,15 @@ func (c *counts) read(served Served, err error) {
 	c.reads[served].Add(1)
 }
 
-// mint counts a mint that failed; the entry itself counts successful mints.
+// mint counts a mint if it failed. Successful mints are counted in the entry.
 func (c *counts) mint(r MintResult) {
 	if r.Failure != nil {
 		c.failed[r.Failure.Kind].Add(1)
 	}
 }
 
-// Each calls f for each account in memory, in no particular order, until f returns false.
-// It holds no lock while f runs, so the states are not all of one moment.
+// Each calls f for each account in memory, in no particular order, until f returns false. It
+// holds no lock while f runs, so accounts may change meanwhile.
 func (c *Cache) Each(f func(name string, a Account, s Status, counts Counts) bool) {
 	c.entries.Range(func(name, v any) bool {
 		e := v.(*entry)

@@ -3,7 +3,6 @@
 package tokencache
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -105,20 +104,6 @@ func TestCountsOfReads(t *testing.T) {
 	})
 }
 
-func TestCountsOfReaderThatGivesUp(t *testing.T) {
-	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
-		ctx, cancel := context.WithCancel(w.t.Context())
-		read := w.start(func() (Grant, error) { return w.Get(ctx, "a", 0) })
-		other := w.startRead("a")
-		cancel()
-		_, err := read()
-		w.wantErr("get", err, context.Canceled)
-		w.must(other())
-		w.wantCounts(Counts{Minted: 1, Reads: [...]int64{ServedWaited: 1, ServedNot: 1}})
-	})
-}
-
 func TestCountsOfUnsharedTokens(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
@@ -131,7 +116,7 @@ func TestCountsOfUnsharedTokens(t *testing.T) {
 	})
 }
 
-// A config write keeps the counts. They start again at 0 when the account is loaded anew.
+// A config write keeps the counts. When the account is loaded again, they start at 0.
 func TestCountsAfterWriteAndInvalidate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.putVerified("2")

@@ -14,42 +14,43 @@ const (
 	newest = 10 * time.Second
 )
 
-// Policy says how an operator wants the tokens of an account to be kept. The zero Policy
-// has every default.
+// Policy says how an operator wants the tokens of an account to be kept. The zero Policy has the
+// default values.
 type Policy struct {
 	// RefreshWindow is the time before a token's end in which the token is refreshed in the
-	// background. nil means 20 % of the lifetime; 0 means never. At most 90 % of the
-	// lifetime counts.
+	// background. nil means 20 % of the lifetime, and 0 means never. A value over 90 % of the
+	// lifetime counts as 90 %.
 	RefreshWindow *time.Duration
 
-	// MinTTL is the least life with which a token is served. If the cached token has less,
-	// readers wait for a new token. nil means 30 s, but at most 10 % of the lifetime. The
-	// effective value is at least 2 s and at most half the lifetime.
+	// MinTTL is the least life that a served token has. If the cached token has less, readers
+	// wait for a new token. nil means 30 s, or 10 % of the lifetime if that is less. The
+	// effective value is at least 2 s, but at most half the lifetime.
 	MinTTL *time.Duration
 
-	// MaxTTL is the longest time for which a token is used; 0 means no such limit.
+	// MaxTTL is the longest time for which a token is used; 0 means no limit.
 	MaxTTL time.Duration
 
-	// Sliding reports that the life of a token is extended each time a mint returns it again.
+	// Sliding says that the provider extends the life of a token each time it returns that token
+	// again.
 	Sliding bool
 
 	// MinimumAge is the age at which a token may first be replaced, even by a rotate or a
 	// report of a rejected token. 0 means no limit.
 	MinimumAge time.Duration
 
-	// CanForce reports that a rotate or a report of a rejected token can demand a new token.
-	// ForceInterval is the least time between two demands, and ForceDailyLimit is the most
-	// demands in 24 hours. 0 means no limit.
+	// CanForce says that the provider can be forced to return a new token, which a rotate and a
+	// report of a rejected token do. ForceInterval is the least time between two such mints, and
+	// ForceDailyLimit is how many may run in 24 hours. 0 means no limit.
 	CanForce        bool
 	ForceInterval   time.Duration
 	ForceDailyLimit int
 }
 
-// timeline is a Policy applied to a token's lifetime. All times count from the sending of
-// the token request.
+// timeline is a Policy applied to a token's lifetime. Ages count from the time at which the request
+// for the token was sent.
 type timeline struct {
-	lifetime  time.Duration // the end of the token's use
-	minTTL    time.Duration // with less life left than this, readers wait for a new token
+	lifetime  time.Duration // the age at which the use of the token ends
+	minTTL    time.Duration // if less life is left, readers wait for a new token
 	refreshAt time.Duration // the age at which the refresh window begins; lifetime if never
 }
 
@@ -72,8 +73,8 @@ func (p Policy) timeline(lifetime time.Duration) timeline {
 	}
 }
 
-// want returns how much life is enough for a read that asks for asked. The result is at least
-// the min TTL and at most half the lifetime, so that readers cause at most two mints per
+// want returns how much life is enough for a read that asks for this much. The result is at least
+// the min TTL. It is at most half the lifetime, so that readers cause at most two mints per
 // lifetime.
 func (t timeline) want(asked time.Duration) time.Duration {
 	return max(t.minTTL, min(asked, t.lifetime/2))

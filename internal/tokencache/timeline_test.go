@@ -56,7 +56,7 @@ func TestWant(t *testing.T) {
 	}
 }
 
-// Each part of the picture in the package comment.
+// Reads do what the picture in the package comment says.
 func TestZones(t *testing.T) {
 	const mint = 500 * time.Millisecond
 	never := Policy{RefreshWindow: ptr(time.Duration(0))}
@@ -94,7 +94,7 @@ func TestZones(t *testing.T) {
 	}
 }
 
-// Constant reads and ticks cause no more mints than the timeline allows.
+// However often the account is read, its mints are as few as the timeline allows.
 func TestMintsPerLifetime(t *testing.T) {
 	for _, policy := range []Policy{
 		{},
@@ -112,15 +112,8 @@ func TestMintsPerLifetime(t *testing.T) {
 			t.Run(fmt.Sprintf("lifetime %s, refresh at %s, min TTL %s", tl.lifetime, tl.refreshAt, tl.minTTL), func(t *testing.T) {
 				withAccount(t, policy, func(w *world) {
 					w.provider.set(tokens(lifetime))
-					total, tick := 20*tl.lifetime, w.elapsed()
-					for w.elapsed() < total {
-						w.get("a", 0)
-						if w.elapsed() >= tick {
-							w.Tick()
-							tick += tl.lifetime / 40
-						}
-						w.advance(tl.lifetime / 500)
-					}
+					total := 20 * tl.lifetime
+					w.readFor(total, tl.lifetime/500, tl.lifetime/40, func(Grant) {})
 					shortest := tl.lifetime - max(tl.lifetime-tl.refreshAt, tl.minTTL)
 					if got, limit := len(w.provider.allCalls()), int(total/shortest)+1; got > limit || got < 20 {
 						t.Errorf("got %d mints in 20 lifetimes, want 20 to %d", got, limit)

@@ -16,51 +16,50 @@ import (
 )
 
 const (
-	// maxUnsharedMints limits the concurrent mints of one unshared account. If the password is
-	// wrong, the provider sees up to this many logins before the first refusal is known. The
-	// limit is well below what locks accounts.
+	// maxUnsharedMints limits how many mints of one unshared account run at once. If the
+	// password is wrong, so many logins may reach the provider before the first refusal is
+	// known. Providers lock an account only after more.
 	maxUnsharedMints = 4
 
-	// maxParked is how long a token whose reader is gone waits for another reader.
+	// maxParked is how long a token is parked.
 	maxParked = time.Minute
 )
 
-// unshared is what an entry knows of its unshared mints.
+// unshared is the part of an entry that only unshared accounts use. The entry's mu guards it.
 type unshared struct {
 	slots  *semaphore.Weighted // maxUnsharedMints of them; nil before the first read
-	proven bool                // the last unshared mint of this revision succeeded
-	probe  *mint               // the mint that runs alone until one is proven
+	proven bool                // the last mint of this revision succeeded
+	probe  *mint               // the only mint that runs while proven is false; may be nil
 	parked []parkedToken       // oldest first
 }
 
-// parkedToken is an unshared token whose reader stopped waiting. The next reader gets the
-// token, so a client that repeats its read succeeds even if logins are slow.
+// parkedToken is a token whose reader stopped waiting. The next reader gets the token, so a
+// client that repeats its read succeeds even if logins are slow.
 type parkedToken struct {
 	token.Token
 	account Account
 	at      clock.Instant
 }
 
-// unpark removes the parked tokens and returns them; the caller holds e.mu.
+// unpark removes all parked tokens and returns them.
 func (u *unshared) unpark() []parkedToken {
 	parked := u.parked
 	u.parked = nil
 	return parked
 }
 
-// unparkOlder removes the tokens that have been parked for maxParked and returns them; the
-// caller holds e.mu.
+// unparkOlder removes the tokens that have been parked for maxParked and returns them.
 func (u *unshared) unparkOlder(now clock.Instant) []parkedToken {
-	i := slices.IndexFunc(u.parked, func(p parkedToken) bool { return now.Since(p.at) < maxParked })
-	if i < 0 {
-		return u.unpark()
+	n := 0
+	for n < len(u.parked) && now.Since(u.parked[n].at) >= maxParked {
+		n++
 	}
-	old := u.parked[:i:i]
-	u.parked = u.parked[i:]
+	old := u.parked[:n:n]
+	u.parked = u.parked[n:]
 	return old
 }
 
-// takeParked removes a parked token with enough life and returns it; the caller holds e.mu.
+// takeParked removes a parked token with enough life for a read, and returns it.
 func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedToken, bool) {
 	for i, p := range u.parked {
 		timeline := p.account.Policy().timeline(p.Lifetime)
@@ -72,10 +71,10 @@ func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedTok
 	return parkedToken{}, false
 }
 
-// getUnshared mints a token for one reader. The token is not cached or stored, but failures
+// getUnshared mints a token for one reader. The token is neither cached nor stored, but failures
 // count in the account's backoff. Before the first success and after a failure, only one mint
-// runs, and other readers wait for its result. If ctx ends first, the mint continues and its
-// token is parked for the next reader.
+// runs, and other readers wait for its result. If ctx ends first, the mint continues, and its
+// token is parked.
 func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	m, p, err := c.startUnshared(ctx, e, asked)
 	switch {
@@ -92,7 +91,7 @@ func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) 
 	defer e.mu.Unlock()
 	if ctx.Err() != nil {
 		m.abandoned = true
-		if m.minted.Access != "" { // it arrived at the same moment
+		if m.minted.Access != "" { // the token arrived at the same moment
 			c.park(e, m)
 		}
 		return Grant{}, context.Cause(ctx)
@@ -108,10 +107,10 @@ func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) 
 	return c.unsharedGrant(m.account, m.minted, asked), nil
 }
 
-// startUnshared waits until the reader's mint may run, and starts it. If a token is parked, it
-// returns that token instead.
+// startUnshared waits until a mint for the reader may run, and starts it. If a token is parked,
+// startUnshared returns that token and a nil mint.
 func (c *Cache) startUnshared(ctx context.Context, e *entry, asked time.Duration) (m *mint, p parkedToken, err error) {
-	var slots *semaphore.Weighted // one of them is taken; nil if none is
+	var slots *semaphore.Weighted // from which one slot is taken; nil if no slot is taken
 	defer func() {
 		if slots != nil && m == nil {
 			slots.Release(1)
@@ -164,7 +163,7 @@ func (c *Cache) startUnshared(ctx context.Context, e *entry, asked time.Duration
 	}
 }
 
-// unsharedGrant returns the grant of a token to its one reader.
+// unsharedGrant returns the Grant of a token to its only reader.
 func (c *Cache) unsharedGrant(a Account, t token.Token, asked time.Duration) Grant {
 	cached := &cachedToken{Token: t, timeline: a.Policy().timeline(t.Lifetime), reads: new(atomic.Int64)}
 	g := (&snapshot{account: a, cached: cached}).peek(c.clock(), asked)
@@ -172,8 +171,8 @@ func (c *Cache) unsharedGrant(a Account, t token.Token, asked time.Duration) Gra
 	return g
 }
 
-// park keeps the token of m for the next reader, if the account is still the same, and
-// otherwise gives it up; the caller holds e.mu.
+// park parks the token of m for the next reader. If the account has another revision by now, park
+// discards the token. The caller holds e.mu.
 func (c *Cache) park(e *entry, m *mint) {
 	p := parkedToken{m.minted, m.account, c.clock()}
 	m.minted = token.Token{}
@@ -185,8 +184,8 @@ func (c *Cache) park(e *entry, m *mint) {
 	c.publish(e)
 }
 
-// finishUnshared ends m, a mint for one reader, and records its outcome. It returns nil if
-// there is nothing to report.
+// finishUnshared ends m, a mint of an unshared account, and records its outcome. It returns nil if
+// there is no result to report.
 func (c *Cache) finishUnshared(e *entry, m *mint, t token.Token, err error) *MintResult {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -30,8 +30,8 @@ func TestUnshared(t *testing.T) {
 	})
 }
 
-// Until a login with new credentials succeeds, one login runs at a time. A thousand
-// readers with a wrong password must not lock the account.
+// Until a login with new credentials succeeds, one login runs at a time, so that many readers with a
+// wrong password do not lock the account.
 func TestUnsharedWithWrongPassword(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.provider.set(slow(time.Second, fails(token.Refused, 0)))
@@ -45,8 +45,8 @@ func TestUnsharedWithWrongPassword(t *testing.T) {
 	})
 }
 
-// When a password becomes wrong, only the logins that are already running reach the provider.
-// Logins that fail together count as one failure.
+// When a password becomes wrong, only the logins that already run reach the provider. Logins that
+// fail together count as one failure.
 func TestUnsharedWhenPasswordBecomesWrong(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
@@ -59,21 +59,8 @@ func TestUnsharedWhenPasswordBecomesWrong(t *testing.T) {
 	})
 }
 
-func TestUnsharedMintsAtOnce(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.putUnshared("1")
-		w.get("a", 0)
-		w.provider.set(slow(time.Second, tokens(time.Hour)))
-		for _, read := range w.startReads(2 * maxUnsharedMints) {
-			w.must(read())
-		}
-		equal(w, "elapsed time", w.elapsed(), 2*time.Second)
-		equal(w, "most mints at once", w.provider.maxRunning, maxUnsharedMints)
-	})
-}
-
-// 40 readers of a new config, whose logins take a second, repeat their reads. The first login
-// runs alone, and then four run at a time. No two readers get one token, and no token is lost.
+// Many readers of a new config repeat their reads. The first login runs alone, and then
+// maxUnsharedMints run at a time. Each token reaches one reader.
 func TestUnsharedReadersQueueBeforeFirstMint(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const readers = 40
@@ -101,8 +88,8 @@ func TestUnsharedReadersQueueBeforeFirstMint(t *testing.T) {
 	})
 }
 
-// wantNoTokenLost fails unless each token of the provider went to one reader or to OnUnused,
-// once all mints ended and no token is parked any longer.
+// wantNoTokenLost waits until all mints have ended and no token is parked. It fails unless each token
+// of the provider went to one reader or to OnUnused. read counts the readers of each token.
 func (w *world) wantNoTokenLost(read map[secret.String]int) {
 	w.t.Helper()
 	w.advance(mintTimeout)
@@ -120,22 +107,20 @@ func (w *world) wantNoTokenLost(read map[secret.String]int) {
 	}
 }
 
-// A login takes longer than a read waits. Its token goes to the next reader alone.
+// If a login takes longer than a read waits, the next reader gets its token.
 func TestLateUnsharedTokenIsParked(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
 		w.provider.set(slow(8*time.Second, tokens(time.Hour)))
 		for range 2 {
-			_, err := w.Get(w.t.Context(), "a", 0)
-			w.wantErr("get", err, ErrStillMinting)
+			w.getErr(ErrStillMinting)
 		}
-		w.wantMints(1) // no mint is proven, so the second reader waited for the first mint
+		w.wantMints(1) // no mint has succeeded yet, so the second reader waited for the first mint
 		w.wantToken(w.get("a", 0), 1)
 		equal(w, "elapsed time", w.elapsed(), 8*time.Second)
 		read := w.startRead("a")
 		w.wantMints(2)
-		_, err := read()
-		w.wantErr("get", err, ErrStillMinting)
+		w.resultErr(read, ErrStillMinting)
 		w.advance(10 * time.Second)
 		equal(w, "parked tokens", w.wantState(Empty).Parked, 1)
 		equal(w, "wait", w.timed(func() { w.wantToken(w.get("a", 0), 2) }), 0)
@@ -144,7 +129,7 @@ func TestLateUnsharedTokenIsParked(t *testing.T) {
 	})
 }
 
-// Readers that wait for a slot get a parked token at once.
+// A reader that could wait for a slot gets a parked token instead.
 func TestParkedTokenNeedsNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
@@ -156,76 +141,57 @@ func TestParkedTokenNeedsNoSlot(t *testing.T) {
 		for range maxUnsharedMints - 1 {
 			w.startRead("a")
 		}
-		_, err := first()
-		w.wantErr("get", err, ErrStillMinting)
+		w.resultErr(first, ErrStillMinting)
 		w.advance(time.Second + time.Millisecond)
 		w.startRead("a") // takes the fourth slot or the parked token
 		equal(w, "parked tokens", w.wantState(Empty).Parked, 0)
 	})
 }
 
-// A parked token that no reader wants reaches OnUnused at a tick after a minute, when the
-// config gets another revision or is deleted, and at Close.
+// A parked token reaches OnUnused at a tick after a minute, when the config gets another revision or
+// is deleted, and at Close. A token that arrives after such a change reaches OnUnused at once.
 func TestParkedTokenIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
-		name string
-		act  func(w *world)
-		want int
+		name   string
+		act    func(w *world)
+		unused int // tokens, if a token was parked before act
+		late   int // tokens, if the mint still ran during act
 	}{
-		{"nothing happens", func(w *world) {}, 0},
-		{"a tick before a minute", func(w *world) { w.advance(maxParked - 2*time.Second); w.Tick() }, 0},
-		{"a tick after a minute", func(w *world) { w.advance(maxParked); equal(w, "due", w.Due(), true); w.Tick() }, 1},
-		{"a write of the same revision", func(w *world) { w.putUnshared("1") }, 0},
-		{"a write of another revision", func(w *world) { w.putUnshared("2") }, 1},
-		{"a write with share=true", func(w *world) { w.put("2", Policy{}) }, 1},
-		{"a delete", func(w *world) { w.delete("a") }, 1},
-		{"an invalidation", func(w *world) { w.Invalidate("a") }, 1},
-		{"Close", func(w *world) { w.Close() }, 1},
+		{"nothing happens", func(w *world) {}, 0, 0},
+		{"a tick before a minute", func(w *world) { w.advance(maxParked - 2*time.Second); w.Tick() }, 0, 0},
+		{"a tick after a minute", func(w *world) { w.advance(maxParked + 2*time.Second); equal(w, "due", w.Due(), true); w.Tick() }, 1, 1},
+		{"a write of the same revision", func(w *world) { w.putUnshared("1") }, 0, 0},
+		{"a write of another revision", func(w *world) { w.putUnshared("2") }, 1, 1},
+		{"a write with share=true", func(w *world) { w.put("2", Policy{}) }, 1, 1},
+		{"a delete", func(w *world) { w.delete("a") }, 1, 1},
+		{"an invalidation", func(w *world) { w.Invalidate("a") }, 1, 1},
+		{"Close", func(w *world) { w.Close() }, 1, 1},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.putUnshared("1")
-				w.provider.set(slow(4*time.Second, tokens(time.Hour)))
-				_, err := w.Get(w.t.Context(), "a", 0)
-				w.wantErr("get", err, ErrStillMinting)
-				w.advance(2 * time.Second)
-				equal(w, "parked tokens", w.wantState(Empty).Parked, 1)
-				test.act(w)
-				synctest.Wait()
-				equal(w, "unused tokens", len(w.unused), test.want)
+		for late, want := range map[bool]int{false: test.unused, true: test.late} {
+			t.Run(fmt.Sprintf("%s, late: %t", test.name, late), func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					w.putUnshared("1")
+					w.provider.set(uncancellable(4*time.Second, tokens(time.Hour)))
+					w.getErr(ErrStillMinting)
+					if !late {
+						w.advance(2 * time.Second)
+						equal(w, "parked tokens", w.wantState(Empty).Parked, 1)
+					}
+					test.act(w)
+					w.advance(2 * time.Second)
+					equal(w, "unused tokens", len(w.unused), want)
+				})
 			})
-		})
+		}
 	}
 }
 
-// A mint that ends after the config changed, or after Close, has no next reader.
-func TestLateUnsharedTokenOfOldConfig(t *testing.T) {
-	for name, act := range map[string]func(w *world){
-		"a write of another revision": func(w *world) { w.putUnshared("2") },
-		"a delete":                    func(w *world) { w.delete("a") },
-		"Close":                       func(w *world) { w.Close() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				w.putUnshared("1")
-				w.provider.set(uncancellable(4*time.Second, tokens(time.Hour)))
-				_, err := w.Get(w.t.Context(), "a", 0)
-				w.wantErr("get", err, ErrStillMinting)
-				act(w)
-				w.advance(2 * time.Second)
-				equal(w, "unused tokens", len(w.unused), 1)
-			})
-		})
-	}
-}
-
-// A parked token with too little life for a reader is left for another reader.
+// A reader that asks for more life than a parked token has leaves that token for another reader.
 func TestParkedTokenWithLittleLife(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
 		w.provider.set(slow(4*time.Second, tokens(100*time.Second)))
-		_, err := w.Get(w.t.Context(), "a", 0)
-		w.wantErr("get", err, ErrStillMinting)
+		w.getErr(ErrStillMinting)
 		w.provider.set(tokens(100 * time.Second))
 		w.advance(55 * time.Second)
 		w.wantToken(w.get("a", 50*time.Second), 2)
@@ -233,8 +199,7 @@ func TestParkedTokenWithLittleLife(t *testing.T) {
 	})
 }
 
-// The mint of a reader that hangs up goes to the next reader, whatever the moment at which the
-// reader hangs up.
+// No token is lost when a reader hangs up, even if the token arrives at the same time.
 func TestUnsharedReaderHangsUp(t *testing.T) {
 	for _, patience := range []time.Duration{0, time.Second, 2*time.Second - 1, 2 * time.Second, 2*time.Second + 1} {
 		t.Run(patience.String(), func(t *testing.T) {
@@ -262,8 +227,7 @@ func TestCloseDuringUnsharedMint(t *testing.T) {
 		waited := w.timed(func() {
 			w.Close()
 			for _, read := range reads {
-				_, err := read()
-				w.wantErr("get", err, ErrClosed)
+				w.resultErr(read, ErrClosed)
 			}
 		})
 		equal(w, "wait", waited, 0)
@@ -272,13 +236,13 @@ func TestCloseDuringUnsharedMint(t *testing.T) {
 	})
 }
 
-// While share changes, readers race with the write. No two readers get one unshared token, and
-// no reader gets a token of the other config after the write.
+// Readers and a rotate race with a write that changes share. No two readers get the same unshared
+// token, and no token of an unshared account is stored.
 func TestShareChangesDuringReads(t *testing.T) {
 	const races = 3000
 	provider := &fakeProvider{clock: clock.System(), answer: tokens(time.Hour)}
 	store := newFakeStore()
-	cache := New(Options{Store: store})
+	cache := New(options(store, clock.System()))
 	defer cache.Close()
 	for race := range races {
 		put := func(share bool) {
@@ -319,7 +283,7 @@ func TestShareChangesDuringReads(t *testing.T) {
 	}
 }
 
-// A write of another revision ends the backoff of the old credentials.
+// A write of another revision ends the backoff.
 func TestUnsharedOfNewRevision(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
@@ -332,7 +296,7 @@ func TestUnsharedOfNewRevision(t *testing.T) {
 	})
 }
 
-// Mints of old credentials that hang do not hold up readers after a config write.
+// After a config write, readers do not wait for hanging mints of the old credentials.
 func TestUnsharedWriteDuringHangingMints(t *testing.T) {
 	for _, proven := range []bool{false, true} {
 		inWorld(t, func(w *world) {

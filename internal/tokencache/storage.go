@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MPL-2.0
+
+package tokencache
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/token"
+)
+
+// Store keeps accounts and tokens in storage, so that they outlive the process. The Cache makes
+// one call per name at a time. Reads of a valid token never wait for a call.
+type Store interface {
+	// Load returns the named account and its token. The token is nil if none was saved under the
+	// account's revision. Of the token's Sent, only the wall clock is set. If the account does
+	// not exist, the error wraps ErrNotFound.
+	Load(ctx context.Context, name string) (Account, *token.Token, error)
+
+	// Save stores the newest token of an account. If Save fails, the cache still serves the
+	// token, and a later tick saves it.
+	Save(ctx context.Context, name string, a Account, t token.Token) error
+
+	// Remove removes the stored token of an account, if there is one.
+	Remove(ctx context.Context, name string) error
+}
+
+const storeTimeout = 10 * time.Second // for a load, or for all store calls of one mint
+
+// lock takes the lock in c.writing for name.
+func (c *Cache) lock(name string) (unlock func()) {
+	mu := c.writing.join(name)
+	mu.Lock()
+	return func() {
+		mu.Unlock()
+		c.writing.leave(name)
+	}
+}
+
+// load loads the named account and its token from the store into memory.
+func (c *Cache) load(name string) (*entry, error) {
+	defer c.lock(name)()
+	if e := c.inMemory(name); e != nil {
+		return e, nil
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, storeTimeout)
+	defer cancel()
+	a, t, err := c.opts.Store.Load(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{name: name}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.account = a
+	if t != nil {
+		e.restore(c.clock(), *t)
+	}
+	c.publish(e)
+	c.entries.Store(name, e)
+	return e, nil
+}
+
+// replace stores t in place of an older token, and returns why t is not stored. If the store
+// refuses t, replace removes the older token. That token may have leaked, so it must not be
+// served after a restart.
+func (c *Cache) replace(ctx context.Context, name string, a Account, t token.Token) error {
+	// A slow mint may have used up ctx, so its deadline does not apply to the store.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	err := c.persist(ctx, name, a, &t)
+	if err == nil {
+		return nil
+	}
+	if removeErr := c.persist(ctx, name, a, nil); removeErr != nil {
+		return fmt.Errorf("%w; an older token may still be stored: %w", err, removeErr)
+	}
+	return err
+}
+
+// persist saves t, or removes the stored token if t is nil. It returns a panic of the store as
+// an error.
+func (c *Cache) persist(ctx context.Context, name string, a Account, t *token.Token) (err error) {
+	defer secret.RecoverTo(&err)
+	if t == nil {
+		return c.opts.Store.Remove(ctx, name)
+	}
+	return c.opts.Store.Save(ctx, name, a, *t)
+}
+
+// resave stores or removes the token of an unsaved entry, so that storage agrees with memory.
+func (c *Cache) resave(e *entry) {
+	defer c.lock(e.name)()
+	e.mu.Lock()
+	a, unsaved := e.account, e.unsaved && !e.gone && c.ctx.Err() == nil
+	var t *token.Token
+	if e.cached != nil {
+		t = &e.cached.Token
+	}
+	e.mu.Unlock()
+	if !unsaved {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, storeTimeout)
+	defer cancel()
+	err := c.persist(ctx, e.name, a, t)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.unsaved = err != nil
+	c.publish(e)
+}
