@@ -3,7 +3,6 @@
 package messaging
 
 import (
-	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -165,12 +164,9 @@ func newUnchanged(t *testing.T) (m *mount, check func()) {
 	token, stored, requests := m.token("old"), m.storage.snapshot(), m.requests()
 	return m, func() {
 		t.Helper()
-		if got := m.storage.snapshot(); !maps.Equal(got, stored) {
-			t.Errorf("got %v in storage, want %v", got, stored)
-		}
-		if got := m.requests() - requests; m.token("old") != token || got != 0 {
-			t.Errorf("got the same token: %t, and %d requests to the provider; want the same token and 0", m.token("old") == token, got)
-		}
+		equal(t, "storage", m.storage.snapshot(), stored)
+		equal(t, "token", m.token("old"), token)
+		equal(t, "requests to the provider", m.requests()-requests, 0)
 	}
 }
 

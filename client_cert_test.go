@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -22,23 +21,25 @@ import (
 // longAgo and farAway are the validity of certificates that are valid on any clock of the tests.
 var longAgo, farAway = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)
 
-// clientCert returns a client certificate of a CA that nobody trusts, and its key.
+// clientCert returns a client certificate of a new CA, and its key.
 func clientCert(t *testing.T, from, until time.Time) (cert, key string) {
+	t.Helper()
+	_, cert, key = clientCertOfCA(t, from, until)
+	return cert, key
+}
+
+// clientCertOfCA is clientCert, and also returns the CA.
+func clientCertOfCA(t *testing.T, from, until time.Time) (ca *simulator.CA, cert, key string) {
 	t.Helper()
 	ca, err := simulator.NewCA(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return clientCertOf(t, ca, from, until)
-}
-
-func clientCertOf(t *testing.T, ca *simulator.CA, from, until time.Time) (cert, key string) {
-	t.Helper()
 	certPEM, keyPEM, err := ca.Client("acme", from, until)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(certPEM), string(keyPEM)
+	return ca, string(certPEM), string(keyPEM)
 }
 
 // publicAt returns a config of a client without a secret, with an endpoint at which no server
@@ -55,10 +56,7 @@ func publicWithCert(cert, key string) func(*mount) fields {
 // config whose client authenticates only with a certificate (RFC 8705 §2.1).
 func mutual(t *testing.T, m *mount) fields {
 	t.Helper()
-	ca, err := simulator.NewCA(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca, cert, key := clientCertOfCA(t, longAgo, farAway)
 	server := httptest.NewUnstartedServer(m.sim)
 	serverCert, err := ca.Server()
 	if err != nil {
@@ -71,7 +69,6 @@ func mutual(t *testing.T, m *mount) fields {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	cert, key := clientCertOf(t, ca, longAgo, farAway)
 	return fields{"provider": "oauth2", "client_id": "public-client", "auth_style": "none", "token_url": server.URL + "/generic/token",
 		"revocation_url": server.URL + "/generic/revoke", "ca_cert": string(ca.PEM), "client_cert": cert, "client_key": key}
 }
@@ -87,12 +84,9 @@ func TestClientCert(t *testing.T) {
 	m.write("config/a", config).want(t, http.StatusNoContent)
 	first := m.token("a")
 	m.rotate("a").want(t, http.StatusOK)
-	if m.token("a") == first || m.sim.Introspect(first).Active {
-		t.Errorf("after a rotate: got the first token, or the first token is active; want another token, and the first one revoked")
-	}
-	if got := m.sim.State().Total; got.RevocationsSucceeded == 0 {
-		t.Errorf("got counts %+v, want a revocation", got)
-	}
+	differ(t, "token after a rotate", m.token("a"), first)
+	m.wantAlive("the first token", first, false)
+	differ(t, "revocations", m.sim.State().Total.RevocationsSucceeded, 0)
 }
 
 func TestClientCertIsShown(t *testing.T) {
@@ -102,26 +96,16 @@ func TestClientCertIsShown(t *testing.T) {
 	config := with(publicAt(m), fields{"verify_connection": false, "client_cert": cert, "client_key": key})
 	m.write("config/a", config).want(t, http.StatusNoContent)
 	read := m.read("config/a")
-	if got := read.data; got["client_cert"] != cert || !reflect.DeepEqual(got["secrets_set"], []string{"client_key"}) || got["client_key"] != nil {
-		t.Errorf("got %v, want client_cert, and client_key only in secrets_set", got)
-	}
+	read.wantData(t, fields{"client_cert": cert, "secrets_set": []string{"client_key"}, "client_key": nil})
 	m.noKey("the config", fmt.Sprint(read), key)
-	if got := m.status("client_cert_expire_time"); got != until.UTC().Format(time.RFC3339) {
-		t.Errorf("client_cert_expire_time: got %v, want %s", got, until)
-	}
+	equal(t, "client_cert_expire_time", m.status("client_cert_expire_time"), until.UTC().Format(time.RFC3339))
 	m.read("creds/a") // brings the account into memory
 	series := `vault_messaging_client_cert_expiry_timestamp_seconds{config="a",provider="oauth2"}`
-	if got := m.scrape()[series]; got != float64(until.Unix()) {
-		t.Errorf("%s: got %v, want %d", series, got, until.Unix())
-	}
+	equal(t, series, m.scrape()[series], float64(until.Unix()))
 
 	m.write("config/a", fields{"client_cert": "", "client_key": "", "verify_connection": false}).want(t, http.StatusNoContent)
-	if got := m.read("config/a").data; got["client_cert"] != nil || !reflect.DeepEqual(got["secrets_set"], []string{}) {
-		t.Errorf("got %v, want no client certificate", got)
-	}
-	if got := m.status("client_cert_expire_time"); got != nil {
-		t.Errorf("without a certificate: got client_cert_expire_time %v, want none", got)
-	}
+	m.read("config/a").wantData(t, fields{"client_cert": nil, "secrets_set": []string{}})
+	equal(t, "client_cert_expire_time without a certificate", m.status("client_cert_expire_time"), nil)
 	if _, ok := m.scrape()[series]; ok {
 		t.Errorf("without a certificate: got the series %s, want none", series)
 	}
@@ -154,23 +138,17 @@ func TestClientCertThatIsNotValid(t *testing.T) {
 	} {
 		cert, key := clientCert(t, test.from, test.until)
 		a := m.write("config/a", with(publicAt(m), fields{"verify_connection": false, "client_cert": cert, "client_key": key}))
-		if got := strings.Join(a.warnings, "\n"); got != test.warnings {
-			t.Errorf("valid from %s until %s: got the warnings %q, want %q", test.from, test.until, got, test.warnings)
-		}
+		equal(t, fmt.Sprintf("warnings of a certificate from %s until %s", test.from, test.until), strings.Join(a.warnings, "\n"), test.warnings)
 	}
 }
 
-// A private key may be written on one line, with a literal
-//
-//	between the original lines.
+// A key or certificate may be written on one line, with a literal \n between the original lines.
 func TestClientKeyOnOneLine(t *testing.T) {
 	m := newMount(t)
 	cert, key := clientCert(t, longAgo, farAway)
 	oneLine := func(text string) string { return strings.ReplaceAll(text, "\n", `\n`) }
 	m.write("config/a", with(publicAt(m), fields{"verify_connection": false, "client_cert": oneLine(cert), "client_key": oneLine(key)})).want(t, http.StatusNoContent)
-	if got := m.read("config/a").data["client_cert"]; got != cert {
-		t.Errorf("got client_cert %q, want %q", got, cert)
-	}
+	equal(t, "client_cert", m.read("config/a").data["client_cert"], cert)
 }
 
 // A new certificate is another credential: the engine mints with it, and forgets the old token.
@@ -181,9 +159,7 @@ func TestNewClientCertMintsAnew(t *testing.T) {
 	first := m.token("a")
 	cert, key := clientCert(t, longAgo, farAway) // of another CA
 	m.write("config/a", fields{"client_cert": cert, "client_key": key}).want(t, http.StatusBadRequest, "nothing was stored: ", "the server refuses the certificate in client_cert: ")
-	if got := m.token("a"); got != first {
-		t.Errorf("after a refused write: got another token, want the first one")
-	}
+	equal(t, "token after a refused write", m.token("a"), first)
 	m.write("config/a", fields{"client_cert": cert, "client_key": key, "verify_connection": false}).want(t, http.StatusNoContent)
 	m.read("creds/a").want(t, http.StatusBadRequest, "the server refuses the certificate in client_cert: ")
 }

@@ -67,19 +67,14 @@ func TestReaderGivesUp(t *testing.T) {
 	started, release := block(f)
 	defer release()
 	ctx, cancel := context.WithCancel(t.Context())
-	first, second := make(chan answer, 1), make(chan answer, 1)
-	go func() { first <- m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) }()
+	first := async(func() answer { return m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) })
 	<-started
 	cancel()
 	(<-first).want(t, http.StatusServiceUnavailable, "context canceled: the request ended before its answer was ready")
-	go func() { second <- m.read("creds/a") }()
+	second := async(func() answer { return m.read("creds/a") })
 	release()
-	if a := <-second; a.token() != "late-token" {
-		t.Errorf("the second reader: got %d %s, want the token of the first mint", a.status, a.text)
-	}
-	if got := len(started); got > 0 {
-		t.Errorf("got %d more mints, want 0", got)
-	}
+	equal(t, "token of the second reader", (<-second).token(), "late-token")
+	equal(t, "more mints", len(started), 0)
 }
 
 // readAtOnce reads creds of each name with this many readers at once. It returns, for each name,
@@ -118,18 +113,12 @@ func TestManyReadersOfOneAccount(t *testing.T) {
 	m := newSinchMount(t, fields{"verify_connection": false})
 	m.simulate(`{"latency": 0.5}`)
 	got := m.readAtOnce([]string{"a"}, readers)["a"]
-	if len(got) != 1 {
-		t.Errorf("got %d tokens, want 1", len(got))
-	}
 	m.wantLogins(1)
 	for token, n := range got {
-		if n != readers || !m.alive(token) {
-			t.Errorf("got a token for %d of %d readers, alive: %t", n, readers, m.alive(token))
-		}
+		equal(t, "readers of the token", n, readers)
+		m.wantAlive("the token", token, true)
 	}
-	if got := m.status("reads"); got != int64(readers) {
-		t.Errorf("status: got %v reads, want %d", got, readers)
-	}
+	equal(t, "reads", m.status("reads"), int64(readers))
 }
 
 // Each account logs in once, and at most 64 accounts log in at one host at once.
@@ -145,9 +134,6 @@ func TestReadersOfManyAccounts(t *testing.T) {
 	}
 	tokens := map[string]bool{}
 	for name, got := range m.restart().readAtOnce(names, 3) {
-		if len(got) != 1 {
-			t.Errorf("%s: got %d tokens, want 1", name, len(got))
-		}
 		for token, n := range got {
 			if known := m.sim.Introspect(token); n != 3 || known.Account != name || !known.Active {
 				t.Errorf("%s: got %d readers with the token %+v, want 3 with an active token of the account", name, n, known)
@@ -165,9 +151,7 @@ func TestReadersOfManyAccounts(t *testing.T) {
 func TestMountThatEndsIsNotFeltAtAnother(t *testing.T) {
 	m, other := newSinchMount(t, nil), newSinchMount(t, nil)
 	token := m.token("a")
-	if other.token("a") == token {
-		t.Fatal("got the same token from both mounts, want two tokens")
-	}
+	differ(t, "token of the other mount", other.token("a"), token)
 	other.simulate(fmt.Sprintf(`{"latency": 60, "providers": {%q: {"any_account": true}}}`, simulator.SinchIndia))
 	for i := range 100 {
 		user := fmt.Sprintf("user-%d", i)
@@ -186,9 +170,7 @@ func TestMountThatEndsIsNotFeltAtAnother(t *testing.T) {
 	begun := time.Now()
 	readAll := func() {
 		for range 100 {
-			if m.token("a") != token {
-				t.Error("got another token, want the cached token")
-			}
+			equal(t, "token", m.token("a"), token)
 		}
 	}
 	readAll()
@@ -200,7 +182,5 @@ func TestMountThatEndsIsNotFeltAtAnother(t *testing.T) {
 	}
 	m.clock.advance(time.Minute)
 	m.rotate("a").want(t, http.StatusOK)
-	if m.token("a") == token {
-		t.Error("got the old token after a rotate, want a new token")
-	}
+	differ(t, "token after a rotate", m.token("a"), token)
 }

@@ -10,20 +10,24 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
+// newConfigMount makes a mount with config/a, whose fields config returns.
+func newConfigMount(t testing.TB, config func(m *mount, more fields) fields, more fields) *mount {
+	t.Helper()
+	m := newMount(t)
+	m.write("config/a", config(m, more)).want(t, http.StatusNoContent)
+	return m
+}
+
 // newSinchMount makes a mount with config/a of sinch-india.
 func newSinchMount(t testing.TB, more fields) *mount {
 	t.Helper()
-	m := newMount(t)
-	m.write("config/a", m.sinch(more)).want(t, http.StatusNoContent)
-	return m
+	return newConfigMount(t, (*mount).sinch, more)
 }
 
 // newRevocableMount is newSinchMount with a revocation_url.
 func newRevocableMount(t testing.TB, more fields) *mount {
 	t.Helper()
-	m := newMount(t)
-	m.write("config/a", m.revocable(more)).want(t, http.StatusNoContent)
-	return m
+	return newConfigMount(t, (*mount).revocable, more)
 }
 
 // newFakeMount makes a mount with config/a of p.

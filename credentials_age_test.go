@@ -16,9 +16,7 @@ func TestCredentialsWritten(t *testing.T) {
 	want := func(when, want string) {
 		t.Helper()
 		for _, path := range []string{"config/a", "status/a"} {
-			if got := m.read(path).data["credentials_written"]; got != want {
-				t.Errorf("%s: %s: got credentials_written %v, want %s", when, path, got, want)
-			}
+			equal(t, when+": credentials_written in "+path, m.read(path).data["credentials_written"], want)
 		}
 	}
 	want("at first", "2026-11-22T08:00:00Z")
@@ -48,22 +46,16 @@ func TestCredentialsWrittenWithoutSecrets(t *testing.T) {
 	m.write("config/a", public).want(t, http.StatusNoContent)
 	m.clock.advance(time.Hour)
 	m.patch("config/a", fields{"password": nil, "grant_type": "client_credentials", "username": nil, "verify_connection": false}).want(t, http.StatusNoContent)
-	if got := m.read("config/a").data["credentials_written"]; got != "2026-11-22T09:00:00Z" {
-		t.Errorf("after the secret was removed: got credentials_written %v, want the time of the removal", got)
-	}
+	equal(t, "credentials_written after the secret was removed", m.read("config/a").data["credentials_written"], "2026-11-22T09:00:00Z")
 	delete(public, "password")
 	public["grant_type"], public["username"], public["verify_connection"] = "client_credentials", nil, false
 	m.write("config/b", public).want(t, http.StatusNoContent)
-	if got, ok := m.read("config/b").data["credentials_written"]; ok {
-		t.Errorf("without a secret: got credentials_written %v, want none", got)
-	}
+	m.read("config/b").wantData(t, fields{"credentials_written": nil})
 }
 
 func TestCredentialsExpire(t *testing.T) {
 	m := newSinchMount(t, nil)
-	if _, ok := m.read("status/a").data["credentials_expire"]; ok {
-		t.Error("got credentials_expire without one, want none")
-	}
+	m.read("status/a").wantData(t, fields{"credentials_expire": nil})
 	for value, problem := range map[any]string{
 		"2027-03-01": "", "2027-03-01T12:00:00Z": "", "2027-03-01T12:00:00+05:30": "", "1999-01-01": "",
 		"2027-02-30": "must be a date", "1.3.2027": "must be a date", "tomorrow": "must be a date", 1803902400: "must be a date", true: "must be a string", "2027-03-01 ": "must be a date",
@@ -75,9 +67,7 @@ func TestCredentialsExpire(t *testing.T) {
 		}
 		a.want(t, http.StatusNoContent)
 		for _, path := range []string{"config/a", "status/a"} {
-			if got := m.read(path).data["credentials_expire"]; got != value {
-				t.Errorf("%s: got credentials_expire %v, want %v as it was written", path, got, value)
-			}
+			equal(t, "credentials_expire in "+path, m.read(path).data["credentials_expire"], value)
 		}
 	}
 	m.wantLogins(1)
@@ -91,9 +81,7 @@ func TestMetricsOfCredentials(t *testing.T) {
 		"credentials_written_timestamp_seconds": float64(m.clock.wall().Unix()),
 	}))
 	m.patch("config/a", fields{"credentials_expire": "2027-03-01T12:00:00+05:30"}).want(t, http.StatusNoContent)
-	if got, want := m.scrape()[series], float64(time.Date(2027, 3, 1, 6, 30, 0, 0, time.UTC).Unix()); got != want {
-		t.Errorf("with a time of another zone: got %v, want %v", got, want)
-	}
+	equal(t, "series with a time of another zone", m.scrape()[series], float64(time.Date(2027, 3, 1, 6, 30, 0, 0, time.UTC).Unix()))
 	m.patch("config/a", fields{"credentials_expire": nil}).want(t, http.StatusNoContent)
 	if got, ok := m.scrape()[series]; ok {
 		t.Errorf("without credentials_expire: got %v, want no series", got)

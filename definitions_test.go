@@ -103,26 +103,16 @@ func newAcmeMount(t *testing.T) (m *mount, a *acme, digest string) {
 	return m, a, digest
 }
 
-// storedDefinitions returns the digests of the stored definitions, sorted.
-func (m *mount) storedDefinitions() []string {
+// wantDefinitions fails the test unless exactly the definitions with these digests are stored.
+func (m *mount) wantDefinitions(when string, digests ...string) {
 	m.t.Helper()
 	keys, err := m.storage.InmemStorage.List(m.t.Context(), "definition/")
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	for i := range keys {
-		keys[i] = "sha256:" + keys[i]
-	}
-	return keys
-}
-
-// wantDefinitions fails the test unless exactly these definitions are stored.
-func (m *mount) wantDefinitions(when string, want ...string) {
-	m.t.Helper()
-	slices.Sort(want)
-	if got := m.storedDefinitions(); !slices.Equal(got, slices.Compact(want)) {
-		m.t.Errorf("%s: got the definitions %q, want %q", when, got, want)
-	}
+	slices.Sort(digests)
+	got, want := strings.Join(keys, " "), strings.ReplaceAll(strings.Join(digests, " "), "sha256:", "")
+	equal(m.t, "definitions "+when, got, want)
 }
 
 // An operator adds an unknown provider with three commands.
@@ -130,43 +120,27 @@ func TestDefinitionInThreeCommands(t *testing.T) {
 	m, acme := newMount(t), newAcme(t)
 	m.write("providers/acme", fields{"definition": acme.definition("Acme")}).want(t, http.StatusOK)
 	m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
-	a := m.read("creds/a")
-	a.want(t, http.StatusOK)
-	if a.token() != "acme-token-1" || a.data["provider"] != "acme" || a.data["base_url"] != "https://eu.acme.example" {
-		t.Errorf("got %v, want acme-token-1 of acme with its base_url", a.data)
-	}
+	want := fields{"access_token": "acme-token-1", "provider": "acme", "base_url": "https://eu.acme.example"}
+	m.read("creds/a").wantData(t, want)
 	if got := acme.requests(); len(got) != 1 || !strings.Contains(got[0], `"password":"correct-horse"`) || !strings.Contains(got[0], `"region":"eu"`) {
 		t.Errorf("got the requests %q, want one with the password and the default region", got)
 	}
-	again := m.restart().read("creds/a")
-	if again.token() != "acme-token-1" || again.data["base_url"] != "https://eu.acme.example" {
-		t.Errorf("after a restart: got %v, want the same token and base_url", again.data)
-	}
+	m.restart().read("creds/a").wantData(t, want)
 }
 
 func TestDefinitionRead(t *testing.T) {
 	m, acme, digest := newAcmeMount(t)
-	got := m.read("providers/acme").data
-	for name, want := range map[string]any{
+	m.read("providers/acme").wantData(t, fields{
 		"title": "Acme", "docs": "https://docs.acme.example/auth", "known": "reported", "usage": "X-Acme-Token: {token}",
 		"source": "own", "digest": digest, "definition": acme.definition("Acme"), "hides_builtin": nil,
-	} {
-		if got[name] != want {
-			t.Errorf("%s: got %v, want %v", name, got[name], want)
-		}
-	}
-	want := map[string]string{
-		"api_user":     "User name of the API account (Acme console, Settings, API). (required)",
-		"api_password": "Password of the API account. (required; secret)",
-		"region":       "Region of the account. (one of eu, us; default eu)",
-		"labels":       "Labels of the token.",
-	}
-	if got := got["fields"].(map[string]string); !maps.Equal(got, want) {
-		t.Errorf("got the fields %q, want %q", got, want)
-	}
-	if got := got["endpoints"].(map[string]string); !maps.Equal(got, map[string]string{"production": acme.url}) {
-		t.Errorf("got the endpoints %q, want production at %s", got, acme.url)
-	}
+		"endpoints": map[string]string{"production": acme.url},
+		"fields": map[string]string{
+			"api_user":     "User name of the API account (Acme console, Settings, API). (required)",
+			"api_password": "Password of the API account. (required; secret)",
+			"region":       "Region of the account. (one of eu, us; default eu)",
+			"labels":       "Labels of the token.",
+		},
+	})
 	list := m.list("providers/").data
 	if keys := list["keys"].([]string); !slices.Contains(keys, "acme") || !slices.Contains(keys, "oauth2") || !slices.IsSorted(keys) {
 		t.Errorf("got %q, want acme and oauth2 in a sorted list", keys)
@@ -175,13 +149,8 @@ func TestDefinitionRead(t *testing.T) {
 	if own, builtin := info["acme"].(fields), info["oauth2"].(fields); own["source"] != "own" || own["title"] != "Acme" || builtin["source"] != "built-in" {
 		t.Errorf("got %v and %v, want the own Acme and a built-in oauth2", own, builtin)
 	}
-	config := m.read("config/a").data
-	if config["definition"] != digest || config["definition_current"] != true || config["region"] != "eu" || config["api_password"] != nil {
-		t.Errorf("got the config %v, want the current definition %s, the region, and no password", config, digest)
-	}
-	if data := newSinchMount(t, nil).read("config/a").data; data["definition"] != nil || data["definition_current"] != nil {
-		t.Errorf("got %v, want no definition in a config of a built-in provider", data)
-	}
+	m.read("config/a").wantData(t, fields{"definition": digest, "definition_current": true, "region": "eu", "api_password": nil})
+	newSinchMount(t, nil).read("config/a").wantData(t, fields{"definition": nil, "definition_current": nil})
 }
 
 // Editing or deleting a definition does not change existing configs, even if a tool writes a
@@ -194,12 +163,11 @@ func TestDefinitionIsPinned(t *testing.T) {
 	honest.requests()
 
 	whole := with(maps.Clone(acmeConfig), fields{"verify_connection": true})
-	a := m.write("providers/acme", fields{"definition": evil.definition("Evil")})
-	a.want(t, http.StatusOK)
+	a := m.write("providers/acme", fields{"definition": evil.definition("Evil")}).want(t, http.StatusOK)
 	a.wantWarning(t, "2 configs keep the definition that they were written with")
 	second := a.data["digest"].(string)
 	m.wantDefinitions("after the edit", first, second)
-	check := func(when string, current any) {
+	check := func(when string, current bool) {
 		t.Helper()
 		m.write("config/a", maps.Clone(whole)).want(t, http.StatusNoContent)
 		m.patch("config/a", fields{"api_password": "correct-horse", "provider": "acme", "region": "us"}).want(t, http.StatusNoContent)
@@ -211,12 +179,8 @@ func TestDefinitionIsPinned(t *testing.T) {
 		if got := honest.requests(); len(got) < 3 {
 			t.Errorf("%s: got %d requests at the old endpoint, want all of the logins", when, len(got))
 		}
-		if got := evil.requests(); len(got) > 0 {
-			t.Errorf("%s: got %q at the new endpoint, want nothing", when, got)
-		}
-		if got := m.read("config/a").data; got["definition"] != first || got["definition_current"] != current || got["token_url"] != honest.url {
-			t.Errorf("%s: got %v, want the first definition", when, got)
-		}
+		equal(t, when+": requests at the new endpoint", len(evil.requests()), 0)
+		m.read("config/a").wantData(t, fields{"definition": first, "definition_current": current, "token_url": honest.url})
 	}
 	check("after the edit", false)
 	m.delete("providers/acme").want(t, http.StatusNoContent)
@@ -226,30 +190,24 @@ func TestDefinitionIsPinned(t *testing.T) {
 	m.define(evil.definition("Evil"))
 	check("after the name was used again", false)
 
-	for name, data := range map[string]fields{
-		"no secret":    {"adopt_definition": second},
-		"empty secret": {"adopt_definition": second, "provider": "acme", "verify_connection": false, "api_user": "alice"},
+	for _, data := range []fields{
+		{"adopt_definition": second},
+		{"adopt_definition": second, "provider": "acme", "verify_connection": false, "api_user": "alice"},
 	} {
 		m.write("config/a", maps.Clone(data)).want(t, http.StatusBadRequest,
 			"adopt_definition: this change affects where or how api_password is sent; write api_password again in the same request")
 		m.patch("config/a", maps.Clone(data)).want(t, http.StatusBadRequest, "adopt_definition: ")
-		if got := evil.requests(); len(got) > 0 {
-			t.Errorf("%s: got %q at the new endpoint, want nothing", name, got)
-		}
+		equal(t, "requests at the new endpoint", len(evil.requests()), 0)
 	}
 	m.write("config/a", fields{"adopt_definition": "sha256:0", "api_password": "correct-horse"}).want(t, http.StatusBadRequest,
 		"adopt_definition: must be the digest of the definition that providers/acme shows, "+second)
 	old := m.token("a")
 	m.write("config/a", fields{"adopt_definition": second, "api_password": "hunter2-of-evil"}).want(t, http.StatusNoContent)
-	if m.token("a") == old {
-		t.Error("after the adoption: got the token of the old definition, want a new one")
-	}
+	differ(t, "token after the adoption", m.token("a"), old)
 	if got := evil.requests(); len(got) != 1 || strings.Contains(got[0], "correct-horse") {
 		t.Errorf("got %q at the new endpoint, want one request with the new password", got)
 	}
-	if got := m.read("config/a").data; got["definition"] != second || got["definition_current"] != true || got["region"] != "us" {
-		t.Errorf("got %v, want the second definition and the region", got)
-	}
+	m.read("config/a").wantData(t, fields{"definition": second, "definition_current": true, "region": "us"})
 	// The tool continues with its earlier fields and the digest that it adopted.
 	m.write("config/a", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
 	m.write("config/b", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
@@ -267,9 +225,7 @@ func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
 	m.write("config/a", fields{"adopt_definition": digest, "api_password": nil, "verify_connection": false}).want(t, http.StatusBadRequest,
 		"adopt_definition: a request that removes api_password cannot change where or how secrets are sent")
 	m.write("config/a", fields{"adopt_definition": digest, "api_password": "public", "verify_connection": false}).want(t, http.StatusNoContent)
-	if got := m.read("config/a").data["api_password"]; got != "public" {
-		t.Errorf("got api_password %q, want the new value", got)
-	}
+	equal(t, "api_password", m.read("config/a").data["api_password"], "public")
 }
 
 // A definition that is adopted decides where the client certificate is used, so the write repeats its key.
@@ -293,9 +249,7 @@ func TestAdoptedDefinitionWithOtherFields(t *testing.T) {
 	text := strings.Replace(acme.definition("Other"), "kind: map", "kind: list", 1)
 	digest := m.define(strings.Replace(text, "[eu, us]", "[eu, asia]", 1))
 	m.write("config/a", fields{"adopt_definition": digest, "api_password": "correct-horse"}).want(t, http.StatusNoContent)
-	if got := m.read("config/a").data; got["labels"] != nil || got["region"] != "eu" || got["api_user"] != "alice" {
-		t.Errorf("got %v, want no labels, the default region, and the same user", got)
-	}
+	m.read("config/a").wantData(t, fields{"labels": nil, "region": "eu", "api_user": "alice"})
 }
 
 // With adopt_definition, the first write of a config fails if the definition is not the
@@ -343,9 +297,7 @@ func TestDefinitionIsRefused(t *testing.T) {
 
 	padded := good + "#" + strings.Repeat("x", 16<<10-len(good)-1)
 	m.define(padded)
-	if got := m.read("providers/acme").data["definition"]; got != padded {
-		t.Errorf("got a definition of %d bytes, want the %d that were written", len(got.(string)), len(padded))
-	}
+	equal(t, "definition", m.read("providers/acme").data["definition"], padded)
 }
 
 // The fields of a definition are checked for their type, size and place, and null restores
@@ -381,12 +333,8 @@ func TestDefinitionFields(t *testing.T) {
 	}
 	acme.requests()
 	m.patch("config/a", fields{"labels": fields{"c": "d"}}).want(t, http.StatusNoContent)
-	if got := m.read("config/a").data["labels"]; fmt.Sprint(got) != "map[a:b c:d]" {
-		t.Errorf("got the labels %v, want those of both patches", got)
-	}
-	if a := m.write("config/a", fields{"region": "us"}); len(a.warnings) > 0 {
-		t.Errorf("got the warnings %q, want none about unrecognized parameters", a.warnings)
-	}
+	m.read("config/a").wantData(t, fields{"labels": map[string]any{"a": "b", "c": "d"}})
+	equal(t, "warnings about unrecognized parameters", len(m.write("config/a", fields{"region": "us"}).warnings), 0)
 }
 
 // If a later plugin has a built-in provider with the name of an own definition, the name still
@@ -403,32 +351,20 @@ func TestBuiltinThatTakesAnOwnName(t *testing.T) {
 
 	a := m.read("providers/acme")
 	a.wantWarning(t, "a built-in provider has the same name; delete this definition to use the built-in provider in new configs")
-	if a.data["title"] != "Acme" || a.data["source"] != "own" || a.data["hides_builtin"] != true {
-		t.Errorf("got %v, want the own definition, marked", a.data)
-	}
-	if got := m.read("config/a").data; got["definition"] != digest || got["definition_current"] != true {
-		t.Errorf("got %v, want the own definition", got)
-	}
+	a.wantData(t, fields{"title": "Acme", "source": "own", "hides_builtin": true})
+	m.read("config/a").wantData(t, fields{"definition": digest, "definition_current": true})
 	m.write("config/b", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
-	if got := m.read("config/b").data["definition"]; got != digest {
-		t.Errorf("new config: got the definition %v, want %s", got, digest)
-	}
+	equal(t, "definition of a new config", m.read("config/b").data["definition"], digest)
 	m.write("providers/acme", fields{"definition": acme.definition("Other")}).want(t, http.StatusBadRequest, "name: is now also the name of a built-in provider")
 	m.write("providers/acme", fields{"definition": acme.definition("Acme")}).want(t, http.StatusOK) // a tool repeats what it wrote
 
 	m.write("config/b", fields{"adopt_definition": later.Digest()}).want(t, http.StatusBadRequest, "adopt_definition: ", "api_password")
 	m.write("config/b", fields{"adopt_definition": later.Digest(), "api_password": "correct-horse"}).want(t, http.StatusNoContent)
-	if got := m.read("config/b").data["definition"]; got != nil {
-		t.Errorf("after the built-in provider was adopted: got the definition %v, want none", got)
-	}
+	equal(t, "definition after the built-in provider was adopted", m.read("config/b").data["definition"], nil)
 	m.delete("providers/acme").want(t, http.StatusOK)
-	if got := m.read("providers/acme").data; got["title"] != "Built-in Acme" || got["source"] != "built-in" {
-		t.Errorf("after the deletion: got %v, want the built-in provider", got)
-	}
+	m.read("providers/acme").wantData(t, fields{"title": "Built-in Acme", "source": "built-in"})
 	m.delete("providers/acme").want(t, http.StatusBadRequest)
-	if got := m.read("config/a").data; got["definition"] != digest || got["definition_current"] != false {
-		t.Errorf("after the deletion: got %v, want the own definition", got)
-	}
+	m.read("config/a").wantData(t, fields{"definition": digest, "definition_current": false})
 	m.delete("config/a").want(t, http.StatusNoContent)
 	m.wantDefinitions("after the last config is deleted")
 }
@@ -486,15 +422,9 @@ func TestDefinitionsOnOtherNodes(t *testing.T) {
 	for _, key := range []string{"definition/" + strings.TrimPrefix(first, "sha256:"), "pin/x/a", "provider/acme", "config/a", "token/a"} {
 		other.InvalidateKey(t.Context(), key)
 	}
-	if got := other.read("config/a").data; got["definition"] != second || got["definition_current"] != true {
-		t.Errorf("got %v, want the second definition", got)
-	}
-	if got, want := other.token("a"), m.token("a"); got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got := other.read("providers/acme").data["title"]; got != "Second" {
-		t.Errorf("got the title %v, want Second", got)
-	}
+	other.read("config/a").wantData(t, fields{"definition": second, "definition_current": true})
+	equal(t, "token", other.token("a"), m.token("a"))
+	equal(t, "title", other.read("providers/acme").data["title"], "Second")
 }
 
 // If a stored definition is damaged or missing, paths that need it answer 500. Its configs and
@@ -566,21 +496,14 @@ func TestDefinitionStorageFaults(t *testing.T) {
 				m.define(acme.definition("Acme"))
 				m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
 				m = m.restart()
-				calls, failed := 0, ""
-				m.storage.failWith(func(op, key string) error {
-					if calls++; calls != failing {
-						return nil
-					}
-					failed = op + " " + key
-					return errStorage
-				})
+				failed := m.storage.failCall(failing)
 				a := do(m)
 				m.storage.failWith(nil)
 				switch {
-				case failed == "" && a.status >= 300:
+				case *failed == "" && a.status >= 300:
 					t.Errorf("without a fault: got %d %s, want success", a.status, a.text)
-				case failed != "" && a.status >= 300 && (a.status != http.StatusInternalServerError || !strings.Contains(a.text, errStorage.Error())):
-					t.Errorf("%s failed: got %d %s, want success or a 500 with %q", failed, a.status, a.text, errStorage)
+				case *failed != "" && a.status >= 300 && (a.status != http.StatusInternalServerError || !strings.Contains(a.text, errStorage.Error())):
+					t.Errorf("%s failed: got %d %s, want success or a 500 with %q", *failed, a.status, a.text, errStorage)
 				}
 				for _, n := range []*mount{m, m.restart()} {
 					for _, config := range []string{"a", "b"} {
@@ -589,16 +512,14 @@ func TestDefinitionStorageFaults(t *testing.T) {
 						}
 					}
 				}
-				if a := do(m); failed != "" && a.status >= 300 {
-					t.Errorf("after %s failed: got %d %s, want success", failed, a.status, a.text)
+				if a := do(m); *failed != "" {
+					a.succeeded(t, "after "+*failed+" failed")
 				}
 				for _, path := range []string{"config/a", "config/b", "providers/acme", "providers/other"} {
-					if a := m.delete(path); a.status >= 300 {
-						t.Errorf("%s: got %d %s, want success", path, a.status, a.text)
-					}
+					m.delete(path).succeeded(t, "at the end")
 				}
-				m.wantDefinitions("after " + failed + " failed once and all is deleted")
-				if failed == "" {
+				m.wantDefinitions("after " + *failed + " failed once and all is deleted")
+				if *failed == "" {
 					break
 				}
 			}
@@ -615,15 +536,11 @@ func TestOutputs(t *testing.T) {
 	})
 	m := newFakeMount(t, f, fields{"lease": false})
 	for _, n := range []*mount{m, m.restart()} {
-		got := n.read("creds/a").data
-		for name, value := range got {
-			if value == "x" {
-				t.Errorf("%s: got the output, want the field of creds", name)
-			}
+		a := n.read("creds/a")
+		for name, value := range a.data {
+			differ(t, name, value, "x")
 		}
-		if got["base_url"] != "https://eu.fake.example" || got["access_token"] != "fake-token" {
-			t.Errorf("got %v, want the token and its base_url", got)
-		}
+		a.wantData(t, fields{"base_url": "https://eu.fake.example", "access_token": "fake-token"})
 	}
 }
 
@@ -642,17 +559,13 @@ func TestReservedNames(t *testing.T) {
 			t.Errorf("%s%s: got %v, want a refusal", place, name, err)
 		}
 	}
-	for name := range m.Backend.(*backend).Route("config/a").Fields {
-		refused("labels", name, "fields.")
-	}
-	for name := range m.read("config/a").data {
-		refused("labels", name, "fields.")
-	}
-	for name := range m.read("creds/a").data {
-		refused("base_url", name, "http.outputs.")
-	}
-	for name := range m.Backend.(*backend).Route("creds/a").Fields {
-		refused("base_url", name, "http.outputs.")
+	for path, place := range map[string][2]string{"config/a": {"labels", "fields."}, "creds/a": {"base_url", "http.outputs."}} {
+		for name := range m.Backend.(*backend).Route(path).Fields {
+			refused(place[0], name, place[1])
+		}
+		for name := range m.read(path).data {
+			refused(place[0], name, place[1])
+		}
 	}
 }
 
@@ -664,18 +577,12 @@ func TestExclusiveProvider(t *testing.T) {
 	m.define(acme.definition("Acme") + "exclusive: true\n")
 	m.write("config/a", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
 	m.clock.advance(59 * time.Minute)
-	if got := m.status("refresh_due_time"); got != "" {
-		t.Errorf("got refresh_due_time %v, want none", got)
-	}
+	equal(t, "refresh_due_time", m.status("refresh_due_time"), "")
 	m.token("a")
 	m.tick()
-	if got := m.token("a"); got != "acme-token-1" {
-		t.Errorf("got %s, want the first token", got)
-	}
+	equal(t, "token", m.token("a"), "acme-token-1")
 	m.write("config/a", fields{"refresh_window": "10m"}).want(t, http.StatusNoContent)
-	if got := m.status("refresh_due_time"); got == "" {
-		t.Error("with refresh_window: got no refresh_due_time, want one")
-	}
+	differ(t, "refresh_due_time with a refresh_window", m.status("refresh_due_time"), "")
 }
 
 // Help says how to write a definition.

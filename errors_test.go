@@ -97,10 +97,8 @@ func TestPanicOfProvider(t *testing.T) {
 func (m *mount) wantLoggedPanics(want int) {
 	m.t.Helper()
 	logged := func() int { return strings.Count(m.log.String(), "recovered from a panic") }
-	eventually(m.t, fmt.Sprintf("%d panics in the log", want), func() bool { return logged() >= want })
-	if got := logged(); got != want {
-		m.t.Errorf("got %d panics in the log, want %d", got, want)
-	}
+	eventually(m.t, fmt.Sprint(want, " panics in the log"), func() bool { return logged() >= want })
+	equal(m.t, "panics in the log", logged(), want)
 	m.wantLogged("type=string")
 	m.wantLogged("_test.go") // in the stack
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,9 +45,7 @@ func (m *mount) wantEvent(sender *logical.MockEventSender, operation string, met
 		m.noSecret("an event", got[key], true)
 	}
 	metadata["operation"] = operation
-	if !maps.Equal(got, metadata) {
-		m.t.Errorf("%s: metadata:\ngot  %v\nwant %v", operation, got, metadata)
-	}
+	equal(m.t, "metadata", got, metadata)
 }
 
 func TestEvents(t *testing.T) {
@@ -101,11 +98,9 @@ func TestNoEventOfARefusedWrite(t *testing.T) {
 	m.write("config/sinch", m.sinch(fields{"password": "wrong-hunter2"})).want(t, http.StatusBadRequest)
 	m.write("config/sinch", m.sinch(fields{"min_ttl": "soon"})).want(t, http.StatusBadRequest)
 	m.patch("config/none", fields{"min_ttl": "1m"}).want(t, http.StatusNotFound)
-	m.storage.failWith(func(op, _ string) error { return errStorage })
+	m.storage.failOn("")
 	m.delete("config/sinch").want(t, http.StatusInternalServerError)
-	if len(sender.Events) > 0 {
-		t.Errorf("got the events %v, want none", sender.Events)
-	}
+	equal(t, "events", len(sender.Events), 0)
 }
 
 // The event of an unshared token names no path to read. Otherwise a subscriber that reads at each
@@ -144,9 +139,7 @@ func TestServerWithoutEvents(t *testing.T) {
 			if err != nil {
 				eventually(t, "both events are sent", func() bool { return sent.Load() == 2 })
 			}
-			if got := m.log.String(); strings.Contains(got, "event") {
-				t.Errorf("got the log %s, want no word of events", got)
-			}
+			m.wantNotLogged("event")
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,17 @@ func (s *storage) failWith(f func(op, key string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = f
+}
+
+// failOn makes the calls fail that begin with one of the given texts, such as "put config/". "" is
+// every call.
+func (s *storage) failOn(calls ...string) {
+	s.failWith(func(op, key string) error {
+		if slices.ContainsFunc(calls, func(call string) bool { return strings.HasPrefix(op+" "+key, call) }) {
+			return errStorage
+		}
+		return nil
+	})
 }
 
 // takeCalls returns the calls since the previous takeCalls.

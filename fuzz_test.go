@@ -55,14 +55,6 @@ func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 	return newBareMount(t, all), mints
 }
 
-// wantNoPanic fails the test if a handler or a goroutine logged a panic.
-func (m *mount) wantNoPanic() {
-	m.t.Helper()
-	if got := m.log.String(); strings.Contains(got, "panic") {
-		m.t.Errorf("got the log %s, want no panic in it", got)
-	}
-}
-
 // damaged matches the error for a stored config that cannot be used. The error quotes only the
 // name of the config's provider.
 var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 2\); upgrade the plugin|this plugin has no provider ".*"|(ca_cert|client_cert|client_key): [a-zA-Z0-9 ,;]+)$`)
@@ -94,7 +86,7 @@ func FuzzStoredConfig(f *testing.F) {
 		m.wantStored()
 		m.write("config/a", fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse"}).want(t, http.StatusNoContent)
 		m.token("a")
-		m.wantNoPanic()
+		m.wantNotLogged("panic")
 	})
 }
 
@@ -112,9 +104,7 @@ func FuzzStoredToken(f *testing.F) {
 		}
 		now, ttl := m.clock.wall(), a.secret.TTL
 		if mints.Load() > 0 {
-			if got := a.token(); got != "offline-token-1" {
-				t.Errorf("got %q after a mint, want offline-token-1", got)
-			}
+			equal(t, "token after a mint", a.token(), "offline-token-1")
 		} else {
 			var r struct {
 				Revision    string
@@ -136,7 +126,7 @@ func FuzzStoredToken(f *testing.F) {
 		m.read("status/a").want(t, http.StatusOK)
 		m.clock.advance(time.Minute)
 		m.rotate("a").want(t, http.StatusOK)
-		m.wantNoPanic()
+		m.wantNotLogged("panic")
 	})
 }
 
@@ -153,7 +143,7 @@ func FuzzStoredRevocation(f *testing.F) {
 		if resp, err := m.HandleRequest(t.Context(), req); err != nil || resp.IsError() {
 			t.Errorf("got %v, %v, want no error", resp, err)
 		}
-		m.wantNoPanic()
+		m.wantNotLogged("panic")
 	})
 }
 
@@ -201,7 +191,7 @@ func FuzzConfigWrite(f *testing.F) {
 		default:
 			t.Errorf("%s: got %d %s, want 204 or a 4xx", op, a.status, a.text)
 		}
-		m.wantNoPanic()
+		m.wantNotLogged("panic")
 	})
 }
 
@@ -252,7 +242,7 @@ func FuzzCredsMinTTL(f *testing.F) {
 		if limit := int64(reads*pause/(life/2)) + 2; mints.Load() > limit {
 			t.Errorf("got %d mints in %s of tokens that live %s, want at most %d", mints.Load(), reads*pause, life, limit)
 		}
-		m.wantNoPanic()
+		m.wantNotLogged("panic")
 	})
 }
 

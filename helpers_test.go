@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -99,7 +101,8 @@ func (m *mount) beside(s *storage) *mount {
 
 // answer is what a user gets.
 type answer struct {
-	status    int // of HTTP
+	request   string // such as "read creds/a"
+	status    int    // of HTTP
 	text      string
 	data      fields
 	warnings  []string
@@ -129,7 +132,7 @@ func (m *mount) requestWith(ctx context.Context, op logical.Operation, path stri
 
 func (m *mount) answer(req *logical.Request, resp *logical.Response, err error) answer {
 	m.t.Helper()
-	a := answer{forwarded: errors.Is(err, logical.ErrReadOnly)}
+	a := answer{request: fmt.Sprint(req.Operation, " ", req.Path), forwarded: errors.Is(err, logical.ErrReadOnly)}
 	status, respErr := logical.RespondErrorCommon(req, resp, err)
 	switch {
 	case status != 0:
@@ -156,7 +159,7 @@ func (m *mount) answer(req *logical.Request, resp *logical.Response, err error) 
 		m.tokens = append(m.tokens, a.token())
 		m.mu.Unlock()
 	}
-	m.noSecret(fmt.Sprintf("the answer to %s %s", req.Operation, req.Path), shown, !read)
+	m.noSecret("the answer to "+a.request, shown, !read)
 	return a
 }
 
@@ -258,9 +261,7 @@ func (m *mount) logins() int { return m.sim.State().Total.Logins() }
 // wantLogins fails the test unless the simulator got this many logins.
 func (m *mount) wantLogins(want int) {
 	m.t.Helper()
-	if got := m.logins(); got != want {
-		m.t.Errorf("got %d logins, want %d", got, want)
-	}
+	equal(m.t, "logins", m.logins(), want)
 }
 
 // requests returns how many requests the simulator got.
@@ -274,11 +275,23 @@ func (m *mount) wantStored(want ...string) {
 	}
 }
 
-// wantLogged fails the test unless the log contains text.
+// wantCalls fails the test unless storage got exactly these calls since the previous takeCalls.
+func (m *mount) wantCalls(want ...string) {
+	m.t.Helper()
+	equal(m.t, "calls of storage", m.storage.takeCalls(), want)
+}
+
+// wantLogged waits until the log contains text.
 func (m *mount) wantLogged(text string) {
 	m.t.Helper()
-	if got := m.log.String(); !strings.Contains(got, text) {
-		m.t.Errorf("got the log %s, want %q in it", got, text)
+	eventually(m.t, text+" in the log", func() bool { return strings.Contains(m.log.String(), text) })
+}
+
+// wantNotLogged fails the test if the log contains text.
+func (m *mount) wantNotLogged(text string) {
+	m.t.Helper()
+	if got := m.log.String(); strings.Contains(got, text) {
+		m.t.Errorf("got the log %s, want no %q in it", got, text)
 	}
 }
 
@@ -291,15 +304,33 @@ func (m *mount) simulate(settings string) {
 }
 
 // want ends the test unless the answer has this status and all of these texts.
-func (a answer) want(t testing.TB, status int, texts ...string) {
+func (a answer) want(t testing.TB, status int, texts ...string) answer {
 	t.Helper()
 	if a.status != status {
-		t.Fatalf("got %d %s, want %d", a.status, a.text, status)
+		t.Fatalf("%s: got %d %s, want %d", a.request, a.status, a.text, status)
 	}
 	for _, text := range texts {
 		if !strings.Contains(a.text, text) {
-			t.Fatalf("got %d %q, want %q in it", a.status, a.text, text)
+			t.Fatalf("%s: got %d %q, want %q in it", a.request, a.status, a.text, text)
 		}
+	}
+	return a
+}
+
+// succeeded fails the test if the answer is an error.
+func (a answer) succeeded(t testing.TB, when string) answer {
+	t.Helper()
+	if a.status >= 300 {
+		t.Errorf("%s: %s: got %d %s, want success", when, a.request, a.status, a.text)
+	}
+	return a
+}
+
+// wantData fails the test unless the answer has these data. nil means that there is no such field.
+func (a answer) wantData(t testing.TB, want fields) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		equal(t, a.request+": "+name, a.data[name], want[name])
 	}
 }
 
@@ -307,14 +338,37 @@ func (a answer) want(t testing.TB, status int, texts ...string) {
 func (a answer) wantWarning(t testing.TB, texts ...string) {
 	t.Helper()
 	if len(a.warnings) != 1 {
-		t.Errorf("got the warnings %q, want one", a.warnings)
+		t.Errorf("%s: got the warnings %q, want one", a.request, a.warnings)
 		return
 	}
 	for _, text := range texts {
 		if !strings.Contains(a.warnings[0], text) {
-			t.Errorf("got the warning %q, want %q in it", a.warnings[0], text)
+			t.Errorf("%s: got the warning %q, want %q in it", a.request, a.warnings[0], text)
 		}
 	}
+}
+
+// equal fails the test unless got is deeply equal to want.
+func equal(t testing.TB, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// differ fails the test if got is deeply equal to other.
+func differ(t testing.TB, what string, got, other any) {
+	t.Helper()
+	if reflect.DeepEqual(got, other) {
+		t.Errorf("%s: got %v, want anything else", what, got)
+	}
+}
+
+// async makes a request in another goroutine. The channel gets the answer.
+func async(request func() answer) <-chan answer {
+	done := make(chan answer, 1)
+	go func() { done <- request() }()
+	return done
 }
 
 // eventually waits until a goroutine has made ok return true.

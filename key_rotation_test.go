@@ -3,6 +3,7 @@
 package messaging
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -18,36 +19,22 @@ func TestRotateKey(t *testing.T) {
 	first := m.keyID("current")
 	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
 	next := m.keyID("next")
-	again := m.write("keys/a/rotate", nil)
-	again.wantWarning(t, "a rotation is under way")
-	if next == "" || next == first || m.keyID("next") != next || len(m.jwks("a")) != 2 {
-		t.Fatalf("got the next key %q beside %q, want another one in the JWK Set too", next, first)
-	}
+	m.write("keys/a/rotate", nil).wantWarning(t, "a rotation is under way")
+	differ(t, "next key", next, first)
+	m.wantKeys("after the rotates", first, next, "")
 	a.learn(m, "a", "current", "next")
 	a.takeAsked()
 	m.mintAfter(time.Minute)
-	if got := a.takeAsked(); len(got) != 1 || got[0] != first {
-		t.Errorf("a minute after the rotate: got the keys %v, want the current key alone", got)
-	}
+	a.wantAsked("a minute after the rotate", first)
 	m.mintAfter(5 * time.Minute)
-	if got := a.takeAsked(); len(got) != 1 || got[0] != next {
-		t.Errorf("after the cache time: got the keys %v, want the next key alone", got)
-	}
-	if m.keyID("current") != next || m.keyID("previous") != first || m.keyID("next") != "" || len(m.jwks("a")) != 2 {
-		t.Errorf("got %v, want the next key adopted and the other one kept", m.read("keys/a").data)
-	}
+	a.wantAsked("after the cache time", next)
+	m.wantKeys("after the cache time", next, "", first)
 	m.wantLogged("the provider accepts the next signing key")
 	m.mintAfter(time.Minute)
-	if m.keyID("previous") != first {
-		t.Error("a minute after the adoption: got no previous key, want it kept")
-	}
+	m.wantKeys("a minute after the adoption", next, "", first)
 	m.mintAfter(5 * time.Minute)
-	if m.keyID("previous") != "" || len(m.jwks("a")) != 1 {
-		t.Errorf("after the new key has worked again: got %v, want the previous key dropped", m.read("keys/a").data)
-	}
-	if got := m.status("failures_in_row"); got != 0 {
-		t.Errorf("got %v failures, want none", got)
-	}
+	m.wantKeys("after the new key has worked again", next, "", "")
+	equal(t, "failures_in_row", m.status("failures_in_row"), 0)
 }
 
 // If a provider never learns the next key, the engine tries that key once in 5 minutes, and no
@@ -69,20 +56,13 @@ func TestRotateKeyThatIsNeverLearned(t *testing.T) {
 				attempts++
 			}
 		}
-		if attempts != 4 || m.keyID("current") != first || m.keyID("next") != next {
-			t.Errorf("%s: got %d attempts in 20 minutes, and %v; want 4, and the current key in use", code, attempts, m.read("keys/a").data)
-		}
-		if got := m.read("keys/a").data["next"].(map[string]any)["refused_time"]; got == nil {
-			t.Error("got a refused key without refused_time, want the time")
-		}
-		if m.status("failures_in_row") != 0 || m.status("last_error") != nil {
-			t.Errorf("got %v, want no failure", m.read("status/a").data)
-		}
+		equal(t, code+": attempts in 20 minutes", attempts, 4)
+		m.wantKeys(code, first, next, "")
+		differ(t, "refused_time of the next key", m.read("keys/a").data["next"].(map[string]any)["refused_time"], nil)
+		m.read("status/a").wantData(t, fields{"failures_in_row": 0, "last_error": nil})
 		a.learn(m, "a", "current", "next") // late
 		m.mintAfter(5 * time.Minute)
-		if m.keyID("current") != next {
-			t.Errorf("%s: got %v after the provider learned of the key, want the key adopted", code, m.read("keys/a").data)
-		}
+		m.wantKeys(code+", after the provider learned of the key", next, "", first)
 	}
 }
 
@@ -97,18 +77,12 @@ func TestRotateKeyDuringAnOutage(t *testing.T) {
 	a.takeAsked()
 	m.clock.advance(6 * time.Minute)
 	m.read("creds/a").want(t, http.StatusBadGateway)
-	if got := a.takeAsked(); len(got) != 1 {
-		t.Errorf("got the keys %v, want a single attempt", got)
-	}
+	equal(t, "attempts", len(a.takeAsked()), 1)
 	a.set(func() { a.down = false })
 	m.mintAfter(time.Minute)
-	if m.keyID("next") == "" {
-		t.Error("got the next key adopted within 5 minutes of the last attempt, want it pending")
-	}
+	differ(t, "next key within 5 minutes of the last attempt", m.keyID("next"), "")
 	m.mintAfter(5 * time.Minute)
-	if m.keyID("next") != "" {
-		t.Error("got the next key pending, want it adopted")
-	}
+	equal(t, "next key after 5 minutes", m.keyID("next"), "")
 }
 
 // A provider with several nodes may first accept the next key and then refuse it.
@@ -119,21 +93,15 @@ func TestRotateKeyIsTakenBack(t *testing.T) {
 	next := m.keyID("next")
 	a.learn(m, "a", "current", "next")
 	m.mintAfter(6 * time.Minute)
-	if m.keyID("current") != next {
-		t.Fatal("got the next key pending, want it adopted")
-	}
+	m.wantKeys("once the provider accepts the next key", next, "", first)
 	a.learn(m, "a", "previous")
 	m.mintAfter(time.Minute)
-	if m.keyID("current") != first || m.keyID("next") != next {
-		t.Errorf("got %v, want the previous key in use again", m.read("keys/a").data)
-	}
+	m.wantKeys("once the provider refuses the new key", first, next, "")
 	m.wantLogged("the provider no longer accepts the new signing key")
 	m.mintAfter(time.Minute)
 	a.learn(m, "a", "current", "next")
 	m.mintAfter(5 * time.Minute)
-	if m.keyID("current") != next {
-		t.Errorf("got %v, want the key adopted once it works again", m.read("keys/a").data)
-	}
+	m.wantKeys("once the provider accepts the new key again", next, "", first)
 }
 
 // An activation before the provider knows the key fails no read, even if it is repeated within minutes.
@@ -148,13 +116,10 @@ func TestKeyIsActivatedTooEarly(t *testing.T) {
 		m.write("keys/a/activate", nil).want(t, http.StatusOK)
 		a.takeAsked()
 		m.mintAfter(time.Minute)
-		if got := a.takeAsked(); len(got) != 2 || got[0] != next || got[1] != first || m.keyID("current") != first {
-			t.Errorf("got the keys %v, and %v; want the next key tried, and the first one in use again", got, m.read("keys/a").data)
-		}
+		a.wantAsked("after an activation", next, first)
+		equal(t, "current key", m.keyID("current"), first)
 	}
-	if got := m.status("failures_in_row"); got != 0 {
-		t.Errorf("got %v failures, want none", got)
-	}
+	equal(t, "failures_in_row", m.status("failures_in_row"), 0)
 }
 
 // If the process is killed at any moment, storage still has a key that works.
@@ -166,9 +131,7 @@ func TestKeyRotationOutlivesKills(t *testing.T) {
 			t.Helper()
 			m = m.restart()
 			m.clock.advance(time.Minute)
-			if r := m.read("creds/a"); r.status != http.StatusOK {
-				t.Errorf("provider knows %v, kill after %s: got %d %s, want a token", learned, what, r.status, r.text)
-			}
+			m.read("creds/a").succeeded(t, fmt.Sprintf("provider knows %v, kill after %s", learned, what))
 			m.settled()
 		}
 		step("the key was made")
@@ -177,12 +140,7 @@ func TestKeyRotationOutlivesKills(t *testing.T) {
 		step("the next key was made")
 		m.clock.advance(5 * time.Minute)
 		// Storage adopts the new key, but the process dies before the write returns.
-		m.storage.failWith(func(op, key string) error {
-			if op == "put" && key == "key/a" {
-				return errStorage
-			}
-			return nil
-		})
+		m.storage.failOn("put key/a")
 		m.read("creds/a").want(t, http.StatusOK)
 		m.storage.failWith(nil)
 		step("the next key was tried, and the adoption was not stored")
@@ -190,9 +148,7 @@ func TestKeyRotationOutlivesKills(t *testing.T) {
 		step("the adoption")
 		m.clock.advance(6 * time.Minute)
 		step("the previous key was dropped")
-		if adopted := m.keyID("next") == ""; adopted != (len(learned) == 2) {
-			t.Errorf("provider knows %v: got the next key adopted: %t", learned, adopted)
-		}
+		equal(t, fmt.Sprintf("provider knows %v: the next key is adopted", learned), m.keyID("next") == "", len(learned) == 2)
 	}
 }
 
@@ -200,58 +156,45 @@ func TestKeyRotationOutlivesKills(t *testing.T) {
 func TestKeyRotationWithStorageFaults(t *testing.T) {
 	m, a := newKeyMount(t, nil)
 	m.token("a")
-	fail := func(failing ...string) {
-		m.storage.failWith(func(op, key string) error {
-			for _, f := range failing {
-				if op+" "+key == f {
-					return errStorage
-				}
-			}
-			return nil
-		})
+	first := m.keyID("current")
+	for _, fault := range []string{"put key/a", "get key/a"} {
+		m.storage.failOn(fault)
+		m.write("keys/a/rotate", nil).want(t, http.StatusInternalServerError)
 	}
-	fail("put key/a")
-	m.write("keys/a/rotate", nil).want(t, http.StatusInternalServerError)
-	fail("get key/a")
-	m.write("keys/a/rotate", nil).want(t, http.StatusInternalServerError)
 	m.clock.advance(time.Minute)
 	m.token("a")
-	fail()
+	m.storage.failWith(nil)
 	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
 	next := m.keyID("next")
 	a.learn(m, "a", "current", "next")
 	for _, fault := range []string{"put key/a", "get key/a"} {
-		fail(fault)
+		m.storage.failOn(fault)
 		m.clock.advance(6 * time.Minute)
 		m.token("a")
-		eventually(t, "the failure is logged", func() bool {
-			return strings.Contains(m.log.String(), "the change of the signing key could not be stored")
-		})
+		m.wantLogged("the change of the signing key could not be stored")
 		m.clock.advance(time.Minute)
 		m.token("a")
 	}
 	a.takeAsked()
-	fail()
+	m.storage.failWith(nil)
 	m.mintAfter(time.Minute)
-	if asked := a.takeAsked(); len(asked) != 1 || asked[0] != next || m.keyID("current") != next {
-		t.Errorf("got the keys %v and %v, want the accepted key in use and stored", asked, m.read("keys/a").data)
-	}
+	a.wantAsked("once storage works again", next)
+	m.wantKeys("once storage works again", next, "", first)
 	// When the provider no longer knows the old key, mints with the new key continue.
 	a.learn(m, "a", "current")
-	fail("put key/a")
+	m.storage.failOn("put key/a")
 	m.clock.advance(6 * time.Minute)
 	m.token("a")
-	fail()
+	m.storage.failWith(nil)
 	m.mintAfter(time.Minute)
-	if m.keyID("previous") != "" {
-		t.Error("got the previous key, want it dropped at the first mint that can store that")
-	}
+	m.wantKeys("at the first mint that can store the end of the old key", next, "", "")
 }
 
 // A performance secondary cannot store that a key was adopted, so it remembers this in memory.
 func TestKeyRotationOnASecondary(t *testing.T) {
 	m, a := newKeyMount(t, nil)
 	m.token("a")
+	first := m.keyID("current")
 	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
 	next := m.keyID("next")
 	a.learn(m, "a", "current", "next")
@@ -268,18 +211,13 @@ func TestKeyRotationOnASecondary(t *testing.T) {
 	a.takeAsked()
 	m.clock.advance(time.Minute)
 	m.token("a")
-	if asked := a.takeAsked(); len(asked) != 1 || asked[0] != next || m.keyID("current") != next {
-		t.Errorf("got the keys %v, want the accepted key alone", asked)
-	}
-	if !m.write("keys/a/rotate", nil).forwarded {
-		t.Error("got a rotate on a secondary that is not forwarded, want it forwarded")
-	}
+	a.wantAsked("on the secondary", next)
+	equal(t, "current key on the secondary", m.keyID("current"), next)
+	equal(t, "the rotate on the secondary is forwarded", m.write("keys/a/rotate", nil).forwarded, true)
 	// The primary adopts the key, and the secondary learns of it.
 	m.storage.failWith(nil)
 	m.mintAfter(time.Minute)
-	m.Backend.(*backend).invalidate(t.Context(), "key/a")
+	m.InvalidateKey(t.Context(), "key/a")
 	m.mintAfter(time.Minute)
-	if m.keyID("current") != next || m.keyID("previous") == "" {
-		t.Errorf("got %v, want the key adopted", m.read("keys/a").data)
-	}
+	m.wantKeys("once the primary has adopted the key", next, "", first)
 }

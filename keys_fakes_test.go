@@ -3,9 +3,11 @@
 package messaging
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -13,10 +15,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,11 +66,7 @@ func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case !ok:
 		w.WriteHeader(http.StatusUnauthorized)
-		code := a.invalid
-		if code == "" {
-			code = "invalid_client"
-		}
-		fmt.Fprintf(w, `{"error":%q,"error_description":"unknown key in %s"}`, code, r.PostForm.Get("client_assertion"))
+		fmt.Fprintf(w, `{"error":%q,"error_description":"unknown key in %s"}`, cmp.Or(a.invalid, "invalid_client"), r.PostForm.Get("client_assertion"))
 	default:
 		a.tokens++
 		fmt.Fprintf(w, `{"access_token":"token-%d-%s","expires_in":60}`, a.tokens, id)
@@ -179,18 +180,29 @@ func (m *mount) keyID(role string) string {
 	return id
 }
 
+// wantAsked fails the test unless the requests since the last call had the keys with these IDs.
+func (a *authority) wantAsked(when string, ids ...string) {
+	a.t.Helper()
+	equal(a.t, "keys of the requests "+when, a.takeAsked(), ids)
+}
+
+// wantKeys fails the test unless keys/a and the JWK Set have the keys with these IDs; "" is no key.
+func (m *mount) wantKeys(when, current, next, previous string) {
+	m.t.Helper()
+	want := []string{current, next, previous}
+	equal(m.t, "current, next and previous key "+when, []string{m.keyID("current"), m.keyID("next"), m.keyID("previous")}, want)
+	slices.Sort(want)
+	published := slices.Sorted(maps.Keys(m.jwks("a")))
+	equal(m.t, "keys in the JWK Set "+when, published, slices.DeleteFunc(want, func(id string) bool { return id == "" }))
+}
+
 // newKeyMount makes a mount with config/a. The engine generated the config's key, and the
 // authority knows that key.
 func newKeyMount(t testing.TB, more fields) (*mount, *authority) {
 	t.Helper()
 	m, a := newMount(t), newAuthority(t)
 	data := fields{"provider": "oauth2", "token_url": a.url, "client_id": "acme", "auth_style": "private_key_jwt", "generate_key": "ec-p256"}
-	for name, value := range more {
-		data[name] = value
-	}
-	w := m.write("config/a", data)
-	w.want(t, http.StatusOK)
-	w.wantWarning(t, "the engine made a key", "keys/a", "jwks/a")
+	m.write("config/a", with(data, more)).want(t, http.StatusOK).wantWarning(t, "the engine made a key", "keys/a", "jwks/a")
 	a.learn(m, "a", "current")
 	return m, a
 }
@@ -211,18 +223,20 @@ func (m *mount) settled() {
 	eventually(m.t, "the change of the key is stored", func() bool { return !b.registry.Keyrings().Unsettled() })
 }
 
-// keyPEM returns an RSA key as PKCS #8, which is made once for a run of the tests.
-var keyPEM = sync.OnceValue(func() string {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
+// keyPEM and p256PEM return a private key as PKCS #8: an RSA key, and an EC key on P-256. Each is
+// made once in a run of the tests.
+var (
+	keyPEM  = sync.OnceValue(func() string { return pkcs8(rsa.GenerateKey(rand.Reader, 2048)) })
+	p256PEM = sync.OnceValue(func() string { return pkcs8(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })
+)
+
+func pkcs8(key crypto.PrivateKey, err error) string {
+	der, err2 := x509.MarshalPKCS8PrivateKey(key)
+	if err := errors.Join(err, err2); err != nil {
 		panic(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-})
+}
 
 // serviceAccountFile returns a key file of a service account of Google.
 func serviceAccountFile() string {

@@ -4,6 +4,7 @@ package messaging
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"testing"
 )
@@ -28,9 +29,7 @@ func TestDurations(t *testing.T) {
 				continue
 			}
 			a.want(t, http.StatusNoContent)
-			if got := m.read("config/a").data[name]; got != test.want {
-				t.Errorf("%s=%#v: got %v, want %d", name, test.value, got, test.want)
-			}
+			equal(t, fmt.Sprintf("%s=%#v", name, test.value), m.read("config/a").data[name], test.want)
 		}
 	}
 	m.wantLogins(1)
@@ -56,8 +55,6 @@ func TestBooleans(t *testing.T) {
 			continue
 		}
 		a.want(t, http.StatusNoContent)
-		if got := m.read("config/a").data["lease"]; got != test.want {
-			t.Errorf("lease=%#v: got %v, want %v", test.value, got, test.want)
-		}
+		equal(t, fmt.Sprintf("lease=%#v", test.value), m.read("config/a").data["lease"], test.want)
 	}
 }

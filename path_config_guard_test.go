@@ -78,9 +78,7 @@ func TestGuard(t *testing.T) {
 				a.want(t, status)
 				if status == http.StatusBadRequest {
 					a.want(t, status, test.field+": ")
-					if got := m.storage.snapshot(); !maps.Equal(got, before) {
-						t.Errorf("%v: got %v in storage, want %v", data, got, before)
-					}
+					equal(t, "storage", m.storage.snapshot(), before)
 				}
 			}
 			if test.secrets == nil {
@@ -125,7 +123,6 @@ func TestGuardNewEndpointGetsNoRefreshToken(t *testing.T) {
 	m.token("a")
 	m.write("config/a", fields{"token_url": m.url + "/auth/realms/ipmessaging/protocol/openid-connect/token", "password": "correct-horse", "verify_connection": false}).want(t, http.StatusNoContent)
 	m.token("a")
-	if got := m.sim.State().Total; got.RefreshesFailed+got.RefreshesSucceeded != 0 || got.LoginsSucceeded != 2 {
-		t.Errorf("got %+v, want 2 logins and no refresh", got)
-	}
+	equal(t, "refreshes", m.sim.State().Total.RefreshesFailed+m.sim.State().Total.RefreshesSucceeded, 0)
+	m.wantLogins(2)
 }

@@ -3,9 +3,9 @@
 package messaging
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -56,9 +56,7 @@ func TestConfigRead(t *testing.T) {
 			}
 		}
 		m.write("config/a", test.write).want(t, http.StatusNoContent)
-		if a := m.read("config/a"); !reflect.DeepEqual(a.data, test.want) {
-			t.Errorf("after %v:\ngot  %v\nwant %v", test.write, a.data, test.want)
-		}
+		equal(t, fmt.Sprintf("config after %v", test.write), m.read("config/a").data, test.want)
 		m.delete("config/a").want(t, http.StatusNoContent)
 	}
 }
@@ -69,9 +67,7 @@ func TestConfigReadShowsDefaultEndpoint(t *testing.T) {
 	delete(data, "token_url")
 	m.write("config/a", data).want(t, http.StatusNoContent)
 	const want = "https://apiuat.aclwhatsapp.com/auth/realms/ipmessaging/protocol/openid-connect/token"
-	if got := m.read("config/a").data["token_url"]; got != want {
-		t.Errorf("token_url: got %v, want %s", got, want)
-	}
+	equal(t, "token_url", m.read("config/a").data["token_url"], want)
 }
 
 func TestConfigUpdateMerges(t *testing.T) {
@@ -88,9 +84,7 @@ func TestConfigUpdateMerges(t *testing.T) {
 						want[name] = v
 					}
 				}
-				if got := m.read("config/a").data; !reflect.DeepEqual(got, want) {
-					t.Errorf("after %v: got %v, want %v", data, got, want)
-				}
+				equal(t, fmt.Sprintf("config after %v", data), m.read("config/a").data, want)
 			}
 			m.token("a")
 		})
@@ -106,31 +100,25 @@ func TestConfigNullAndEmpty(t *testing.T) {
 	for _, write := range []string{"update", "patch"} {
 		for _, name := range slices.Sorted(maps.Keys(set)) {
 			for _, empty := range []any{nil, ""} {
-				m := newMount(t)
-				m.write("config/a", m.oauth2(fields{"verify_connection": false})).want(t, http.StatusNoContent)
+				m := newConfigMount(t, (*mount).oauth2, fields{"verify_connection": false})
 				base := m.read("config/a").data
 				change := m.changer(write)
 				secret := fields{"client_secret": "generic-secret", "verify_connection": false}
 				change("config/a", with(fields{name: set[name]}, secret)).want(t, http.StatusNoContent)
-				if name != "grant_type" && reflect.DeepEqual(m.read("config/a").data, base) {
-					t.Errorf("%s=%v: got the defaults, want a change", name, set[name])
+				if name != "grant_type" {
+					differ(t, fmt.Sprintf("config after %s=%v", name, set[name]), m.read("config/a").data, base)
 				}
 				change("config/a", with(fields{name: empty}, secret)).want(t, http.StatusNoContent)
-				if got := m.read("config/a").data; !reflect.DeepEqual(got, base) {
-					t.Errorf("%s of %s=%#v: got %v, want %v", write, name, empty, got, base)
-				}
+				equal(t, fmt.Sprintf("config after %s of %s=%#v", write, name, empty), m.read("config/a").data, base)
 			}
 		}
 	}
 }
 
 func TestConfigNullOfOptionalSecret(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.oauth2(fields{"grant_type": "password", "username": "alice", "password": "wonderland", "client_id": "generic-client"})).want(t, http.StatusNoContent)
+	m := newConfigMount(t, (*mount).oauth2, fields{"grant_type": "password", "username": "alice", "password": "wonderland"})
 	m.patch("config/a", fields{"client_secret": nil, "client_id": "public-client"}).want(t, http.StatusNoContent)
-	if got, want := m.read("config/a").data["secrets_set"], []string{"password"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("secrets_set: got %v, want %v", got, want)
-	}
+	m.read("config/a").wantData(t, fields{"secrets_set": []string{"password"}})
 }
 
 func TestConfigRequiredFieldsStay(t *testing.T) {
@@ -147,9 +135,7 @@ func TestConfigRequiredFieldsStay(t *testing.T) {
 	}
 	// An empty file may still end with a line break.
 	m.write("config/a", fields{"password": "\n"}).want(t, http.StatusBadRequest, "password: is required by sinch-india")
-	if got := m.storage.snapshot(); !maps.Equal(got, before) {
-		t.Errorf("after refused writes: got %v in storage, want %v", got, before)
-	}
+	equal(t, "storage after refused writes", m.storage.snapshot(), before)
 }
 
 func TestConfigPatch(t *testing.T) {
@@ -179,21 +165,15 @@ func TestConfigPatch(t *testing.T) {
 	} {
 		m.changer(step.op)("config/a", fields{"token_params": step.data, "verify_connection": false}).want(t, http.StatusNoContent)
 		got, _ := m.read("config/a").data["token_params"].(map[string]any)
-		if !reflect.DeepEqual(got, step.want) {
-			t.Errorf("after a %s with %v: got %v, want %v", step.op, step.data, got, step.want)
-		}
+		equal(t, fmt.Sprintf("token_params after a %s with %v", step.op, step.data), got, step.want)
 	}
 }
 
 // A patch replaces lists and all other values as a whole.
 func TestConfigPatchReplaces(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.oauth2(fields{"scopes": "a,b", "min_ttl": 5, "lease": false})).want(t, http.StatusNoContent)
+	m := newConfigMount(t, (*mount).oauth2, fields{"scopes": "a,b", "min_ttl": 5, "lease": false})
 	m.patch("config/a", fields{"scopes": "c", "min_ttl": 6, "lease": true}).want(t, http.StatusNoContent)
-	data := m.read("config/a").data
-	if !reflect.DeepEqual(data["scopes"], []string{"c"}) || data["min_ttl"] != int64(6) || data["lease"] != true {
-		t.Errorf("got %v, want scopes [c], min_ttl 6 and lease true", data)
-	}
+	m.read("config/a").wantData(t, fields{"scopes": []string{"c"}, "min_ttl": int64(6), "lease": true})
 }
 
 func TestConfigProviderIsFixed(t *testing.T) {
@@ -212,10 +192,8 @@ func TestConfigListAndDelete(t *testing.T) {
 	for _, name := range []string{"b", "a", "a.b-c_d9"} {
 		m.write("config/"+name, m.sinch(nil)).want(t, http.StatusNoContent)
 	}
-	names, want := m.list("config/").data["keys"].([]string), []string{"a", "a.b-c_d9", "b"}
-	if got := slices.Sorted(slices.Values(names)); !slices.Equal(got, want) {
-		t.Errorf("list: got %q, want %q", got, want)
-	}
+	names := m.list("config/").data["keys"].([]string)
+	equal(t, "list", slices.Sorted(slices.Values(names)), []string{"a", "a.b-c_d9", "b"})
 	m.delete("config/a").want(t, http.StatusNoContent)
 	m.read("config/a").want(t, http.StatusNotFound)
 	m.read("creds/a").want(t, http.StatusBadRequest, `there is no config "a"`)
@@ -233,9 +211,7 @@ func TestConfigSecretFromFile(t *testing.T) {
 
 func TestConfigTextFromNumber(t *testing.T) {
 	m := newSinchMount(t, fields{"username": 20261122, "verify_connection": false})
-	if got := m.read("config/a").data["username"]; got != "20261122" {
-		t.Errorf("username: got %#v, want %q", got, "20261122")
-	}
+	equal(t, "username", m.read("config/a").data["username"], "20261122")
 }
 
 // The engine accepts PEM that operators paste or read from files, and stores it in normal form.

@@ -3,7 +3,7 @@
 package messaging
 
 import (
-	"maps"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -27,9 +27,9 @@ func TestVerifyRefuses(t *testing.T) {
 		"the reason":   {func(m *mount) fields { return m.sinch(fields{"password": "hunter2-wrong"}) }, `{}`, 400, `invalid_grant "Invalid user credentials"`},
 		"with a 200":   {func(m *mount) fields { return m.enablex("rcs", fields{"app_key": "hunter2-wrong"}) }, `{}`, 400, `1003 "Authentication failed: invalid credentials or the account has been deactivated"`},
 		"echoed":       {func(m *mount) fields { return m.sinch(fields{"password": "hunter2-wrong"}) }, `{"echo_secrets":["raw","url","base64","json"]}`, 400, "(text withheld because it contains a secret)"},
-		"rate limited": {func(m *mount) fields { return m.sinch(nil) }, `{"faults":[{"kind":"status","status":429,"retry_after":"30"}]}`, 502, "asking to wait 30s"},
-		"unavailable":  {func(m *mount) fields { return m.sinch(nil) }, `{"faults":[{"kind":"status","status":503}]}`, 502, "503 Service Unavailable"},
-		"malformed":    {func(m *mount) fields { return m.sinch(nil) }, `{"faults":[{"kind":"not-json"}]}`, 400, "the body must be a JSON object"},
+		"rate limited": {sinchAt, `{"faults":[{"kind":"status","status":429,"retry_after":"30"}]}`, 502, "asking to wait 30s"},
+		"unavailable":  {sinchAt, `{"faults":[{"kind":"status","status":503}]}`, 502, "503 Service Unavailable"},
+		"malformed":    {sinchAt, `{"faults":[{"kind":"not-json"}]}`, 400, "the body must be a JSON object"},
 		"no server":    {func(m *mount) fields { return m.sinch(fields{"token_url": "http://127.0.0.1:1/"}) }, `{}`, 502, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,12 +55,9 @@ func TestVerifyRefusesUpdate(t *testing.T) {
 		if a.status != http.StatusBadRequest && a.status != http.StatusBadGateway {
 			t.Errorf("update with %v: got %d %s, want 400 or 502", data, a.status, a.text)
 		}
-		if got := m.patch("config/a", data).status; got != a.status {
-			t.Errorf("patch with %v: got %d, want %d like the update", data, got, a.status)
-		}
-		if got := m.storage.snapshot(); !maps.Equal(got, before) || m.token("a") != token {
-			t.Errorf("%v: got %v in storage, the same token: %t; want %v and the same token", data, got, m.token("a") == token, before)
-		}
+		equal(t, fmt.Sprintf("status of a patch with %v", data), m.patch("config/a", data).status, a.status)
+		equal(t, fmt.Sprintf("storage after %v", data), m.storage.snapshot(), before)
+		equal(t, fmt.Sprintf("token after %v", data), m.token("a"), token)
 	}
 }
 
@@ -81,21 +78,14 @@ func TestVerifyWhen(t *testing.T) {
 		"endpoint":              {fields{"environment": "uat", "password": "correct-horse"}, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := newMount(t)
+			m := newSinchMount(t, nil)
 			m.simulate(`{"any_account": true}`)
-			m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
 			token, logins := m.token("a"), m.logins()
 			m.write("config/a", test.data).want(t, http.StatusNoContent)
-			if minted := m.logins() > logins; minted != test.mint {
-				t.Errorf("got a mint during the write: %t, want %t", minted, test.mint)
-			}
-			if kept := m.token("a") == token; kept != test.keep {
-				t.Errorf("got the same token: %t, want %t", kept, test.keep)
-			}
+			equal(t, "a mint during the write", m.logins() > logins, test.mint)
+			equal(t, "the same token", m.token("a") == token, test.keep)
 			m.wantLogins(logins + map[bool]int{false: 1, true: 0}[test.keep])
-			if m.restart().token("a") != m.token("a") {
-				t.Error("after a restart: got another token, want the same token")
-			}
+			equal(t, "token after a restart", m.restart().token("a"), m.token("a"))
 		})
 	}
 }
@@ -115,9 +105,7 @@ func TestWriteAndBackoff(t *testing.T) {
 	m.write("config/b", fields{"password": "correct-horse", "verify_connection": false}).want(t, http.StatusNoContent)
 	m.read("creds/b").want(t, http.StatusBadGateway, "429")
 	m.rotate("b").want(t, http.StatusBadGateway, "429", "2026-11-22T08:01:00Z")
-	if got := m.requests() - requests; got != 0 {
-		t.Errorf("got %d requests before the time that the provider named, want 0", got)
-	}
+	equal(t, "requests before the time that the provider named", m.requests()-requests, 0)
 	m.clock.advance(61 * time.Second)
 	m.token("b")
 }
@@ -145,9 +133,7 @@ func TestVerificationTakesLong(t *testing.T) {
 	if took := time.Since(began); took < 9*time.Second || took > 15*time.Second {
 		t.Errorf("got an answer after %s, want it after 10s", took)
 	}
-	if after := m.storage.snapshot()["config/a"]; after != before {
-		t.Errorf("got the stored config %s, want %s", after, before)
-	}
+	equal(t, "stored config", m.storage.snapshot()["config/a"], before)
 }
 
 func TestReadersDoNotWaitForVerification(t *testing.T) {
@@ -155,18 +141,13 @@ func TestReadersDoNotWaitForVerification(t *testing.T) {
 	m := newFakeMount(t, f, nil)
 	started, release := block(f)
 	defer release()
-	done := make(chan answer)
-	go func() { done <- m.write("config/a", fields{"password": "other-hunter2"}) }()
+	done := async(func() answer { return m.write("config/a", fields{"password": "other-hunter2"}) })
 	<-started
-	if got := m.token("a"); got != "fake-token-1" {
-		t.Errorf("during the write: got %s, want the old token", got)
-	}
+	equal(t, "token during the write", m.token("a"), "fake-token-1")
 	m.read("config/a").want(t, http.StatusOK)
 	release()
 	(<-done).want(t, http.StatusNoContent)
-	if got := m.token("a"); got != "late-token" {
-		t.Errorf("after the write: got %s, want the new token", got)
-	}
+	equal(t, "token after the write", m.token("a"), "late-token")
 }
 
 // A verified write proves that the credentials are good, so it ends a backoff even if the

@@ -80,7 +80,8 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 	name := nameOf(d)
 	var asked time.Duration
 	if d.Raw["min_ttl"] != nil {
-		asked = time.Duration(d.Get("min_ttl").(int)) * time.Second
+		seconds := d.Get("min_ttl").(int)
+		asked = time.Duration(seconds) * time.Second
 	}
 	rejected, err := rejectedID(d)
 	if err != nil {

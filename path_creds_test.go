@@ -27,9 +27,7 @@ func TestCredsWithLease(t *testing.T) {
 	if !reflect.DeepEqual(a.data, want) || len(a.warnings) > 0 || a.secret == nil {
 		t.Errorf("got %v with the lease %v and the warnings %q, want %v with a lease", a.data, a.secret, a.warnings, want)
 	}
-	if !m.alive(a.token()) {
-		t.Error("got a token that the provider does not accept")
-	}
+	m.wantAlive("the token", a.token(), true)
 }
 
 func TestCredsWithoutLease(t *testing.T) {
@@ -54,9 +52,7 @@ func TestCredsTTLIsRoundedUp(t *testing.T) {
 		want  int64
 	}{{0, 3570}, {time.Millisecond, 3570}, {998 * time.Millisecond, 3570}, {time.Millisecond, 3569}} {
 		m.clock.advance(test.after)
-		if got := m.read("creds/a").data["ttl"]; got != test.want {
-			t.Errorf("after another %s: got the ttl %v, want %d", test.after, got, test.want)
-		}
+		equal(t, fmt.Sprintf("ttl after another %s", test.after), m.read("creds/a").data["ttl"], test.want)
 	}
 }
 
@@ -67,8 +63,7 @@ func TestCredsTTLOfShortTokens(t *testing.T) {
 			m := newFakeMount(t, newFake(minting("fake-token", life)), fields{"lease": false, "refresh_window": 0})
 			m.read("creds/a")
 			m.clock.advance(gone)
-			a := m.read("creds/a")
-			a.want(t, http.StatusOK)
+			a := m.read("creds/a").want(t, http.StatusOK)
 			if ttl := time.Duration(a.data["ttl"].(int64)) * time.Second; ttl > life-gone {
 				t.Errorf("a token of %s after %s: got the ttl %s, want at most %s", life, gone, ttl, life-gone)
 			}
@@ -88,14 +83,11 @@ func TestCredsLeaseTTL(t *testing.T) {
 		m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"lease": test.lease, "lease_ttl": "5m", "refresh_window": 0})
 		m.clock.advance(test.after)
 		a := m.read("creds/a")
-		got, expires := time.Duration(0), "2026-11-22T09:00:00Z"
+		a.wantData(t, fields{"expire_time": "2026-11-22T09:00:00Z"})
 		if test.lease {
-			got = a.secret.TTL
+			equal(t, fmt.Sprintf("lease after %s", test.after), a.secret.TTL, test.want)
 		} else {
-			got = time.Duration(a.data["ttl"].(int64)) * time.Second
-		}
-		if got != test.want || a.data["expire_time"] != expires {
-			t.Errorf("lease=%t, after %s: got %s until the next read and the end %v, want %s and %s", test.lease, test.after, got, a.data["expire_time"], test.want, expires)
+			a.wantData(t, fields{"ttl": int64(test.want / time.Second)})
 		}
 	}
 }
@@ -136,9 +128,8 @@ func TestCredsMinTTL(t *testing.T) {
 	m.clock.advance(2 * time.Minute)
 	read("28m", true, false)
 	read("30m", false, false)
-	if got := m.sim.State().Total; got.LoginsSucceeded+got.RefreshesSucceeded != 2 {
-		t.Errorf("got %+v, want 2 logins and refreshes", got)
-	}
+	got := m.sim.State().Total
+	equal(t, "logins and refreshes", got.LoginsSucceeded+got.RefreshesSucceeded, 2)
 	for _, bad := range []any{"-1s", "abc", "500ms", "1.5s", []string{"1", "2"}} {
 		m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": bad}).want(t, http.StatusBadRequest, "min_ttl: "+mustDuration)
 	}
@@ -185,9 +176,7 @@ func TestCredsUnknown(t *testing.T) {
 	m.read("creds/a").want(t, http.StatusBadRequest, `there is no config "a": write config/a first`)
 	m.storage.put("token/a", "left behind by a delete on another cluster")
 	m.read("creds/a").want(t, http.StatusBadRequest, `there is no config "a"`)
-	if got := m.storage.snapshot()["token/a"]; got != "" {
-		t.Errorf("got the stored token %q of an unknown config, want none", got)
-	}
+	equal(t, "stored token of an unknown config", m.storage.snapshot()["token/a"], "")
 }
 
 func TestCredsWarnWhileRefreshesFail(t *testing.T) {
@@ -199,22 +188,18 @@ func TestCredsWarnWhileRefreshesFail(t *testing.T) {
 	eventually(t, "the refresh fails", func() bool { return m.status("failures_in_row") == 1 })
 	for _, data := range []fields{nil, {"min_ttl": "20m"}} {
 		a := m.request(logical.ReadOperation, "creds/a", data)
-		if a.token() != token {
-			t.Errorf("read with %v: got %d %s, want the cached token", data, a.status, a.text)
-		}
+		equal(t, fmt.Sprintf("token of a read with %v", data), a.token(), token)
 		a.wantWarning(t, "could not be refreshed and is served until it ends (in 10m0s)", "503 Service Unavailable; the next attempt is after 2026-11-22T08:50:")
 	}
 	m.clock.advance(10*time.Minute - 3*time.Second)
-	if m.token("a") != token {
-		t.Error("3 s before the end: got another token, want the cached token")
-	}
+	equal(t, "token 3 s before the end", m.token("a"), token)
 	m.clock.advance(3 * time.Second)
 	m.read("creds/a").want(t, http.StatusBadGateway, "503 Service Unavailable")
 	m.simulate(`{"faults":null}`)
 	m.clock.advance(time.Minute)
-	if a := m.read("creds/a"); a.token() == token || len(a.warnings) > 0 {
-		t.Errorf("after the outage: got %d %s with the warnings %q, want a new token", a.status, a.text, a.warnings)
-	}
+	a := m.read("creds/a").want(t, http.StatusOK)
+	differ(t, "token after the outage", a.token(), token)
+	equal(t, "warnings after the outage", len(a.warnings), 0)
 }
 
 // report reads creds/a and reports the token of the given answer as rejected.
@@ -236,24 +221,16 @@ func TestCredsRejected(t *testing.T) {
 	first := m.read("creds/a")
 	wantToken := func(a answer, want string) answer {
 		t.Helper()
-		if a.status != http.StatusOK || a.token() != want {
-			t.Fatalf("got %d %s with the token %s, want %s", a.status, a.text, a.token(), want)
-		}
+		equal(t, "token", a.want(t, http.StatusOK).token(), want)
 		return a
 	}
 	const again = "this token was reported as rejected and is served anyway: "
 	wantToken(m.report(first), first.token()).wantWarning(t, again+"the token was minted within the last 10s; the next report is honored after 2026-11-22T08:00:10Z")
 	m.clock.advance(10 * time.Second)
 	second := wantToken(m.report(first), "fake-token-2")
-	if len(second.warnings) > 0 {
-		t.Errorf("got the warnings %q, want none", second.warnings)
-	}
-	eventually(t, "the log of the report", func() bool {
-		return strings.Contains(m.log.String(), "minted a token because a reader reported that the provider rejected the previous token")
-	})
-	if got := m.status("rejected_time"); got != "2026-11-22T08:00:10Z" {
-		t.Errorf("got rejected_time %v, want 2026-11-22T08:00:10Z", got)
-	}
+	equal(t, "warnings of a report that is honored", len(second.warnings), 0)
+	m.wantLogged("minted a token because a reader reported that the provider rejected the previous token")
+	equal(t, "rejected_time", m.status("rejected_time"), "2026-11-22T08:00:10Z")
 	wantToken(m.report(first), "fake-token-2") // another app that comes late
 	m.clock.advance(30 * time.Second)
 	wantToken(m.report(second), "fake-token-2").wantWarning(t, again+"another report was honored lately; the next report is honored after 2026-11-22T08:01:10Z")
@@ -314,9 +291,7 @@ func TestCredsOfASlowProvider(t *testing.T) {
 		release()
 		var a answer
 		eventually(t, "the token arrives", func() bool { a = m.read("creds/a"); return a.status == http.StatusOK })
-		if a.token() != "late-token" {
-			t.Errorf("share=%t: got the token %s, want late-token", share, a.token())
-		}
+		equal(t, fmt.Sprintf("share=%t: token", share), a.token(), "late-token")
 	}
 }
 
@@ -329,9 +304,7 @@ func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	m.clock.advance(time.Minute)
 	_, release := block(f)
 	defer release()
-	a := m.report(first)
-	a.want(t, http.StatusOK)
-	a.wantWarning(t, "served anyway: the login takes long and continues; read again")
+	m.report(first).want(t, http.StatusOK).wantWarning(t, "served anyway: the login takes long and continues; read again")
 	release()
 	eventually(t, "the new token", func() bool { return m.token("a") == "late-token" })
 }

@@ -38,9 +38,7 @@ func (m *mount) scrape() exposition {
 	if !ok || a.data[logical.HTTPStatusCode] != http.StatusOK {
 		m.t.Fatalf("got %v, want a raw answer with status 200", a.data)
 	}
-	if got := a.data[logical.HTTPContentType]; got != "text/plain; version=0.0.4; charset=utf-8" {
-		m.t.Errorf("content type: got %q, want the text format 0.0.4", got)
-	}
+	equal(m.t, "content type", a.data[logical.HTTPContentType], "text/plain; version=0.0.4; charset=utf-8")
 	m.noSecret("metrics", string(body), true)
 	if len(body) < 64<<10 { // promlint takes quadratic time
 		problems, err := promlint.New(bytes.NewReader(body)).Lint()
@@ -270,7 +268,5 @@ func TestMetricsAskNothing(t *testing.T) {
 	before := m.logins()
 	m.scrape().want(t, map[string]float64{`accounts{provider="sinch-india"}`: 0})
 	m.wantLogins(before)
-	if got := m.storage.takeCalls(); len(got) > 0 {
-		t.Errorf("got %q from storage, want nothing", got)
-	}
+	m.wantCalls()
 }

@@ -25,17 +25,12 @@ func TestRotate(t *testing.T) {
 		t.Errorf("got %v with the lease %v, want %v without a lease", a.data, a.secret, want)
 	}
 	after := m.token("a")
-	if after == before {
-		t.Error("after the rotate: got the old token, want the new token")
-	}
+	differ(t, "token after the rotate", after, before)
 	// A rotate must log in, because a refresh would continue the session of a token that may
 	// have leaked.
-	if got := m.sim.State().Total; got.LoginsSucceeded != 2 || got.RefreshesSucceeded != 0 {
-		t.Errorf("got %+v, want 2 logins and no refresh", got)
-	}
-	if m.restart().token("a") != after {
-		t.Error("after a restart: got another token, want the new token")
-	}
+	m.wantLogins(2)
+	equal(t, "refreshes", m.sim.State().Total.RefreshesSucceeded, 0)
+	equal(t, "token after a restart", m.restart().token("a"), after)
 }
 
 func TestRotatesShareAMint(t *testing.T) {
@@ -44,11 +39,7 @@ func TestRotatesShareAMint(t *testing.T) {
 	m.clock.advance(time.Minute)
 	var all sync.WaitGroup
 	for range 20 {
-		all.Go(func() {
-			if a := m.rotate("a"); a.status != http.StatusOK {
-				t.Errorf("got %d %s, want 200", a.status, a.text)
-			}
-		})
+		all.Go(func() { m.rotate("a").succeeded(t, "at once") })
 	}
 	all.Wait()
 	m.clock.advance(9 * time.Second)
@@ -69,17 +60,13 @@ func TestRotateFails(t *testing.T) {
 		a.want(t, status, `config "a": `, "next attempt")
 		first, _, _ := strings.Cut(a.text, "; the next attempt")
 		m.rotate("a").want(t, status, first+"; rotates within 10s share one attempt") // also if a client repeats the rotate by itself
-		if m.token("a") != token {
-			t.Errorf("%s: got another token, want the old token", fault)
-		}
+		equal(t, fault+": token", m.token("a"), token)
 		m.clock.advance(11 * time.Second)
 	}
 	// A rotate does not wait for the backoff.
 	m.simulate(`{"faults":null}`)
 	m.rotate("a").want(t, http.StatusOK)
-	if m.token("a") == token {
-		t.Error("after the rotate: got the old token, want the new token")
-	}
+	differ(t, "token after the rotate", m.token("a"), token)
 }
 
 func TestRotateAfterARestart(t *testing.T) {
@@ -88,9 +75,7 @@ func TestRotateAfterARestart(t *testing.T) {
 	m.clock.advance(time.Minute)
 	n := m.restart()
 	n.rotate("a").want(t, http.StatusOK)
-	if n.token("a") == token {
-		t.Error("after the rotate: got the old token, want the new token")
-	}
+	differ(t, "token after the rotate", n.token("a"), token)
 }
 
 func TestRotateTakesNoOtherOperation(t *testing.T) {
@@ -119,9 +104,7 @@ func TestRotateTakesLong(t *testing.T) {
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("got an answer after %s, want it after 3s", took)
 	}
-	if m.token("a") != old {
-		t.Error("during the login: got another token, want the old token")
-	}
+	equal(t, "token during the login", m.token("a"), old)
 	m.simulate(`{"latency": 0}`)
 	eventually(t, "the new token", func() bool { return m.token("a") != old })
 	eventually(t, "the revocation of the old token", func() bool { return !m.alive(old) })
@@ -133,31 +116,20 @@ func TestRotateWarnings(t *testing.T) {
 	m := newFakeMount(t, f, nil)
 	m.token("a")
 	m.clock.advance(time.Minute)
-	if a := m.rotate("a"); len(a.warnings) > 0 {
-		t.Errorf("got the warnings %q, want none", a.warnings)
-	}
+	equal(t, "warnings", len(m.rotate("a").warnings), 0)
 	m.clock.advance(9 * time.Second)
 	m.rotate("a").wantWarning(t, "another rotate logged in within the last 10s, and this rotate shares its token")
 
 	m.clock.advance(time.Minute)
-	m.storage.failWith(func(op, key string) error {
-		if op == "put" && key == "token/a" {
-			return errStorage
-		}
-		return nil
-	})
+	m.storage.failOn("put token/a")
 	m.rotate("a").wantWarning(t, "the new token is served, but storage does not have it yet; the engine tries again")
-	if got := m.storage.snapshot()["token/a"]; got != "" {
-		t.Errorf("got the stored token %s, want none, because the old token may have leaked", got)
-	}
+	equal(t, "stored token, because the old one may have leaked", m.storage.snapshot()["token/a"], "")
 	m.storage.failWith(nil)
 	current := m.token("a")
 	m.clock.advance(time.Minute)
 	m.tick().want(t, http.StatusNoContent)
 	eventually(t, "the token is stored", func() bool { return m.storage.snapshot()["token/a"] != "" })
-	if m.restart().token("a") != current {
-		t.Error("after a restart: got another token, want the token of the rotate")
-	}
+	equal(t, "token after a restart", m.restart().token("a"), current)
 
 	m.clock.advance(time.Minute)
 	f.set(minting("same-token", time.Hour))

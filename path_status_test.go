@@ -5,7 +5,6 @@ package messaging
 import (
 	"maps"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -21,12 +20,8 @@ func TestStatus(t *testing.T) {
 		"minted_time": "", "expire_time": "", "refresh_due_time": "", "next_attempt": "", "credentials_written": "2026-11-22T08:00:00Z"}
 	check := func(what string) {
 		t.Helper()
-		if got := m.read("status/a").data; !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: got %v, want %v", what, got, want)
-		}
-		if got := m.list("status/").data["key_info"]; !reflect.DeepEqual(got, fields{"a": want}) {
-			t.Errorf("%s: listed: got %v, want %v", what, got, want)
-		}
+		equal(t, "status "+what, m.read("status/a").data, want)
+		equal(t, "list "+what, m.list("status/").data["key_info"], fields{"a": want})
 	}
 	check("at first")
 	m.wantLogins(0)
@@ -36,7 +31,7 @@ func TestStatus(t *testing.T) {
 	}
 	maps.Copy(want, fields{"state": "fresh", "reads": int64(3), "mints": int64(1),
 		"minted_time": "2026-11-22T08:00:00Z", "expire_time": "2026-11-22T09:00:00Z", "refresh_due_time": "2026-11-22T08:48:00Z"})
-	check("read three times")
+	check("after three reads")
 
 	m.simulate(`{"faults":[{"kind":"status","status":429,"retry_after":"40"}]}`)
 	m.clock.advance(50 * time.Minute)
@@ -48,15 +43,13 @@ func TestStatus(t *testing.T) {
 	}
 	maps.Copy(want, fields{"state": "backing_off", "reads": int64(4), "failures_in_row": 1, "next_attempt": "2026-11-22T08:50:40Z",
 		"last_error": lastError, "last_error_kind": "rate_limited", "last_error_time": "2026-11-22T08:50:00Z"})
-	check("backing off")
+	check("in the backoff")
 
 	m.simulate(`{"faults":null}`)
 	m.clock.advance(time.Minute)
 	m.token("a")
 	eventually(t, "the refresh succeeds", func() bool { return m.status("mints") == int64(2) })
-	if got := m.read("status/a").data; got["state"] != "fresh" || got["failures_in_row"] != 0 || got["last_error_kind"] != "rate_limited" || got["next_attempt"] != "" {
-		t.Errorf("after a success: got %v, want fresh, with the last error", got)
-	}
+	m.read("status/a").wantData(t, fields{"state": "fresh", "failures_in_row": 0, "last_error_kind": "rate_limited", "next_attempt": ""})
 }
 
 func TestStatusList(t *testing.T) {
@@ -64,11 +57,8 @@ func TestStatusList(t *testing.T) {
 	m.write("config/b", m.enablex("sms", nil)).want(t, http.StatusNoContent)
 	m.storage.put("config/c", `{"version":`)
 	m.storage.put("config/d", `{"version":9}`)
-	a := m.list("status/")
-	a.want(t, http.StatusOK)
-	if keys := slices.Sorted(slices.Values(a.data["keys"].([]string))); !slices.Equal(keys, []string{"a", "b", "c", "d"}) {
-		t.Errorf("got the keys %q, want a to d", keys)
-	}
+	a := m.list("status/").want(t, http.StatusOK)
+	equal(t, "keys", slices.Sorted(slices.Values(a.data["keys"].([]string))), []string{"a", "b", "c", "d"})
 	info := a.data["key_info"].(map[string]any)
 	for name, want := range map[string]map[string]any{
 		"a": {"provider": "sinch-india", "environment": "production", "state": "fresh"},
@@ -77,9 +67,7 @@ func TestStatusList(t *testing.T) {
 		"d": {"last_error": "the stored config/d cannot be used: a newer plugin wrote it (record version 9, this plugin knows 2); upgrade the plugin"},
 	} {
 		for field, value := range want {
-			if got := info[name].(map[string]any)[field]; got != value {
-				t.Errorf("%s: %s: got %v, want %v", name, field, got, value)
-			}
+			equal(t, name+": "+field, info[name].(map[string]any)[field], value)
 		}
 	}
 }
@@ -93,14 +81,10 @@ func TestStatusRefreshing(t *testing.T) {
 	m.clock.advance(50 * time.Minute)
 	m.token("a")
 	m.token("a")
-	if got := m.read("status/a").data; got["state"] != "refreshing" || got["refresh_due_time"] != "2026-11-22T08:48:00Z" {
-		t.Errorf("got %v, want refreshing, due at 08:48:00", got)
-	}
+	m.read("status/a").wantData(t, fields{"state": "refreshing", "refresh_due_time": "2026-11-22T08:48:00Z"})
 }
 
 func TestStatusNeverRefreshed(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"refresh_window": 0})
-	if got := m.read("status/a").data; got["refresh_due_time"] != "" || got["expire_time"] != "2026-11-22T09:00:00Z" {
-		t.Errorf("got %v, want no refresh_due_time, and the end at 09:00:00", got)
-	}
+	m.read("status/a").wantData(t, fields{"refresh_due_time": "", "expire_time": "2026-11-22T09:00:00Z"})
 }

@@ -46,18 +46,11 @@ func (m *mount) consented(user string) fields {
 // wantRefreshShown fails the test unless status and the metric show this state.
 func (m *mount) wantRefreshShown(name, want string) {
 	m.t.Helper()
-	if got := m.read("status/" + name).data["refresh_token_state"]; got != want {
-		m.t.Errorf("status of %s: got refresh_token_state %v, want %s", name, got, want)
-	}
+	equal(m.t, "refresh_token_state of "+name, m.read("status/" + name).data["refresh_token_state"], want)
 	e := m.scrape()
 	for _, state := range account.RefreshStates() {
-		series, is := fmt.Sprintf(`vault_messaging_refresh_token_state{config=%q,provider="oauth2",state=%q}`, name, state), 0.0
-		if state == want {
-			is = 1
-		}
-		if got, ok := e[series]; !ok || got != is {
-			m.t.Errorf("got %v for %s (there: %t), want %v", got, series, ok, is)
-		}
+		is := map[bool]float64{true: 1, false: 0}[state == want]
+		e.want(m.t, of(name, "oauth2", map[string]float64{fmt.Sprintf("refresh_token_state state=%q", state): is}))
 	}
 }
 
@@ -70,9 +63,7 @@ func TestLostRefreshTokenIsShown(t *testing.T) {
 	m.write("config/a", with(config, fields{"verify_connection": false})).want(t, http.StatusNoContent)
 	m.token("a")
 	m.wantRefreshShown("a", "stored")
-	if got := m.read("status/a").data["refresh_token_error"]; got != nil {
-		t.Errorf("got refresh_token_error %v of a refresh token that works, want none", got)
-	}
+	equal(t, "refresh_token_error of a refresh token that works", m.read("status/a").data["refresh_token_error"], nil)
 
 	if n := m.sim.RevokeSessions(simulator.OAuth2, "alice"); n != 1 {
 		t.Fatalf("got %d sessions ended, want 1", n)
@@ -105,9 +96,7 @@ func TestLostRefreshTokenIsShown(t *testing.T) {
 	m.wantRefreshShown("a", "lost")
 	m.write("config/a", with(config, fields{"verify_connection": false})).want(t, http.StatusNoContent) // Terraform
 	m.read("creds/a").want(t, http.StatusBadRequest, advice)
-	if got := m.requests(); got != requests {
-		t.Errorf("got %d requests with a lost refresh token, want none", got-requests)
-	}
+	equal(t, "requests with a lost refresh token", m.requests(), requests)
 
 	m.write("config/a", m.consented("alice")).want(t, http.StatusNoContent)
 	m.token("a")
@@ -127,9 +116,7 @@ func TestWrongClientSecretKeepsTheRefreshToken(t *testing.T) {
 	m.write("config/a", with(config, fields{"client_secret": "hunter2-next"})).want(t, http.StatusNoContent)
 	m.token("a")
 	m.wantRefreshShown("a", "stored")
-	if st := m.sim.State().Total; st.RefreshReuses != 0 {
-		t.Errorf("got %d second uses of a refresh token, want none", st.RefreshReuses)
-	}
+	equal(t, "second uses of a refresh token", m.sim.State().Total.RefreshReuses, 0)
 }
 
 // Whoever knows the refresh token that was written first, and the client secret, cannot have the

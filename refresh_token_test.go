@@ -92,10 +92,18 @@ func (p *spender) set(before, after func() error) {
 	p.before, p.after = before, after
 }
 
-func (p *spender) state() (current string, requests, ended int) {
+// counts returns how many requests the provider got, and how many families it has ended.
+func (p *spender) counts() (requests, ended int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.current, p.requests, p.ended
+	return p.requests, p.ended
+}
+
+// wantCounts fails the test unless the provider got this many requests and ended as many families.
+func (p *spender) wantCounts(t *testing.T, when string, requests, ended int) {
+	t.Helper()
+	gotRequests, gotEnded := p.counts()
+	equal(t, "requests and ended families "+when, []int{gotRequests, gotEnded}, []int{requests, ended})
 }
 
 var errNoAnswer = &token.Error{Kind: token.Unavailable, Problem: "no complete answer"}
@@ -111,9 +119,7 @@ func newSpenderMount(t *testing.T) (*mount, *spender) {
 // wantRefreshState fails the test unless status shows this state of the refresh token.
 func (m *mount) wantRefreshState(want string) {
 	m.t.Helper()
-	if got := m.status("refresh_token_state"); got != want {
-		m.t.Errorf("got the refresh_token_state %v, want %s", got, want)
-	}
+	equal(m.t, "refresh_token_state", m.status("refresh_token_state"), want)
 }
 
 // waitForMint waits until no mint of config/a runs, because the clock must stand still during a mint.
@@ -143,14 +149,11 @@ func TestRefreshTokenIsKept(t *testing.T) {
 	} {
 		act()
 		m.clock.advance(2 * time.Hour)
-		if got := m.token("a"); got == first {
-			t.Errorf("after %s: got the token of hours ago, want a new one", step)
-		}
+		differ(t, "token after "+step, m.token("a"), first)
 		m.wantRefreshState("stored")
 	}
-	if _, _, ended := p.state(); ended != 0 {
-		t.Errorf("got %d ended families, want none", ended)
-	}
+	_, ended := p.counts()
+	equal(t, "ended families", ended, 0)
 }
 
 // Terraform writes the original refresh token again at every apply. Such a write changes
@@ -158,29 +161,23 @@ func TestRefreshTokenIsKept(t *testing.T) {
 func TestSpentRefreshTokenIsWrittenAgain(t *testing.T) {
 	m, p := newSpenderMount(t)
 	access := m.token("a")
-	_, before, _ := p.state()
+	before, _ := p.counts()
 	for range 3 {
 		m.write("config/a", fields{"provider": "spender", "refresh_token": "refresh-hunter2-1"}).want(t, http.StatusNoContent)
 	}
-	if _, after, _ := p.state(); after != before || m.token("a") != access {
-		t.Errorf("got %d requests and the token %s, want no request and the token %s", after-before, m.token("a"), access)
-	}
+	equal(t, "token", m.token("a"), access)
+	p.wantCounts(t, "after the writes", before, 0)
 }
 
 // A person who knows only a used refresh token cannot have the current refresh token sent to
 // another endpoint.
 func TestSpentRefreshTokenMovesNothing(t *testing.T) {
 	m, p := newSpenderMount(t)
-	current, _, _ := p.state()
-	var sent string
 	p.set(func() error { return errNoAnswer }, nil)
 	m.patch("config/a", fields{"refresh_token": "refresh-hunter2-1", "token_url": "https://evil.example/token", "verify_connection": false}).want(t, http.StatusNoContent)
 	entry, _ := m.storage.InmemStorage.Get(t.Context(), account.RefreshPrefix+"a")
-	if entry != nil {
-		sent = string(entry.Value)
-	}
-	if strings.Contains(sent, current) {
-		t.Errorf("got the record %s after a write of another endpoint, want it without the current refresh token", sent)
+	if entry != nil && strings.Contains(string(entry.Value), p.current) {
+		t.Errorf("got the record %s after a write of another endpoint, want it without the current refresh token", entry.Value)
 	}
 }
 
@@ -221,13 +218,11 @@ func TestRefreshTokenOutcomes(t *testing.T) {
 			}
 			a.want(t, http.StatusBadRequest, "the provider no longer accepts the refresh token", "write it to refresh_token")
 			m.wantRefreshState("lost")
-			_, before, _ := p.state()
+			before, ended := p.counts()
 			m.clock.advance(2 * time.Hour)
 			m.read("creds/a").want(t, http.StatusBadRequest)
 			m.restart().read("creds/a").want(t, http.StatusBadRequest)
-			if _, after, _ := p.state(); after != before {
-				t.Errorf("got %d requests with a lost refresh token, want none", after-before)
-			}
+			p.wantCounts(t, "with a lost refresh token", before, ended)
 			m.write("config/a", fields{"refresh_token": p.consent()}).want(t, http.StatusNoContent)
 			m.read("creds/a").want(t, http.StatusOK)
 			m.wantRefreshState("stored")
@@ -244,22 +239,18 @@ func TestUnknownRefreshTokenWaits(t *testing.T) {
 	m.rotate("a").want(t, http.StatusBadGateway)
 	p.set(nil, nil)
 	m.wantRefreshState("unknown")
-	_, before, _ := p.state()
+	before, _ := p.counts()
 	for _, n := range []*mount{m, m.restart()} {
 		n.clock.advance(25 * time.Minute) // in the refresh window at the second time
 		n.token("a")
 		n.tick()
 		n.token("a")
 	}
-	if _, after, _ := p.state(); after != before {
-		t.Errorf("got %d requests while the token lives, want none", after-before)
-	}
+	p.wantCounts(t, "while the token lives", before, 0)
 	m.clock.advance(10*time.Minute - 20*time.Second)
 	m.token("a")
 	m.wantRefreshState("stored")
-	if _, after, ended := p.state(); after != before+1 || ended != 0 {
-		t.Errorf("got %d requests and %d ended families near the end of the token, want 1 and 0", after-before, ended)
-	}
+	p.wantCounts(t, "near the end of the token", before+1, 0)
 }
 
 // Only the primary uses a refresh token. Other clusters serve the replicated access token.
@@ -267,13 +258,11 @@ func TestRefreshTokenOnASecondary(t *testing.T) {
 	for _, local := range []bool{false, true} {
 		m, p := newSpenderMount(t)
 		access := m.token("a")
-		_, before, _ := p.state()
+		before, _ := p.counts()
 		n := m.restart()
 		n.system = &system{state: consts.ReplicationPerformanceSecondary, local: local}
 		n.start()
-		if got := n.token("a"); got != access {
-			t.Errorf("local=%t: got the token %s on the secondary, want the token %s of the primary", local, got, access)
-		}
+		equal(t, fmt.Sprintf("local=%t: token on the secondary", local), n.token("a"), access)
 		n.clock.advance(55 * time.Minute)
 		n.tick()
 		n.waitForMint()
@@ -282,25 +271,21 @@ func TestRefreshTokenOnASecondary(t *testing.T) {
 		for range 3 {
 			n.token("a")
 		}
-		if !local {
-			calls, _ := n.system.takeCalls()
-			stored := slices.DeleteFunc(n.storage.takeCalls(), func(call string) bool { return call == "list wal/" }) // of the tick
-			if len(stored) > 0 || calls > 1 {
-				t.Errorf("got %d calls of the system view and the calls %q of storage in cached reads, want at most one of the system view in a second", calls, stored)
-			}
-			n.clock.advance(time.Hour)
-			for _, a := range []answer{n.read("creds/a"), n.rotate("a")} {
-				if !a.forwarded {
-					t.Errorf("got %d %s on the secondary without a live token, want the request to be forwarded", a.status, a.text)
-				}
-			}
-			if _, after, _ := p.state(); after != before {
-				t.Errorf("got %d requests by the secondary, want none", after-before)
-			}
-		} else {
+		if local {
 			n.clock.advance(time.Hour)
 			n.token("a") // a local mount has no primary
+			continue
 		}
+		calls, _ := n.system.takeCalls()
+		stored := slices.DeleteFunc(n.storage.takeCalls(), func(call string) bool { return call == "list wal/" }) // of the tick
+		if len(stored) > 0 || calls > 1 {
+			t.Errorf("got %d calls of the system view and the calls %q of storage in cached reads, want at most one of the system view in a second", calls, stored)
+		}
+		n.clock.advance(time.Hour)
+		for _, a := range []answer{n.read("creds/a"), n.rotate("a")} {
+			equal(t, a.request+" without a live token is forwarded", a.forwarded, true)
+		}
+		p.wantCounts(t, "on the secondary", before, 0)
 	}
 }
 
@@ -318,9 +303,8 @@ func TestCleanupWaitsForRefreshTokens(t *testing.T) {
 	n.wantRefreshState("stored")
 	n.clock.advance(2 * time.Hour)
 	n.token("a")
-	if _, _, ended := p.state(); ended != 0 {
-		t.Errorf("got %d ended families, want none", ended)
-	}
+	_, ended := p.counts()
+	equal(t, "ended families", ended, 0)
 }
 
 // TestRefreshTokenMachine does random operations, with crashes between any two steps, storage
@@ -341,7 +325,7 @@ func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
 	broken := false
 	var trace []string
 	died := func() error { // the process dies: nothing more is stored
-		m.storage.failWith(func(string, string) error { return errStorage })
+		m.storage.failOn("")
 		return errNoAnswer
 	}
 	restart := func(clean bool) {
@@ -350,7 +334,7 @@ func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
 			retries++
 		}
 		if !clean {
-			m.storage.failWith(func(string, string) error { return errStorage })
+			m.storage.failOn("")
 		}
 		m.Cleanup(t.Context())
 		m.storage.failWith(nil)
@@ -398,12 +382,12 @@ func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
 			restart(false)
 			retries++
 		case 12: // the process dies after the use
-			_, before, _ := p.state()
+			before, _ := p.counts()
 			p.set(nil, died)
 			m.clock.advance(2 * time.Hour)
 			m.read("creds/a")
 			p.set(nil, nil)
-			if _, after, _ := p.state(); after > before {
+			if after, _ := p.counts(); after > before {
 				excuses++
 				retries++
 			}
@@ -423,10 +407,8 @@ func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
 			m.write("config/a", fields{"refresh_token": written}).want(t, http.StatusNoContent)
 		}
 	}
-	if broken {
-		m.storage.failWith(nil)
-	}
-	if _, _, ended := p.state(); ended > retries {
+	m.storage.failWith(nil)
+	if _, ended := p.counts(); ended > retries {
 		t.Errorf("got %d ended families, want at most %d, one for each exchange whose outcome was unknown; acts %s", ended, retries, strings.Join(trace, " "))
 	}
 	m.clock.advance(3 * time.Hour)

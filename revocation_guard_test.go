@@ -3,8 +3,8 @@
 package messaging
 
 import (
+	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,15 +13,15 @@ import (
 
 // unsharedClient returns a config with a client secret and share=false, whose tokens are revoked
 // at the simulator.
-func (m *mount) unsharedClient() fields {
-	return m.oauth2(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke", "share": false, "verify_connection": false})
+func (m *mount) unsharedClient(more fields) fields {
+	config := m.oauth2(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke", "share": false, "verify_connection": false})
+	return with(config, more)
 }
 
 // A write that removes a secret cannot change where or how the secret was sent, because tokens
 // of the old config still exist in leases and in the queue.
 func TestGuardCoversRemovedSecrets(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", m.unsharedClient()).want(t, http.StatusNoContent)
+	m := newConfigMount(t, (*mount).unsharedClient, nil)
 	ca := newCA(t)
 	for _, change := range []fields{
 		{"client_secret": nil, "ca_cert": ca},
@@ -47,17 +47,13 @@ func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 			m.patch("config/a", fields{"ca_cert": ca, "verify_connection": false}).want(m.t, http.StatusNoContent)
 		},
 		"deleted and written again": func(m *mount, ca string) {
-			if a := m.delete("config/a"); a.status >= 300 {
-				m.t.Fatalf("delete: got %d %s, want success", a.status, a.text)
-			}
-			m.write("config/a", with(m.unsharedClient(), fields{"ca_cert": ca, "client_secret": "hunter2-own"})).want(m.t, http.StatusNoContent)
+			m.delete("config/a").succeeded(m.t, "before the second write")
+			m.write("config/a", m.unsharedClient(fields{"ca_cert": ca, "client_secret": "hunter2-own"})).want(m.t, http.StatusNoContent)
 		},
 	} {
 		for _, queued := range []bool{false, true} {
-			m := newMount(t)
-			m.write("config/a", m.unsharedClient()).want(t, http.StatusNoContent)
-			a := m.read("creds/a")
-			a.want(t, http.StatusOK)
+			m := newConfigMount(t, (*mount).unsharedClient, nil)
+			a := m.read("creds/a").want(t, http.StatusOK)
 			if queued {
 				m.simulate(revokeDown)
 				m.revokeLease(a)
@@ -70,9 +66,7 @@ func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 				m.revokeLease(a)
 			}
 			m.drain()
-			if got := m.requests() - requests; got != 0 {
-				t.Errorf("%s, queued=%t: got %d requests, want 0", name, queued, got)
-			}
+			equal(t, fmt.Sprintf("%s, queued=%t: requests", name, queued), m.requests()-requests, 0)
 			m.wantLogged("left to expire")
 		}
 	}
@@ -82,9 +76,8 @@ func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 // revocation_url.
 func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m := newMount(t)
-	a := m.write("config/a", m.sinch(fields{"share": false, "revocation_url": m.url + "/nowhere"}))
-	a.want(t, http.StatusOK)
-	a.wantWarning(t, "404 Not Found", "revocation_url is probably wrong")
+	m.write("config/a", m.sinch(fields{"share": false, "revocation_url": m.url + "/nowhere"})).want(t, http.StatusOK).
+		wantWarning(t, "404 Not Found", "revocation_url is probably wrong")
 	var leases []answer
 	for range 20 {
 		leases = append(leases, m.read("creds/a"))
@@ -99,18 +92,7 @@ func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	if got := m.requests() - requests; got > 1 {
 		t.Errorf("got %d requests to the wrong address for 20 leases, want at most 1", got)
 	}
-	a = m.patch("config/a", fields{"revocation_url": m.revocable(nil)["revocation_url"], "password": "correct-horse"})
-	a.want(t, http.StatusNoContent)
-}
-
-// failConfigWrites makes storage refuse configs.
-func (m *mount) failConfigWrites() {
-	m.storage.failWith(func(op, key string) error {
-		if op == "put" && strings.HasPrefix(key, "config/") {
-			return errStorage
-		}
-		return nil
-	})
+	m.patch("config/a", fields{"revocation_url": m.revocable(nil)["revocation_url"], "password": "correct-horse"}).want(t, http.StatusNoContent)
 }
 
 // A verified write may get the token that readers already have. The engine does not revoke that
@@ -118,23 +100,19 @@ func (m *mount) failConfigWrites() {
 func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
 	m, p := newRevokingMount(t, &token.Error{Kind: token.Unavailable}, nil)
 	m.token("a")
-	m.failConfigWrites()
+	m.storage.failOn("put config/")
 	m.write("config/a", fields{"password": "fake-hunter2", "verify_connection": true}).want(t, http.StatusInternalServerError)
-	if got := p.calls.Load(); got != 0 {
-		t.Errorf("got %d revocations of the token in use, want 0", got)
-	}
+	equal(t, "revocations of the token in use", int(p.calls.Load()), 0)
 }
 
 // If a verified write cannot be stored, the engine revokes the token that the write minted.
 func TestVerifiedWriteThatIsNotStored(t *testing.T) {
 	for _, share := range []bool{true, false} {
 		m := newMount(t)
-		m.failConfigWrites()
+		m.storage.failOn("put config/")
 		m.write("config/a", m.revocable(fields{"share": share})).want(t, http.StatusInternalServerError)
 		m.wantLogins(1)
-		if got := m.sim.State().Total.RevocationsSucceeded; got == 0 {
-			t.Errorf("share=%t: got no revocation, want that of the token that the write minted", share)
-		}
+		differ(t, "revocations of the token that the write minted", m.sim.State().Total.RevocationsSucceeded, 0)
 		m.storage.failWith(nil)
 		m.wantStored()
 		m.wantQueued(0)

@@ -5,7 +5,6 @@ package messaging
 import (
 	"context"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,9 +31,7 @@ func (m *mount) alive(token string) bool { return m.sim.Introspect(token).Active
 // false.
 func (m *mount) wantAlive(what, token string, want bool) {
 	m.t.Helper()
-	if got := m.alive(token); got != want {
-		m.t.Errorf("%s: got alive=%t, want %t", what, got, want)
-	}
+	equal(m.t, what+" is alive", m.alive(token), want)
 }
 
 // revokeLease revokes the lease of an answer as Vault does, with data that went through
@@ -63,9 +60,7 @@ func (m *mount) queued() int {
 // wantQueued fails the test unless this many tokens wait for their revocation.
 func (m *mount) wantQueued(want int) {
 	m.t.Helper()
-	if got := m.queued(); got != want {
-		m.t.Errorf("got %d queued revocations, want %d", got, want)
-	}
+	equal(m.t, "queued revocations", m.queued(), want)
 }
 
 // drain ticks until no token waits for its revocation.
@@ -81,9 +76,7 @@ func TestRotateEndsTheOldToken(t *testing.T) {
 	m := newRevocableMount(t, nil)
 	old := m.token("a")
 	m.clock.advance(time.Minute)
-	if a := m.rotate("a"); a.status != http.StatusOK || len(a.warnings) > 0 {
-		t.Errorf("rotate: got %d %s with the warnings %q, want 200", a.status, a.text, a.warnings)
-	}
+	equal(t, "warnings", len(m.rotate("a").want(t, http.StatusOK).warnings), 0)
 	m.wantAlive("the old token", old, false)
 	m.wantAlive("the new token", m.token("a"), true)
 }
@@ -104,11 +97,7 @@ func TestRotateWhoseClientGivesUp(t *testing.T) {
 	m.simulate(`{"latency": 0.2}`)
 	requests := m.requests()
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		m.requestWith(ctx, logical.UpdateOperation, "rotate/a", nil)
-	}()
+	done := async(func() answer { return m.requestWith(ctx, logical.UpdateOperation, "rotate/a", nil) })
 	eventually(t, "the provider gets a request", func() bool { return m.requests() > requests })
 	cancel()
 	<-done
@@ -121,9 +110,7 @@ func TestRevocationIsTriedAgain(t *testing.T) {
 	old := m.token("a")
 	m.clock.advance(time.Minute)
 	m.simulate(revokeBusy)
-	a := m.rotate("a")
-	a.want(t, http.StatusOK)
-	a.wantWarning(t, "the engine tries again until the token expires")
+	m.rotate("a").want(t, http.StatusOK).wantWarning(t, "the engine tries again until the token expires")
 	m.wantQueued(1)
 	m.wantAlive("the old token in the outage", old, true)
 	m.simulate(`{"faults": null}`)
@@ -142,9 +129,7 @@ func TestQueuedRevocationEndsWithItsToken(t *testing.T) {
 	m.clock.advance(2 * time.Hour)
 	before := m.requests()
 	m.drain()
-	if got := m.requests() - before; got != 0 {
-		t.Errorf("got %d requests to revoke an expired token, want 0", got)
-	}
+	equal(t, "requests to revoke an expired token", m.requests()-before, 0)
 }
 
 func TestSuccessfulRevocationDrainsTheQueue(t *testing.T) {
@@ -183,25 +168,13 @@ func TestDeletingAConfigWhileTheProviderIsDown(t *testing.T) {
 	m := newRevocableMount(t, nil)
 	m.token("a")
 	m.simulate(revokeDown)
-	a := m.delete("config/a")
-	a.want(t, http.StatusOK)
-	a.wantWarning(t, "left to expire")
+	m.delete("config/a").want(t, http.StatusOK).wantWarning(t, "left to expire")
 	m.wantStored()
 }
 
 func TestRevocationURLNeedsAProviderThatRevokes(t *testing.T) {
 	newMount(t).write("config/a", fields{"provider": "enablex-rcs", "app_id": "i", "app_key": "k", "revocation_url": "https://revoke.example"}).
 		want(t, http.StatusBadRequest, "revocation_url: enablex-rcs cannot revoke tokens; remove the field")
-}
-
-// failQueue makes one operation on the queue fail.
-func (m *mount) failQueue(failing string) {
-	m.storage.failWith(func(op, key string) error {
-		if op == failing && strings.HasPrefix(key, framework.WALPrefix) {
-			return errStorage
-		}
-		return nil
-	})
 }
 
 func TestQueueSurvivesFaultsOfStorage(t *testing.T) {
@@ -211,9 +184,9 @@ func TestQueueSurvivesFaultsOfStorage(t *testing.T) {
 		m.simulate(revokeDownOnce)
 		m.revokeLease(a)
 		m.clock.advance(time.Minute)
-		m.failQueue(op)
+		m.storage.failOn(op + " " + framework.WALPrefix)
 		m.tick().want(t, http.StatusNoContent)
-		eventually(t, op+" fails", func() bool { return strings.Contains(m.log.String(), errStorage.Error()) })
+		m.wantLogged(errStorage.Error())
 		m.wantQueued(1)
 		m.storage.failWith(nil)
 		m.clock.advance(time.Minute)
@@ -228,10 +201,8 @@ func TestRevocationThatCannotBeQueued(t *testing.T) {
 	old := m.token("a")
 	m.clock.advance(time.Minute)
 	m.simulate(revokeBusy)
-	m.failQueue("put")
-	a := m.rotate("a")
-	a.want(t, http.StatusOK)
-	a.wantWarning(t, "a token was not revoked yet and could not be stored", errStorage.Error())
+	m.storage.failOn("put " + framework.WALPrefix)
+	m.rotate("a").want(t, http.StatusOK).wantWarning(t, "a token was not revoked yet and could not be stored", errStorage.Error())
 	m.simulate(`{"faults": null}`)
 	m.storage.failWith(nil)
 	m.clock.advance(time.Minute)
@@ -279,9 +250,7 @@ func TestRevocationThatIsUnsupported(t *testing.T) {
 	m, p := newRevokingMount(t, &token.Error{Kind: token.Refused, Status: 400, Code: "unsupported_token_type"}, fields{"share": false})
 	m.revokeLease(m.read("creds/a"))
 	m.wantQueued(0)
-	if got := p.calls.Load(); got != 1 {
-		t.Errorf("got %d attempts, want 1", got)
-	}
+	equal(t, "attempts", int(p.calls.Load()), 1)
 	m.wantLogged("unsupported_token_type")
 }
 
@@ -297,10 +266,6 @@ func TestRotateToTheSameToken(t *testing.T) {
 	m, p := newRevokingMount(t, nil, nil)
 	m.token("a")
 	m.clock.advance(time.Minute)
-	a := m.rotate("a")
-	a.want(t, http.StatusOK)
-	a.wantWarning(t, "the same token")
-	if got := p.calls.Load(); got != 0 {
-		t.Errorf("got %d revocations, want 0", got)
-	}
+	m.rotate("a").want(t, http.StatusOK).wantWarning(t, "the same token")
+	equal(t, "revocations", int(p.calls.Load()), 0)
 }

@@ -46,9 +46,7 @@ func TestLeaseNeverOutlivesToken(t *testing.T) {
 func TestRevokeSharedLease(t *testing.T) {
 	m := newSinchMount(t, nil)
 	a := m.read("creds/a")
-	if got := a.secret.InternalData["secret_type"]; got != secretTokenType {
-		t.Errorf("secret_type: got %v, want %s", got, secretTokenType)
-	}
+	equal(t, "secret_type", a.secret.InternalData["secret_type"], secretTokenType)
 	revoke := func(on *mount) {
 		t.Helper()
 		req := logical.RevokeRequest("creds/a", a.secret, a.data)
@@ -57,16 +55,12 @@ func TestRevokeSharedLease(t *testing.T) {
 		if resp, err := on.HandleRequest(context.Background(), req); err != nil || resp != nil {
 			t.Errorf("revoking the lease: got %v, %v, want nothing", resp, err)
 		}
-		if got := on.storage.takeCalls(); len(got) > 0 {
-			t.Errorf("revoking the lease: got %q from storage, want nothing", got)
-		}
+		on.wantCalls()
 	}
 	revoke(m)
-	if m.token("a") != a.token() {
-		t.Error("after the revocation: got another token, want the shared token")
-	}
+	equal(t, "token after the revocation", m.token("a"), a.token())
 	requests := m.requests()
-	m.storage.failWith(func(string, string) error { return errStorage })
+	m.storage.failOn("")
 	revoke(m)
 	revoke(m.restart())
 	m.storage.failWith(nil)
@@ -74,7 +68,5 @@ func TestRevokeSharedLease(t *testing.T) {
 	revoke(m)
 	m.Cleanup(context.Background())
 	revoke(m)
-	if got := m.requests() - requests; got != 0 {
-		t.Errorf("got %d requests to the provider, want 0", got)
-	}
+	equal(t, "requests to the provider", m.requests()-requests, 0)
 }

@@ -5,7 +5,9 @@ package messaging
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,9 +45,7 @@ func TestStoredConfigOfNoUse(t *testing.T) {
 			} {
 				a.want(t, http.StatusInternalServerError, problem)
 			}
-			if got := m.storage.snapshot()["config/a"]; got != test.stored {
-				t.Errorf("got %s in storage, want %s", got, test.stored)
-			}
+			equal(t, "stored config", m.storage.snapshot()["config/a"], test.stored)
 			m.list("config/").want(t, http.StatusOK)
 			m.delete("config/a").want(t, http.StatusNoContent)
 			m.write("config/a", m.sinch(nil)).want(t, http.StatusNoContent)
@@ -103,9 +103,7 @@ func TestStoredTokenThatEnded(t *testing.T) {
 	m := newSinchMount(t, nil)
 	token := m.token("a")
 	m.clock.advance(time.Hour)
-	if m.restart().token("a") == token {
-		t.Error("got the stored token, want a new token")
-	}
+	differ(t, "token", m.restart().token("a"), token)
 }
 
 // Vault refuses writes of a mount whose plugin could not start when the server became active. The
@@ -136,14 +134,7 @@ func TestStoredForm(t *testing.T) {
 		if err := json.Unmarshal([]byte(m.storage.snapshot()[key]), &got); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range want {
-			if _, ok := got[name]; !ok {
-				t.Errorf("%s: got no member %s", key, name)
-			}
-			delete(got, name)
-		}
-		for name := range got {
-			t.Errorf("%s: got a member %s, want only %q", key, name, want)
-		}
+		slices.Sort(want)
+		equal(t, "members of "+key, slices.Sorted(maps.Keys(got)), want)
 	}
 }

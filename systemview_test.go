@@ -3,6 +3,7 @@
 package messaging
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,9 +26,8 @@ func TestCachedReadCallsNothing(t *testing.T) {
 			m.clock.advance(10 * time.Millisecond)
 			m.token("a")
 		}
-		if calls, _ := m.system.takeCalls(); calls > 0 {
-			t.Errorf("lease=%t: got %d calls of the system view within a second, want 0", lease, calls)
-		}
+		inASecond, _ := m.system.takeCalls()
+		equal(t, "calls of the system view within a second", inASecond, 0)
 		for range 1000 {
 			m.clock.advance(10 * time.Millisecond)
 			m.token("a")
@@ -36,9 +36,7 @@ func TestCachedReadCallsNothing(t *testing.T) {
 		if calls != stateCalls || stateCalls < 9 || stateCalls > 11 {
 			t.Errorf("lease=%t: got %d calls of the system view in 10 s, %d of them for the replication state; want about 10, all for the replication state", lease, calls, stateCalls)
 		}
-		if got := m.storage.takeCalls(); len(got) > 0 {
-			t.Errorf("lease=%t: got %q from storage, want nothing", lease, got)
-		}
+		m.wantCalls()
 	}
 }
 
@@ -50,12 +48,9 @@ func TestCachingSystemView(t *testing.T) {
 		calls int
 	}{{0, 1}, {0, 0}, {999 * time.Millisecond, 0}, {time.Millisecond, 1}, {time.Hour, 1}, {-time.Hour, 0}} {
 		clock.advance(step.after)
-		if got := view.ReplicationState(); got != sys.state {
-			t.Errorf("after %s: got the state %v, want %v", step.after, got, sys.state)
-		}
-		if _, got := sys.takeCalls(); got != step.calls {
-			t.Errorf("after %s: got %d calls, want %d", step.after, got, step.calls)
-		}
+		equal(t, fmt.Sprintf("state after %s", step.after), view.ReplicationState(), sys.state)
+		_, got := sys.takeCalls()
+		equal(t, fmt.Sprintf("calls after %s", step.after), got, step.calls)
 	}
 	if got := newCachingSystemView(nil, clock.instant); got != nil {
 		t.Errorf("newCachingSystemView(nil): got %v, want nil", got)
@@ -112,11 +107,9 @@ func TestForwarding(t *testing.T) {
 					t.Errorf("%s %s: got forwarded=%t (%d %s), want %t", test.op, test.path, a.forwarded, a.status, a.text, !test.here)
 				}
 			}
-			minted := m.logins() > logins
 			wrote := slices.ContainsFunc(n.storage.takeCalls(), func(c string) bool { return strings.HasPrefix(c, "put") || strings.HasPrefix(c, "delete") })
-			if minted != node.creds || wrote != node.creds {
-				t.Errorf("got minted=%t and wrote=%t, want both %t", minted, wrote, node.creds)
-			}
+			equal(t, "a write to storage", wrote, node.creds)
+			equal(t, "a mint", m.logins() > logins, node.creds)
 		})
 	}
 }
@@ -138,12 +131,8 @@ func TestTickByNode(t *testing.T) {
 			// A tick starts its mints before it returns.
 			m.system.set(func(s *system) { s.state, s.tainted = 0, false })
 			m.clock.advance(time.Second)
-			if got := m.read("status/a").data; got["state"] != "fresh" || got["mints"] != int64(1) {
-				t.Errorf("%s, tainted=%t: got the status %v, want fresh after one mint", name, tainted, got)
-			}
-			if got, want := m.storage.takeCalls(), []string{"get config/a"}; !slices.Equal(got, want) { // for the status
-				t.Errorf("%s, tainted=%t: got %q from storage, want %q", name, tainted, got, want)
-			}
+			m.read("status/a").wantData(t, fields{"state": "fresh", "mints": int64(1)})
+			m.wantCalls("get config/a") // for the status
 		}
 	}
 }
@@ -166,9 +155,8 @@ func TestTick(t *testing.T) {
 		m.tick().want(t, http.StatusNoContent)
 	}
 	calls, _ := m.system.takeCalls()
-	if got := m.storage.takeCalls(); calls > 0 || len(got) > 0 {
-		t.Errorf("idle ticks: got %d calls of the system view and %q from storage, want none", calls, got)
-	}
+	equal(t, "calls of the system view in idle ticks", calls, 0)
+	m.wantCalls()
 	m.wantLogins(3)
 	m.clock.advance(3 * time.Minute)
 	m.tick().want(t, http.StatusNoContent)

@@ -4,6 +4,7 @@ package messaging
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -13,13 +14,9 @@ import (
 
 func TestUnshared(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
-	if got := m.sim.State().Total.RevocationsSucceeded; got == 0 {
-		t.Error("got no revocation of the token that verified the write, which nobody gets")
-	}
+	differ(t, "revocations of the token that verified the write", m.sim.State().Total.RevocationsSucceeded, 0)
 	first, second := m.read("creds/a"), m.read("creds/a")
-	if first.token() == second.token() {
-		t.Error("got the same token twice, want two tokens")
-	}
+	differ(t, "second token", second.token(), first.token())
 	m.wantLogins(3) // the first verified the write
 	m.wantStored("config/a")
 	m.revokeLease(first)
@@ -28,9 +25,7 @@ func TestUnshared(t *testing.T) {
 	m.rotate("a").want(t, http.StatusBadRequest, "share=false")
 	m.patch("config/a", fields{"lease": false}).want(t, http.StatusBadRequest, "lease: must be true with share=false")
 	m.patch("config/a", fields{"share": nil}).want(t, http.StatusNoContent)
-	if first, second := m.token("a"), m.token("a"); first != second {
-		t.Error("share=true: got two tokens, want one")
-	}
+	equal(t, "second token with share=true", m.token("a"), m.token("a"))
 }
 
 // If max_ttl shortens a lease, the end of the lease also ends the token at the provider.
@@ -46,35 +41,28 @@ func TestUnsharedWithMaxTTL(t *testing.T) {
 // reads for a minute, the engine revokes the token.
 func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
-	before := m.sim.State().Total
+	logins := m.logins()
 	m.simulate(`{"latency": 0.3}`)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan answer)
-	go func() { done <- m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) }()
-	eventually(t, "the provider gets a request", func() bool { return m.requests() > before.Requests })
-	cancel()
-	(<-done).want(t, http.StatusServiceUnavailable)
-	parked := func() bool { return m.read("status/a").data["parked_tokens"] == 1 }
-	eventually(t, "the token is parked", parked)
-	next := m.read("creds/a")
-	next.want(t, http.StatusOK)
-	if got := m.sim.State().Total; got.LoginsSucceeded-before.LoginsSucceeded != 1 || !m.alive(next.token()) {
-		t.Errorf("got %d logins and token %s, want 1 login and its live token for the next reader", got.LoginsSucceeded-before.LoginsSucceeded, next.token())
+	readAndLeave := func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		requests := m.requests()
+		done := async(func() answer { return m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) })
+		eventually(t, "the provider gets a request", func() bool { return m.requests() > requests })
+		cancel()
+		(<-done).want(t, http.StatusServiceUnavailable)
+		eventually(t, "the token is parked", func() bool { return m.status("parked_tokens") == 1 })
 	}
+	readAndLeave()
+	m.wantAlive("the token of the next reader", m.token("a"), true)
+	m.wantLogins(logins + 1)
 
-	ctx, cancel = context.WithCancel(t.Context())
-	requests := m.requests()
-	go func() { done <- m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) }()
-	eventually(t, "the provider gets a request", func() bool { return m.requests() > requests })
-	cancel()
-	(<-done).want(t, http.StatusServiceUnavailable)
-	eventually(t, "the token is parked", parked)
+	readAndLeave()
 	m.simulate(`{"latency": 0}`)
-	before = m.sim.State().Total
+	before := m.sim.State().Total.RevocationsSucceeded
 	m.clock.advance(time.Minute)
 	eventually(t, "the token that nobody read is revoked", func() bool {
 		m.tick().want(t, http.StatusNoContent)
-		return m.sim.State().Total.RevocationsSucceeded > before.RevocationsSucceeded
+		return m.sim.State().Total.RevocationsSucceeded > before
 	})
 }
 
@@ -136,9 +124,7 @@ func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
 				m.revokeLease(a)
 			}
 			m.drain()
-			if got := m.requests() - requests; got != 0 {
-				t.Errorf("%s, queued=%t: got %d requests, want 0", name, queued, got)
-			}
+			equal(t, fmt.Sprintf("%s, queued=%t: requests", name, queued), m.requests()-requests, 0)
 			m.wantLogged("left to expire")
 		}
 	}
