@@ -14,7 +14,9 @@
 //	pairs.go            fields of key=value pairs
 //	text.go             characters that no text may have
 //	write.go            a config write: decode, merge, validate, guard
-//	store.go            configs and tokens in storage
+//	stored_config.go    configs in storage
+//	store.go            tokens in storage
+//	records.go          what all stored records have in common
 //	refresh.go          refresh tokens that are credentials; refresh_exchange.go: their use; refresh_record.go: in storage
 //	keyrings.go         the keys that the engine makes; keyring.go: which of them signs; keyrecord.go: in storage
 //	publickey.go        keys as users see them

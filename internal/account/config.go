@@ -12,42 +12,47 @@ import (
 )
 
 // Config is one account with a provider, as an operator wrote it. A Config in use never
-// changes.
+// changes. JSON names are those of the stored form; see configRecord.
 type Config struct {
 	// Revision identifies the credentials and endpoints. Each write that changes
 	// credentials or endpoints sets a new, unique revision.
-	Revision string
+	Revision string `json:"revision"`
 
-	Provider      string
-	Definition    string // digest of the own definition of the provider; "" if it is built-in
-	Environment   string // "" means the provider's default
-	TokenURL      string // "" means the environment's
-	RevocationURL string // "" leaves tokens to expire
-	CACert        string // PEM; "" means the certificates of the system
+	Provider      string `json:"provider"`
+	Definition    string `json:"definition,omitempty"`     // digest of the own definition of the provider; "" if it is built-in
+	Environment   string `json:"environment,omitempty"`    // "" means the provider's default
+	TokenURL      string `json:"token_url,omitempty"`      // "" means the environment's
+	RevocationURL string `json:"revocation_url,omitempty"` // "" leaves tokens to expire
+	CACert        string `json:"ca_cert,omitempty"`        // PEM; "" means the certificates of the system
 
 	// ClientCert and ClientKey are the PEM of the engine's client certificate and its private
 	// key (RFC 8705). Both are "" without a client certificate.
-	ClientCert string
-	ClientKey  secret.String
+	ClientCert string        `json:"client_cert,omitempty"`
+	ClientKey  secret.String `json:"-"`
 
 	// Fields holds the values of the provider's fields by name, as they were written.
 	// Credentials are among them.
-	Fields map[string]secret.String
+	Fields map[string]secret.String `json:"-"`
 
 	// Durations; nil means the default.
-	RequestTimeout, RefreshWindow, MinTTL, MaxTTL, DefaultTTL, LeaseTTL *seconds
+	RequestTimeout *seconds `json:"request_timeout,omitempty"`
+	RefreshWindow  *seconds `json:"refresh_window,omitempty"`
+	MinTTL         *seconds `json:"min_ttl,omitempty"`
+	MaxTTL         *seconds `json:"max_ttl,omitempty"`
+	DefaultTTL     *seconds `json:"default_ttl,omitempty"`
+	LeaseTTL       *seconds `json:"lease_ttl,omitempty"`
 
-	Expire  string    // when the credentials end, as it was written; "" if unknown
-	Written time.Time // when a secret last changed; zero without a secret, or if unknown
+	Expire  string    `json:"credentials_expire,omitempty"` // when the credentials end, as it was written; "" if unknown
+	Written time.Time `json:"credentials_written,omitzero"` // when a secret last changed; zero without a secret, or if unknown
 
-	Lease bool // reads of creds make a lease
-	Share bool // all readers of creds share one token
+	Lease bool `json:"-"` // reads of creds make a lease
+	Share bool `json:"-"` // all readers of creds share one token
 
 	// KeyOwner links the config to its generated keys. It is "" without generated keys. A later
 	// config of the same name gets another KeyOwner, and so cannot use the keys.
-	KeyOwner string
-	newKeys  *keySet // the first keys, until they are stored
+	KeyOwner string `json:"key_owner,omitempty"`
 
+	newKeys  *keySet   // the first keys, until they are stored
 	provider *provider // of Provider and Definition; set in every config but a decoded one
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -47,45 +46,15 @@ func digestHex(digest string) string {
 	return digits
 }
 
-// read decodes the stored record of a key, and reports whether there is one. The error is a
-// [*RecordError] if the record cannot be used.
-func read(ctx context.Context, s logical.Storage, key string, record any) (bool, error) {
-	return readRecord(ctx, s, key, definitionVersion, record)
-}
-
-// readRecord is read for a record of at most the given version.
-func readRecord(ctx context.Context, s logical.Storage, key string, version int, record any) (bool, error) {
-	entry, err := s.Get(ctx, key)
-	if err != nil {
-		return false, fmt.Errorf("reading %s from storage: %w", key, err)
-	}
-	if entry == nil {
-		return false, nil
-	}
-	if err := decodeRecord(entry.Value, version, record); err != nil {
-		return true, &RecordError{key: key, err: err}
-	}
-	return true, nil
-}
-
 // readName returns the digest of the own definition of the named provider; "" if there is no
 // such definition.
 func readName(ctx context.Context, s logical.Storage, name string) (string, error) {
 	var n nameRecord
-	found, err := read(ctx, s, namePrefix+name, &n)
+	found, err := read(ctx, s, namePrefix+name, definitionVersion, &n)
 	if found && err == nil && digestHex(n.Digest) == "" {
 		err = &RecordError{key: namePrefix + name, err: errDamaged}
 	}
 	return n.Digest, err
-}
-
-// listNames returns the names of the own definitions.
-func listNames(ctx context.Context, s logical.Storage) ([]string, error) {
-	names, err := s.List(ctx, namePrefix)
-	if err != nil {
-		return nil, fmt.Errorf("listing %s in storage: %w", namePrefix, err)
-	}
-	return names, nil
 }
 
 // definition returns the own definition with the given digest, under the name of its
@@ -97,7 +66,7 @@ func (r *Registry) definition(ctx context.Context, s logical.Storage, name, dige
 	}
 	key := DefinitionPrefix + digestHex(digest)
 	var stored definitionRecord
-	found, err := read(ctx, s, key, &stored)
+	found, err := read(ctx, s, key, definitionVersion, &stored)
 	if err != nil {
 		return nil, err
 	}
@@ -129,22 +98,15 @@ func (r *Registry) Forget(key string) {
 	})
 }
 
-// checked returns the digest of a definition that can be used.
-func checked(name, text string) (digest string, err error) {
-	d, err := providers.ParseDefinition(name, []byte(text))
-	if err != nil {
-		return "", &providers.FieldError{Field: "definition", Problem: err.Error()}
-	}
-	return d.Digest(), nil
-}
-
 // WriteDefinition stores an own definition under a name, for new configs. Existing configs keep
 // their definition. kept is the number of configs that keep the name's previous definition. If
 // the user made a mistake, the error is a [*providers.FieldError].
 func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name, text string) (digest string, kept int, err error) {
-	if digest, err = checked(name, text); err != nil {
-		return "", 0, err
+	d, err := providers.ParseDefinition(name, []byte(text))
+	if err != nil {
+		return "", 0, &providers.FieldError{Field: "definition", Problem: err.Error()}
 	}
+	digest = d.Digest()
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	old, err := readName(ctx, s, name)
@@ -211,20 +173,16 @@ func listPins(ctx context.Context, s logical.Storage, digits string) ([]string, 
 	if digits == "" {
 		return nil, nil
 	}
-	configs, err := s.List(ctx, pinPrefix+digits+"/")
-	if err != nil {
-		return nil, fmt.Errorf("listing %s%s/ in storage: %w", pinPrefix, digits, err)
-	}
-	return configs, nil
+	return list(ctx, s, pinPrefix+digits+"/")
 }
 
 // pin records in storage that the named config uses the definition of p. If the definition was
 // removed after p was looked up, pin stores it again.
 func pin(ctx context.Context, s logical.Storage, config string, p *provider) error {
 	digits := digestHex(p.digest)
-	entry, err := s.Get(ctx, DefinitionPrefix+digits)
+	entry, err := get(ctx, s, DefinitionPrefix+digits)
 	if err != nil {
-		return fmt.Errorf("reading %s%s from storage: %w", DefinitionPrefix, digits, err)
+		return err
 	}
 	if entry == nil {
 		if err := put(ctx, s, DefinitionPrefix+digits, definitionRecord{definitionVersion, p.text}); err != nil {
@@ -257,11 +215,11 @@ func (r *Registry) logUnswept(err error) {
 // removeUnused removes the definitions that no name and no config uses. The caller holds
 // r.writing. A failure leaves definitions behind, which the next call removes.
 func (r *Registry) removeUnused(ctx context.Context, s logical.Storage) error {
-	all, err := s.List(ctx, DefinitionPrefix)
+	all, err := list(ctx, s, DefinitionPrefix)
 	if err != nil {
-		return fmt.Errorf("listing %s in storage: %w", DefinitionPrefix, err)
+		return err
 	}
-	names, err := listNames(ctx, s)
+	names, err := list(ctx, s, namePrefix)
 	if err != nil {
 		return err
 	}
@@ -298,9 +256,9 @@ func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, err
 		return false, err
 	}
 	for _, name := range configs {
-		entry, err := s.Get(ctx, ConfigPrefix+name)
+		entry, err := get(ctx, s, ConfigPrefix+name)
 		if err != nil {
-			return false, fmt.Errorf("reading %s%s from storage: %w", ConfigPrefix, name, err)
+			return false, err
 		}
 		if entry != nil {
 			if c, err := decodeConfig(entry.Value); err != nil || digestHex(c.Definition) == digits {
@@ -312,12 +270,4 @@ func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, err
 		}
 	}
 	return false, nil
-}
-
-// remove deletes a record.
-func remove(ctx context.Context, s logical.Storage, key string) error {
-	if err := s.Delete(ctx, key); err != nil {
-		return fmt.Errorf("deleting %s from storage: %w", key, ExplainStorage(err))
-	}
-	return nil
 }

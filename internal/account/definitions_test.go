@@ -43,7 +43,7 @@ func TestConfigsShareTheirDefinition(t *testing.T) {
 	}
 	for i := range configs {
 		c := &Config{Revision: "r", Provider: "acme", Definition: digest, Fields: map[string]secret.String{"password": "p"}}
-		if err := writeConfig(ctx, s, fmt.Sprint(i), c); err != nil {
+		if err := putConfig(ctx, s, fmt.Sprint(i), c); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -117,7 +117,7 @@ func (p *provider) signingKey(settings providers.Settings) (*providers.Key, stri
 // keys cannot be used, the error is a [*RecordError].
 func readKeys(ctx context.Context, s logical.Storage, name string) (*keySet, error) {
 	var r keyRecord
-	found, err := readRecord(ctx, s, KeyPrefix+name, keyVersion, &r)
+	found, err := read(ctx, s, KeyPrefix+name, keyVersion, &r)
 	if !found || err != nil {
 		return nil, err
 	}

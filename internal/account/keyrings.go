@@ -158,9 +158,9 @@ func (k *Keyrings) list(ctx context.Context) error {
 	if k.listed {
 		return nil
 	}
-	names, err := k.storage.List(ctx, KeyPrefix)
+	names, err := list(ctx, k.storage, KeyPrefix)
 	if err != nil {
-		return fmt.Errorf("listing %s in storage: %w", KeyPrefix, err)
+		return err
 	}
 	for _, name := range names {
 		k.ring(name)

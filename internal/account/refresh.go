@@ -154,14 +154,8 @@ func (r *refreshTokens) load(ctx context.Context, s *refreshState, name string) 
 		return s.inTurn, nil
 	}
 	record := &refreshRecord{}
-	entry, err := r.storage.Get(ctx, RefreshPrefix+name)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s%s from storage: %w", RefreshPrefix, name, err)
-	}
-	if entry != nil {
-		if err := decodeRecord(entry.Value, refreshVersion, record); err != nil {
-			return nil, &RecordError{key: RefreshPrefix + name, err: err}
-		}
+	if _, err := read(ctx, r.storage, RefreshPrefix+name, refreshVersion, record); err != nil {
+		return nil, err
 	}
 	s.note(record)
 	return record, nil
@@ -219,8 +213,7 @@ func (r *refreshTokens) token(ctx context.Context, name string, c *Config) (*tok
 	if g == nil || g.Token == nil || g.Token.Revision != c.Revision || !g.Token.isValid() {
 		return nil, nil
 	}
-	t := g.Token.token()
-	return &t, nil
+	return g.Token.token(), nil
 }
 
 // save stores an access token of a. If a refresh token of a is not stored yet, save stores that
@@ -269,21 +262,27 @@ func (r *refreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 		}
 		return nil
 	})
-	if err != nil {
-		r.log().Warn("refresh tokens that nothing uses stay in storage until the next write of the config", "config", name, "error", err)
-	}
+	r.logLeftover(name, err)
 }
 
 // drop removes the refresh tokens of a config that was deleted or no longer has a refresh token
-// as its credential. A running exchange does not store them again.
-func (r *refreshTokens) drop(ctx context.Context, name string) error {
+// as its credential. A running exchange does not store them again. A failure leaves only unused
+// refresh tokens behind.
+func (r *refreshTokens) drop(ctx context.Context, name string) {
 	s := r.state(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dropped++
 	s.unsaved, s.inTurn = nil, nil
 	s.note(&refreshRecord{})
-	return remove(ctx, r.storage, RefreshPrefix+name)
+	r.logLeftover(name, remove(ctx, r.storage, RefreshPrefix+name))
+}
+
+// logLeftover logs a failure to remove unused refresh tokens, unless err is nil.
+func (r *refreshTokens) logLeftover(name string, err error) {
+	if err != nil {
+		r.log().Warn("refresh tokens that nothing uses stay in storage until the next write of the config", "config", name, "error", err)
+	}
 }
 
 // forget drops a config's refresh tokens from memory, because another node changed the stored

@@ -205,7 +205,7 @@ func (r *Registry) HasProvider(ctx context.Context, s logical.Storage, name stri
 
 // ListProviders returns the names of all providers, sorted.
 func (r *Registry) ListProviders(ctx context.Context, s logical.Storage) ([]string, error) {
-	own, err := listNames(ctx, s)
+	own, err := list(ctx, s, namePrefix)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ func FuzzStoredConfigRoundTrip(f *testing.F) {
 			return
 		}
 		s := &logical.InmemStorage{}
-		if err := writeConfig(t.Context(), s, "a", c); err != nil {
+		if err := putConfig(t.Context(), s, "a", c); err != nil {
 			t.Fatal(err)
 		}
 		entry, err := s.Get(t.Context(), ConfigPrefix+"a")
