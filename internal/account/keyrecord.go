@@ -32,12 +32,17 @@ type keyRecord struct {
 }
 
 type storedKey struct {
-	ID         string    `json:"id"`
-	Kind       string    `json:"kind"`
-	Algorithm  string    `json:"algorithm"`
-	PrivateKey string    `json:"private_key"` // PKCS #8 in PEM
-	Created    time.Time `json:"created"`
-	Activated  time.Time `json:"activated,omitzero"`
+	ID         string `json:"id"`
+	PrivateKey string `json:"private_key"` // PKCS #8 in PEM
+	keyInfo
+}
+
+// keyInfo is what a key has besides its ID and its material.
+type keyInfo struct {
+	Kind      string    `json:"kind"` // as in generate_key, such as ec-p256; "" for a key that an operator wrote
+	Algorithm string    `json:"algorithm"`
+	Created   time.Time `json:"created"`            // zero if unknown
+	Activated time.Time `json:"activated,omitzero"` // when the key became the current key; zero if it never was, or if unknown
 }
 
 // keySet holds the generated keys of one config. It never changes.
@@ -51,9 +56,7 @@ type keySet struct {
 // madeKey is a generated key. It never changes.
 type madeKey struct {
 	*providers.Key
-	kind, algorithm string
-	created         time.Time
-	activated       time.Time // when the key became the current key; zero if it never was
+	keyInfo
 }
 
 // with returns s with other keys.
@@ -85,7 +88,7 @@ func (s *keySet) named(id string) *madeKey {
 // at returns k as it is when it becomes the current key.
 func (k *madeKey) at(activated time.Time) *madeKey {
 	active := *k
-	active.activated = activated
+	active.Activated = activated
 	return &active
 }
 
@@ -99,7 +102,7 @@ func (c *Config) makeKey(now time.Time) (*madeKey, error) {
 	settings := c.settings()
 	settings.Key = key
 	_, algorithm := c.provider.signingKey(settings)
-	return &madeKey{Key: key, kind: kind, algorithm: algorithm, created: now}, nil
+	return &madeKey{key, keyInfo{Kind: kind, Algorithm: algorithm, Created: now}}, nil
 }
 
 // signingKey returns the key and the algorithm with which a config with these settings signs, or
@@ -121,51 +124,45 @@ func readKeys(ctx context.Context, s logical.Storage, name string) (*keySet, err
 	if !found || err != nil {
 		return nil, err
 	}
-	set, err := decodeKeys(r)
-	if err != nil {
-		return nil, &RecordError{key: KeyPrefix + name, err: err}
+	current, err1 := r.Current.decode()
+	next, err2 := r.Next.decode()
+	previous, err3 := r.Previous.decode()
+	if err1 != nil || err2 != nil || err3 != nil || current == nil || r.Owner == "" {
+		return nil, &RecordError{key: KeyPrefix + name, err: errDamaged}
 	}
-	return set, nil
+	return &keySet{r.Owner, current, next, previous}, nil
 }
 
-func decodeKeys(r keyRecord) (*keySet, error) {
-	set := &keySet{owner: r.Owner}
-	for _, k := range []struct {
-		stored *storedKey
-		key    **madeKey
-	}{{r.Current, &set.current}, {r.Next, &set.next}, {r.Previous, &set.previous}} {
-		if k.stored == nil {
-			continue
-		}
-		key, err := providers.ParseKey(secret.String(k.stored.PrivateKey), k.stored.ID)
-		if err != nil || k.stored.ID == "" {
-			return nil, errDamaged
-		}
-		*k.key = &madeKey{key, k.stored.Kind, k.stored.Algorithm, k.stored.Created, k.stored.Activated}
+// decode returns the key in k; nil if k is nil.
+func (k *storedKey) decode() (*madeKey, error) {
+	if k == nil {
+		return nil, nil
 	}
-	if set.current == nil || set.owner == "" {
+	key, err := providers.ParseKey(secret.String(k.PrivateKey), k.ID)
+	if err != nil || k.ID == "" {
 		return nil, errDamaged
 	}
-	return set, nil
+	return &madeKey{key, k.keyInfo}, nil
 }
 
 // writeKeys stores the keys of the named config.
 func writeKeys(ctx context.Context, s logical.Storage, name string, set *keySet) error {
-	r := keyRecord{Version: keyVersion, Owner: set.owner}
-	for _, k := range []struct {
-		key    *madeKey
-		stored **storedKey
-	}{{set.current, &r.Current}, {set.next, &r.Next}, {set.previous, &r.Previous}} {
-		if k.key == nil {
-			continue
-		}
-		text, err := k.key.PEM()
-		if err != nil {
-			return err
-		}
-		*k.stored = &storedKey{k.key.ID(), k.key.kind, k.key.algorithm, text.Reveal(), k.key.created, k.key.activated}
+	current, err1 := set.current.encode()
+	next, err2 := set.next.encode()
+	previous, err3 := set.previous.encode()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
 	}
-	return put(ctx, s, KeyPrefix+name, r)
+	return put(ctx, s, KeyPrefix+name, keyRecord{keyVersion, set.owner, current, next, previous})
+}
+
+// encode returns the stored form of k; nil if k is nil.
+func (k *madeKey) encode() (*storedKey, error) {
+	if k == nil {
+		return nil, nil
+	}
+	text, err := k.PEM()
+	return &storedKey{k.ID(), text.Reveal(), k.keyInfo}, err
 }
 
 var (

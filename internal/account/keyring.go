@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
+
 	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
@@ -27,8 +29,8 @@ const keyPause = 5 * time.Minute
 // a proven key. So no read fails. Storage always has a key that works, even if the process is
 // killed.
 type keyring struct {
-	name string
-	load func(ctx context.Context, name string) (*keySet, error)
+	name    string // of the config
+	storage logical.Storage
 
 	mu       sync.Mutex
 	loaded   bool
@@ -46,7 +48,7 @@ func (r *keyring) set(ctx context.Context) (*keySet, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.loaded {
-		keys, err := r.load(ctx, r.name)
+		keys, err := readKeys(ctx, r.storage, r.name)
 		switch {
 		case err == nil:
 			r.keepLocked(keys)
@@ -107,7 +109,7 @@ func (r *keyring) preferred(keys *keySet) *madeKey {
 }
 
 func (r *keyring) preferredLocked(keys *keySet) *madeKey {
-	if k := keys.named(r.accepted); k != nil && r.accepted != "" {
+	if k := keys.named(r.accepted); k != nil {
 		return k
 	}
 	return keys.current
@@ -125,7 +127,7 @@ func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKe
 		return first, keys.current
 	case paused:
 		return first, nil
-	case keys.next != nil && waited(now, keys.next.created):
+	case keys.next != nil && waited(now, keys.next.Created):
 		r.tried = now
 		return keys.next, first
 	}
@@ -138,17 +140,15 @@ func waited(now clock.Instant, since time.Time) bool { return now.Wall.Sub(since
 
 // mint mints with the keys of a config whose provider verifies signatures.
 func (r *keyring) mint(now clock.Instant, keys *keySet, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
-	first, second := r.choose(now, keys)
-	t, err := mint(first.Key)
-	if second == nil || !isKeyRefused(err) {
-		if err == nil {
-			r.worked(now, keys, first)
-		}
-		return t, err
+	k, second := r.choose(now, keys)
+	t, err := mint(k.Key)
+	if second != nil && isKeyRefused(err) {
+		r.wasRefused(now, k)
+		k = second
+		t, err = mint(k.Key)
 	}
-	r.wasRefused(now, first)
-	if t, err = mint(second.Key); err == nil {
-		r.worked(now, keys, second)
+	if err == nil {
+		r.worked(now, keys, k)
 	}
 	return t, err
 }
@@ -171,7 +171,7 @@ func (r *keyring) worked(now clock.Instant, keys *keySet, k *madeKey) {
 	}
 	if k == keys.current {
 		r.accepted = ""
-		r.proven = keys.previous != nil && waited(now, k.activated)
+		r.proven = keys.previous != nil && waited(now, k.Activated)
 		return
 	}
 	r.accepted = k.ID()
@@ -198,7 +198,7 @@ func (r *keyring) settled(now time.Time, keys *keySet) *keySet {
 			next = keys.current
 		}
 		return keys.with(k.at(now), next, nil)
-	case r.proven && keys.previous != nil && waited(clock.Instant{Wall: now}, keys.current.activated):
+	case r.proven && keys.previous != nil && waited(clock.Instant{Wall: now}, keys.current.Activated):
 		return keys.with(keys.current, keys.next, nil)
 	}
 	return nil
@@ -254,9 +254,9 @@ func (r *keyring) inMemory() *keySet {
 // state returns which of the keys signs.
 func (r *keyring) state(keys *keySet) *KeyState {
 	current, next, _ := r.roles(keys)
-	s := &KeyState{ID: current.ID(), Activated: current.activated}
+	s := &KeyState{ID: current.ID(), Activated: current.Activated}
 	if next != nil {
-		s.NextID, s.NextCreated = next.ID(), next.created
+		s.NextID, s.NextCreated = next.ID(), next.Created
 	}
 	return s
 }

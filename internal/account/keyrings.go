@@ -47,9 +47,7 @@ func (k *Keyrings) ring(name string) *keyring {
 	if r, ok := k.rings.Load(name); ok {
 		return r.(*keyring)
 	}
-	r, _ := k.rings.LoadOrStore(name, &keyring{name: name, load: func(ctx context.Context, name string) (*keySet, error) {
-		return readKeys(ctx, k.storage, name)
-	}})
+	r, _ := k.rings.LoadOrStore(name, &keyring{name: name, storage: k.storage})
 	return r.(*keyring)
 }
 
@@ -140,7 +138,7 @@ func (k *Keyrings) JWKS(ctx context.Context, name string) ([]byte, error) {
 		}
 		if keys != nil {
 			for _, key := range keys.all() {
-				jwk, err := key.JWK(key.algorithm)
+				jwk, err := key.JWK(key.Algorithm)
 				if err != nil {
 					return nil, fmt.Errorf("encoding a public key: %w", err)
 				}
@@ -195,6 +193,16 @@ func (r *Registry) MakeKey(c *Config, owner string) error {
 	}
 	c.KeyOwner, c.newKeys = owner, &keySet{owner: owner, current: key.at(now)}
 	return nil
+}
+
+// Unsettled reports whether a mint found out something about a key that is not stored yet.
+func (k *Keyrings) Unsettled() bool {
+	found := false
+	k.rings.Range(func(_, r any) bool {
+		found = r.(*keyring).unsettled()
+		return !found
+	})
+	return found
 }
 
 // SettleKeys stores in the background which keys worked in the latest mints. Call it after the

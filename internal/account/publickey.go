@@ -11,12 +11,11 @@ import (
 
 // PublicKey is the public part of a key, as users see it.
 type PublicKey struct {
-	ID, Algorithm, Kind string // Kind is "" for a key that an operator wrote
-	PEM                 string
-	JWK                 map[string]any
+	ID, PEM string
+	JWK     map[string]any
+	keyInfo
 
-	Created, Activated time.Time // zero if unknown, or if the key is not active yet
-	Refused            time.Time // when the provider last refused the key; zero if never, or if it then accepted it
+	Refused time.Time // when the provider last refused the key; zero if it has accepted the key since, or never refused it
 }
 
 // PublicKeys are the keys of a config as users see them.
@@ -28,12 +27,11 @@ type PublicKeys struct {
 // PublicKeys returns the public keys of the named config c, or nil if c does not sign.
 func (r *Registry) PublicKeys(ctx context.Context, name string, c *Config) (*PublicKeys, error) {
 	if c.KeyOwner == "" {
-		settings := c.settings()
-		key, algorithm := c.provider.signingKey(settings)
+		key, algorithm := c.provider.signingKey(c.settings())
 		if key == nil {
 			return nil, nil
 		}
-		current, err := publicKey(&madeKey{Key: key, algorithm: algorithm, activated: c.Written})
+		current, err := publicKey(&madeKey{key, keyInfo{Algorithm: algorithm, Activated: c.Written}})
 		return &PublicKeys{Current: current}, err
 	}
 	ring := r.keyrings.ring(name)
@@ -60,12 +58,12 @@ func (r *Registry) PublicKeys(ctx context.Context, name string, c *Config) (*Pub
 
 // publicKey returns the public part of a key.
 func publicKey(k *madeKey) (*PublicKey, error) {
-	shown := &PublicKey{ID: k.ID(), Algorithm: k.algorithm, Kind: k.kind, Created: k.created, Activated: k.activated}
-	var err error
-	if shown.PEM, err = k.PublicPEM(); err != nil {
+	pem, err := k.PublicPEM()
+	if err != nil {
 		return nil, err
 	}
-	jwk, err := k.JWK(k.algorithm)
+	shown := &PublicKey{ID: k.ID(), PEM: pem, keyInfo: k.keyInfo}
+	jwk, err := k.JWK(k.Algorithm)
 	if err == nil {
 		err = json.Unmarshal(jwk, &shown.JWK)
 	}
@@ -73,16 +71,6 @@ func publicKey(k *madeKey) (*PublicKey, error) {
 		return nil, fmt.Errorf("encoding a public key: %w", err)
 	}
 	return shown, nil
-}
-
-// Unsettled reports whether a mint found out something about a key that is not stored yet.
-func (k *Keyrings) Unsettled() bool {
-	found := false
-	k.rings.Range(func(_, r any) bool {
-		found = r.(*keyring).unsettled()
-		return !found
-	})
-	return found
 }
 
 // KeyState says which key signs for a config.
