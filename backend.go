@@ -207,13 +207,13 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 // and holds a lock meanwhile, so it does not wait for them. If nothing is due, it does not call
 // Vault.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
-	refreshes, revocations, unsaved := b.cache.Due(), b.revoker.Pending(), b.registry.HasUnsavedRefreshTokens()
+	refreshes, revocations, unsaved := b.cache.Due(), b.revoker.Pending(), b.registry.RefreshTokens().HasUnsaved()
 	if !refreshes && !revocations && !unsaved || b.System().Tainted() || !b.mayMint() {
 		return nil
 	}
 	b.cache.Tick()
 	if unsaved {
-		go b.registry.StoreUnsavedRefreshTokens(context.WithoutCancel(ctx))
+		go b.registry.RefreshTokens().StoreUnsaved(context.WithoutCancel(ctx))
 	}
 	if revocations {
 		go b.revoker.Drain()
@@ -258,7 +258,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	case account.KeyPrefix:
 		b.registry.Keyrings().Invalidate(name)
 	case account.RefreshPrefix:
-		b.registry.ForgetRefreshTokens(name)
+		b.registry.RefreshTokens().Forget(name)
 		b.cache.Invalidate(name)
 	case account.ConfigPrefix, account.TokenPrefix:
 		b.cache.Invalidate(name)
@@ -273,7 +273,7 @@ const maxCleanWait = 3 * time.Second
 // because all mounts of the process are blocked meanwhile.
 func (b *backend) clean(context.Context) {
 	b.cache.Close()
-	b.registry.WaitForExchanges(maxCleanWait)
+	b.registry.RefreshTokens().Wait(maxCleanWait)
 	b.revoker.Close()
 	b.clients.CloseIdle()
 }

@@ -45,7 +45,7 @@ type Account struct {
 	provider *provider
 	client   *providers.Client
 	settings providers.Settings
-	refresh  *refreshTokens
+	refresh  *RefreshTokens
 	keyrings *Keyrings
 	ring     *keyring // of the keys that the engine made; nil if it made none
 }
@@ -140,10 +140,6 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (
 // SpendsRefresh reports whether the account's credential is a refresh token. A mint may use up
 // such a token.
 func (a *Account) SpendsRefresh() bool { return a.Config.spendsRefresh() }
-
-// MayExchange reports whether the account may use its refresh token now. If urgent is true, its
-// readers need a token, because the cached token has too little life.
-func (a *Account) MayExchange(urgent bool) bool { return a.refresh.mayExchange(a, urgent) }
 
 // withKey mints with the account's generated key, or with nil if the account has no generated
 // key. If the provider may not know the key, withKey may mint again with another key.

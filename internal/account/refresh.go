@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -24,7 +25,7 @@ import (
 // shorter timeout.
 const exchangeTimeout = 90 * time.Second
 
-// refreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC
+// RefreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC
 // 6749 §6). At many providers a refresh token works once: the answer brings the next refresh
 // token (RFC 9700 §4.14.2). If the next refresh token is lost, a person has to consent again.
 // Therefore:
@@ -37,7 +38,7 @@ const exchangeTimeout = 90 * time.Second
 //     account needs a token. Only a refusal tells that the refresh token is lost.
 //
 // Storage is the truth, except for a record that is not stored yet. It is safe for concurrent use.
-type refreshTokens struct {
+type RefreshTokens struct {
 	storage logical.Storage
 	clock   clock.Clock
 	log     func() hclog.Logger
@@ -57,27 +58,32 @@ type refreshState struct {
 	inTurn  *refreshRecord // the record while an exchange runs, so that its result needs no read of storage
 	dropped int            // how often the record was dropped, so that no old exchange stores it again
 
-	notedMu      sync.Mutex            // held only for a moment, unlike mu
-	noted        map[string]notedState // by generation, as of the last read or write of the record
-	unsavedNoted bool                  // unsaved is set
+	noted atomic.Pointer[refreshNotes] // never nil
 }
 
-// notedState is what is known of a generation without storage.
+// refreshNotes says what the last read or write of a record showed, for callers that must not
+// wait for storage. It never changes.
+type refreshNotes struct {
+	unsaved bool                  // the record is only in memory
+	states  map[string]notedState // by the ID of the generation
+}
+
 type notedState struct {
 	pending bool   // there is an exchange whose outcome is unknown
 	shown   string // see refreshGeneration.shownState
 }
 
-func newRefreshTokens(storage logical.Storage, c clock.Clock, log func() hclog.Logger) *refreshTokens {
-	return &refreshTokens{storage: storage, clock: c, log: log, states: map[string]*refreshState{}}
+func newRefreshTokens(storage logical.Storage, c clock.Clock, log func() hclog.Logger) *RefreshTokens {
+	return &RefreshTokens{storage: storage, clock: c, log: log, states: map[string]*refreshState{}}
 }
 
-func (r *refreshTokens) state(name string) *refreshState {
+func (r *RefreshTokens) state(name string) *refreshState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.states[name]
 	if s == nil {
-		s = &refreshState{turn: make(chan struct{}, 1), noted: map[string]notedState{}}
+		s = &refreshState{turn: make(chan struct{}, 1)}
+		s.noted.Store(&refreshNotes{})
 		r.states[name] = s
 	}
 	return s
@@ -109,7 +115,8 @@ func (c *Config) refreshID() string {
 // update changes the stored record of a config. If change returns an error, update stores
 // nothing and returns that error, except errUnchanged. If storage fails, update keeps the new
 // record in memory. begins says that an exchange begins.
-func (r *refreshTokens) update(ctx context.Context, s *refreshState, name string, begins bool, change func(*refreshRecord) error) error {
+func (r *RefreshTokens) update(ctx context.Context, name string, begins bool, change func(*refreshRecord) error) error {
+	s := r.state(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	record, err := r.load(ctx, s, name)
@@ -117,10 +124,10 @@ func (r *refreshTokens) update(ctx context.Context, s *refreshState, name string
 		return err
 	}
 	next := record.clone()
-	if err := change(next); err != nil && (!errors.Is(err, errUnchanged) || s.unsaved == nil) {
-		if errors.Is(err, errUnchanged) {
-			return nil
-		}
+	switch err := change(next); {
+	case errors.Is(err, errUnchanged) && s.unsaved == nil:
+		return nil
+	case err != nil && !errors.Is(err, errUnchanged):
 		return err
 	}
 	err = put(ctx, r.storage, RefreshPrefix+name, next)
@@ -146,7 +153,7 @@ func (s *refreshState) endTurn() {
 }
 
 // load returns the newest record of a config; the caller holds s.mu and does not change the result.
-func (r *refreshTokens) load(ctx context.Context, s *refreshState, name string) (*refreshRecord, error) {
+func (r *RefreshTokens) load(ctx context.Context, s *refreshState, name string) (*refreshRecord, error) {
 	switch {
 	case s.unsaved != nil:
 		return s.unsaved, nil
@@ -163,19 +170,16 @@ func (r *refreshTokens) load(ctx context.Context, s *refreshState, name string) 
 
 // note remembers the states of the refresh tokens in record; the caller holds s.mu.
 func (s *refreshState) note(record *refreshRecord) {
-	s.notedMu.Lock()
-	defer s.notedMu.Unlock()
-	clear(s.noted)
-	s.unsavedNoted = s.unsaved != nil
+	notes := &refreshNotes{unsaved: s.unsaved != nil, states: map[string]notedState{}}
 	for _, g := range record.Generations {
-		s.noted[g.ID] = notedState{g.Pending != nil, g.shownState(s.unsaved != nil)}
+		notes.states[g.ID] = notedState{g.Pending != nil, g.shownState(notes.unsaved)}
 	}
+	s.noted.Store(notes)
 }
 
-func (s *refreshState) notedOf(id string) notedState {
-	s.notedMu.Lock()
-	defer s.notedMu.Unlock()
-	return s.noted[id]
+// noted returns what is known of the refresh token of a, which is the account's credential.
+func (a *Account) noted() notedState {
+	return a.refresh.state(a.Name).noted.Load().states[a.Config.refreshID()]
 }
 
 // RefreshTokenState returns the state of the refresh token of a without asking storage, as
@@ -184,24 +188,20 @@ func (a *Account) RefreshTokenState() string {
 	if !a.Config.spendsRefresh() {
 		return ""
 	}
-	if shown := a.refresh.state(a.Name).notedOf(a.Config.refreshID()).shown; shown != "" {
+	if shown := a.noted().shown; shown != "" {
 		return shown
 	}
 	return refreshUnused
 }
 
-// mayExchange reports whether a may use its refresh token now. urgent says that readers need a
-// token. After an exchange whose outcome is unknown, mayExchange returns true only if urgent is
-// true, because a provider may end all tokens of the account if a refresh token is used twice.
-func (r *refreshTokens) mayExchange(a *Account, urgent bool) bool {
-	if urgent {
-		return true
-	}
-	return !r.state(a.Name).notedOf(a.Config.refreshID()).pending
-}
+// MayExchange reports whether a may use its refresh token now. If urgent is true, readers need a
+// token, because the cached token has too little life. After an exchange whose outcome is unknown,
+// MayExchange returns true only if urgent is true, because a provider may end all tokens of the
+// account if a refresh token is used twice.
+func (a *Account) MayExchange(urgent bool) bool { return urgent || !a.noted().pending }
 
 // token returns the stored access token of c; nil if there is none.
-func (r *refreshTokens) token(ctx context.Context, name string, c *Config) (*token.Token, error) {
+func (r *RefreshTokens) token(ctx context.Context, name string, c *Config) (*token.Token, error) {
 	s := r.state(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,8 +218,8 @@ func (r *refreshTokens) token(ctx context.Context, name string, c *Config) (*tok
 
 // save stores an access token of a. If a refresh token of a is not stored yet, save stores that
 // too.
-func (r *refreshTokens) save(ctx context.Context, a *Account, t token.Token) error {
-	return r.update(ctx, r.state(a.Name), a.Name, false, func(record *refreshRecord) error {
+func (r *RefreshTokens) save(ctx context.Context, a *Account, t token.Token) error {
+	return r.update(ctx, a.Name, false, func(record *refreshRecord) error {
 		stored := newTokenRecord(a.Revision(), t)
 		g := record.generation(a.Config.refreshID(), a.Config.Fields[providers.RefreshField])
 		if g.Token != nil && g.Token.AccessToken == stored.AccessToken && g.Token.Revision == stored.Revision && g.Token.LifetimeMS == stored.LifetimeMS {
@@ -232,15 +232,15 @@ func (r *refreshTokens) save(ctx context.Context, a *Account, t token.Token) err
 
 // knows reports whether the named config may have refresh tokens. It returns true for every
 // loaded config that has refresh tokens.
-func (r *refreshTokens) knows(name string) bool {
+func (r *RefreshTokens) knows(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.states[name] != nil
 }
 
 // removeToken removes the access tokens of a config from storage, and keeps the refresh tokens.
-func (r *refreshTokens) removeToken(ctx context.Context, name string) error {
-	return r.update(ctx, r.state(name), name, false, func(record *refreshRecord) error {
+func (r *RefreshTokens) removeToken(ctx context.Context, name string) error {
+	return r.update(ctx, name, false, func(record *refreshRecord) error {
 		found := error(errUnchanged)
 		for i := range record.Generations {
 			if record.Generations[i].Token != nil {
@@ -253,8 +253,8 @@ func (r *refreshTokens) removeToken(ctx context.Context, name string) error {
 
 // keepOnly removes the refresh tokens of all earlier configs of the name, after c was stored. A
 // failure leaves only unused refresh tokens behind.
-func (r *refreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
-	err := r.update(ctx, r.state(name), name, false, func(record *refreshRecord) error {
+func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
+	err := r.update(ctx, name, false, func(record *refreshRecord) error {
 		n, id := len(record.Generations), c.refreshID()
 		record.Generations = slices.DeleteFunc(record.Generations, func(g refreshGeneration) bool { return g.ID != id })
 		if len(record.Generations) == n {
@@ -268,7 +268,7 @@ func (r *refreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 // drop removes the refresh tokens of a config that was deleted or no longer has a refresh token
 // as its credential. A running exchange does not store them again. A failure leaves only unused
 // refresh tokens behind.
-func (r *refreshTokens) drop(ctx context.Context, name string) {
+func (r *RefreshTokens) drop(ctx context.Context, name string) {
 	s := r.state(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,15 +279,15 @@ func (r *refreshTokens) drop(ctx context.Context, name string) {
 }
 
 // logLeftover logs a failure to remove unused refresh tokens, unless err is nil.
-func (r *refreshTokens) logLeftover(name string, err error) {
+func (r *RefreshTokens) logLeftover(name string, err error) {
 	if err != nil {
 		r.log().Warn("refresh tokens that nothing uses stay in storage until the next write of the config", "config", name, "error", err)
 	}
 }
 
-// forget drops a config's refresh tokens from memory, because another node changed the stored
+// Forget drops a config's refresh tokens from memory, because another node changed the stored
 // record.
-func (r *refreshTokens) forget(name string) {
+func (r *RefreshTokens) Forget(name string) {
 	s := r.state(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -298,32 +298,32 @@ func (r *refreshTokens) forget(name string) {
 	s.note(&refreshRecord{})
 }
 
-// unsavedNames returns the configs with refresh tokens that are not stored yet. It does not wait for
-// storage.
-func (r *refreshTokens) unsavedNames() (names []string) {
+// HasUnsaved reports whether StoreUnsaved has work to do. It does not access storage.
+func (r *RefreshTokens) HasUnsaved() bool { return len(r.unsavedNames()) > 0 }
+
+// unsavedNames returns the names of the configs with refresh tokens that are not stored yet.
+func (r *RefreshTokens) unsavedNames() (names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, s := range r.states {
-		s.notedMu.Lock()
-		if s.unsavedNoted {
+		if s.noted.Load().unsaved {
 			names = append(names, name)
 		}
-		s.notedMu.Unlock()
 	}
 	return names
 }
 
-// storeUnsaved stores the records that storage refused before.
-func (r *refreshTokens) storeUnsaved(ctx context.Context) {
+// StoreUnsaved stores the refresh tokens that storage refused before.
+func (r *RefreshTokens) StoreUnsaved(ctx context.Context) {
 	for _, name := range r.unsavedNames() {
-		if err := r.update(ctx, r.state(name), name, false, func(*refreshRecord) error { return errUnchanged }); err != nil {
+		if err := r.update(ctx, name, false, func(*refreshRecord) error { return errUnchanged }); err != nil {
 			r.log().Error("a refresh token could not be stored and is known only to this process; the engine tries again", "config", name, "error", err)
 		}
 	}
 }
 
-// wait waits until no exchange runs, at most for limit.
-func (r *refreshTokens) wait(limit time.Duration) {
+// Wait waits until no exchange of a refresh token runs, or until limit has passed.
+func (r *RefreshTokens) Wait(limit time.Duration) {
 	idle := make(chan struct{})
 	go func() {
 		r.running.Wait()
@@ -368,17 +368,3 @@ func (r *Registry) RefreshState(ctx context.Context, name string, c *Config) (*R
 	}
 	return shown, nil
 }
-
-// HasUnsavedRefreshTokens reports whether StoreUnsavedRefreshTokens has work to do. It does not
-// access storage.
-func (r *Registry) HasUnsavedRefreshTokens() bool { return len(r.refresh.unsavedNames()) > 0 }
-
-// StoreUnsavedRefreshTokens stores the refresh tokens that storage refused before.
-func (r *Registry) StoreUnsavedRefreshTokens(ctx context.Context) { r.refresh.storeUnsaved(ctx) }
-
-// WaitForExchanges waits until no exchange of a refresh token runs, or until limit has passed.
-func (r *Registry) WaitForExchanges(limit time.Duration) { r.refresh.wait(limit) }
-
-// ForgetRefreshTokens drops a config's refresh tokens from memory, because another node changed
-// them in storage.
-func (r *Registry) ForgetRefreshTokens(name string) { r.refresh.forget(name) }

@@ -16,7 +16,7 @@ import (
 // exchange sends a request with the current refresh token of a, and returns the new access
 // token. The function send sends the request. If ctx ends first, the exchange continues and
 // stores its result.
-func (r *refreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
+func (r *RefreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
 	s := r.state(a.Name)
 	select {
 	case s.turn <- struct{}{}:
@@ -54,7 +54,7 @@ func notSent(problem string, cause error) *token.Error {
 }
 
 // exchangeInTurn is exchange for the caller whose turn it is.
-func (r *refreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
+func (r *RefreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
 	id := a.Config.refreshID()
 	begun := r.clock().Wall
 	var (
@@ -63,7 +63,7 @@ func (r *refreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *
 		dropped int
 		known   bool // the refresh token, or one before it, has worked
 	)
-	err := r.update(ctx, s, a.Name, true, func(record *refreshRecord) error {
+	err := r.update(ctx, a.Name, true, func(record *refreshRecord) error {
 		g := record.generation(id, a.Config.Fields[providers.RefreshField])
 		if g.Lost != "" {
 			return g.lostError()
@@ -83,7 +83,7 @@ func (r *refreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *
 	t, sendErr := send(ctx, current)
 	next := t.Refresh
 	t.Refresh, t.RefreshLifetime = "", 0 // the cache must not use it for a session
-	err = r.update(ctx, s, a.Name, false, func(record *refreshRecord) error {
+	err = r.update(ctx, a.Name, false, func(record *refreshRecord) error {
 		if s.dropped != dropped {
 			return errDropped
 		}

@@ -65,8 +65,8 @@ func (r *refreshRecord) generation(id string, seed secret.String) *refreshGenera
 	if found := r.find(id); found != nil {
 		g = *found
 	}
-	others := slices.DeleteFunc(slices.Clone(r.Generations), func(o refreshGeneration) bool { return o.ID == id })
-	r.Generations = append([]refreshGeneration{g}, others...)
+	r.remove(id)
+	r.Generations = slices.Insert(r.Generations, 0, g)
 	r.Generations = r.Generations[:min(len(r.Generations), maxGenerations)]
 	return &r.Generations[0]
 }

@@ -6,8 +6,15 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
+	"vault-plugin-secrets-messaging/providers"
 )
 
 // A refresh token counts as lost only if the provider's answer blames the refresh token itself.
@@ -49,5 +56,49 @@ func TestNoExchangeBeginsAfterClose(t *testing.T) {
 		if e := (*token.Error)(nil); !errors.As(err, &e) || !e.Unsent {
 			t.Fatalf("got the error %v of an exchange after the close, want one that says that nothing was sent", err)
 		}
+	}
+}
+
+// A refresh token that storage refuses is stored later. It outlives the access token, but not its
+// config.
+func TestRefreshTokenInStorage(t *testing.T) {
+	ctx, s := t.Context(), &logical.InmemStorage{}
+	r := newRefreshTokens(s, clock.System(), hclog.NewNullLogger)
+	a := &Account{Name: "a", refresh: r, Config: &Config{Fields: map[string]secret.String{providers.RefreshField: "one"},
+		provider: &provider{spec: providers.Spec{SpendsRefresh: true}}}}
+	use := func(r *RefreshTokens, want secret.String, failPut bool) {
+		t.Helper()
+		_, err := r.exchange(ctx, a, func(_ context.Context, got secret.String) (token.Token, error) {
+			if got != want {
+				t.Errorf("got the refresh token %s, want %s", got.Reveal(), want.Reveal())
+			}
+			s.Underlying().FailPut(failPut)
+			return token.Token{Access: "t", Lifetime: time.Hour, Sent: clock.System()(), Refresh: "two"}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	use(r, "one", true)
+	if !r.HasUnsaved() || a.RefreshTokenState() != refreshUnsaved {
+		t.Errorf("storage refused the refresh token: got the state %s, want %s", a.RefreshTokenState(), refreshUnsaved)
+	}
+	r.StoreUnsaved(ctx)
+	s.Underlying().FailPut(false)
+	r.StoreUnsaved(ctx)
+	if r.HasUnsaved() || a.RefreshTokenState() != refreshStored {
+		t.Errorf("storage works again: got the state %s, want %s", a.RefreshTokenState(), refreshStored)
+	}
+	use(newRefreshTokens(s, clock.System(), hclog.NewNullLogger), "two", false) // after a restart
+	if err := r.removeToken(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.token(ctx, "a", a.Config); got != nil || err != nil {
+		t.Errorf("the access token was removed: got %v, %v, want none", got, err)
+	}
+	use(r, "two", false)
+	r.drop(ctx, "a")
+	if entry, err := s.Get(ctx, RefreshPrefix+"a"); entry != nil || err != nil {
+		t.Errorf("the config was deleted: got the record %v, %v, want none", entry, err)
 	}
 }

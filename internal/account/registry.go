@@ -26,7 +26,7 @@ type Registry struct {
 	clients *providers.Clients
 	observe func(provider string) func() (end func())
 	log     func() hclog.Logger
-	refresh *refreshTokens
+	refresh *RefreshTokens
 	clock   clock.Clock
 
 	keyrings *Keyrings // the keys that the engine made
@@ -150,6 +150,9 @@ func (r *Registry) choose(ctx context.Context, s logical.Storage, old *Config, w
 
 // Keyrings returns the keys that the engine made.
 func (r *Registry) Keyrings() *Keyrings { return r.keyrings }
+
+// RefreshTokens returns the refresh tokens that are the credentials of accounts.
+func (r *Registry) RefreshTokens() *RefreshTokens { return r.refresh }
 
 // Account joins a config to the clients of its endpoints. The error is a
 // [*providers.FieldError] of ca_cert, client_cert or client_key.
