@@ -63,11 +63,7 @@ func (i *incident) block(t *testing.T, name, heading string, block int) string {
 	t.Helper()
 	_, section, found := strings.Cut(file(t, "../docs/"+name), "\n## "+heading+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
-	var lines []string
-	for line := range strings.Lines(section) { // blocks in lists are indented
-		lines = append(lines, strings.TrimPrefix(line, "   "))
-	}
-	blocks := shellBlocks(strings.Join(lines, ""))
+	blocks := shellBlocks(section)
 	if !found || block >= len(blocks) {
 		t.Fatalf("docs/%s under %q: got %d blocks, want block %d", name, heading, len(blocks), block)
 	}

@@ -64,10 +64,10 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// shellBlocks returns the shell commands of a page.
+// shellBlocks returns the blocks of shell commands of a page. Blocks in lists are indented.
 func shellBlocks(readme string) []string {
 	var blocks []string
-	for _, m := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(readme, -1) {
+	for _, m := range regexp.MustCompile("(?ms)^ *```sh\n(.*?)^ *```").FindAllStringSubmatch(readme, -1) {
 		blocks = append(blocks, m[1])
 	}
 	return blocks
