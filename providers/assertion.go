@@ -3,9 +3,10 @@
 package providers
 
 import (
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -44,33 +45,28 @@ type signature struct {
 	needsCertificate, leavesID bool // leavesID: an OAuth client sends no client_id beside its assertion
 }
 
-// signed is a JWT that the engine signed.
-type signed struct {
-	text     string
-	lifetime time.Duration // from the moment that was given to sign
-}
-
-// fields returns the names of the fields that the JWT's claims use. It omits the fields of the
-// key.
+// fields returns the names of the fields that the claims contain.
 func (d *signature) fields() []string {
-	names := slices.Concat(d.issuer.fields(), d.subject.fields(), d.audience.fields())
-	for _, m := range d.claims {
-		names = append(names, m.value.fields()...)
-	}
-	return names
+	return slices.Concat(d.issuer.fields(), d.subject.fields(), d.audience.fields(), value{members: d.claims}.fields())
 }
 
-// sign returns the described JWT, signed at now with the key of s. If the description has no
-// audience, or its field is not set, the audience is fallback.
-func (d *signature) sign(now time.Time, s Settings, id, fallback string) (signed, error) {
-	key, values, err := s.signingKey()
+// sign returns the described JWT and its lifetime. It signs at now with the key of s. id is the
+// default issuer and subject, and audience is the default audience.
+//
+// Validate has checked the key, so an error means a damaged config or a fault of the engine.
+func (d *signature) sign(now time.Time, s Settings, id, audience string) (jwt string, lifetime time.Duration, err error) {
+	end := now.Add(d.lifetime).Truncate(time.Second)
+	jwt, err = d.signUntil(now, end, s, id, audience)
 	if err != nil {
-		return signed{}, signingError(err)
+		return "", 0, &token.Error{Kind: token.Malformed, Step: "signing", Problem: fmt.Sprintf("the private key %v", err)}
 	}
-	wanted, _ := d.algorithm.fill(values)
-	algorithm, err := key.algorithm(wanted)
+	return jwt, end.Sub(now), nil
+}
+
+func (d *signature) signUntil(now, end time.Time, s Settings, id, audience string) (string, error) {
+	key, algorithm, values, err := d.key(s)
 	if err != nil {
-		return signed{}, signingError(err)
+		return "", err
 	}
 	options := (&jose.SignerOptions{}).WithType("JWT")
 	if thumbprint := certificateThumbprint(s.Value(fieldCertificate)); thumbprint != "" {
@@ -83,100 +79,73 @@ func (d *signature) sign(now time.Time, s Settings, id, fallback string) (signed
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(algorithm), Key: key.signer}, options)
 	if err != nil {
-		return signed{}, signingError(err)
+		return "", err
 	}
-	end := now.Add(d.lifetime).Truncate(time.Second)
-	object, err := signer.Sign(d.payload(now, end, values, id, fallback))
+	object, err := signer.Sign(d.payload(now, end, values, id, audience))
 	if err != nil {
-		return signed{}, signingError(err)
+		return "", err
 	}
-	text, err := object.CompactSerialize()
-	if err != nil {
-		return signed{}, signingError(err)
-	}
-	return signed{text, end.Sub(now)}, nil
+	return object.CompactSerialize()
 }
 
-// payload returns the JWT's claims as JSON. id is the issuer and subject if the description has
-// none.
-func (d *signature) payload(now, end time.Time, values map[string]secret.String, id, fallback string) []byte {
-	b := []byte{'{'}
-	add := func(name string, value any) {
-		encoded, _ := json.Marshal(value) // never fails for texts and numbers
-		b = appendElement(b, '{', func(b []byte) ([]byte, bool) {
-			return append(append(appendString(b, name), ':'), encoded...), true
-		})
-	}
+// payload returns the claims as JSON.
+func (d *signature) payload(now, end time.Time, values map[string]secret.String, id, audience string) []byte {
+	var claims []param
 	for _, claim := range []struct {
-		name     string
-		text     template
-		fallback string
-	}{{"iss", d.issuer, id}, {"sub", d.subject, id}, {"aud", d.audience, fallback}} {
+		name      string
+		text      template
+		byDefault string
+	}{{"iss", d.issuer, id}, {"sub", d.subject, id}, {"aud", d.audience, audience}} {
 		text, ok := claim.text.fill(values)
 		if !ok {
-			text = claim.fallback
+			text = claim.byDefault
 		}
 		if text != "" {
-			add(claim.name, text)
+			claims = append(claims, param{claim.name, value{text: template{{text: text}}}})
 		}
 	}
-	for name, value := range map[string]any{"iat": now.Unix(), "nbf": now.Unix(), "exp": end.Unix(), "jti": uuid.NewString()} {
+	seconds := func(t time.Time) value { return value{literal: strconv.FormatInt(t.Unix(), 10)} }
+	for name, v := range map[string]value{
+		"iat": seconds(now), "nbf": seconds(now), "exp": seconds(end), "jti": {text: template{{text: uuid.NewString()}}},
+	} {
 		if slices.Contains(d.add, name) {
-			add(name, value)
+			claims = append(claims, param{name, v})
 		}
 	}
-	for _, m := range d.claims {
-		b = appendElement(b, '{', func(b []byte) ([]byte, bool) {
-			return m.value.append(append(appendString(b, m.name), ':'), values)
-		})
-	}
-	return append(b, '}')
+	return appendObject(nil, append(claims, d.claims...), values)
 }
 
-// signingKey returns the key that signs with s, and the values of its fields. The values
-// include the ID of a generated key.
-func (s Settings) signingKey() (*Key, map[string]secret.String, error) {
-	if s.Key == nil {
-		key, err := ParseKey(s.Values[fieldPrivateKey], s.Value(fieldKeyID))
-		return key, s.Values, err
+// key returns the key that signs with s, the algorithm, and the values of the fields. The key_id
+// among the values is the ID of the key.
+func (d *signature) key(s Settings) (key *Key, algorithm string, values map[string]secret.String, err error) {
+	key, values = s.Key, s.Values
+	if key == nil {
+		key, err = ParseKey(s.Values[fieldPrivateKey], s.Value(fieldKeyID))
+	} else {
+		values = maps.Clone(s.Values)
+		values[fieldKeyID] = secret.String(key.ID())
 	}
-	values := map[string]secret.String{}
-	for name, value := range s.Values {
-		values[name] = value
+	if err == nil {
+		wanted, _ := d.algorithm.fill(values)
+		algorithm, err = key.algorithm(wanted)
 	}
-	values[fieldKeyID] = secret.String(s.Key.ID())
-	return s.Key, values, nil
-}
-
-// signingError reports a JWT that could not be signed. Validate has checked the key, so the
-// cause is a fault of the engine or a damaged config.
-func signingError(err error) error {
-	return &token.Error{Kind: token.Malformed, Step: "signing", Problem: fmt.Sprintf("the private key %v", err)}
+	return key, algorithm, values, err
 }
 
 // ShownKey returns the key that signs with s, and the algorithm. It returns nil if the config
-// does not sign, or if the key cannot be used.
+// does not sign, or if the key cannot sign.
 func (d *Definition) ShownKey(s Settings) (*Key, string) {
-	for _, signs := range d.protocol.signatures() {
-		if !signs.isUsed(s) {
-			continue
+	for _, u := range d.protocol.signatures() {
+		if u.isUsed(s) {
+			if key, algorithm, _, err := u.signature.key(s); err == nil {
+				return key, algorithm
+			}
 		}
-		key, values, err := s.signingKey()
-		if err != nil {
-			return nil, ""
-		}
-		wanted, _ := signs.signature.algorithm.fill(values)
-		algorithm, err := key.algorithm(wanted)
-		if err != nil {
-			return nil, ""
-		}
-		return key, algorithm
 	}
 	return nil, ""
 }
 
-// use is a signature that a protocol makes, and the condition under which the protocol makes
-// it.
+// use is a signature that a protocol makes under a condition.
 type use struct {
 	signature *signature
 	isUsed    func(s Settings) bool
@@ -261,6 +230,11 @@ func refuseKey(spec Spec, when string, s Settings) error {
 	return nil
 }
 
+// isKey reports whether a config can provide its signing key by this field.
+func (f Field) isKey() bool {
+	return f.Name == fieldPrivateKey || f.Name == fieldGenerateKey || f.Sets[fieldPrivateKey] != nil
+}
+
 // keySource returns the name of the field with an operator's key: private_key, or a file that
 // contains the key.
 func (spec Spec) keySource(s Settings) string {
@@ -279,7 +253,7 @@ func (spec Spec) keyRequired(when string) string {
 		problem += " for " + when
 	}
 	for _, f := range spec.Fields {
-		if f.Name == fieldGenerateKey || f.Sets[fieldPrivateKey] != nil {
+		if f.isKey() && f.Name != fieldPrivateKey {
 			problem += "; or set " + f.Name
 		}
 	}

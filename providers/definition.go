@@ -75,14 +75,12 @@ func (e *DefinitionError) Error() string {
 // ParseDefinition parses the definition of the named provider from YAML or JSON text of at most
 // [MaxDefinition] bytes. Errors are of type [*DefinitionError].
 func ParseDefinition(name string, text []byte) (*Definition, error) {
-	d := &Definition{text: slices.Clone(text)}
-	dec := &decoder{definition: d}
-	d.spec.Name = name
-	dec.definitionOf(text)
-	if dec.err != nil {
-		return nil, dec.err
+	d := decoder{Definition: &Definition{text: slices.Clone(text), spec: Spec{Name: name}}, used: map[string]bool{}}
+	d.decode(text)
+	if d.err != nil {
+		return nil, d.err
 	}
-	return d, nil
+	return d.Definition, nil
 }
 
 // Text returns the definition as it was written. The caller must not change the result.

@@ -5,14 +5,13 @@ package providers
 import (
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFields bounds the number of fields of a definition.
+// maxFields is the greatest number of fields of a definition.
 const maxFields = 32
 
 var (
@@ -20,148 +19,142 @@ var (
 	environmentName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 )
 
-// reservedFields are names that definitions cannot use for fields, because configs use them for
-// something else.
+// reservedFields cannot be names of fields, because configs have parameters or results of these
+// names.
 var reservedFields = []string{
 	"name", "provider", "environment", "token_url", "revocation_url", "ca_cert", "client_cert", "client_key", "request_timeout", "refresh_window",
 	"min_ttl", "max_ttl", "default_ttl", "lease_ttl", "lease", "share", "verify_connection", "secrets_set", "revision",
 	"definition", "definition_current", "adopt_definition", "credentials_expire", "credentials_written",
 }
 
-// reservedOutputs are names that definitions cannot use for outputs, because reads of
-// creds/<name> or Vault's clients use them.
+// reservedOutputs cannot be names of outputs, because creds/<name> or Vault's clients use them.
 var reservedOutputs = []string{
 	"access_token", "token", "token_type", "token_id", "expire_time", "provider", "name", "min_ttl", "rejected", "last_vault_rotation",
 	"certificate", "expiration", "metadata", "renewable", "rotation_period", "ttl",
 }
 
-// definitionOf decodes a whole definition.
-func (d *decoder) definitionOf(text []byte) {
-	d.used = map[string]bool{}
-	o := d.root(text, "title", "docs", "known", "fields", "endpoints", "http", "oauth2", "jwt",
+// decode decodes a whole definition.
+func (d *decoder) decode(text []byte) {
+	o := d.root(text).object("title", "docs", "known", "fields", "endpoints", "http", "oauth2", "jwt",
 		"minimum_age", "exclusive", "sliding", "serial_logins", "usage")
 	if d.err != nil {
 		return
 	}
-	spec := &d.definition.spec
-	o.must("title", "write one line for people")
-	spec.Title = o.text("title")
-	if spec.Docs = o.text("docs"); spec.Docs != "" && !strings.HasPrefix(spec.Docs, "https://") {
-		o.fail("docs", "must be an https URL")
+	o.at("title").must("write one line for people")
+	d.spec.Title = o.at("title").text()
+	if d.spec.Docs = o.at("docs").text(); d.spec.Docs != "" && !strings.HasPrefix(d.spec.Docs, "https://") {
+		o.at("docs").fail("must be an https URL")
 	}
-	spec.Known = o.oneOf("known", "verified", "documented", "reported")
-	if spec.Usage = o.text("usage"); o.has("usage") && strings.Count(strings.Replace(spec.Usage, "{token}", "", 1), "{") > 0 ||
-		o.has("usage") && !strings.Contains(spec.Usage, "{token}") {
-		o.fail("usage", `must show a token as {token}, such as "Authorization: Bearer {token}"`)
+	d.spec.Known = o.at("known").oneOf("verified", "documented", "reported")
+	d.spec.Usage = o.at("usage").text()
+	before, after, hasToken := strings.Cut(d.spec.Usage, "{token}")
+	if o.has("usage") && (!hasToken || strings.Contains(before+after, "{")) {
+		o.at("usage").fail(`must show a token as {token}, such as "Authorization: Bearer {token}"`)
 	}
-	spec.MinimumAge = o.duration("minimum_age", 24*time.Hour)
-	spec.Exclusive, spec.Sliding = o.boolean("exclusive"), o.boolean("sliding")
-	d.fields(o)
-	d.endpoints(o)
-	d.protocol(o)
-	if o.boolean("serial_logins") {
-		d.serialLogins(o)
+	d.spec.MinimumAge = o.at("minimum_age").duration(24 * time.Hour)
+	d.spec.Exclusive, d.spec.Sliding = o.at("exclusive").boolean(), o.at("sliding").boolean()
+	fields := o.at("fields").object()
+	d.decodeFields(fields)
+	d.decodeEndpoints(o.at("endpoints").object())
+	d.decodeProtocol(o, fields)
+	if o.at("serial_logins").boolean() {
+		d.serialLogins(o.at("serial_logins"))
 	}
-	for _, f := range spec.Fields {
+	for _, f := range d.spec.Fields {
 		if f.Secret && !d.used[f.Name] {
-			o.object("fields").fail(f.Name, "is secret, but nothing uses the field; put {%s} into the request, or remove the field", f.Name)
+			fields.at(f.Name).fail("is secret, but nothing uses the field; put {%s} into the request, or remove the field", f.Name)
 		}
 	}
 }
 
-func (d *decoder) fields(root object) {
-	spec := &d.definition.spec
-	fields := root.object("fields")
+func (d *decoder) decodeFields(fields object) {
 	if len(fields.keys) > maxFields {
-		root.fail("fields", "has %d fields; at most %d are allowed", len(fields.keys), maxFields)
+		fields.fail("has %d fields; at most %d are allowed", len(fields.keys), maxFields)
 	}
 	for _, name := range fields.keys {
-		o := fields.object(name, "description", "required", "secret", "kind", "allowed", "default", "sets", "expect")
+		o := fields.at(name).object("description", "required", "secret", "kind", "allowed", "default", "sets", "expect")
 		switch {
 		case !fieldName.MatchString(name):
-			fields.fail(name, "must consist of lower-case letters, digits and underscores, and begin with a letter")
+			o.fail("must consist of lower-case letters, digits and underscores, and begin with a letter")
 		case slices.Contains(reservedFields, name), strings.HasPrefix(name, "engine_"):
-			fields.fail(name, "is a reserved name; choose another name")
+			o.fail("is a reserved name; choose another name")
 		}
 		f := Field{
-			Name: name, Description: o.text("description"), Required: o.boolean("required"), Secret: o.boolean("secret"),
-			Allowed: o.texts("allowed"), Default: o.text("default"),
+			Name: name, Description: o.at("description").text(), Required: o.at("required").boolean(), Secret: o.at("secret").boolean(),
+			Allowed: o.at("allowed").texts(), Default: o.at("default").text(),
 		}
-		f.Kind = map[string]FieldKind{"list": List, "map": Pairs, "json": JSON}[o.oneOf("kind", "text", "list", "map", "json")]
-		o.must("description", "say what the field is, and where to find its value")
+		f.Kind = map[string]FieldKind{"list": List, "map": Pairs, "json": JSON}[o.at("kind").oneOf("text", "list", "map", "json")]
+		o.at("description").must("say what the field is, and where to find its value")
 		switch {
 		case f.Kind == JSON && (!f.Secret || !o.has("sets")):
-			o.fail("kind", "json needs secret: true and sets, which says what the file contains")
+			o.at("kind").fail("json needs secret: true and sets, which says what the file contains")
 		case f.Kind != JSON && (o.has("sets") || o.has("expect")):
-			o.fail("kind", "must be json for a field with sets or expect")
+			o.at("kind").fail("must be json for a field with sets or expect")
 		case f.Secret && f.Kind != Text && f.Kind != JSON:
-			o.fail("kind", "must be text or json for a secret")
+			o.at("kind").fail("must be text or json for a secret")
 		case f.Secret && (o.has("allowed") || o.has("default")):
-			o.fail("secret", "cannot be true for a field with allowed or default, because a definition holds no secrets")
+			o.at("secret").fail("cannot be true for a field with allowed or default, because a definition holds no secrets")
 		case f.Required && o.has("default"):
-			o.fail("default", "cannot be set for a required field")
+			o.at("default").fail("cannot be set for a required field")
 		case f.Kind != Text && (o.has("allowed") || o.has("default")):
-			o.fail("kind", "must be text for a field with allowed or default")
+			o.at("kind").fail("must be text for a field with allowed or default")
 		case o.has("default") && (f.Default == "" || len(f.Allowed) > 0 && !slices.Contains(f.Allowed, f.Default)):
-			o.fail("default", "must be one of the allowed values, and cannot be empty")
+			o.at("default").fail("must be one of the allowed values, and cannot be empty")
 		case slices.Contains(f.Allowed, ""):
-			o.fail("allowed", "cannot contain an empty value")
+			o.at("allowed").fail("cannot contain an empty value")
 		}
 		if f.Kind == JSON {
-			sets := o.object("sets")
-			f.Sets, f.Expect = map[string]pointer{}, d.expectations(o.object("expect"))
+			sets := o.at("sets").object()
+			f.Sets, f.Expect = map[string]pointer{}, o.at("expect").object().expectations()
 			for _, target := range sets.keys {
-				f.Sets[target] = sets.pointer(target)
+				f.Sets[target] = sets.at(target).pointer()
 			}
 			d.used[name] = true
 		}
-		spec.Fields = append(spec.Fields, f)
+		d.spec.Fields = append(d.spec.Fields, f)
 	}
 }
 
-// field returns the field with the given name; nil if there is none.
+// field returns the field with the given name, or nil.
 func (d *decoder) field(name string) *Field {
-	spec := &d.definition.spec
-	i := slices.IndexFunc(spec.Fields, func(f Field) bool { return f.Name == name })
+	i := slices.IndexFunc(d.spec.Fields, func(f Field) bool { return f.Name == name })
 	if i < 0 {
 		return nil
 	}
-	return &spec.Fields[i]
+	return &d.spec.Fields[i]
 }
 
-func (d *decoder) endpoints(root object) {
-	endpoints := root.object("endpoints")
-	if root.has("endpoints") && len(endpoints.keys) == 0 {
-		root.fail("endpoints", "must have at least one environment; leave the key out if each config has its own token_url")
+func (d *decoder) decodeEndpoints(endpoints object) {
+	if endpoints.exists() && len(endpoints.keys) == 0 {
+		endpoints.fail("must have at least one environment; leave the key out if each config has its own token_url")
 	}
 	for _, name := range endpoints.keys {
 		if !environmentName.MatchString(name) {
-			endpoints.fail(name, "must consist of lower-case letters, digits, hyphens and underscores, and begin with a letter")
+			endpoints.at(name).fail("must consist of lower-case letters, digits, hyphens and underscores, and begin with a letter")
 		}
-		url := endpoints.text(name)
-		d.address(url, endpoints.at(name))
-		e := Endpoint{Environment: name, TokenURL: url}
+		endpoints.at(name).checkAddress()
+		e := Endpoint{Environment: name, TokenURL: endpoints.at(name).text()}
 		if name == "production" { // the default, wherever it stands
-			d.definition.spec.Endpoints = slices.Insert(d.definition.spec.Endpoints, 0, e)
+			d.spec.Endpoints = slices.Insert(d.spec.Endpoints, 0, e)
 		} else {
-			d.definition.spec.Endpoints = append(d.definition.spec.Endpoints, e)
+			d.spec.Endpoints = append(d.spec.Endpoints, e)
 		}
 	}
-	if n := len(endpoints.keys); n > 1 && d.err == nil && d.definition.spec.Endpoints[0].Environment != "production" {
-		root.fail("endpoints", "must have the environment production, which is the default of several")
+	if len(d.spec.Endpoints) > 1 && d.spec.Endpoints[0].Environment != "production" {
+		endpoints.fail("must have the environment production, which is the default of several")
 	}
 }
 
-// address checks the URL of an endpoint. It also makes sure that the values of the URL's fields
-// will be checked.
-func (d *decoder) address(url, place string) {
+// checkAddress checks the URL of an endpoint. Validate will check the values of its fields.
+func (n node) checkAddress() {
+	d, url := n.d, n.text()
 	t, problem := parseTemplate(url)
 	if problem != "" {
-		d.fail(place, "%s", problem)
+		n.fail("%s", problem)
 		return
 	}
 	if err := CheckURL(placeholder.ReplaceAllString(url, "x")); err != nil {
-		d.fail(place, "%v", err)
+		n.fail("%v", err)
 		return
 	}
 	before := ""
@@ -171,18 +164,18 @@ func (d *decoder) address(url, place string) {
 			continue
 		}
 		where := placeInURL(before)
-		f := d.fieldOf(p.field, place)
+		f := n.use(p.field)
 		switch {
 		case f == nil:
 			return
 		case where == inScheme:
-			d.fail(place, "cannot have a placeholder before the host")
+			n.fail("cannot have a placeholder before the host")
 		case f.Secret:
-			d.fail(place, "cannot contain the secret field %s, because addresses are shown; put the secret into query, headers, auth or the body", f.Name)
+			n.fail("cannot contain the secret field %s, because addresses are shown; put the secret into query, headers, auth or the body", f.Name)
 		case f.Kind != Text:
-			d.fail(place, "cannot contain %s, because the field is no text", f.Name)
+			n.fail("cannot contain %s, because the field is no text", f.Name)
 		case !f.Required && f.Default == "":
-			d.fail(place, "cannot contain %s, because the field may be unset; make the field required, or give it a default", f.Name)
+			n.fail("cannot contain %s, because the field may be unset; make the field required, or give it a default", f.Name)
 		}
 		f.RequiresSecrets, f.InAddress = true, true
 		for _, value := range append(slices.Clone(f.Allowed), f.Default) {
@@ -198,78 +191,78 @@ func (d *decoder) address(url, place string) {
 	host, _, _ = strings.Cut(host, "?")
 	labels := strings.Split(host, ".")
 	if len(labels) < 3 && strings.Contains(host, "{") || strings.Contains(strings.Join(labels[max(len(labels)-2, 0):], "."), "{") {
-		d.fail(place, "must end in a literal domain such as example.com, so that no field can name another domain")
+		n.fail("must end in a literal domain such as example.com, so that no field can name another domain")
 	}
 }
 
 // check adds a check of the values of a field.
 func (d *decoder) check(field string, problem func(string) string) {
-	d.definition.checks = append(d.definition.checks, fieldCheck{field, problem})
+	d.checks = append(d.checks, fieldCheck{field, problem})
 }
 
-// fieldOf returns the field of a placeholder, and counts it as used.
-func (d *decoder) fieldOf(name, place string) *Field {
-	f := d.field(name)
+// use returns the field of a placeholder in n, and marks the field as used.
+func (n node) use(name string) *Field {
+	f := n.d.field(name)
 	if f == nil {
-		d.fail(place, "names the field %s, which fields does not have", name)
+		n.fail("names the field %s, which fields does not have", name)
 		return nil
 	}
-	d.used[name] = true
+	n.d.used[name] = true
 	return f
 }
 
-// template returns a text with placeholders.
-func (d *decoder) template(n *yaml.Node, place string) template {
-	if n == nil {
+// template returns a text with placeholders, or nil if there is no value.
+func (n node) template() template {
+	if !n.exists() {
 		return nil
 	}
-	t, problem := parseTemplate(d.text(n, place))
+	t, problem := parseTemplate(n.text())
 	if problem != "" {
-		d.fail(place, "%s", problem)
+		n.fail("%s", problem)
 	}
 	for _, name := range t.fields() {
-		if f := d.fieldOf(name, place); f != nil && (f.Kind == Pairs || f.Kind == JSON) {
-			d.fail(place, "cannot contain %s, because the field is a map or a file; only oauth2.parameters can be a map", name)
+		if f := n.use(name); f != nil && (f.Kind == Pairs || f.Kind == JSON) {
+			n.fail("cannot contain %s, because the field is a map or a file; only oauth2.parameters can be a map", name)
 		}
 	}
 	return t
 }
 
-func (o object) template(key string) template { return o.d.template(o.values[key], o.at(key)) }
-
-// value returns a JSON value with templates.
-func (d *decoder) value(n *yaml.Node, place string) value {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return value{members: d.members(n, place)}
-	case yaml.SequenceNode:
+// value returns a JSON value with templates in the place of strings.
+func (n node) value() value {
+	switch {
+	case n.yaml.Kind == yaml.MappingNode:
+		return value{members: n.members()}
+	case n.yaml.Kind == yaml.SequenceNode:
 		list := []value{}
-		for i, element := range n.Content {
-			list = append(list, d.value(element, place+"["+strconv.Itoa(i)+"]"))
+		for _, element := range n.elements() {
+			list = append(list, element.value())
 		}
 		return value{list: list}
+	case n.is("!!str"):
+		return value{text: n.template()}
 	}
-	if isScalar(n, "!!str") {
-		return value{text: d.template(n, place)}
-	}
-	return value{literal: d.literal(n, place)}
+	return value{literal: n.literal()}
 }
 
-func (d *decoder) members(n *yaml.Node, place string) []param {
-	o := d.object(n, place)
-	members := []param{}
+// members returns the members of a JSON object, or nil if there is no value.
+func (n node) members() []param {
+	return params(n, node.value)
+}
+
+// params returns the parameters of a query or a form, or headers.
+func (n node) params() []param {
+	return params(n, func(n node) value { return value{text: n.template()} })
+}
+
+// params returns the members of a mapping, or nil if there is no value.
+func params(n node, decode func(node) value) []param {
+	if !n.exists() {
+		return nil
+	}
+	params, o := []param{}, n.object()
 	for _, name := range o.keys {
-		members = append(members, param{name, d.value(o.values[name], o.at(name))})
-	}
-	return members
-}
-
-// params returns the parameters of a query, a form or the headers.
-func (o object) params(key string) []param {
-	params := []param{}
-	inner := o.object(key)
-	for _, name := range inner.keys {
-		params = append(params, param{name, value{text: inner.template(name)}})
+		params = append(params, param{name, decode(o.at(name))})
 	}
 	return params
 }
@@ -277,23 +270,23 @@ func (o object) params(key string) []param {
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?$`)
 
 // literal returns the JSON of a number, a boolean or null.
-func (d *decoder) literal(n *yaml.Node, place string) string {
+func (n node) literal() string {
 	switch {
-	case isScalar(n, "!!null"):
+	case n.is("!!null"):
 		return "null"
-	case isScalar(n, "!!bool"):
-		return strings.ToLower(n.Value)
-	case (isScalar(n, "!!int") || isScalar(n, "!!float")) && jsonNumber.MatchString(n.Value):
-		return n.Value
+	case n.is("!!bool"):
+		return strings.ToLower(n.yaml.Value)
+	case (n.is("!!int") || n.is("!!float")) && jsonNumber.MatchString(n.yaml.Value):
+		return n.yaml.Value
 	}
-	d.fail(place, "must be text, a decimal number, true, false or null; put dates in quotes")
+	n.fail("must be text, a decimal number, true, false or null; put dates in quotes")
 	return ""
 }
 
-// scalar returns a text, or the JSON of a number or boolean.
-func (d *decoder) scalar(n *yaml.Node, place string) string {
-	if isScalar(n, "!!str") {
-		return d.text(n, place)
+// scalar returns a text, or the JSON of a number, a boolean or null.
+func (n node) scalar() string {
+	if n.is("!!str") {
+		return n.text()
 	}
-	return d.literal(n, place)
+	return n.literal()
 }

@@ -16,15 +16,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxDepth bounds how deep the values of a definition may be nested.
+// maxDepth limits how deep the values of a definition may be nested.
 const maxDepth = 16
 
-// decoder decodes the text of a definition. It keeps the first error. After an error, its
-// methods continue with zero values.
+// decoder decodes a definition. It keeps the first error. After an error, decoding continues
+// with zero values.
 type decoder struct {
-	definition *Definition
-	err        *DefinitionError
-	used       map[string]bool // fields that a placeholder names
+	*Definition
+	err  *DefinitionError
+	used map[string]bool // the fields that the request or the signature contains
 }
 
 func (d *decoder) fail(place, format string, args ...any) {
@@ -33,8 +33,8 @@ func (d *decoder) fail(place, format string, args ...any) {
 	}
 }
 
-// root decodes the only document in a text as an object with the given keys.
-func (d *decoder) root(text []byte, keys ...string) object {
+// root returns the value that the text contains. The text must be a single document.
+func (d *decoder) root(text []byte) node {
 	var document, more yaml.Node
 	switch decode := yaml.NewDecoder(bytes.NewReader(text)); {
 	case len(text) > MaxDefinition:
@@ -49,40 +49,56 @@ func (d *decoder) root(text []byte, keys ...string) object {
 		}
 	}
 	if d.err != nil {
-		return object{d: d}
+		return node{d: d}
 	}
-	root := document.Content[0]
-	d.checkNode(root, "", 0)
-	return d.object(root, "", keys...)
+	root := node{d, "", document.Content[0]}
+	root.check(0)
+	return root
 }
 
-// checkNode applies the rules for all values. It refuses duplicate keys, and anchors and
-// aliases, which make a definition hard to read.
-func (d *decoder) checkNode(n *yaml.Node, place string, depth int) {
+// A node is a value of a definition. Its methods decode the value. They return a zero value if
+// there is no value, or if the value is not valid.
+type node struct {
+	d     *decoder
+	place string     // in the definition, such as "http.lifetime.seconds"
+	yaml  *yaml.Node // nil if there is no value
+}
+
+func (n node) exists() bool { return n.yaml != nil }
+
+func (n node) fail(format string, args ...any) { n.d.fail(n.place, format, args...) }
+
+// is reports whether n is a scalar with the given YAML tag, such as !!str.
+func (n node) is(tag string) bool {
+	return n.exists() && n.yaml.Kind == yaml.ScalarNode && n.yaml.ShortTag() == tag
+}
+
+// check applies the rules for all values. It refuses duplicate keys. It also refuses anchors
+// and aliases, which make a definition hard to read.
+func (n node) check(depth int) {
 	switch {
-	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		d.fail(place, "anchors and aliases are not allowed; write the value out")
+	case n.yaml.Kind == yaml.AliasNode || n.yaml.Anchor != "":
+		n.fail("anchors and aliases are not allowed; write the value out")
 	case depth > maxDepth:
-		d.fail(place, "is nested too deep; at most %d levels are allowed", maxDepth)
-	case n.Kind == yaml.SequenceNode:
-		for i, element := range n.Content {
-			d.checkNode(element, fmt.Sprintf("%s[%d]", place, i), depth+1)
+		n.fail("is nested too deep; at most %d levels are allowed", maxDepth)
+	case n.yaml.Kind == yaml.SequenceNode:
+		for _, element := range n.elements() {
+			element.check(depth + 1)
 		}
-	case n.Kind == yaml.MappingNode:
+	case n.yaml.Kind == yaml.MappingNode:
 		seen := map[string]bool{}
-		for i := 0; i < len(n.Content); i += 2 {
-			key := n.Content[i]
-			inner := join(place, key.Value)
-			d.checkNode(key, inner, depth+1)
-			if text := d.text(key, inner); seen[text] {
-				d.fail(inner, "is there twice; write it once")
-			} else {
-				seen[text] = true
+		for i := 0; i < len(n.yaml.Content); i += 2 {
+			key := node{n.d, join(n.place, n.yaml.Content[i].Value), n.yaml.Content[i]}
+			key.check(depth + 1)
+			text := key.text()
+			if seen[text] {
+				key.fail("is there twice; write it once")
 			}
-			d.checkNode(n.Content[i+1], inner, depth+1)
+			seen[text] = true
+			node{n.d, key.place, n.yaml.Content[i+1]}.check(depth + 1)
 		}
-	case n.ShortTag() == "!!str":
-		d.text(n, place)
+	case n.is("!!str"):
+		n.text()
 	}
 }
 
@@ -93,155 +109,140 @@ func join(place, key string) string {
 	return place + "." + key
 }
 
-// An object is a mapping in a definition. Its methods return the value of a key, or a zero
-// value without that key.
+// An object is a mapping in a definition.
 type object struct {
-	d      *decoder
-	place  string
+	node
 	values map[string]*yaml.Node
 	keys   []string // that the mapping has, in the order of the text
 }
 
 // object returns a mapping and refuses keys other than the given keys. Without given keys, it
 // allows any key.
-func (d *decoder) object(n *yaml.Node, place string, keys ...string) object {
-	o := object{d: d, place: place, values: map[string]*yaml.Node{}}
-	if n == nil {
+func (n node) object(keys ...string) object {
+	o := object{node: n, values: map[string]*yaml.Node{}}
+	if !n.exists() {
 		return o
 	}
-	if n.Kind != yaml.MappingNode {
-		d.fail(place, "must be a mapping of keys to values")
+	if n.yaml.Kind != yaml.MappingNode {
+		n.fail("must be a mapping of keys to values")
 		return o
 	}
-	for i := 0; i < len(n.Content) && d.err == nil; i += 2 {
-		key := n.Content[i].Value
-		if len(keys) > 0 && !slices.Contains(keys, key) {
-			d.fail(join(place, key), "is not a key here; the keys are %s", strings.Join(keys, ", "))
-		}
-		o.values[key] = n.Content[i+1]
+	for i := 0; i < len(n.yaml.Content) && n.d.err == nil; i += 2 {
+		key := n.yaml.Content[i].Value
+		o.values[key] = n.yaml.Content[i+1]
 		o.keys = append(o.keys, key)
+		if len(keys) > 0 && !slices.Contains(keys, key) {
+			o.at(key).fail("is not a key here; the keys are %s", strings.Join(keys, ", "))
+		}
 	}
 	return o
 }
 
-func (o object) has(key string) bool    { return o.values[key] != nil }
-func (o object) at(key string) string   { return join(o.place, key) }
-func (o object) text(key string) string { return o.d.text(o.values[key], o.at(key)) }
-func (o object) object(key string, keys ...string) object {
-	return o.d.object(o.values[key], o.at(key), keys...)
-}
+func (o object) has(key string) bool { return o.values[key] != nil }
 
-func (o object) fail(key, format string, args ...any) { o.d.fail(o.at(key), format, args...) }
+// at returns the value of a key.
+func (o object) at(key string) node { return node{o.d, join(o.place, key), o.values[key]} }
 
-// must fails if the mapping does not have the key.
-func (o object) must(key, why string) {
-	if !o.has(key) {
-		o.fail(key, "is required; %s", why)
+// must fails if there is no value.
+func (n node) must(why string) {
+	if !n.exists() {
+		n.fail("is required; %s", why)
 	}
 }
 
-// oneOf returns a text that must be one of the given texts.
-func (o object) oneOf(key string, allowed ...string) string {
-	text := o.text(key)
-	if o.has(key) && !slices.Contains(allowed, text) {
-		o.fail(key, "must be one of %s", strings.Join(allowed, ", "))
+// text returns a text, which never contains control characters.
+func (n node) text() string {
+	if !n.exists() {
+		return ""
+	}
+	if !n.is("!!str") {
+		n.fail("must be text; put numbers, dates and words such as true or null in quotes")
+		return ""
+	}
+	text := strings.TrimSuffix(n.yaml.Value, "\n") // of a block
+	if strings.ContainsFunc(text, func(r rune) bool { return r != ' ' && !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		n.fail("contains a control character, such as a line break; remove the character")
 	}
 	return text
 }
 
-func (o object) boolean(key string) bool {
-	n := o.values[key]
-	if n == nil {
-		return false
+// oneOf returns a text that must be one of the given texts.
+func (n node) oneOf(allowed ...string) string {
+	text := n.text()
+	if n.exists() && !slices.Contains(allowed, text) {
+		n.fail("must be one of %s", strings.Join(allowed, ", "))
 	}
-	var b bool
-	if !isScalar(n, "!!bool") || n.Decode(&b) != nil {
-		o.fail(key, "must be true or false")
+	return text
+}
+
+func (n node) boolean() (b bool) {
+	if n.exists() && (!n.is("!!bool") || n.yaml.Decode(&b) != nil) {
+		n.fail("must be true or false")
 	}
 	return b
 }
 
 // duration returns a positive duration of at most limit.
-func (o object) duration(key string, limit time.Duration) time.Duration {
-	if !o.has(key) {
+func (n node) duration(limit time.Duration) time.Duration {
+	if !n.exists() {
 		return 0
 	}
-	duration, err := time.ParseDuration(o.text(key))
+	duration, err := time.ParseDuration(n.text())
 	if err != nil || duration <= 0 || duration > limit {
-		o.fail(key, "must be a duration such as 30s or 1h30m, and at most %s", limit)
+		n.fail("must be a duration such as 30s or 1h30m, and at most %s", limit)
 	}
 	return duration
 }
 
 // number returns a whole number from least to limit.
-func (d *decoder) number(n *yaml.Node, place string, least, limit int) int {
-	var number int
-	if !isScalar(n, "!!int") || n.Decode(&number) != nil || number < least || number > limit {
-		d.fail(place, "must be a whole number from %d to %d", least, limit)
+func (n node) number(least, limit int) (number int) {
+	if n.exists() && (!n.is("!!int") || n.yaml.Decode(&number) != nil || number < least || number > limit) {
+		n.fail("must be a whole number from %d to %d", least, limit)
 	}
 	return number
 }
 
-// each calls use for each element of a list, with the element's place.
-func (o object) each(key string, use func(n *yaml.Node, place string)) {
-	n := o.values[key]
-	if n == nil {
-		return
-	}
-	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
-		o.fail(key, "must be a list with at least one element")
-		return
-	}
-	for i, element := range n.Content {
-		use(element, fmt.Sprintf("%s[%d]", o.at(key), i))
-	}
-}
-
-func (o object) texts(key string) (texts []string) {
-	o.each(key, func(n *yaml.Node, place string) { texts = append(texts, o.d.text(n, place)) })
-	return texts
-}
-
-func (o object) pointer(key string) pointer {
-	if !o.has(key) {
+func (n node) pointer() pointer {
+	if !n.exists() {
 		return nil
 	}
-	return o.d.pointer(o.values[key], o.at(key))
-}
-
-func (d *decoder) pointer(n *yaml.Node, place string) pointer {
-	p, ok := parsePointer(d.text(n, place))
+	p, ok := parsePointer(n.text())
 	if !ok {
-		d.fail(place, "must be a JSON Pointer such as /data/token (RFC 6901)")
+		n.fail("must be a JSON Pointer such as /data/token (RFC 6901)")
 	}
 	return p
 }
 
+// elements returns the elements of a list.
+func (n node) elements() []node {
+	var elements []node
+	for i, element := range n.yaml.Content {
+		elements = append(elements, node{n.d, fmt.Sprintf("%s[%d]", n.place, i), element})
+	}
+	return elements
+}
+
+// each returns what decode returns for each element of a list, which must not be empty.
+func each[T any](n node, decode func(node) T) (all []T) {
+	if !n.exists() {
+		return nil
+	}
+	if n.yaml.Kind != yaml.SequenceNode || len(n.yaml.Content) == 0 {
+		n.fail("must be a list with at least one element")
+		return nil
+	}
+	for _, element := range n.elements() {
+		all = append(all, decode(element))
+	}
+	return all
+}
+
+func (n node) texts() []string { return each(n, node.text) }
+
 // pointers returns a list of pointers, or a single pointer as a list.
-func (o object) pointers(key string) (pointers []pointer) {
-	if n := o.values[key]; n != nil && n.Kind == yaml.ScalarNode {
-		return []pointer{o.pointer(key)}
+func (n node) pointers() []pointer {
+	if n.exists() && n.yaml.Kind == yaml.ScalarNode {
+		return []pointer{n.pointer()}
 	}
-	o.each(key, func(n *yaml.Node, place string) { pointers = append(pointers, o.d.pointer(n, place)) })
-	return pointers
-}
-
-// text returns a text, which never contains control characters.
-func (d *decoder) text(n *yaml.Node, place string) string {
-	if n == nil {
-		return ""
-	}
-	if !isScalar(n, "!!str") {
-		d.fail(place, "must be text; put numbers, dates and words such as true or null in quotes")
-		return ""
-	}
-	text := strings.TrimSuffix(n.Value, "\n") // of a block
-	if strings.ContainsFunc(text, func(r rune) bool { return r != ' ' && !unicode.IsPrint(r) || r == utf8.RuneError }) {
-		d.fail(place, "contains a control character, such as a line break; remove the character")
-	}
-	return text
-}
-
-func isScalar(n *yaml.Node, tag string) bool {
-	return n.Kind == yaml.ScalarNode && n.ShortTag() == tag
+	return each(n, node.pointer)
 }

@@ -12,93 +12,94 @@ import (
 )
 
 // reading decodes how the answers of a protocol are read.
-func (d *decoder) reading(o object) reading {
-	isOAuth2 := o.place == "oauth2"
-	r := reading{oauth2: isOAuth2, token: o.pointer("token"), refresh: o.pointer("refresh_token"),
-		life: d.lifetime(o, "lifetime"), refreshLife: d.lifetime(o, "refresh_lifetime")}
+func (d *decoder) reading(o object, isOAuth2 bool) reading {
+	r := reading{
+		oauth2: isOAuth2, token: o.at("token").pointer(), refresh: o.at("refresh_token").pointer(),
+		life: o.at("lifetime").lifetime(), refreshLife: o.at("refresh_lifetime").lifetime(),
+	}
 	if isOAuth2 {
 		r.setDefaults()
 	}
-	success := o.object("success", "status", "values")
-	if n := success.values["status"]; n != nil && n.Value == "any" {
+	success := o.at("success").object("status", "values")
+	if status := success.at("status"); status.exists() && status.yaml.Value == "any" {
 		r.anyStatus = true
 	} else {
-		r.status = success.statuses()
+		r.status = status.statuses()
 	}
-	r.values = d.expectations(success.object("values"))
-	outputs := o.object("outputs")
+	r.values = success.at("values").object().expectations()
+	outputs := o.at("outputs").object()
 	for _, name := range outputs.keys {
 		if !fieldName.MatchString(name) || slices.Contains(reservedOutputs, name) || strings.HasPrefix(name, "secret_id") || strings.HasPrefix(name, "lease") {
-			outputs.fail(name, "cannot be the name of an output, because it is reserved or not of lower-case letters, digits and underscores")
+			outputs.at(name).fail("cannot be the name of an output, because it is reserved or not of lower-case letters, digits and underscores")
 		}
-		r.outputs = append(r.outputs, output{name, outputs.pointer(name)})
+		r.outputs = append(r.outputs, output{name, outputs.at(name).pointer()})
 	}
-	d.definition.spec.Outputs = outputs.keys
-	errors := o.object("errors", "code", "message", "refused", "operator", "client", "rate_limited", "unavailable")
-	r.codes, r.messages = errors.pointers("code"), errors.pointers("message")
-	r.outcomes = d.outcomes(errors)
+	d.spec.Outputs = outputs.keys
+	errors := o.at("errors").object("code", "message", "refused", "operator", "client", "rate_limited", "unavailable")
+	r.codes, r.messages = errors.at("code").pointers(), errors.at("message").pointers()
+	r.outcomes = errors.outcomes()
 	return r
 }
 
-func (d *decoder) expectations(values object) (expectations []expectation) {
-	for _, key := range values.keys {
+// expectations decodes a mapping of JSON Pointers to a value or a list of values.
+func (o object) expectations() (expectations []expectation) {
+	for _, key := range o.keys {
+		n := o.at(key)
 		p, ok := parsePointer(key)
 		if !ok {
-			values.fail(key, "must be a JSON Pointer such as /code (RFC 6901)")
+			n.fail("must be a JSON Pointer such as /code (RFC 6901)")
 		}
 		e := expectation{at: p}
-		use := func(n *yaml.Node, place string) { e.values = append(e.values, d.scalarOrNull(n, place)) }
-		if n := values.values[key]; n.Kind == yaml.SequenceNode {
-			values.each(key, use)
+		if n.yaml.Kind == yaml.SequenceNode {
+			e.values = each(n, node.scalarOrNull)
 		} else {
-			use(n, values.at(key))
+			e.values = []string{n.scalarOrNull()}
 		}
 		expectations = append(expectations, e)
 	}
 	return expectations
 }
 
-func (d *decoder) outcomes(errors object) (outcomes []outcome) {
+// scalarOrNull returns the text of a scalar; "" for null.
+func (n node) scalarOrNull() string {
+	if n.is("!!null") {
+		return ""
+	}
+	return n.scalar()
+}
+
+func (o object) outcomes() (outcomes []outcome) {
 	for _, outcome := range []outcome{
 		{name: "operator", kind: token.Refused}, {name: "client", kind: token.Refused}, {name: "refused", kind: token.Refused},
 		{name: "rate_limited", kind: token.RateLimited}, {name: "unavailable", kind: token.Unavailable},
 	} {
-		rule := errors.object(outcome.name, "status", "code", "message")
-		outcome.status, outcome.messages = rule.statuses(), rule.texts("message")
-		rule.each("code", func(n *yaml.Node, place string) { outcome.codes = append(outcome.codes, d.scalar(n, place)) })
-		if errors.has(outcome.name) {
-			outcomes = append(outcomes, outcome)
+		rule := o.at(outcome.name).object("status", "code", "message")
+		if !rule.exists() {
+			continue
 		}
-		if errors.has(outcome.name) && len(rule.keys) == 0 || slices.Contains(outcome.messages, "") {
-			errors.fail(outcome.name, "must have status, code or message, and no empty message")
+		outcome.status, outcome.codes, outcome.messages = rule.at("status").statuses(), each(rule.at("code"), node.scalar), rule.at("message").texts()
+		if len(rule.keys) == 0 || slices.Contains(outcome.messages, "") {
+			rule.fail("must have status, code or message, and no empty message")
 		}
+		outcomes = append(outcomes, outcome)
 	}
 	return outcomes
 }
 
-// scalarOrNull returns the text of a scalar; "" for null.
-func (d *decoder) scalarOrNull(n *yaml.Node, place string) string {
-	if isScalar(n, "!!null") {
-		return ""
-	}
-	return d.scalar(n, place)
+func (n node) statuses() []int {
+	return each(n, func(n node) int { return n.number(200, 599) })
 }
 
-func (o object) statuses() (statuses []int) {
-	o.each("status", func(n *yaml.Node, place string) { statuses = append(statuses, o.d.number(n, place, 200, 599)) })
-	return statuses
-}
-
-func (d *decoder) lifetime(parent object, key string) lifetime {
-	o := parent.object(key, append(slices.Clone(lifetimeUnits), "jwt", "fixed")...)
-	l := lifetime{jwt: o.boolean("jwt"), fixed: o.duration("fixed", token.MaxLifetime)}
+func (n node) lifetime() lifetime {
+	o := n.object(append(slices.Clone(lifetimeUnits), "jwt", "fixed")...)
+	l := lifetime{jwt: o.at("jwt").boolean(), fixed: o.at("fixed").duration(token.MaxLifetime)}
 	for _, unit := range lifetimeUnits {
-		if p := o.pointer(unit); p != nil {
+		if p := o.at(unit).pointer(); p != nil {
 			l.stated = append(l.stated, statedLife{unit, p})
 		}
 	}
-	if parent.has(key) && !l.jwt && l.fixed == 0 && l.stated == nil {
-		parent.fail(key, "must say how long a token lives by %s, jwt or fixed", strings.Join(lifetimeUnits, ", "))
+	if n.exists() && l.isZero() {
+		n.fail("must say how long a token lives by %s, jwt or fixed", strings.Join(lifetimeUnits, ", "))
 	}
 	return l
 }

@@ -25,9 +25,9 @@ func (p *jwtProtocol) mint(_ context.Context, c *Client, s Settings, _ redactor)
 	if s.MaxTTL > 0 {
 		signature.lifetime = min(signature.lifetime, s.MaxTTL)
 	}
-	jwt, err := signature.sign(sent.Wall, s, "", "")
+	jwt, lifetime, err := signature.sign(sent.Wall, s, "", "")
 	if err != nil {
 		return token.Token{}, err
 	}
-	return token.Token{Access: secret.String(jwt.text), Type: bearer, Sent: sent, Lifetime: jwt.lifetime}, nil
+	return token.Token{Access: secret.String(jwt), Type: bearer, Sent: sent, Lifetime: lifetime}, nil
 }

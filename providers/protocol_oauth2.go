@@ -177,12 +177,12 @@ func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact
 		form.Set("assertion", assertion)
 	}
 	if p.signedAssertion != nil && grant == grantJWTBearer {
-		jwt, err := p.signedAssertion.sign(c.clock().Wall, s, "", s.TokenURL)
+		jwt, _, err := p.signedAssertion.sign(c.clock().Wall, s, "", s.TokenURL)
 		if err != nil {
 			return token.Token{}, err
 		}
-		form.Set("assertion", jwt.text)
-		redact = redact.withAssertion(jwt.text)
+		form.Set("assertion", jwt)
+		redact = redact.withAssertion(jwt)
 	}
 	return p.ask(ctx, c, s, redact, form)
 }
@@ -223,13 +223,13 @@ func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact
 	clientSecret, hasSecret := p.secret.fill(s.Values)
 	switch style := p.styleOf(s); {
 	case style == stylePrivateKey:
-		jwt, err := p.clientAssertion.sign(c.clock().Wall, s, id, s.TokenURL)
+		jwt, _, err := p.clientAssertion.sign(c.clock().Wall, s, id, s.TokenURL)
 		if err != nil {
 			return nil, err
 		}
-		r.redact = redact.withAssertion(jwt.text)
+		r.redact = redact.withAssertion(jwt)
 		form.Set("client_assertion_type", assertionType)
-		form.Set("client_assertion", jwt.text)
+		form.Set("client_assertion", jwt)
 		if hasID && !p.clientAssertion.leavesID {
 			form.Set("client_id", id)
 		}
