@@ -5,7 +5,6 @@ package providers
 import (
 	"embed"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -16,16 +15,10 @@ var catalogue embed.FS
 
 // definitions parses the catalogue. The tests of the package show that each entry is valid.
 var definitions = sync.OnceValue(func() []Provider {
-	files, err := catalogue.ReadDir("catalogue")
-	if err != nil {
-		panic(err)
-	}
-	all := make([]Provider, 0, len(files))
+	var all []Provider
+	files, _ := catalogue.ReadDir("catalogue")
 	for _, file := range files {
-		text, err := catalogue.ReadFile(path.Join("catalogue", file.Name()))
-		if err != nil {
-			panic(err)
-		}
+		text, _ := catalogue.ReadFile("catalogue/" + file.Name())
 		d, err := ParseDefinition(strings.TrimSuffix(file.Name(), ".yaml"), text)
 		if err != nil {
 			panic(fmt.Sprintf("%s: %v", file.Name(), err))
@@ -41,10 +34,9 @@ func All() []Provider { return slices.Clone(definitions()) }
 
 // Lookup returns the built-in provider with the given name, and whether there is one.
 func Lookup(name string) (Provider, bool) {
-	for _, p := range definitions() {
-		if p.Spec().Name == name {
-			return p, true
-		}
+	i := slices.IndexFunc(definitions(), func(p Provider) bool { return p.Spec().Name == name })
+	if i < 0 {
+		return nil, false
 	}
-	return nil, false
+	return definitions()[i], true
 }

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/clock"
-	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
@@ -69,9 +68,7 @@ func (a *answer) object() (fields, error) {
 		}
 		if f != nil {
 			for _, name := range []string{"token", "access_token", "refresh_token", "id_token"} {
-				if text, ok := f.text(name); ok {
-					a.redact = a.redact.withToken(text)
-				}
+				a.redact = a.redact.withToken(jsonString(f[name]))
 			}
 			return f, nil
 		}
@@ -80,7 +77,12 @@ func (a *answer) object() (fields, error) {
 	case a.certificatePage() != "":
 		return nil, a.fail(token.Refused, a.certificatePage())
 	case a.status == http.StatusForbidden, a.status == http.StatusProxyAuthRequired:
-		return nil, a.blocked(problem)
+		// The answer probably comes from a proxy or firewall, because the endpoint answers with
+		// JSON. So the credentials do not count as refused.
+		if a.unread != nil {
+			problem = a.unread.Problem
+		}
+		return nil, a.fail(token.Unavailable, problem+"; a proxy or firewall has probably blocked the request")
 	case a.status == http.StatusUnauthorized:
 		// Servers check HTTP Basic before the token endpoint sees the request, and often answer
 		// with an HTML page. The credentials count as refused, because another login could lock
@@ -136,51 +138,7 @@ func (a *answer) oddError() fields {
 	return nil
 }
 
-// blocked returns the error of an answer that probably comes from a proxy or firewall, because
-// the endpoint itself answers with JSON. The error is not a refusal of the credentials.
-func (a *answer) blocked(problem string) *token.Error {
-	if a.unread != nil {
-		problem = a.unread.Problem
-	}
-	return a.fail(token.Unavailable, problem+"; a proxy or firewall has probably blocked the request")
-}
-
-// token returns access as a token with the given lifetime. It returns an error if access or the
-// lifetime is not valid.
-func (a *answer) token(access string, lifetime time.Duration) (token.Token, error) {
-	if problem := badToken(access); problem != "" {
-		return token.Token{}, a.fail(token.Malformed, problem)
-	}
-	return token.Token{
-		Access:   secret.String(access),
-		Type:     bearer,
-		Sent:     a.sent,
-		Lifetime: lifetime,
-	}, nil
-}
-
-const (
-	bearer  = "Bearer"
-	noToken = "the answer contains no token"
-)
-
-// badToken returns what is wrong with a token, or "" for a good token. It accepts all visible
-// ASCII, because some providers use more characters than RFC 6750 §2.1 allows. Visible ASCII is
-// safe in a header.
-func badToken(access string) string {
-	switch {
-	case access == "":
-		return noToken
-	case len(access) > token.MaxSize:
-		return "the token is larger than 32 KiB"
-	}
-	for _, b := range []byte(access) {
-		if b < 0x21 || b > 0x7e {
-			return "the token contains bytes that cannot be sent in a header"
-		}
-	}
-	return ""
-}
+const noToken = "the answer contains no token"
 
 // statusHint returns the probable mistake behind a status that an endpoint of this role never
 // sends, or "" for other statuses.
@@ -217,23 +175,23 @@ func (a *answer) compareClocks(err error) error {
 	if !errors.As(err, &e) || e.Kind != token.Refused || a.date.IsZero() {
 		return err
 	}
-	difference, problem := a.now.Sub(a.date).Round(time.Second), ""
+	difference, direction, problem := a.now.Sub(a.date).Round(time.Second), "ahead of", ""
+	if difference < 0 {
+		difference, direction = -difference, "behind"
+	}
 	switch {
 	case difference >= clocksDiffer:
-		problem = fmt.Sprintf("this server's clock is %s ahead of the Date of the answer, so the provider may have refused the assertion because of its times; set the server's clock", difference)
-	case -difference >= clocksDiffer:
-		problem = fmt.Sprintf("this server's clock is %s behind the Date of the answer, so the provider may have refused the assertion because of its times; set the server's clock", -difference)
+		problem = fmt.Sprintf("this server's clock is %s %s the Date of the answer, so the provider may have refused the assertion because of its times; set the server's clock", difference, direction)
 	case aboutTime.MatchString(e.Words):
 		problem = "this server's clock agrees with the Date of the answer"
 	default:
 		return err
 	}
-	compared := *e
-	if compared.Problem != "" {
-		problem = compared.Problem + "; " + problem
+	if e.Problem != "" {
+		problem = e.Problem + "; " + problem
 	}
-	compared.Problem = problem
-	return &compared
+	e.Problem = problem
+	return err
 }
 
 // redirected returns the error of a redirect. It shows only the host of the new address,

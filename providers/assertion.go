@@ -18,16 +18,16 @@ import (
 
 // A definition that signs gives these fields a special meaning.
 const (
-	fieldPrivateKey   = "private_key"       // the key, in PEM
-	fieldGenerateKey  = "generate_key"      // the kind of the key that the engine makes
-	fieldKeyID        = "key_id"            // of private_key; a generated key has its own ID
-	fieldAlgorithm    = "signing_algorithm" // "" means the default of the key
-	fieldCertificate  = "certificate"       // of private_key, for x5t#S256
-	grantJWTBearer    = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-	assertionType     = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-	stylePrivateKey   = "private_key_jwt"
+	fieldPrivateKey  = "private_key"       // the key, in PEM
+	fieldGenerateKey = "generate_key"      // the kind of the key that the engine makes
+	fieldKeyID       = "key_id"            // of private_key; a generated key has its own ID
+	fieldAlgorithm   = "signing_algorithm" // "" means the default of the key
+	fieldCertificate = "certificate"       // of private_key, for x5t#S256
+)
+
+const (
 	defaultLifetime   = time.Minute    // of an assertion
-	maxSignedLifetime = 24 * time.Hour // of an assertion or a self-signed token
+	maxSignedLifetime = 24 * time.Hour // of an assertion, or of a token that the engine signs
 )
 
 // signedClaims are the claims that the engine sets.

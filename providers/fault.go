@@ -44,7 +44,7 @@ func (f fields) fault() fault {
 func (found *fault) add(f fields, depth int) {
 	plain := fields{}
 	for _, name := range slices.Backward(slices.Sorted(maps.Keys(f))) { // the first of equal names counts
-		if f.has(name) {
+		if string(f[name]) != "null" {
 			plain[plainName(name)] = f[name]
 		}
 	}
@@ -56,7 +56,7 @@ func (found *fault) add(f fields, depth int) {
 	found.addCodes(plain)
 	if len(found.words) == 0 {
 		for _, name := range wordNames {
-			if text, ok := plain.text(name); ok && text != "" && !slices.Contains(found.words, text) {
+			if text := jsonString(plain[name]); text != "" && !slices.Contains(found.words, text) {
 				found.words = append(found.words, text)
 			}
 		}
@@ -71,7 +71,7 @@ func (found *fault) add(f fields, depth int) {
 // addCodes adds the codes of one object.
 func (found *fault) addCodes(plain fields) {
 	for _, name := range codeNames {
-		code := plain.code(name)
+		code := jsonCode(plain[name])
 		switch {
 		case code == "", name == "error" && code == unreadable, name != "code" && isNumber(code, 0):
 			continue
@@ -81,7 +81,7 @@ func (found *fault) addCodes(plain fields) {
 		found.codes = append(found.codes, code)
 	}
 	for _, name := range []string{"status", "statuscode"} { // an HTTP status, or a word
-		switch code := plain.code(name); strings.ToLower(code) {
+		switch code := jsonCode(plain[name]); strings.ToLower(code) {
 		case "error", "fail", "failed", "failure", "unauthorized", "forbidden":
 			found.isError = true
 		default:
@@ -142,11 +142,12 @@ func isEmptyJSON(raw json.RawMessage) bool {
 // kind returns the kind of a failure. A JSON answer without a token is a refusal, unless it
 // says that a later request may succeed, because another login could lock the account.
 func (found *fault) kind(status int) token.Kind {
-	switch later := found.later(); {
+	later, isLater := found.later()
+	switch {
 	case status == http.StatusTooManyRequests:
 		return token.RateLimited
-	case later != nil:
-		return *later
+	case isLater:
+		return later
 	case found.isRefusal():
 		return token.Refused
 	case isOutage(status):
@@ -157,23 +158,21 @@ func (found *fault) kind(status int) token.Kind {
 	return token.Malformed
 }
 
-// later returns the kind of the first code that promises that a later request may succeed, or
-// nil without such a code.
-func (found *fault) later() *token.Kind {
+// later returns the kind of the first code that says that a later request may succeed, and
+// whether there is such a code.
+func (found *fault) later() (token.Kind, bool) {
 	for _, code := range found.codes {
-		kind := token.Unavailable
 		switch strings.ToLower(code) {
 		case "temporarily_unavailable", "server_error": // codes of RFC 6749 §4.1.2.1, which token endpoints use too
-			return &kind
+			return token.Unavailable, true
 		case "slow_down", "429": // RFC 8628 §3.5
-			kind = token.RateLimited
-			return &kind
+			return token.RateLimited, true
 		}
 		if status, err := strconv.Atoi(code); err == nil && status < 600 && isOutage(status) {
-			return &kind
+			return token.Unavailable, true
 		}
 	}
-	return nil
+	return 0, false
 }
 
 // isRefusal reports whether a code says that the credentials are wrong. The HTTP status does

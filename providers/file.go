@@ -36,7 +36,7 @@ func (f Field) fileProblem(text string) string {
 		return "must be the content of a JSON file; with the vault program, write " + f.Name + "=@file.json"
 	}
 	for _, e := range f.Expect {
-		if got := scalarText(file.at(e.at)); !slices.ContainsFunc(e.values, func(want string) bool { return sameScalar(got, want) }) {
+		if !e.isMet(file) {
 			return fmt.Sprintf("is another kind of file: %s must be %q", e.at, strings.Join(e.values, " or "))
 		}
 	}

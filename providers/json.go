@@ -80,20 +80,6 @@ func formError(body []byte) fields {
 	return f
 }
 
-// has reports whether f has a field that is not null.
-func (f fields) has(name string) bool {
-	raw, ok := f[name]
-	return ok && string(raw) != "null"
-}
-
-// text returns the value of a field if it is a string.
-func (f fields) text(name string) (text string, ok bool) {
-	if !f.has(name) || json.Unmarshal(f[name], &text) != nil {
-		return "", false
-	}
-	return text, true
-}
-
 // jsonString returns the text of a JSON string; "" for other values.
 func jsonString(raw json.RawMessage) string {
 	var text string
@@ -114,32 +100,31 @@ func jsonFloat(raw json.RawMessage) (value float64, ok bool) {
 	return value, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
-// code returns a field's string or number as text. It returns "" without that field, and
-// "(unreadable)" for a value of another type.
-func (f fields) code(name string) string {
-	if text, ok := f.text(name); ok {
-		return text
-	}
-	var n json.Number
+// jsonCode returns a string or a number as text. It returns "" for null or no value, and
+// [unreadable] for a value of another type.
+func jsonCode(raw json.RawMessage) string {
+	var (
+		text   string
+		number json.Number
+	)
 	switch {
-	case !f.has(name):
-		return ""
-	case json.Unmarshal(f[name], &n) != nil:
-		return unreadable
+	case len(raw) == 0 || json.Unmarshal(raw, &text) == nil: // null leaves text empty
+		return text
+	case json.Unmarshal(raw, &number) == nil:
+		return number.String()
 	}
-	return n.String()
+	return unreadable
 }
 
-// scalarText returns a string, a number or a boolean as text. It returns "" for null or no
-// value, and "(unreadable)" for a list or an object.
-func scalarText(raw json.RawMessage) string {
-	switch text := string(raw); text {
-	case "", "true", "false":
+// jsonScalar is like [jsonCode], but also returns a boolean as text.
+func jsonScalar(raw json.RawMessage) string {
+	if text := string(raw); text == "true" || text == "false" {
 		return text
 	}
-	return fields{"": raw}.code("")
+	return jsonCode(raw)
 }
 
+// unreadable stands for a value that is no text.
 const unreadable = "(unreadable)"
 
 // isNumber reports whether a code equals the given number, in any notation.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,15 +43,11 @@ type statedLife struct {
 
 func (l lifetime) isZero() bool { return l.stated == nil && !l.jwt && l.fixed == 0 }
 
-// of returns the lifetime of a token. If the stated lifetime is not positive or exceeds 10
-// years, the operator's default_ttl or max_ttl is used instead. The error is a [*token.Error].
+// of returns the lifetime of a token. If the answer states a lifetime that is not positive or
+// exceeds 10 years, the operator's default_ttl or max_ttl counts instead. The error is a
+// [*token.Error].
 func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Duration, error) {
-	life, isKnown := time.Duration(0), false
-	shorten := func(other time.Duration) {
-		if !isKnown || other < life {
-			life, isKnown = other, true
-		}
-	}
+	var lives []time.Duration
 	for _, stated := range l.stated {
 		raw := f.at(stated.at)
 		if raw == nil {
@@ -60,67 +57,65 @@ func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Durat
 		if problem != "" {
 			return 0, a.fail(token.Malformed, stated.at.String()+" "+problem)
 		}
-		if ttl := s.operatorTTL(); ttl > 0 && isAbsurd {
-			shorten(ttl)
-			continue
+		life := s.operatorTTL()
+		if life <= 0 || !isAbsurd {
+			var err error
+			if life, err = a.duration(stated.at.String(), seconds); err != nil {
+				return 0, err
+			}
 		}
-		d, err := a.duration(stated.at.String(), seconds)
-		if err != nil {
-			return 0, err
-		}
-		shorten(d)
+		lives = append(lives, life)
 	}
-	if !isKnown && l.stated != nil {
+	if len(lives) == 0 && l.stated != nil {
 		if s.DefaultTTL <= 0 {
 			return 0, a.fail(token.Malformed, "the answer has no "+l.stated[0].at.String()+", so default_ttl must be set")
 		}
-		shorten(s.DefaultTTL)
+		lives = append(lives, s.DefaultTTL)
 	}
 	if l.fixed > 0 {
-		shorten(l.fixed)
+		lives = append(lives, l.fixed)
 	}
-	if seconds, ok := a.jwtLifetime(access); ok && l.jwt && (!isKnown || seconds < life.Seconds()) {
-		d, err := a.duration("exp in the token", seconds)
+	if seconds, ok := a.jwtLifetime(access); ok && l.jwt && (len(lives) == 0 || seconds < slices.Min(lives).Seconds()) {
+		life, err := a.duration("exp in the token", seconds)
 		if err != nil {
 			return 0, err
 		}
-		shorten(d)
+		lives = append(lives, life)
 	}
-	if !isKnown && s.DefaultTTL <= 0 {
+	if len(lives) > 0 {
+		return slices.Min(lives), nil
+	}
+	if s.DefaultTTL <= 0 {
 		return 0, a.fail(token.Malformed, "the token states no end, so default_ttl must be set")
 	}
-	if !isKnown {
-		shorten(s.DefaultTTL)
-	}
-	return life, nil
+	return s.DefaultTTL, nil
 }
 
-// ofRefresh returns a refresh token's shortest stated lifetime in seconds, and whether the
-// answer states one.
-func (l lifetime) ofRefresh(a *answer, f fields, refresh string) (shortest float64, isStated bool) {
-	shorten := func(seconds float64) {
-		if !isStated || seconds < shortest {
-			shortest, isStated = seconds, true
-		}
-	}
+// ofRefresh returns the shortest lifetime of a refresh token in seconds. isKnown is false if
+// there is none.
+func (l lifetime) ofRefresh(a *answer, f fields, refresh string) (shortest float64, isKnown bool) {
+	var lives []float64
 	for _, stated := range l.stated {
 		if raw := f.at(stated.at); raw != nil {
 			if seconds, _, problem := stated.read(a, raw); problem == "" {
-				shorten(seconds)
+				lives = append(lives, seconds)
 			}
 		}
 	}
 	if l.fixed > 0 {
-		shorten(l.fixed.Seconds())
+		lives = append(lives, l.fixed.Seconds())
 	}
 	if seconds, ok := a.jwtLifetime(refresh); ok && l.jwt {
-		shorten(seconds)
+		lives = append(lives, seconds)
 	}
-	return shortest, isStated
+	if len(lives) == 0 {
+		return 0, false
+	}
+	return slices.Min(lives), true
 }
 
-// read returns the remaining seconds that a value states. absurd is true if they are not
-// positive or exceed 10 years. If the value cannot be read, read returns what is wrong with it.
+// read returns the remaining seconds that a value states. isAbsurd means that they are not
+// positive or exceed 10 years. problem says why the value cannot be read, or is "".
 func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd bool, problem string) {
 	var number float64
 	if l.unit == "until_time" {
@@ -203,12 +198,9 @@ func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
 	if len(parts) != 3 {
 		return 0, false
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return 0, false
-	}
 	var claims fields
-	if json.Unmarshal(payload, &claims) != nil {
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
 		return 0, false
 	}
 	exp, ok := jsonFloat(claims["exp"])

@@ -36,8 +36,13 @@ type oauth2Protocol struct {
 	reading            reading
 }
 
-// grantRefreshToken is the grant of a config whose credential is a refresh token (RFC 6749 §6).
-const grantRefreshToken = "refresh_token"
+const (
+	grantPassword     = "password"      // RFC 6749 §4.3
+	grantRefreshToken = "refresh_token" // of a config whose credential is a refresh token (RFC 6749 §6)
+	grantJWTBearer    = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	stylePrivateKey   = "private_key_jwt" // RFC 7523 §2.2
+	assertionType     = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+)
 
 // styleOf returns how the client of s authenticates.
 func (p *oauth2Protocol) styleOf(s Settings) string {
@@ -96,7 +101,7 @@ func (p *oauth2Protocol) validate(s Settings) error {
 // validateChoices checks the fields that only some grants or styles use.
 func (p *oauth2Protocol) validateChoices(s Settings) error {
 	grant, style := p.grantOf(s), p.styleOf(s)
-	isPassword, isBearer, isKey := grant == "password", grant == grantJWTBearer, style == stylePrivateKey
+	isPassword, isBearer, isKey := grant == grantPassword, grant == grantJWTBearer, style == stylePrivateKey
 	isRefresh := grant == grantRefreshToken
 	forPassword, forBearer := choiceText(p.grant, "grant_type", "password"), choiceText(p.grant, "grant_type", "jwt_bearer")
 	forKey := choiceText(p.style, "auth_style", stylePrivateKey)
@@ -162,27 +167,28 @@ func isGrantParam(name string) bool {
 func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact redactor) (token.Token, error) {
 	grant := p.grantOf(s)
 	form := url.Values{"grant_type": {grant}}
-	for name, t := range map[string]template{"username": p.username, "password": p.password} {
-		if text, ok := t.fill(s.Values); ok && grant == "password" {
+	set := func(name string, t template) {
+		if text, ok := t.fill(s.Values); ok {
 			form.Set(name, text)
 		}
 	}
-	if scopes, ok := p.scopes.fill(s.Values); ok {
-		form.Set("scope", scopes)
-	}
-	if grant == grantRefreshToken {
+	set("scope", p.scopes)
+	switch grant {
+	case grantPassword:
+		set("username", p.username)
+		set("password", p.password)
+	case grantRefreshToken:
 		form.Set("refresh_token", s.Value(RefreshField))
-	}
-	if assertion, ok := p.assertion.fill(s.Values); ok && grant == grantJWTBearer {
-		form.Set("assertion", assertion)
-	}
-	if p.signedAssertion != nil && grant == grantJWTBearer {
-		jwt, _, err := p.signedAssertion.sign(c.clock().Wall, s, "", s.TokenURL)
-		if err != nil {
-			return token.Token{}, err
+	case grantJWTBearer:
+		set("assertion", p.assertion)
+		if p.signedAssertion != nil {
+			jwt, _, err := p.signedAssertion.sign(c.clock().Wall, s, "", s.TokenURL)
+			if err != nil {
+				return token.Token{}, err
+			}
+			form.Set("assertion", jwt)
+			redact = redact.withAssertion(jwt)
 		}
-		form.Set("assertion", jwt)
-		redact = redact.withAssertion(jwt)
 	}
 	return p.ask(ctx, c, s, redact, form)
 }
@@ -203,7 +209,7 @@ func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact 
 			form[name] = values
 		}
 	}
-	a, err := p.send(ctx, c, s, redact, tokenEndpoint, withQuery(s.TokenURL, p.query, s.Values), form, p.json)
+	a, err := p.send(ctx, c, s, redact, tokenEndpoint, form)
 	if err != nil {
 		return token.Token{}, err
 	}
@@ -216,8 +222,11 @@ func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact 
 
 // send posts a form to an endpoint and authenticates as the client (RFC 6749 §2.3.1). A client
 // without a secret sends its ID in the form.
-func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact redactor, at role, address string, form url.Values, asJSON bool) (*answer, error) {
-	r := message{headers: p.headers}.request(address, s.Values)
+func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact redactor, at role, form url.Values) (*answer, error) {
+	r := message{headers: p.headers, query: p.query}.request(s.TokenURL, s.Values)
+	if at == revocationEndpoint {
+		r.url = s.RevocationURL
+	}
 	r.role, r.timeout, r.redact = at, s.Timeout, redact
 	id, hasID := p.id.fill(s.Values)
 	clientSecret, hasSecret := p.secret.fill(s.Values)
@@ -244,7 +253,7 @@ func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact
 		r.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
 	}
 	r.contentType, r.body = formType, form.Encode()
-	if asJSON {
+	if p.json && at == tokenEndpoint {
 		members := map[string]any{}
 		for name, values := range form {
 			if members[name] = values; len(values) == 1 {
@@ -257,21 +266,9 @@ func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact
 	return c.send(ctx, r)
 }
 
-// oauthError returns the error of an error response (RFC 6749 §5.2) with any status and in
-// any format.
-func (a *answer) oauthError(f fields) *token.Error {
-	found := f.fault()
-	kind := found.kind(a.status)
-	if a.role == revocationEndpoint && kind == token.Refused && !found.isError &&
-		a.status != http.StatusUnauthorized && a.status != http.StatusForbidden {
-		return a.refuse(found, token.Malformed) // no login can fail here
-	}
-	return a.refuse(found, kind)
-}
-
-// advise adds a suggestion to err. If the provider rejects the client, and the client ID or
-// secret has characters that HTTP Basic encodes, err suggests auth_style=body. Some providers
-// do not decode these characters as RFC 6749 §2.3.1 requires.
+// advise returns err. If the provider rejects the client, and HTTP Basic has encoded characters
+// of the client ID or secret, err then suggests auth_style=body. Some providers do not decode
+// these characters as RFC 6749 §2.3.1 requires.
 func (p *oauth2Protocol) advise(s Settings, err error) error {
 	var e *token.Error
 	style := p.styleOf(s)
@@ -283,14 +280,9 @@ func (p *oauth2Protocol) advise(s Settings, err error) error {
 		url.QueryEscape(id) == id && url.QueryEscape(clientSecret) == clientSecret {
 		return err
 	}
-	advised := *e
-	advised.Problem = "some providers do not decode client IDs and secrets that HTTP Basic has encoded; if both are right, try " + styleFields[0] + "=body"
-	return &advised
+	e.Problem = "some providers do not decode client IDs and secrets that HTTP Basic has encoded; if both are right, try " + styleFields[0] + "=body"
+	return err
 }
-
-// invalidToken is an error code that some servers send when a token to revoke is unknown or has
-// ended. revoke treats it as success, as RFC 7009 §2.2 requires of servers.
-const invalidToken = "invalid_token"
 
 // revoke ends tokens at s.RevocationURL (RFC 7009 §2.1). It revokes the refresh token first,
 // because most servers then end the whole session. It then revokes the access token, for other
@@ -303,20 +295,35 @@ func (p *oauth2Protocol) revoke(ctx context.Context, c *Client, s Settings, reda
 		if t.token == "" {
 			continue
 		}
-		form := url.Values{"token": {t.token.Reveal()}, "token_type_hint": {t.hint}}
-		a, err := p.send(ctx, c, s, redact, revocationEndpoint, s.RevocationURL, form, false)
+		a, err := p.send(ctx, c, s, redact, revocationEndpoint, url.Values{"token": {t.token.Reveal()}, "token_type_hint": {t.hint}})
 		if err != nil {
 			return err
 		}
-		if a.status/100 != 2 { // the body may be of any format
-			f, err := a.object()
-			if err != nil {
-				return p.advise(s, err)
-			}
-			if err := a.oauthError(f); a.status != http.StatusBadRequest || err.Code != invalidToken { // RFC 7009 §2.2.1
-				return p.advise(s, err)
-			}
+		if err := a.revocationError(); err != nil {
+			return p.advise(s, err)
 		}
 	}
 	return nil
+}
+
+// revocationError returns the error of a failed revocation, or nil for a success. An unknown or
+// ended token is a success (RFC 7009 §2.2), although some servers answer invalid_token.
+func (a *answer) revocationError() error {
+	if a.status/100 == 2 { // with a body of any format
+		return nil
+	}
+	f, err := a.object()
+	if err != nil {
+		return err
+	}
+	found := f.fault()
+	kind := found.kind(a.status)
+	if kind == token.Refused && !found.isError && a.status != http.StatusUnauthorized && a.status != http.StatusForbidden {
+		kind = token.Malformed // the answer does not mention the credentials
+	}
+	e := a.refuse(found, kind)
+	if a.status == http.StatusBadRequest && e.Code == "invalid_token" {
+		return nil
+	}
+	return e
 }

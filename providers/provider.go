@@ -197,29 +197,19 @@ func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
 // WithDefaults adds to values the fields that JSON files set, and the defaults of unset fields.
 // If it adds nothing, it returns the given map.
 func (spec Spec) WithDefaults(values map[string]secret.String) map[string]secret.String {
-	with, isCopy := values, false
-	set := func(name string, value secret.String) {
-		if !isCopy {
-			with, isCopy = map[string]secret.String{}, true
-			maps.Copy(with, values)
-		}
-		with[name] = value
-	}
+	all := map[string]secret.String{}
 	for _, f := range spec.Fields {
-		value, ok := values[f.Name]
-		if !ok && f.Default != "" {
-			set(f.Name, secret.String(f.Default))
-		}
-		if !ok || f.Kind != JSON {
-			continue
-		}
-		for name, text := range f.fileValues(value.Reveal()) {
-			if _, ok := values[name]; !ok {
-				set(name, text)
-			}
+		if value, ok := values[f.Name]; !ok && f.Default != "" {
+			all[f.Name] = secret.String(f.Default)
+		} else if f.Kind == JSON {
+			maps.Copy(all, f.fileValues(value.Reveal()))
 		}
 	}
-	return with
+	if len(all) == 0 {
+		return values
+	}
+	maps.Copy(all, values)
+	return all
 }
 
 // Host returns the host of the token endpoint; "" if TokenURL is not valid.

@@ -86,13 +86,13 @@ func (r *reading) read(a *answer, s Settings) (token.Token, error) {
 	if err != nil {
 		return token.Token{}, err
 	}
-	t, err := a.token(access, life)
-	if err != nil {
-		return token.Token{}, err
+	if problem := badToken(access); problem != "" {
+		return token.Token{}, a.fail(token.Malformed, problem)
 	}
+	t := token.Token{Access: secret.String(access), Type: bearer, Sent: a.sent, Lifetime: life}
 	t.Refresh, t.RefreshLifetime = r.refreshToken(a, f, refresh)
 	for _, o := range r.outputs {
-		if text := scalarText(f.at(o.at)); fitsOutput(text) && !known.isIn(text) {
+		if text := jsonScalar(f.at(o.at)); fitsOutput(text) && !known.isIn(text) {
 			if t.Outputs == nil {
 				t.Outputs = map[string]string{}
 			}
@@ -100,6 +100,20 @@ func (r *reading) read(a *answer, s Settings) (token.Token, error) {
 		}
 	}
 	return t, nil
+}
+
+const bearer = "Bearer"
+
+// badToken returns what is wrong with a token, or "" for a good token. It accepts all visible
+// ASCII, which is safe in a header. Some providers use more characters than RFC 6750 §2.1 allows.
+func badToken(access string) string {
+	switch {
+	case len(access) > token.MaxSize:
+		return "the token is larger than 32 KiB"
+	case strings.ContainsFunc(access, func(r rune) bool { return r < 0x21 || r > 0x7e }):
+		return "the token contains bytes that cannot be sent in a header"
+	}
+	return ""
 }
 
 // isBearer reports whether a token_type is absent or names bearer tokens.
@@ -141,13 +155,12 @@ func (r *reading) isSuccess(a *answer, f fields) bool {
 	case len(r.status) > 0 && !slices.Contains(r.status, a.status), len(r.status) == 0 && a.status/100 != 2:
 		return false
 	}
-	for _, e := range r.values {
-		got := scalarText(f.at(e.at))
-		if !slices.ContainsFunc(e.values, func(want string) bool { return sameScalar(got, want) }) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(r.values, func(e expectation) bool { return !e.isMet(f) })
+}
+
+func (e expectation) isMet(f fields) bool {
+	got := jsonScalar(f.at(e.at))
+	return slices.ContainsFunc(e.values, func(want string) bool { return sameScalar(got, want) })
 }
 
 // sameScalar reports whether a value in an answer equals a value in a definition. Numbers may
@@ -169,7 +182,7 @@ func (r *reading) failure(a *answer, f fields) *token.Error {
 	}
 	code := ""
 	for _, p := range r.codes {
-		if code = scalarText(f.at(p)); code != "" {
+		if code = jsonScalar(f.at(p)); code != "" {
 			found.codes = slices.Insert(found.codes, 0, code)
 			break
 		}

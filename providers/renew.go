@@ -16,31 +16,26 @@ import (
 //
 // The error of a failed refresh has the Step "refreshing the token". If p leaves Sent zero,
 // Renew sets Sent to the time of its call. Errors are of type [*token.Error].
-func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (token.Token, error) {
+func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (t token.Token, err error) {
 	called := c.clock()
-	t, err := renew(ctx, p, c, s, refresh)
-	if err == nil && t.Sent == (clock.Instant{}) {
-		t.Sent = called
-	}
-	return t, err
-}
-
-func renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (token.Token, error) {
-	const step = "refreshing the token"
 	if refresh == "" {
-		return p.Mint(ctx, c, s)
+		t, err = p.Mint(ctx, c, s)
+	} else {
+		t, err = p.Refresh(ctx, c, s, refresh)
+		var failure *token.Error
+		if errors.As(err, &failure) {
+			failed := *failure
+			failed.Step = "refreshing the token"
+			err = &failed
+		}
 	}
-	t, err := p.Refresh(ctx, c, s, refresh)
-	if err == nil {
-		return t, nil
-	}
-	var failure *token.Error
-	if !errors.As(err, &failure) {
+	if err != nil {
 		return token.Token{}, err
 	}
-	failed := *failure
-	failed.Step = step
-	return token.Token{}, &failed
+	if t.Sent == (clock.Instant{}) {
+		t.Sent = called
+	}
+	return t, nil
 }
 
 // SerialKey identifies a user whose logins must run one after another, or returns "" if logins

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"vault-plugin-secrets-messaging/internal/secret"
@@ -161,20 +162,10 @@ func fillParams(params []param, values map[string]secret.String) url.Values {
 // overlay returns base with the parameters of over. A parameter of over replaces a parameter of
 // the same name.
 func overlay(base, over []param) []param {
-	var merged []param
-	for _, p := range base {
-		if !hasParam(over, p.name) {
-			merged = append(merged, p)
-		}
-	}
-	return append(merged, over...)
+	kept := slices.DeleteFunc(slices.Clone(base), func(p param) bool { return hasParam(over, p.name) })
+	return append(kept, over...)
 }
 
 func hasParam(params []param, name string) bool {
-	for _, p := range params {
-		if p.name == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(params, func(p param) bool { return p.name == name })
 }
