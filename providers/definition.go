@@ -24,32 +24,14 @@ type Definition struct {
 	checks   []fieldCheck
 }
 
-// A protocol carries out a definition.
+// A protocol carries out a definition. Only [oauth2Protocol] refreshes and revokes tokens.
 type protocol interface {
 	// signatures returns what the protocol signs.
 	signatures() []use
-	// validate checks s against the protocol's rules. It returns a [*FieldError] for the first
-	// broken rule, or nil.
+	// validate returns a [*FieldError] for the first of the protocol's rules that s breaks, or
+	// nil.
 	validate(s Settings) error
 	mint(ctx context.Context, c *Client, s Settings, r redactor) (token.Token, error)
-	refresh(ctx context.Context, c *Client, s Settings, r redactor, refresh secret.String) (token.Token, error)
-	revoke(ctx context.Context, c *Client, s Settings, r redactor, access, refresh secret.String) error
-}
-
-// noSession is embedded in a [protocol] that has no refresh, no revocation, no signatures and
-// no rules for fields.
-type noSession struct{}
-
-func (noSession) signatures() []use { return nil }
-
-func (noSession) validate(Settings) error { return nil }
-
-func (noSession) refresh(ctx context.Context, c *Client, s Settings, _ redactor, refresh secret.String) (token.Token, error) {
-	return Base{}.Refresh(ctx, c, s, refresh)
-}
-
-func (noSession) revoke(ctx context.Context, c *Client, s Settings, _ redactor, access, refresh secret.String) error {
-	return Base{}.Revoke(ctx, c, s, access, refresh)
 }
 
 // fieldCheck checks the value of a field for its place in the definition, such as a header. It
@@ -104,13 +86,6 @@ func (d *Definition) Validate(s Settings) error {
 			}
 		}
 	}
-	for _, f := range d.spec.Fields {
-		if value, ok := s.Values[f.Name]; ok && f.Kind == JSON {
-			if problem := f.fileProblem(value.Reveal()); problem != "" {
-				return &FieldError{f.Name, problem}
-			}
-		}
-	}
 	if err := validateKey(d.spec, d.protocol.signatures(), s); err != nil {
 		return err
 	}
@@ -125,7 +100,11 @@ func (d *Definition) Mint(ctx context.Context, c *Client, s Settings) (token.Tok
 // Refresh implements [Provider]. If the provider sends no new refresh token, the result
 // contains the old refresh token (RFC 6749 §6).
 func (d *Definition) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error) {
-	t, err := d.protocol.refresh(ctx, c, s, newRedactor(d.spec, s, refresh), refresh)
+	p, ok := d.protocol.(*oauth2Protocol)
+	if !ok {
+		return Base{}.Refresh(ctx, c, s, refresh)
+	}
+	t, err := p.refresh(ctx, c, s, newRedactor(d.spec, s, refresh), refresh)
 	if err == nil && t.Refresh == "" {
 		t.Refresh = refresh
 	}
@@ -134,5 +113,9 @@ func (d *Definition) Refresh(ctx context.Context, c *Client, s Settings, refresh
 
 // Revoke implements [Provider].
 func (d *Definition) Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error {
-	return d.protocol.revoke(ctx, c, s, newRedactor(d.spec, s, access, refresh), access, refresh)
+	p, ok := d.protocol.(*oauth2Protocol)
+	if !ok {
+		return Base{}.Revoke(ctx, c, s, access, refresh)
+	}
+	return p.revoke(ctx, c, s, newRedactor(d.spec, s, access, refresh), access, refresh)
 }

@@ -110,6 +110,7 @@ func (d *decoder) decodeFields(fields object) {
 				f.Sets[target] = sets.at(target).pointer()
 			}
 			d.used[name] = true
+			d.check(name, f.fileProblem)
 		}
 		d.spec.Fields = append(d.spec.Fields, f)
 	}

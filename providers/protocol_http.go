@@ -14,7 +14,6 @@ import (
 
 // httpProtocol is the protocol http: any single request whose answer has a token.
 type httpProtocol struct {
-	noSession
 	method                     string
 	message                    message
 	username, password, bearer template // credentials in the Authorization header; nil for none
@@ -67,6 +66,10 @@ func withQuery(address string, query []param, values map[string]secret.String) s
 	}
 	return address + "?" + more
 }
+
+func (p *httpProtocol) signatures() []use { return nil }
+
+func (p *httpProtocol) validate(Settings) error { return nil }
 
 func (p *httpProtocol) mint(ctx context.Context, c *Client, s Settings, redact redactor) (token.Token, error) {
 	m := p.message

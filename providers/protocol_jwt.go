@@ -11,14 +11,13 @@ import (
 
 // jwtProtocol is the protocol jwt: the engine signs the token itself, without a request to a
 // provider.
-type jwtProtocol struct {
-	noSession
-	signature signature
-}
+type jwtProtocol struct{ signature signature }
 
 func (p *jwtProtocol) signatures() []use {
 	return []use{{signature: &p.signature, isUsed: func(Settings) bool { return true }}}
 }
+
+func (p *jwtProtocol) validate(Settings) error { return nil }
 
 func (p *jwtProtocol) mint(_ context.Context, c *Client, s Settings, _ redactor) (token.Token, error) {
 	sent, signature := c.clock(), p.signature
