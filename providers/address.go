@@ -47,18 +47,18 @@ func validPort(port string) bool {
 	return port == "" || err == nil && n > 0
 }
 
-// isLoopback reports whether the name of a host alone shows that the host is this machine. RFC
-// 6761 §6.3 reserves localhost for loopback.
+// isLoopback reports whether a host is this machine, without a look-up of its name. RFC 6761
+// §6.3 reserves localhost for loopback.
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// hostLabel matches a value that can be a label of a host name, or a part of a label.
+// hostLabel matches a label of a host name. A value that is only part of a label must match too.
 var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// URL returns the token URL filled with the values of fields. If a value is not valid in a URL,
-// URL returns ""; [Provider.Validate] then names the field.
+// URL returns the token URL with the values of the fields, or "" if a value is not valid in it.
+// [Provider.Validate] reports the field of such a value.
 func (e Endpoint) URL(values map[string]secret.String) string {
 	t, problem := parseTemplate(e.TokenURL)
 	if problem != "" {
@@ -92,7 +92,7 @@ const (
 	inQuery
 )
 
-// placeInURL returns which part of a URL comes next after the given beginning.
+// placeInURL returns the part of a URL that follows the given beginning.
 func placeInURL(before string) urlPlace {
 	_, rest, found := strings.Cut(before, "://")
 	switch {
@@ -112,7 +112,7 @@ func addressProblem(place urlPlace, value string) string {
 	case place == inHost && !hostLabel.MatchString(value):
 		return "must consist of lower-case letters, digits and hyphens, because it is part of a host name"
 	case place == inPath && (value == "" || value == "." || value == ".."):
-		return "must be a name and not a dot, because it is part of a path"
+		return "must be a name other than . and .., because it is part of a path"
 	}
 	return ""
 }

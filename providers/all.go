@@ -13,7 +13,7 @@ import (
 //go:embed catalogue/*.yaml
 var catalogue embed.FS
 
-// definitions parses the catalogue. The tests of the package show that each entry is valid.
+// definitions parses the catalogue. Tests show that each definition in it is valid.
 var definitions = sync.OnceValue(func() []Provider {
 	var all []Provider
 	files, _ := catalogue.ReadDir("catalogue")

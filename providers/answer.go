@@ -27,21 +27,21 @@ type answer struct {
 	redact   redactor
 
 	certificate *x509.Certificate // that the client presents if the server asks; nil for none
-	asked       bool              // the server asked on the connection that the request opened
+	asked       bool              // the server asked for a certificate, on a new connection
 
 	status int
 	header http.Header
 	body   []byte       // nil if unread is set
 	unread *token.Error // why the body could not be read
 
-	connected bool // there was a connection for the request, so that a byte may have been sent
+	connected bool // there was a connection, so a byte of the request may have been sent
 
 	sent clock.Instant // when the request was sent
 	now  time.Time     // when the answer came, on our clock
 	date time.Time     // the Date of the answer; zero if it has none
 }
 
-// fail returns an error about the answer, or about the lack of an answer.
+// fail returns an error about the answer, or about a request without an answer.
 func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	e := &token.Error{Kind: kind, Step: a.role.step, Endpoint: a.endpoint, Status: a.status, Problem: problem}
 	if kind == token.RateLimited || kind == token.Unavailable {
@@ -54,10 +54,9 @@ func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	return e
 }
 
-// object decodes the body as a JSON object. If the body is something else, the error explains
-// the status or, if the status explains nothing, the body. Later errors about the answer hide
-// its tokens. object also returns the fields of an error response that is form-encoded or
-// another type of JSON.
+// object returns the JSON object in the body. Later errors about the answer hide the tokens in
+// the object. object also returns the fields of an error response that is form-encoded or other
+// JSON. For other bodies, the error explains the status, or else the body.
 func (a *answer) object() (fields, error) {
 	problem := ""
 	if a.unread == nil {
@@ -84,9 +83,8 @@ func (a *answer) object() (fields, error) {
 		}
 		return nil, a.fail(token.Unavailable, problem+"; a proxy or firewall has probably blocked the request")
 	case a.status == http.StatusUnauthorized:
-		// Servers check HTTP Basic before the token endpoint sees the request, and often answer
-		// with an HTML page. The credentials count as refused, because another login could lock
-		// the account.
+		// Servers that check HTTP Basic before the token endpoint often answer with an HTML page.
+		// The credentials count as refused, because another login could lock the account.
 		return nil, a.fail(token.Refused, "")
 	case a.status == http.StatusTooManyRequests:
 		return nil, a.fail(token.RateLimited, "")
@@ -100,8 +98,8 @@ func (a *answer) object() (fields, error) {
 	return nil, a.fail(token.Malformed, problem)
 }
 
-// certificatePage returns what is wrong with the client certificate, if the answer is nginx's page
-// about it, otherwise "". nginx completes the TLS handshake and then answers with this page.
+// certificatePage returns what is wrong with the client certificate if nginx says so, otherwise
+// "". nginx completes the TLS handshake, and then answers with a page about the certificate.
 func (a *answer) certificatePage() string {
 	switch {
 	case a.status != http.StatusBadRequest:
@@ -113,8 +111,8 @@ func (a *answer) certificatePage() string {
 	return ""
 }
 
-// oddError returns the fields of an error response that is form-encoded, or JSON but not an
-// object. It returns nil for other bodies.
+// oddError returns the fields of an error response that is form-encoded, or JSON of another type
+// than an object. It returns nil for other bodies.
 func (a *answer) oddError() fields {
 	if f := formError(a.body); f != nil {
 		return f
@@ -140,8 +138,8 @@ func (a *answer) oddError() fields {
 
 const noToken = "the answer contains no token"
 
-// statusHint returns the probable mistake behind a status that an endpoint of this role never
-// sends, or "" for other statuses.
+// statusHint explains a status that a token or revocation endpoint never sends. It returns "" for
+// other statuses.
 func (a *answer) statusHint() string {
 	hint := a.wrongAddress()
 	if hint == "" && a.status/100 != 2 && a.status != http.StatusBadRequest {
@@ -150,7 +148,7 @@ func (a *answer) statusHint() string {
 	return hint
 }
 
-// wrongAddress returns a hint if the status means that the address is wrong; otherwise "".
+// wrongAddress explains a status of a wrong address. It returns "" for other statuses.
 func (a *answer) wrongAddress() string {
 	switch a.status {
 	case http.StatusNotFound, http.StatusGone:
@@ -161,15 +159,14 @@ func (a *answer) wrongAddress() string {
 	return ""
 }
 
-// clocksDiffer is the least difference between clocks that can make a provider refuse an
-// assertion.
+// clocksDiffer is the least difference of clocks that can make a provider refuse an assertion.
 const clocksDiffer = 30 * time.Second
 
 // aboutTime matches a provider's error text that blames the times in an assertion.
 var aboutTime = regexp.MustCompile(`(?i)\b(expired?|exp|iat|nbf|clock|time|timeframe|future|not active|not yet)\b`)
 
-// compareClocks returns err. If the provider may have refused an assertion because of its
-// times, the result also compares our clock with the Date of the answer.
+// compareClocks returns err. If the provider may have refused the times in an assertion, err then
+// also compares our clock with the Date of the answer.
 func (a *answer) compareClocks(err error) error {
 	var e *token.Error
 	if !errors.As(err, &e) || e.Kind != token.Refused || a.date.IsZero() {
@@ -209,9 +206,9 @@ func (a *answer) redirected(from *url.URL) *token.Error {
 // harmlessHost matches a host that can be shown.
 var harmlessHost = regexp.MustCompile(`^[A-Za-z0-9.-]{1,253}(:\d{1,5})?$`)
 
-// retryAfter returns the delay of a Retry-After header (RFC 9110 §10.2.3), which is in
-// seconds or a date; now is the time on the provider's clock. The delay is 0 if the header
-// is missing, is not valid or names a time in the past.
+// retryAfter returns the delay of a Retry-After header (RFC 9110 §10.2.3), in seconds or until a
+// date; now is the time on the provider's clock. The delay is 0 without a valid header, and for
+// a date in the past.
 func retryAfter(header string, now time.Time) time.Duration {
 	header = strings.TrimSpace(header)
 	if header == "" {

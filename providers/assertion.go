@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A definition that signs gives these fields a special meaning.
+// Fields that have a special meaning in a definition that signs.
 const (
 	fieldPrivateKey  = "private_key"       // the key, in PEM
 	fieldGenerateKey = "generate_key"      // the kind of the key that the engine makes
@@ -152,7 +152,7 @@ type use struct {
 	when      string // such as "auth_style=private_key_jwt"; "" for always
 }
 
-// validateKey checks the key's fields for all signatures that the protocol makes.
+// validateKey checks the fields of the key for all signatures that the protocol makes.
 func validateKey(spec Spec, uses []use, s Settings) error {
 	if len(uses) == 0 {
 		return nil
@@ -195,7 +195,7 @@ func validateKey(spec Spec, uses []use, s Settings) error {
 	return nil
 }
 
-// certificateProblem returns what is wrong with the certificate in s; "" if nothing is.
+// certificateProblem returns what is wrong with the certificate of the key, or "".
 func (d *signature) certificateProblem(key *Key, s Settings) string {
 	certificate, ok := s.Values[fieldCertificate]
 	switch {
@@ -235,8 +235,7 @@ func (f Field) isKey() bool {
 	return f.Name == fieldPrivateKey || f.Name == fieldGenerateKey || f.Sets[fieldPrivateKey] != nil
 }
 
-// keySource returns the name of the field with an operator's key: private_key, or a file that
-// contains the key.
+// keySource returns the field by which a config provides its key: private_key, or a JSON file.
 func (spec Spec) keySource(s Settings) string {
 	for _, f := range spec.Fields {
 		if _, ok := s.Values[f.Name]; ok && f.Sets[fieldPrivateKey] != nil {
@@ -246,7 +245,7 @@ func (spec Spec) keySource(s Settings) string {
 	return fieldPrivateKey
 }
 
-// keyRequired returns the error that a config needs a key. The error says how to provide one.
+// keyRequired returns the problem of a config without a key, and names the fields for a key.
 func (spec Spec) keyRequired(when string) string {
 	problem := "is required"
 	if when != "" {

@@ -40,9 +40,9 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		config.Certificates = []tls.Certificate{*cert}
 	}
-	// Without this function, crypto/tls omits a certificate if the server does not name its CA,
-	// as servers do for self-signed certificates. With it, the server sees the certificate, and
-	// its refusal says what is wrong.
+	// Without this function, crypto/tls presents a certificate only if the server names its CA.
+	// Servers that accept self-signed certificates do not name a CA. With this function, a server
+	// that refuses the certificate says why.
 	config.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if asked, ok := r.Context().Value(askedKey{}).(*atomic.Bool); ok {
 			asked.Store(true)
@@ -52,12 +52,11 @@ func (t TLS) config() (*tls.Config, error) {
 	return config, nil
 }
 
-// askedKey is a context key. Its value, an [*atomic.Bool], becomes true when a server asks for
-// a client certificate.
+// askedKey is the context key of an [*atomic.Bool] that becomes true when a server asks for a
+// client certificate.
 type askedKey struct{}
 
-// clientCertificate returns the certificate that the client presents, with its key. Errors
-// are a [*FieldError].
+// clientCertificate returns the certificate of the client. Errors are a [*FieldError].
 func (t TLS) clientCertificate() (*tls.Certificate, error) {
 	switch {
 	case t.ClientCert == "":
@@ -101,8 +100,8 @@ func speaksTLS(key crypto.Signer) bool {
 	return false
 }
 
-// CertificateValidity returns the validity of the first certificate in a PEM, or zero times
-// without a certificate.
+// CertificateValidity returns the validity of the first certificate in a PEM. It returns zero
+// times if the PEM is not valid.
 func CertificateValidity(text string) (from, until time.Time) {
 	if chain, err := certificates(text); err == nil {
 		return chain[0].NotBefore, chain[0].NotAfter
@@ -110,9 +109,9 @@ func CertificateValidity(text string) (from, until time.Time) {
 	return time.Time{}, time.Time{}
 }
 
-// certificates returns the certificates in a PEM, which must contain at least one. Comments
-// before each certificate are allowed. certificates counts the blocks, because pem.Decode skips
-// damaged blocks.
+// certificates returns the certificates in a PEM, which must contain at least one. A certificate
+// may follow a comment. To find damaged blocks, which pem.Decode skips, certificates counts the
+// blocks.
 func certificates(text string) (found []*x509.Certificate, err error) {
 	rest := []byte(text)
 	for {

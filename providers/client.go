@@ -6,10 +6,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,14 +32,14 @@ const (
 	maxHeader = 32 << 10
 
 	// maxIdleConns and maxIdleTime keep connections open for mints that are due at the same
-	// time. A NAT may drop connections that are idle for longer, and a request on a dropped
+	// time. The time is short because a NAT may drop idle connections, and a request on a dropped
 	// connection fails only after its whole timeout.
 	maxIdleConns = 4
 	maxIdleTime  = 30 * time.Second
 )
 
-// A Client exchanges requests with the endpoints of providers, with the certificates of one
-// [TLS]. It is safe for concurrent use. [Clients.For] makes it.
+// A Client sends requests to the endpoints of providers, with the certificates of one [TLS]. It
+// is safe for concurrent use. [Clients.For] makes it.
 type Client struct {
 	http      *http.Client
 	userAgent string
@@ -103,7 +105,7 @@ type request struct {
 }
 
 // send sends r once. (net/http may repeat a request of which no byte was sent.) It returns an
-// error for a redirect and an answer for every other status. Errors are of type [*token.Error].
+// error for a redirect, and an answer for any other status. Errors are of type [*token.Error].
 func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	if r.timeout <= 0 {
 		r.timeout = defaultTimeout
@@ -160,3 +162,29 @@ func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 
 // onceOnly is a body that net/http cannot recognize as empty.
 type onceOnly struct{ io.ReadCloser }
+
+// proxyError is a problem with the proxy. It does not show the address of the proxy, which may
+// contain a password.
+type proxyError string
+
+func (e proxyError) Error() string { return string(e) }
+
+// environmentProxy returns the proxy that the environment variables name. Plain HTTP requests
+// use no proxy, because they stay on this machine.
+func environmentProxy(r *http.Request) (*url.URL, error) {
+	if r.URL.Scheme == "http" {
+		return nil, nil
+	}
+	proxy, err := http.ProxyFromEnvironment(r)
+	if err != nil {
+		return nil, proxyError("the proxy address in the environment must be a valid URL")
+	}
+	return proxy, nil
+}
+
+func checkProxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
+	if r.StatusCode == http.StatusOK {
+		return nil
+	}
+	return proxyError(strings.TrimSpace(fmt.Sprintf("the proxy answered %d %s", r.StatusCode, http.StatusText(r.StatusCode))))
+}

@@ -12,8 +12,8 @@ import (
 )
 
 // Clients is a pool with one [Client] for each [TLS], so that accounts with the same
-// certificates share connections. It is safe for concurrent use. The pool drops clients that no
-// account uses.
+// certificates share connections. The pool drops clients that no account uses. It is safe for
+// concurrent use.
 type Clients struct {
 	options ClientOptions // defaults are filled in
 
@@ -25,9 +25,9 @@ type Clients struct {
 type TLS struct {
 	CACert string // PEM of the CAs to trust; "" means those of the system
 
-	// ClientCert and ClientKey authenticate the client (RFC 8705 §2). ClientCert is the PEM of
-	// the certificate, optionally followed by its CAs. ClientKey is the PEM of the private key.
-	// Both are "" without a client certificate.
+	// ClientCert and ClientKey authenticate the client (RFC 8705 §2); "" if it has none.
+	// ClientCert is the PEM of the certificate, which CAs may follow. ClientKey is the PEM of its
+	// private key.
 	ClientCert string
 	ClientKey  secret.String
 }
@@ -38,7 +38,7 @@ type ClientOptions struct {
 	Clock   clock.Clock // nil means [clock.System]
 
 	// MaxConnsPerHost limits the connections of one client to one host; 0 means 32. Further
-	// mints wait for a connection, within their timeout.
+	// requests wait for a connection, within their timeout.
 	MaxConnsPerHost int
 }
 
@@ -80,8 +80,7 @@ func (p *Clients) forget(t TLS) {
 	}
 }
 
-// CloseIdle closes the connections that no exchange uses. The pool and its clients can
-// still be used.
+// CloseIdle closes the connections that no request uses. The pool stays usable.
 func (p *Clients) CloseIdle() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

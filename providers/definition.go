@@ -34,11 +34,10 @@ type protocol interface {
 	mint(ctx context.Context, c *Client, s Settings, r redactor) (token.Token, error)
 }
 
-// fieldCheck checks the value of a field for its place in the definition, such as a header. It
-// returns what is wrong, or "".
+// fieldCheck is a rule for the value of a field.
 type fieldCheck struct {
 	field string
-	check func(value string) string
+	check func(value string) string // returns what is wrong, or ""
 }
 
 // DefinitionError reports a definition that breaks a rule.
@@ -54,7 +53,7 @@ func (e *DefinitionError) Error() string {
 	return e.Place + ": " + e.Problem
 }
 
-// ParseDefinition parses the definition of the named provider from YAML or JSON text of at most
+// ParseDefinition parses a definition of the named provider: YAML or JSON text of at most
 // [MaxDefinition] bytes. Errors are of type [*DefinitionError].
 func ParseDefinition(name string, text []byte) (*Definition, error) {
 	d := decoder{Definition: &Definition{text: slices.Clone(text), spec: Spec{Name: name}}, used: map[string]bool{}}
@@ -65,7 +64,7 @@ func ParseDefinition(name string, text []byte) (*Definition, error) {
 	return d.Definition, nil
 }
 
-// Text returns the definition as it was written. The caller must not change the result.
+// Text returns the definition as it was written. Do not change the result.
 func (d *Definition) Text() []byte { return d.text }
 
 // Digest identifies the text: "sha256:" and the hash in hex.
@@ -74,7 +73,7 @@ func (d *Definition) Digest() string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// Spec implements [Provider]. The caller must not change the slices of the result.
+// Spec implements [Provider]. Do not change the slices of the result.
 func (d *Definition) Spec() Spec { return d.spec }
 
 // Validate implements [Provider].

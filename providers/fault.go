@@ -13,12 +13,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A fault is the reason that an answer gives for not containing a token. RFC 6749 §5.2 defines
-// one format, and many providers have their own.
+// A fault is what an answer without a token says about the reason. RFC 6749 §5.2 defines one
+// format, and many providers have their own.
 type fault struct {
 	isError bool     // the answer says that it is an error
 	codes   []string // error codes; the code of the outermost object comes first
-	words   []string // of the outermost object that has words
+	words   []string // error messages of the outermost object that has any
 }
 
 // Names in an error, as [plainName] returns them.
@@ -31,7 +31,7 @@ var (
 	nestedNames = []string{"error", "errors", "fault", "exception", "detail", "details", "errordetails"}
 )
 
-// maxFaultDepth limits how deep a nested error is searched for its code and message.
+// maxFaultDepth limits how deep an answer is searched for codes and messages.
 const maxFaultDepth = 4
 
 // fault returns what f says about the reason of a failure.
@@ -98,8 +98,8 @@ func (found *fault) addCodes(plain fields) {
 	}
 }
 
-// addNested adds the code and message of a nested error: an object, a list of objects or a list
-// of texts.
+// addNested adds the codes and messages of an object, of a list of objects, or of a list of
+// texts.
 func (found *fault) addNested(raw json.RawMessage, depth int) {
 	var (
 		f    fields
@@ -123,7 +123,7 @@ func (found *fault) addNested(raw json.RawMessage, depth int) {
 	}
 }
 
-// isFaultName reports whether a field with this normalized name contains an error.
+// isFaultName reports whether a field of this plain name contains an error.
 func isFaultName(name string) bool {
 	return strings.HasPrefix(name, "err") || strings.HasPrefix(name, "fault") || strings.HasPrefix(name, "exception")
 }
@@ -139,8 +139,8 @@ func isEmptyJSON(raw json.RawMessage) bool {
 	return slices.Contains([]string{"null", "false", "0", `""`, `"0"`, "{}", "[]"}, string(raw))
 }
 
-// kind returns the kind of a failure. A JSON answer without a token is a refusal, unless it
-// says that a later request may succeed, because another login could lock the account.
+// kind returns the kind of a failure. It treats an error as a refusal unless the answer says
+// that a later request may succeed, because another login could lock the account.
 func (found *fault) kind(status int) token.Kind {
 	later, isLater := found.later()
 	switch {
@@ -175,8 +175,7 @@ func (found *fault) later() (token.Kind, bool) {
 	return 0, false
 }
 
-// isRefusal reports whether a code says that the credentials are wrong. The HTTP status does
-// not matter.
+// isRefusal reports whether a code says that the credentials are wrong.
 func (found *fault) isRefusal() bool {
 	return slices.ContainsFunc(found.codes, func(code string) bool {
 		return code == "invalid_grant" || code == "invalid_client" || code == "unauthorized_client"

@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// fileValues returns the values of the fields that a JSON file sets, or nil if the text is not
-// such a file.
+// fileValues returns the values of the fields that a JSON file sets; nil for a text that is not
+// JSON.
 func (f Field) fileValues(text string) map[string]secret.String {
 	var file fields
 	if json.Unmarshal([]byte(text), &file) != nil {

@@ -14,11 +14,10 @@ import (
 )
 
 // fields are the undecoded values of a JSON object. If a name occurs twice, the last value
-// counts. Names are case-sensitive.
+// counts.
 type fields map[string]json.RawMessage
 
-// decode returns the fields of a JSON object. If the body is not a JSON object, it returns what
-// is wrong.
+// decode returns the fields of a JSON object, or what is wrong with a body that is none.
 func decode(body []byte, contentType string) (f fields, problem string) {
 	body = trimBody(body)
 	if err := json.Unmarshal(body, &f); err == nil && f != nil {
@@ -62,8 +61,7 @@ var formPairs = regexp.MustCompile(`^[\w.-]+=[^\s=]*(&[\w.-]+=[^\s=]*)*$`)
 
 func isForm(body []byte) bool { return formPairs.Match(body) }
 
-// formError returns the error response in a form-encoded body, which some endpoints of RFC
-// 6749 send; nil if there is none.
+// formError returns the fields of a form-encoded error response, which some servers send, or nil.
 func formError(body []byte) fields {
 	body = trimBody(body)
 	if !isForm(body) {
@@ -127,14 +125,14 @@ func jsonScalar(raw json.RawMessage) string {
 // unreadable stands for a value that is no text.
 const unreadable = "(unreadable)"
 
-// isNumber reports whether a code equals the given number, in any notation.
+// isNumber reports whether a code is the given number in any notation.
 func isNumber(code string, want float64) bool {
 	got, err := strconv.ParseFloat(code, 64)
 	return err == nil && got == want
 }
 
-// plainName returns a name in lower case without separators, because errorCode, error_code and
-// ErrorCode mean the same.
+// plainName returns a name in lower case without separators. For example, it returns errorcode
+// for errorCode, error_code and Error-Code.
 func plainName(name string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
 }

@@ -16,14 +16,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// minRSABits and maxRSABits are the smallest and largest RSA keys. RFC 7518 §3.3 sets the
-// minimum. Signatures with larger keys would take too long.
+// minRSABits and maxRSABits limit the size of RSA keys. RFC 7518 §3.3 sets the minimum.
+// Signatures with larger keys would take too long.
 const minRSABits, maxRSABits = 2048, 8192
 
 // A Key is a private key that signs assertions and tokens. A Key never changes, is safe for
@@ -33,7 +34,7 @@ type Key struct {
 	signer crypto.Signer
 }
 
-// ID returns the key's ID at the provider, or "". The ID becomes the kid of signed JWTs.
+// ID returns the ID of the key at the provider, or "". It is the kid of signed JWTs.
 func (k *Key) ID() string { return k.id }
 
 // Format implements [fmt.Formatter], so that printing a Key does not print its private part.
@@ -64,48 +65,34 @@ func GenerateKey(kind string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a key: %w", err)
 	}
-	k := &Key{signer: signer}
-	k.id = k.thumbprint()
-	return k, nil
-}
-
-// thumbprint returns the JWK thumbprint of the public key.
-func (k *Key) thumbprint() string {
-	sum, err := (&jose.JSONWebKey{Key: k.signer.Public()}).Thumbprint(crypto.SHA256)
-	if err != nil { // never, for the keys that ParseKey accepts
-		return ""
+	sum, err := (&jose.JSONWebKey{Key: signer.Public()}).Thumbprint(crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("making the ID of a key: %w", err)
 	}
-	return base64.RawURLEncoding.EncodeToString(sum)
+	return &Key{base64.RawURLEncoding.EncodeToString(sum), signer}, nil
 }
 
-// ParseKey returns the private key in a PEM, with the given ID.
+// ParseKey returns the private key in a PEM, with the given ID. It refuses keys that no
+// algorithm can sign with. Errors do not quote the PEM.
 func ParseKey(text secret.String, id string) (*Key, error) {
 	signer, err := parsePrivateKey(text)
-	if err == nil {
-		err = checkKey(signer)
-	}
 	if err != nil {
 		return nil, err
 	}
-	return &Key{id, signer}, nil
-}
-
-// checkKey refuses keys that no algorithm can sign with.
-func checkKey(signer crypto.Signer) error {
 	switch key := signer.(type) {
 	case *rsa.PrivateKey:
 		if bits := key.N.BitLen(); bits < minRSABits || bits > maxRSABits {
-			return fmt.Errorf("is an RSA key of %d bits; use a key of %d to %d bits", bits, minRSABits, maxRSABits)
+			return nil, fmt.Errorf("is an RSA key of %d bits; use a key of %d to %d bits", bits, minRSABits, maxRSABits)
 		}
 	case *ecdsa.PrivateKey:
 		if algorithmsOf(key) == nil {
-			return fmt.Errorf("is an EC key on the curve %s; use a key on P-256 or P-384", key.Curve.Params().Name)
+			return nil, fmt.Errorf("is an EC key on the curve %s; use a key on P-256 or P-384", key.Curve.Params().Name)
 		}
 	case ed25519.PrivateKey:
 	default:
-		return errors.New("must be an RSA, EC or Ed25519 key")
+		return nil, errors.New("must be an RSA, EC or Ed25519 key")
 	}
-	return nil
+	return &Key{id, signer}, nil
 }
 
 // signingAlgorithms are the algorithms that the engine signs with (RFC 7518 §3.1, RFC 8037).
@@ -118,24 +105,19 @@ func algorithmsOf(signer crypto.Signer) []string {
 	case *rsa.PrivateKey:
 		return []string{"RS256", "PS256"}
 	case *ecdsa.PrivateKey:
-		switch key.Curve {
-		case elliptic.P256():
-			return []string{"ES256"}
-		case elliptic.P384():
-			return []string{"ES384"}
-		}
+		return map[elliptic.Curve][]string{elliptic.P256(): {"ES256"}, elliptic.P384(): {"ES384"}}[key.Curve]
 	case ed25519.PrivateKey:
 		return []string{"EdDSA"}
 	}
 	return nil
 }
 
-// kindAlgorithms maps each kind of generate_key to the algorithms that such keys can sign with.
+// kindAlgorithms maps each kind of generate_key to the algorithms that its keys can sign with.
 var kindAlgorithms = map[string][]string{
 	"rsa-2048": {"RS256", "PS256"}, "rsa-4096": {"RS256", "PS256"}, "ec-p256": {"ES256"}, "ed25519": {"EdDSA"},
 }
 
-// keyNeeded says which key an algorithm needs.
+// keyNeeded names the key that each algorithm needs.
 var keyNeeded = map[string]string{
 	"RS256": "an RSA key", "PS256": "an RSA key", "ES256": "an EC key on the curve P-256", "ES384": "an EC key on the curve P-384", "EdDSA": "an Ed25519 key",
 }
@@ -148,13 +130,10 @@ func (k *Key) algorithm(wanted string) (string, error) {
 	case wanted == "":
 		return all[0], nil
 	case !slices.Contains(all, wanted):
-		return "", fmt.Errorf("is %s; the algorithm %s needs %s", k.name(), wanted, keyNeeded[wanted])
+		return "", fmt.Errorf("is %s; the algorithm %s needs %s", keyNeeded[all[0]], wanted, keyNeeded[wanted])
 	}
 	return wanted, nil
 }
-
-// name returns what kind of key k is, for errors.
-func (k *Key) name() string { return keyNeeded[algorithmsOf(k.signer)[0]] }
 
 // PEM returns the private key as PKCS #8, for storage.
 func (k *Key) PEM() (secret.String, error) {
@@ -180,12 +159,16 @@ func (k *Key) JWK(algorithm string) ([]byte, error) {
 	return public.MarshalJSON()
 }
 
-// certificateProblem returns what is wrong with a PEM of certificates whose first certificate
-// must belong to k, or "" for a valid PEM.
+// certificateProblem returns what is wrong with a PEM whose first certificate must belong to k,
+// or "".
 func (k *Key) certificateProblem(text string) string {
-	certificate, problem := parseCertificate(text)
-	if problem != "" {
-		return problem
+	block, _ := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return "must be a certificate in PEM, which begins with -----BEGIN CERTIFICATE-----"
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return "must be an X.509 certificate in PEM"
 	}
 	public, ok := k.signer.Public().(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !public.Equal(certificate.PublicKey) {
@@ -194,25 +177,76 @@ func (k *Key) certificateProblem(text string) string {
 	return ""
 }
 
-// parseCertificate returns the first certificate in a PEM, or what is wrong with the PEM.
-func parseCertificate(text string) (*x509.Certificate, string) {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, "must be a certificate in PEM, which begins with -----BEGIN CERTIFICATE-----"
-	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, "must be an X.509 certificate in PEM"
-	}
-	return certificate, ""
-}
-
-// certificateThumbprint returns the x5t#S256 of a certificate (RFC 7515 §4.1.8).
+// certificateThumbprint returns the x5t#S256 of a certificate in PEM (RFC 7515 §4.1.8), or "".
 func certificateThumbprint(text string) string {
-	certificate, problem := parseCertificate(text)
-	if problem != "" {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
 		return ""
 	}
-	sum := sha256.Sum256(certificate.Raw)
+	sum := sha256.Sum256(block.Bytes)
 	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// Errors of parsePrivateKey. None of them quotes the input.
+var (
+	errNoKey     = errors.New("must be a private key in PEM (PKCS #8, PKCS #1 or SEC 1), which begins with -----BEGIN PRIVATE KEY-----")
+	errEncrypted = errors.New("is encrypted; decrypt the key first, for example with: openssl pkey -in key.pem -out plain.pem")
+	errPublic    = errors.New("is a public key; write the private key, and give the public key to the provider")
+	errCertified = errors.New("is a certificate; write the private key that belongs to the certificate")
+	errOpenSSH   = errors.New("is in the format of OpenSSH; convert a copy of the key to PEM first, for example with: ssh-keygen -p -m PKCS8 -f copy")
+	errManyKeys  = errors.New("must be a single private key")
+)
+
+// parsePrivateKey returns the private key in a PEM. Errors do not quote the PEM.
+func parsePrivateKey(text secret.String) (found crypto.Signer, err error) {
+	rest := []byte(text.Reveal())
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		switch {
+		case block.Type == "EC PARAMETERS": // of openssl ecparam, before the key
+			continue
+		case found != nil:
+			return nil, errManyKeys
+		}
+		if found, err = parseKeyBlock(block); err != nil {
+			return nil, err
+		}
+	}
+	if found == nil {
+		return nil, errNoKey
+	}
+	return found, nil
+}
+
+func parseKeyBlock(block *pem.Block) (crypto.Signer, error) {
+	var (
+		key any
+		err error
+	)
+	switch {
+	case block.Type == "ENCRYPTED PRIVATE KEY", strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"):
+		return nil, errEncrypted
+	case strings.HasSuffix(block.Type, "PUBLIC KEY"):
+		return nil, errPublic
+	case strings.HasSuffix(block.Type, "CERTIFICATE"):
+		return nil, errCertified
+	case block.Type == "OPENSSH PRIVATE KEY":
+		return nil, errOpenSSH
+	case block.Type == "PRIVATE KEY":
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	case block.Type == "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	case block.Type == "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	default:
+		return nil, errNoKey
+	}
+	signer, ok := key.(crypto.Signer)
+	if err != nil || !ok {
+		return nil, errNoKey // err may quote the key
+	}
+	return signer, nil
 }

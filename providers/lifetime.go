@@ -16,8 +16,8 @@ import (
 // maxSkew is how far apart two clocks may be and still agree.
 const maxSkew = 5 * time.Minute
 
-// operatorTTL returns the lifetime that the operator set for tokens without a sensible stated
-// lifetime, or 0 without such a setting.
+// operatorTTL returns the lifetime that the operator set for tokens whose stated lifetime is
+// absurd; 0 if the operator set none.
 func (s Settings) operatorTTL() time.Duration {
 	if s.DefaultTTL > 0 && s.MaxTTL > 0 {
 		return min(s.DefaultTTL, s.MaxTTL)
@@ -32,7 +32,7 @@ var lifetimeUnits = []string{"seconds", "milliseconds", "until_unix", "until_uni
 type lifetime struct {
 	stated []statedLife  // by the answer
 	jwt    bool          // the exp claim of the token counts, if the token is a JWT
-	fixed  time.Duration // if the answer states nothing; else an upper bound. 0 if unknown
+	fixed  time.Duration // the lifetime, or the longest if another one is known; 0 for none
 }
 
 // statedLife says where an answer states a lifetime, and in which of the [lifetimeUnits].
@@ -91,9 +91,8 @@ func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Durat
 	return s.DefaultTTL, nil
 }
 
-// ofRefresh returns the shortest lifetime of a refresh token in seconds. isKnown is false if
-// there is none.
-func (l lifetime) ofRefresh(a *answer, f fields, refresh string) (shortest float64, isKnown bool) {
+// ofRefresh returns the lifetime of a refresh token in seconds; 0 if it is unknown.
+func (l lifetime) ofRefresh(a *answer, f fields, refresh string) float64 {
 	var lives []float64
 	for _, stated := range l.stated {
 		if raw := f.at(stated.at); raw != nil {
@@ -109,9 +108,9 @@ func (l lifetime) ofRefresh(a *answer, f fields, refresh string) (shortest float
 		lives = append(lives, seconds)
 	}
 	if len(lives) == 0 {
-		return 0, false
+		return 0
 	}
-	return slices.Min(lives), true
+	return slices.Min(lives)
 }
 
 // read returns the remaining seconds that a value states. isAbsurd means that they are not
@@ -140,7 +139,7 @@ func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd
 	return left, number <= 0 || math.Abs(left) > token.MaxLifetime.Seconds(), ""
 }
 
-// duration turns the seconds from the named field into a lifetime.
+// duration returns the seconds in the named field as a lifetime.
 func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 	if seconds > token.MaxLifetime.Seconds() {
 		return 0, a.fail(token.Malformed, name+" gives a lifetime of more than 10 years; it may be in milliseconds")
@@ -152,14 +151,13 @@ func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 	return d, nil
 }
 
-// until returns the seconds from the answer to a Unix time that the provider names. Three
-// clocks may tell the time of the answer: our clock, the answer's Date, and the time at which
-// the token was issued (its iat claim; nil if unknown). The earliest end counts.
+// until returns the seconds from the answer to a Unix time that the provider names. Three clocks
+// may tell the time of the answer: our clock, the answer's Date, and the iat claim of the token
+// (issued; nil if unknown). The earliest end counts, with these exceptions:
 //
-//   - A Date that agrees with neither our clock nor issued is not believed.
-//   - Our clock is not believed if Date and issued agree and our clock differs.
-//   - A token may be older than the answer, but is not dead on arrival because one clock
-//     says so. The life that issued gives counts then.
+//   - A Date that agrees with neither our clock nor issued is ignored.
+//   - Our clock is ignored if Date and issued agree, and our clock differs.
+//   - If only one clock says that the token has ended, the lifetime begins at issued.
 func (a *answer) until(unix float64, issued *float64) float64 {
 	ours, date := seconds(a.now), seconds(a.date)
 	dated := !a.date.IsZero()
@@ -191,8 +189,8 @@ func seconds(t time.Time) float64 { return float64(t.Unix()) + float64(t.Nanosec
 
 func near(one, other float64) bool { return math.Abs(one-other) <= maxSkew.Seconds() }
 
-// jwtLifetime returns the seconds until the exp claim of a JWT (RFC 7519 §4.1.4). The signature
-// is not verified, because exp can only shorten the lifetime that the endpoint states.
+// jwtLifetime returns the seconds until the exp claim of a JWT (RFC 7519 §4.1.4). It does not
+// verify the signature, because the token comes from the endpoint itself.
 func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
 	parts := strings.Split(access, ".")
 	if len(parts) != 3 {

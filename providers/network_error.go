@@ -17,9 +17,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// unreachable turns a network error into an error that is safe to show. If the answer had
-// begun, the error contains its status. ctx is the caller's context, without the request's
-// timeout.
+// unreachable returns a network error that is safe to show. If the answer had begun, the error
+// contains its status. ctx is the context of the caller, without the timeout of the request.
 func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *token.Error {
 	e := a.fail(token.Unavailable, "")
 	e.Unsent = !a.connected
@@ -61,9 +60,9 @@ const (
 	certificateRefused = "the server refuses the certificate in client_cert"
 )
 
-// certificateHint suggests that the server refused the client certificate, if the server asked
-// for a certificate and the connection then failed. A TLS 1.3 server may refuse the certificate
-// after the client has sent its request, and the server's alert can get lost.
+// certificateHint suggests that the client certificate caused the failure of a connection. It
+// returns "" if the server asked for no certificate. The alert of a server that refuses the
+// certificate can get lost, because a TLS 1.3 server may refuse it after the request.
 func (a *answer) certificateHint() string {
 	switch {
 	case !a.asked:
@@ -74,29 +73,28 @@ func (a *answer) certificateHint() string {
 	return "; the server may have refused the certificate in client_cert" + a.expired()
 }
 
-// expired returns a note if the client certificate has expired, otherwise "".
+// expired returns when the client certificate expired; "" if it has not expired.
 func (a *answer) expired() string {
 	if a.certificate == nil || !a.now.After(a.certificate.NotAfter) {
 		return ""
 	}
-	until := a.certificate.NotAfter
-	return "; it expired at " + until.UTC().Format(time.RFC3339)
+	return "; it expired at " + a.certificate.NotAfter.UTC().Format(time.RFC3339)
 }
 
-// Alerts of a TLS server (RFC 8446 §6.2).
 const handshakeFailure tls.AlertError = 40
 
-// certificateAlerts are the TLS alerts with which a server refuses a client certificate or its
-// absence: bad_certificate, unsupported_certificate, certificate_revoked, certificate_expired,
-// certificate_unknown, unknown_ca, access_denied and certificate_required.
-var certificateAlerts = []tls.AlertError{42, 43, 44, 45, 46, 48, 49, 116}
+// refusalAlerts are the TLS alerts (RFC 8446 §6.2) of a server that refuses a client certificate,
+// or requires one: handshake_failure, bad_certificate, unsupported_certificate,
+// certificate_revoked, certificate_expired, certificate_unknown, unknown_ca, access_denied and
+// certificate_required.
+var refusalAlerts = []tls.AlertError{handshakeFailure, 42, 43, 44, 45, 46, 48, 49, 116}
 
-// alertOf returns the alert that ended a connection if it is in certificateAlerts, otherwise 0.
-// crypto/tls does not export the type of the alert.
+// alertOf returns which of the refusalAlerts ended a connection, or 0. It compares texts, because
+// crypto/tls does not export the type of the error.
 func alertOf(err error) tls.AlertError {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {
-		for _, alert := range append(certificateAlerts, handshakeFailure) {
+		for _, alert := range refusalAlerts {
 			if op.Err.Error() == alert.Error() {
 				return alert
 			}
@@ -107,8 +105,8 @@ func alertOf(err error) tls.AlertError {
 
 const invalidHTTP = "the answer is not valid HTTP"
 
-// networkProblem returns the text of a network or TLS error. It omits other errors, because
-// they may quote the URL's query or data from the server.
+// networkProblem returns the text of a network or TLS error. It hides the texts of other errors,
+// which may quote the query of the URL or data from the server.
 func networkProblem(err error) string {
 	var (
 		proxy   proxyError

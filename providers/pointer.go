@@ -9,14 +9,13 @@ import (
 	"strings"
 )
 
-// A pointer is a JSON Pointer (RFC 6901) into an answer: a list of names and indexes that leads
-// to a value.
+// A pointer is a JSON Pointer (RFC 6901): the names and indexes that lead to a value.
 type pointer []string
 
 var validPointer = regexp.MustCompile(`^(/([^/~]|~[01])*)+$`)
 
-// parsePointer parses a JSON Pointer. ok is false if the text is not valid, or is "", which
-// would mean the whole answer.
+// parsePointer parses a JSON Pointer and reports whether it is valid. It refuses "", which would
+// mean the whole answer.
 func parsePointer(text string) (pointer, bool) {
 	if !validPointer.MatchString(text) {
 		return nil, false
@@ -46,7 +45,7 @@ func (f fields) at(p pointer) json.RawMessage {
 	return raw
 }
 
-// child returns the member or list element with the given name, or nil if it does not exist.
+// child returns the member or the list element of the given name, or nil.
 func child(raw json.RawMessage, name string) json.RawMessage {
 	var list []json.RawMessage
 	if len(raw) > 0 && raw[0] == '[' {

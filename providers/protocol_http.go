@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// httpProtocol is the protocol http: any single request whose answer has a token.
+// httpProtocol is the protocol http: a single request of any form whose answer has a token.
 type httpProtocol struct {
 	method                     string
 	message                    message
@@ -27,12 +27,7 @@ type message struct{ headers, query, form, json []param }
 // with returns m with the changes of a forced request.
 func (m message) with(force *message) message {
 	m.headers, m.query = overlay(m.headers, force.headers), overlay(m.query, force.query)
-	if force.form != nil {
-		m.form = overlay(m.form, force.form)
-	}
-	if force.json != nil {
-		m.json = overlay(m.json, force.json)
-	}
+	m.form, m.json = overlay(m.form, force.form), overlay(m.json, force.json)
 	return m
 }
 
@@ -53,7 +48,7 @@ func (m message) request(address string, values map[string]secret.String) reques
 	return r
 }
 
-// withQuery returns an address with further parameters in its query.
+// withQuery returns an address with further query parameters.
 func withQuery(address string, query []param, values map[string]secret.String) string {
 	more := fillParams(query, values).Encode()
 	switch {

@@ -9,8 +9,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// jwtProtocol is the protocol jwt: the engine signs the token itself, without a request to a
-// provider.
+// jwtProtocol is the protocol jwt: the engine signs the token, without a request to the provider.
 type jwtProtocol struct{ signature signature }
 
 func (p *jwtProtocol) signatures() []use {

@@ -17,8 +17,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// oauth2Protocol is the protocol oauth2: a token endpoint of RFC 6749, and revocation by RFC
-// 7009.
+// oauth2Protocol is the protocol oauth2: token requests of RFC 6749, and revocation of RFC 7009.
 type oauth2Protocol struct {
 	grant, style       template // always set; a text, or one field with allowed values
 	id, secret         template // of the client
@@ -70,7 +69,7 @@ func (p *oauth2Protocol) signatures() []use {
 	return uses
 }
 
-// choiceText returns a field with one of its values, such as auth_style=private_key_jwt.
+// choiceText returns a choice in the form of a parameter, such as auth_style=private_key_jwt.
 func choiceText(t template, key, value string) string {
 	if names := t.fields(); len(names) == 1 {
 		key = names[0]
@@ -78,7 +77,7 @@ func choiceText(t template, key, value string) string {
 	return key + "=" + value
 }
 
-// validate checks the fields of each grant and of each style, and the names of parameters.
+// validate checks the fields for the grant and the style, and the names of parameters.
 func (p *oauth2Protocol) validate(s Settings) error {
 	if err := p.validateChoices(s); err != nil {
 		return err
@@ -98,7 +97,7 @@ func (p *oauth2Protocol) validate(s Settings) error {
 	return nil
 }
 
-// validateChoices checks the fields that only some grants or styles use.
+// validateChoices checks fields that only some grants or styles use.
 func (p *oauth2Protocol) validateChoices(s Settings) error {
 	grant, style := p.grantOf(s), p.styleOf(s)
 	isPassword, isBearer, isKey := grant == grantPassword, grant == grantJWTBearer, style == stylePrivateKey
@@ -145,7 +144,7 @@ func (p *oauth2Protocol) validateChoices(s Settings) error {
 	return nil
 }
 
-// ownFields returns the fields that only an assertion uses. It omits the client ID.
+// ownFields returns the fields in the claims of an assertion, without the client ID.
 func (p *oauth2Protocol) ownFields(d *signature) []string {
 	if d == nil {
 		return nil
@@ -153,8 +152,7 @@ func (p *oauth2Protocol) ownFields(d *signature) []string {
 	return slices.DeleteFunc(d.fields(), func(name string) bool { return slices.Contains(p.id.fields(), name) })
 }
 
-// isGrantParam reports whether the grant or a field of its own sets a parameter of the token
-// request.
+// isGrantParam reports whether the protocol itself sets a parameter of token requests.
 func isGrantParam(name string) bool {
 	return slices.Contains([]string{
 		"grant_type", "client_id", "client_secret", "username", "password", "scope", "refresh_token",
@@ -193,14 +191,14 @@ func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact
 	return p.ask(ctx, c, s, redact, form)
 }
 
-// refresh sends the token request of RFC 6749 §6. It sends no scope, so the new token has the
-// old token's scope.
+// refresh sends the token request of RFC 6749 §6. Without a scope in the request, the new token
+// has the scope of the old token.
 func (p *oauth2Protocol) refresh(ctx context.Context, c *Client, s Settings, redact redactor, refresh secret.String) (token.Token, error) {
 	return p.ask(ctx, c, s, redact, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}})
 }
 
-// ask sends a token request with the config's token_params added. Refreshes need them too,
-// because they may name the token's audience.
+// ask sends a token request, with the further parameters of the definition and the config.
+// Refreshes need them too, because one may be the audience of the token.
 func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact redactor, form url.Values) (token.Token, error) {
 	maps.Copy(form, fillParams(p.parameters, s.Values))
 	pairs, _ := url.ParseQuery(s.Value(p.pairs)) // validate has checked them
@@ -285,8 +283,8 @@ func (p *oauth2Protocol) advise(s Settings, err error) error {
 }
 
 // revoke ends tokens at s.RevocationURL (RFC 7009 §2.1). It revokes the refresh token first,
-// because most servers then end the whole session. It then revokes the access token, for other
-// servers.
+// because most servers then end the whole session. It also revokes the access token, for servers
+// that do not.
 func (p *oauth2Protocol) revoke(ctx context.Context, c *Client, s Settings, redact redactor, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String

@@ -47,13 +47,13 @@ type Provider interface {
 	// because repeated logins lock accounts.
 	Mint(ctx context.Context, c *Client, s Settings) (token.Token, error)
 
-	// Refresh trades a refresh token for a new token with one request. Call it only if Spec
-	// says CanRefresh.
+	// Refresh trades a refresh token for a new token, with one request. Call it only if
+	// Spec().CanRefresh.
 	Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error)
 
-	// Revoke ends an access token at s.RevocationURL. If refresh is not "", it also ends the
-	// session of that refresh token. A token that is unknown or has ended is not an error (RFC
-	// 7009 §2.2). Call Revoke only if Spec says CanRevoke.
+	// Revoke ends an access token at s.RevocationURL, and the session of a refresh token unless
+	// refresh is "". A token that is unknown or has ended is not an error (RFC 7009 §2.2). Call
+	// Revoke only if Spec().CanRevoke.
 	Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error
 }
 
@@ -81,12 +81,11 @@ type Spec struct {
 	Known string // how well the provider is known: "verified", "documented" or "reported"; may be ""
 	Usage string // how apps present a token, with {token} in its place; may be ""
 
-	// Fields are the fields of a config besides the fields that all configs have. A config
-	// cannot have other fields.
+	// Fields are the fields of a config besides the fields that all configs have.
 	Fields []Field
 
-	// SelfSigned says that the engine signs tokens and asks nobody: there are no endpoints, and
-	// a config has no token_url.
+	// SelfSigned says that the engine signs the tokens, without a request to the provider. There
+	// are no Endpoints, and a config cannot have a token_url.
 	SelfSigned bool
 
 	// Endpoints are the provider's environments, the default first. Without Endpoints, each
@@ -106,16 +105,16 @@ type Spec struct {
 	ForceInterval   time.Duration
 	ForceDailyLimit int
 
-	// SpendsRefresh says that a config may have a [RefreshField], whose value a login may use up.
-	// The login then returns the next refresh token.
+	// SpendsRefresh says that a config may have a [RefreshField]. A login may use up its value,
+	// and then returns the next refresh token.
 	SpendsRefresh bool
 
 	MinimumAge time.Duration // a token must be this old before a new one is asked for
 	Exclusive  bool          // a new token ends the previous token
 	Sliding    bool          // an answer with the current token extends the life of the token
 
-	// SerialFields identify a user whose logins must run one after another. Empty means that
-	// logins may run at the same time. See [SerialKey].
+	// SerialFields identify a user whose logins must run one after another; see [SerialKey]. If
+	// there are none, logins may run at the same time.
 	SerialFields []string
 }
 
@@ -125,17 +124,17 @@ type Endpoint struct {
 	TokenURL    string // may contain placeholders of fields, such as {region}; see URL
 }
 
-// RefreshField is the field of a config whose credential is a refresh token.
+// RefreshField is the name of the field for a refresh token that is the credential of a config.
 const RefreshField = "refresh_token"
 
-// FieldKind is how a config states the value of a [Field], and how [Settings] store it.
+// FieldKind says how a config states the value of a [Field], and how [Settings] store the value.
 type FieldKind int
 
 const (
 	// Text is a string. Settings store it unchanged.
 	Text FieldKind = iota
-	// List is a list of words, or a comma-separated string. Settings store the words with
-	// a space between each two.
+	// List is a list of words, or a comma-separated string. Settings store the words separated by
+	// spaces.
 	List
 	// Pairs is a map of strings, or key=value strings. Settings store the result of
 	// [url.Values.Encode].
@@ -156,20 +155,16 @@ type Field struct {
 	Allowed     []string // the only valid values; empty if all values are valid
 	Default     string   // the value if a config does not set the field
 
-	// Sets maps each field that a JSON file sets to its place in the file. A config with the
+	// Sets maps the fields that a JSON file sets to their places in the file. A config with the
 	// file cannot also set these fields. Expect lists other values that the file must contain.
 	Sets   map[string]pointer
 	Expect []expectation
 
-	// OfKey says that the field describes the signing key. Only a config that signs can have
-	// the field.
-	OfKey bool
+	OfKey     bool // the field describes the signing key; only a config that signs can have it
+	InAddress bool // the field is part of the address of an endpoint
 
-	// InAddress says that the field is part of an endpoint's address.
-	InAddress bool
-
-	// RequiresSecrets says that the field determines where or how secrets are sent. A write
-	// that changes the field must repeat the secrets.
+	// RequiresSecrets says that the field changes where or how secrets are sent. A write that
+	// changes the field must repeat the secrets.
 	RequiresSecrets bool
 }
 
@@ -194,8 +189,8 @@ type Settings struct {
 // Value returns the value of a field; "" if the field has none.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
 
-// WithDefaults adds to values the fields that JSON files set, and the defaults of unset fields.
-// If it adds nothing, it returns the given map.
+// WithDefaults returns values with the fields that JSON files set and the defaults of unset
+// fields. If there are none, it returns the given map.
 func (spec Spec) WithDefaults(values map[string]secret.String) map[string]secret.String {
 	all := map[string]secret.String{}
 	for _, f := range spec.Fields {

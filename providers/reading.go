@@ -30,20 +30,20 @@ type reading struct {
 	outcomes        []outcome
 }
 
-// expectation lists the values that a successful answer may have at a place. The value "" also
-// matches null and a missing value.
+// expectation lists the valid values at a place of a JSON object. The value "" also matches null
+// and a missing value.
 type expectation struct {
 	at     pointer
 	values []string
 }
 
-// output is an additional value of an answer, which readers get with the token.
+// output is a value of the answer that readers get beside the token.
 type output struct {
 	name string
 	at   pointer
 }
 
-// outcome gives a failure with certain statuses, codes or messages its kind.
+// outcome is the kind of failures with certain statuses, codes or messages.
 type outcome struct {
 	name            string
 	kind            token.Kind
@@ -132,19 +132,18 @@ func fitsOutput(text string) bool {
 	return text != "" && text != unreadable && len(text) <= maxOutput && text == printable(text)
 }
 
-// refreshToken returns a usable refresh token and its lifetime. A lifetime of 0 means unknown
-// or endless, as for Keycloak's offline tokens. Without a usable refresh token, the next mint
-// is a login.
+// refreshToken returns the refresh token and its lifetime, or "" if the token cannot be used. The
+// lifetime is 0 if it is unknown or endless, as for offline tokens of Keycloak.
 func (r *reading) refreshToken(a *answer, f fields, refresh string) (secret.String, time.Duration) {
 	if refresh == "" || len(refresh) > token.MaxSize {
 		return "", 0
 	}
-	seconds, isStated := r.refreshLife.ofRefresh(a, f, refresh)
+	seconds := r.refreshLife.ofRefresh(a, f, refresh)
 	switch {
-	case isStated && seconds < 0:
+	case seconds < 0:
 		return "", 0
-	case isStated && seconds > token.MaxLifetime.Seconds():
-		seconds = 0 // as good as no end
+	case seconds > token.MaxLifetime.Seconds():
+		seconds = 0 // as good as endless
 	}
 	return secret.String(refresh), time.Duration(seconds * float64(time.Second))
 }
@@ -170,7 +169,7 @@ func sameScalar(got, want string) bool {
 	return got == want || err == nil && isNumber(got, number)
 }
 
-// failure returns the error of a JSON answer that is no success.
+// failure returns the error of a JSON answer that is not a success.
 func (r *reading) failure(a *answer, f fields) *token.Error {
 	found := f.fault()
 	kind := found.kind(a.status)
@@ -215,8 +214,8 @@ func (o *outcome) explain(e *token.Error) {
 	}
 }
 
-// refine returns the error of an answer that is not a JSON object. It applies what the
-// definition says about the status, unless the answer probably comes from a proxy.
+// refine returns the error of an answer that is not a JSON object. What the definition says about
+// the status replaces err, unless the answer probably comes from a proxy.
 func (r *reading) refine(a *answer, err error) error {
 	o := r.outcome(a.status, nil, "")
 	if o == nil || a.status == http.StatusForbidden || a.status == http.StatusProxyAuthRequired {

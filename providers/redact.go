@@ -22,7 +22,7 @@ const (
 	maxCode  = 64  // characters of a provider's error code in an error
 
 	// minToken is the least length of a token in an answer, in bytes. The redactor ignores
-	// shorter texts, because many sentences would contain them by chance.
+	// shorter texts, which sentences may contain by chance.
 	minToken = 8
 
 	// maxEscapes is how many times a text may be escaped: once by the provider, and once in a
@@ -35,10 +35,9 @@ const (
 
 // A redactor withholds a provider's text if the text contains a secret. Do not use it for the
 // engine's own words: they may contain a password by chance, and withholding them would reveal
-// it. A redactor never changes. The zero redactor knows no secret.
+// the password. A redactor never changes. The zero redactor knows no secret.
 //
-// A withheld text reveals only that it contains a whole secret. Readers cannot use this to
-// guess a secret, because the provider chooses the text.
+// Readers cannot guess a secret from withheld texts, because the provider chooses the texts.
 type redactor struct {
 	secrets []string
 }
@@ -72,7 +71,7 @@ func (r redactor) withAssertion(jwt string) redactor {
 	return r.withToken(jwt).withToken(jwt[strings.LastIndex(jwt, ".")+1:])
 }
 
-// show returns text on one line, cut to the given number of characters, or [withheld].
+// show returns the text on one line, cut to the given number of characters, or [withheld].
 func (r redactor) show(text string, maxLength int) string {
 	text = printable(text)
 	if text != "" && r.isIn(text) {
@@ -100,9 +99,8 @@ func (r redactor) isIn(text string) bool {
 	return false
 }
 
-// base64Forms returns the squashed base64 of a secret within a longer text, for each alignment
-// and escaping. It omits the characters at both ends, because they depend on the surrounding
-// text.
+// base64Forms returns how a secret looks, squashed, in the base64 of a longer text. It omits the
+// characters at both ends, because they depend on the surrounding text.
 func base64Forms(secret string) []string {
 	var forms []string
 	quoted, _ := json.Marshal(secret) // never fails for a string
@@ -117,8 +115,8 @@ func base64Forms(secret string) []string {
 	return forms
 }
 
-// squash removes differences between encodings: it folds case, removes white space and
-// backslashes, and unifies "+" with "-" and "/" with "_".
+// squash removes what differs between encodings. It returns lower case without white space and
+// without the characters + / - _ and \.
 func squash(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune(` +/-_\`, r) {
@@ -151,8 +149,7 @@ func unquote(escapes string) string {
 	return text
 }
 
-// readings returns text, and every text that results from up to maxEscapes rounds of
-// unescaping.
+// readings returns the text, and all results of up to maxEscapes rounds of unescaping.
 func readings(text string) []string {
 	all := []string{text}
 	last := all // round of unescaping
@@ -168,4 +165,27 @@ func readings(text string) []string {
 		all, last = append(all, next...), next
 	}
 	return all
+}
+
+// clip cuts text to the given number of characters.
+func clip(text string, maxLength int) string {
+	if utf8.RuneCountInString(text) <= maxLength {
+		return text
+	}
+	return string([]rune(text)[:maxLength-1]) + "…"
+}
+
+// printable drops control and format characters and what is not UTF-8, and turns each run
+// of white space into one space.
+func printable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, text)
+	return strings.Join(strings.Fields(text), " ")
 }

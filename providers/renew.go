@@ -38,26 +38,24 @@ func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secre
 	return t, nil
 }
 
-// SerialKey identifies a user whose logins must run one after another, or returns "" if logins
-// may run at the same time. For example, Keycloak with brute-force detection refuses a login
-// during and shortly after another login of the same user, as if the password were wrong. The
-// key contains no secret.
+// SerialKey identifies a user whose logins must run one after another. It returns "" if logins
+// may run at the same time. For example, Keycloak's brute-force detection refuses a login during
+// and shortly after another login of the user. The key contains no secret.
 func SerialKey(spec Spec, s Settings) string {
-	user := ""
+	key := ""
 	for _, field := range spec.SerialFields {
 		if value := s.Value(field); value != "" {
-			user += " " + value
+			key += " " + value
 		}
 	}
-	if user == "" {
-		return ""
+	if key != "" {
+		key = s.TokenURL + key
 	}
-	return s.TokenURL + user
+	return key
 }
 
-// RateKey identifies the client to which a Retry-After applies. It consists of the token
-// endpoint's host and the required fields that are not secret, such as client_id. A new
-// password does not change the key. The key contains no secret.
+// RateKey identifies the client to which a Retry-After applies: the host of the token endpoint,
+// and the required fields that are not secret, such as client_id. The key contains no secret.
 func RateKey(spec Spec, s Settings) string {
 	key := s.Host()
 	for _, f := range spec.Fields {

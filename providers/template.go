@@ -21,8 +21,7 @@ type part struct{ text, field string }
 
 var placeholder = regexp.MustCompile(`\{([a-z][a-z0-9_]*)\}`)
 
-// parseTemplate parses a template. If the text is not a valid template, it returns what is
-// wrong.
+// parseTemplate parses a template, or returns what is wrong with the text.
 func parseTemplate(text string) (t template, problem string) {
 	end := 0
 	for _, at := range placeholder.FindAllStringSubmatchIndex(text, -1) {
@@ -54,8 +53,8 @@ func (t template) fields() []string {
 	return names
 }
 
-// fill returns the text with the values of fields. It returns false if t is nil, or if a
-// field is not set.
+// fill returns the text with the values of the fields. It returns false if t is nil or a field is
+// not set.
 func (t template) fill(values map[string]secret.String) (text string, ok bool) {
 	var b strings.Builder
 	for _, p := range t {
@@ -86,7 +85,7 @@ type param struct {
 	value value
 }
 
-// append appends v as JSON to b. If v is a string with an unset field, it returns false.
+// append appends v as JSON to b. It returns false if v is a string with an unset field.
 func (v value) append(b []byte, values map[string]secret.String) ([]byte, bool) {
 	switch {
 	case v.text != nil:
@@ -130,8 +129,8 @@ func appendObject(b []byte, members []param, values map[string]secret.String) []
 	return append(b, '}')
 }
 
-// appendElement appends an element to a JSON list or object, with a comma before every element
-// but the first. If add returns false, it returns b unchanged.
+// appendElement appends an element to a JSON list or object with the given opening bracket. It
+// adds a comma if needed. If add returns false, it returns b unchanged.
 func appendElement(b []byte, opening byte, add func([]byte) ([]byte, bool)) []byte {
 	longer := b
 	if b[len(b)-1] != opening {
