@@ -152,28 +152,26 @@ type use struct {
 	when      string // such as "auth_style=private_key_jwt"; "" for always
 }
 
-// validateKey checks the fields of the key for all signatures that the protocol makes.
-func validateKey(spec Spec, uses []use, s Settings) error {
-	if len(uses) == 0 {
-		return nil
-	}
-	i := slices.IndexFunc(uses, func(u use) bool { return u.isUsed(s) })
-	if i < 0 {
-		return refuseKey(spec, uses[0].when, s)
-	}
+// validateKey checks the fields of the signing key.
+func (d *Definition) validateKey(s Settings) error {
+	all := d.protocol.signatures()
+	used := slices.DeleteFunc(slices.Clone(all), func(u use) bool { return !u.isUsed(s) })
 	_, written := s.Values[fieldPrivateKey]
 	kind, generated := s.Values[fieldGenerateKey]
-	source := spec.keySource(s)
+	source := d.spec.keySource(s)
 	switch {
+	case len(used) == 0:
+		for _, f := range d.spec.Fields {
+			if _, ok := s.Values[f.Name]; ok && f.OfKey && f.Default == "" && len(all) > 0 {
+				return &FieldError{f.Name, "can only be set for " + all[0].when}
+			}
+		}
 	case written && generated:
 		return &FieldError{fieldGenerateKey, "cannot be set beside " + source + "; the key is either written or made by the engine"}
 	case !written && !generated:
-		return &FieldError{source, spec.keyRequired(uses[i].when)}
+		return &FieldError{source, d.spec.keyRequired(used[0].when)}
 	}
-	for _, u := range uses {
-		if !u.isUsed(s) {
-			continue
-		}
+	for _, u := range used {
 		wanted, _ := u.signature.algorithm.fill(s.Values)
 		if generated {
 			if err := validateGenerated(kind.Reveal(), wanted, s); err != nil {
@@ -188,23 +186,15 @@ func validateKey(spec Spec, uses []use, s Settings) error {
 		if err != nil {
 			return &FieldError{source, err.Error()}
 		}
-		if problem := u.signature.certificateProblem(key, s); problem != "" {
-			return &FieldError{fieldCertificate, problem}
+		if certificate, ok := s.Values[fieldCertificate]; ok {
+			if problem := key.certificateProblem(certificate.Reveal()); problem != "" {
+				return &FieldError{fieldCertificate, problem}
+			}
+		} else if u.signature.needsCertificate {
+			return &FieldError{fieldCertificate, "is required beside private_key, because the provider finds the key by its certificate"}
 		}
 	}
 	return nil
-}
-
-// certificateProblem returns what is wrong with the certificate of the key, or "".
-func (d *signature) certificateProblem(key *Key, s Settings) string {
-	certificate, ok := s.Values[fieldCertificate]
-	switch {
-	case ok:
-		return key.certificateProblem(certificate.Reveal())
-	case d.needsCertificate:
-		return "is required beside private_key, because the provider finds the key by its certificate"
-	}
-	return ""
 }
 
 // validateGenerated checks the fields beside generate_key.
@@ -216,16 +206,6 @@ func validateGenerated(kind, algorithm string, s Settings) error {
 	}
 	if algorithm != "" && !slices.Contains(kindAlgorithms[kind], algorithm) {
 		return &FieldError{fieldGenerateKey, fmt.Sprintf("does not fit the algorithm %s, which needs %s", algorithm, keyNeeded[algorithm])}
-	}
-	return nil
-}
-
-// refuseKey refuses the fields of a key in a config that does not sign.
-func refuseKey(spec Spec, when string, s Settings) error {
-	for _, f := range spec.Fields {
-		if _, ok := s.Values[f.Name]; ok && f.OfKey && f.Default == "" {
-			return &FieldError{f.Name, "can only be set for " + when}
-		}
 	}
 	return nil
 }

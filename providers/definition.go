@@ -5,7 +5,7 @@ package providers
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"vault-plugin-secrets-messaging/internal/secret"
@@ -28,8 +28,7 @@ type Definition struct {
 type protocol interface {
 	// signatures returns what the protocol signs.
 	signatures() []use
-	// validate returns a [*FieldError] for the first of the protocol's rules that s breaks, or
-	// nil.
+	// validate returns a [*FieldError] for the first rule of the protocol that s breaks, or nil.
 	validate(s Settings) error
 	mint(ctx context.Context, c *Client, s Settings, r redactor) (token.Token, error)
 }
@@ -68,10 +67,7 @@ func ParseDefinition(name string, text []byte) (*Definition, error) {
 func (d *Definition) Text() []byte { return d.text }
 
 // Digest identifies the text: "sha256:" and the hash in hex.
-func (d *Definition) Digest() string {
-	sum := sha256.Sum256(d.text)
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
+func (d *Definition) Digest() string { return fmt.Sprintf("sha256:%x", sha256.Sum256(d.text)) }
 
 // Spec implements [Provider]. Do not change the slices of the result.
 func (d *Definition) Spec() Spec { return d.spec }
@@ -85,7 +81,7 @@ func (d *Definition) Validate(s Settings) error {
 			}
 		}
 	}
-	if err := validateKey(d.spec, d.protocol.signatures(), s); err != nil {
+	if err := d.validateKey(s); err != nil {
 		return err
 	}
 	return d.protocol.validate(s)

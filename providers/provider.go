@@ -8,15 +8,20 @@
 //
 //	provider.go           Provider, Spec and Settings
 //	definition.go         Definition, which implements Provider
-//	definition_*.go       how the text of a definition is decoded and checked
-//	template.go           the placeholders of a definition; pointer.go: its JSON Pointers
+//	definition_*.go       decode and check the text of a definition
+//	template.go           placeholders in a definition
+//	pointer.go            JSON Pointers in a definition
 //	protocol_http.go      the protocol http: any request that a definition describes
 //	protocol_oauth2.go    the protocol oauth2: RFC 6749, with revocation by RFC 7009
 //	protocol_jwt.go       the protocol jwt: tokens that the engine signs
-//	assertion.go          what the engine signs: assertions (RFC 7523) and tokens; key.go: the keys
+//	assertion.go          assertions (RFC 7523) and tokens that the engine signs
+//	key.go                signing keys
 //	file.go               fields that are JSON files
-//	reading.go            what an answer says: the token, lifetime.go, and fault.go: the reason of a failure
-//	client.go             the HTTP exchange, whose result is the answer of answer.go
+//	client.go             sends a request
+//	answer.go             the answer to a request
+//	reading.go            the token in an answer
+//	lifetime.go           the lifetime of that token
+//	fault.go              the reason why an answer has no token
 //	redact.go             keeps secrets out of errors
 //
 // The package knows neither Vault nor the token cache.
