@@ -43,11 +43,13 @@ func (d *decoder) assertions(oauth2 object, p *oauth2Protocol) {
 	case !n.exists():
 	case n.yaml.Kind == yaml.ScalarNode:
 		p.assertion = n.template()
+		p.bearerFields = p.assertion.fields()
 	default:
 		o := n.object(keys...)
 		o.at("issuer").must("say who issues the assertion (RFC 7523 section 3)")
 		p.signedAssertion = &signature{lifetime: defaultLifetime}
 		d.signature(o, p.signedAssertion)
+		p.bearerFields = p.signedAssertion.issuer.fields()
 	}
 }
 

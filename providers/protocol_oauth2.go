@@ -31,7 +31,8 @@ type oauth2Protocol struct {
 	query, headers     []param
 	json               bool     // the body is JSON instead of a form
 	needsSecret        bool     // a client without a key must have a secret
-	refreshFields      []string // RefreshField, if the credential may be a refresh token
+	bearerFields       []string // that the grant jwt_bearer requires
+	refreshFields      []string // that the grant refresh_token requires
 	reading            reading
 }
 
@@ -100,26 +101,20 @@ func (p *oauth2Protocol) validate(s Settings) error {
 // validateChoices checks fields that only some grants or styles use.
 func (p *oauth2Protocol) validateChoices(s Settings) error {
 	grant, style := p.grantOf(s), p.styleOf(s)
-	isPassword, isBearer, isKey := grant == grantPassword, grant == grantJWTBearer, style == stylePrivateKey
-	isRefresh := grant == grantRefreshToken
-	forPassword, forBearer := choiceText(p.grant, "grant_type", "password"), choiceText(p.grant, "grant_type", "jwt_bearer")
-	forKey := choiceText(p.style, "auth_style", stylePrivateKey)
-	var issuer []string
-	if p.signedAssertion != nil {
-		issuer = p.signedAssertion.issuer.fields()
-	}
+	isBearer, isKey := grant == grantJWTBearer, style == stylePrivateKey
+	forGrant := func(value string) string { return choiceText(p.grant, "grant_type", value) }
+	forStyle := func(value string) string { return choiceText(p.style, "auth_style", value) }
 	rules := []struct {
 		fields         []string
 		applies, needs bool // needs: the fields must be set if the rule applies
 		when           string
 	}{
-		{slices.Concat(p.username.fields(), p.password.fields()), isPassword, true, forPassword},
-		{p.refreshFields, isRefresh, true, choiceText(p.grant, "grant_type", grantRefreshToken)},
-		{p.assertion.fields(), isBearer, true, forBearer},
-		{issuer, isBearer, true, forBearer},
-		{p.secret.fields(), !isKey, p.needsSecret, choiceText(p.style, "auth_style", style)},
-		{p.ownFields(p.signedAssertion), isBearer, false, forBearer},
-		{p.ownFields(p.clientAssertion), isKey, false, forKey},
+		{slices.Concat(p.username.fields(), p.password.fields()), grant == grantPassword, true, forGrant(grantPassword)},
+		{p.refreshFields, grant == grantRefreshToken, true, forGrant(grantRefreshToken)},
+		{p.bearerFields, isBearer, true, forGrant("jwt_bearer")},
+		{p.secret.fields(), !isKey, p.needsSecret, forStyle(style)},
+		{p.ownFields(p.signedAssertion), isBearer, false, forGrant("jwt_bearer")},
+		{p.ownFields(p.clientAssertion), isKey, false, forStyle(stylePrivateKey)},
 	}
 	allowed := map[string]bool{}
 	for _, r := range rules {
@@ -133,11 +128,11 @@ func (p *oauth2Protocol) validateChoices(s Settings) error {
 			case r.applies && r.needs && !given:
 				return &FieldError{field, "must be set for " + r.when}
 			case given && !allowed[field] && isKey && slices.Contains(p.secret.fields(), field):
-				return &FieldError{field, "cannot be set for " + forKey + ", because the client authenticates with its key; remove the field"}
+				return &FieldError{field, "cannot be set for " + forStyle(style) + ", because the client authenticates with its key; remove the field"}
 			case given && !allowed[field]:
 				return &FieldError{field, "can only be set for " + r.when}
 			case given && style == "none" && len(p.style.fields()) > 0 && slices.Contains(p.secret.fields(), field):
-				return &FieldError{field, "cannot be set for " + choiceText(p.style, "auth_style", "none") + ", which sends only the client ID; remove the field"}
+				return &FieldError{field, "cannot be set for " + forStyle(style) + ", which sends only the client ID; remove the field"}
 			}
 		}
 	}
