@@ -4,6 +4,7 @@ package providers
 
 import (
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -81,15 +82,8 @@ func wantSigned(t *testing.T, v map[string]secret.String, maxTTL, lifetime time.
 // A key that the engine made signs with its own ID, and its public part verifies the signature.
 func TestGeneratedKeys(t *testing.T) {
 	for kind, algorithm := range map[string]string{"rsa-2048": "RS256", "ec-p256": "ES256", "ed25519": "EdDSA"} {
-		key, err := GenerateKey(kind)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := key.PEM()
-		if err != nil {
-			t.Fatal(err)
-		}
-		stored, err := ParseKey(text, key.ID())
+		key := must(GenerateKey(kind))
+		stored, err := ParseKey(must(key.PEM()), key.ID())
 		if err != nil {
 			t.Fatalf("%s: got %v for a key that the engine made", kind, err)
 		}
@@ -219,13 +213,9 @@ func TestClientAssertion(t *testing.T) {
 	e := serve(t, reply{body: `{"access_token":"tok","expires_in":60}`})
 	p, s := keyed(t, e)
 	c := testClient(t)
-	if _, err := p.Mint(t.Context(), c, s); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Refresh(t.Context(), c, s, "refresh"); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Revoke(t.Context(), c, s, "tok", ""); err != nil {
+	_, mintErr := p.Mint(t.Context(), c, s)
+	_, refreshErr := p.Refresh(t.Context(), c, s, "refresh")
+	if err := errors.Join(mintErr, refreshErr, p.Revoke(t.Context(), c, s, "tok", "")); err != nil {
 		t.Fatal(err)
 	}
 	want := wantJWT{Key: "rsa key", Header: map[string]any{"alg": "RS256", "kid": "k1"}, Claims: map[string]any{
@@ -245,38 +235,18 @@ func TestAssertionIsWithheld(t *testing.T) {
 		func(jwt string) string { return jwt[strings.LastIndex(jwt, ".")+1:] },
 	} {
 		var shown string
-		e := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			reply{status: 400, body: `{"error":"invalid_client","error_description":` + quote("bad: "+shown) + `}`}.ServeHTTP(w, nil)
-		}))
-		p, s := keyed(t, e)
 		c := testClient(t)
-		c.http.Transport = echo{c.http.Transport, func(form string) { shown = part(form) }}
+		c.http.Transport = transport{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			shown = part(r.PostFormValue("client_assertion"))
+			reply{status: 400, body: `{"error":"invalid_client","error_description":` + quote("bad: "+shown) + `}`}.ServeHTTP(w, r)
+		})}
+		p, s := keyed(t, &endpoint{url: "https://auth.example.com"})
 		_, err := p.Mint(t.Context(), c, s)
 		wantFailure(t, err, token.Refused, withheld, shown)
 		if len(shown) < 300 {
 			t.Errorf("got the part %q, want the assertion or its signature", shown)
 		}
 	}
-}
-
-// echo shows the client assertion of each request.
-type echo struct {
-	http.RoundTripper
-	show func(assertion string)
-}
-
-func (e echo) RoundTrip(r *http.Request) (*http.Response, error) {
-	body, err := r.GetBody()
-	if err != nil {
-		return nil, err
-	}
-	clone := r.Clone(r.Context())
-	clone.Body = body
-	if err := clone.ParseForm(); err != nil {
-		return nil, err
-	}
-	e.show(clone.PostForm.Get("client_assertion"))
-	return e.RoundTripper.RoundTrip(r)
 }
 
 // If a provider may have refused an assertion because of its times, the error compares the

@@ -3,9 +3,12 @@
 package providers
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +25,7 @@ func TestClientKeepsConnections(t *testing.T) {
 		GotConn: func(info httptrace.GotConnInfo) { reused = append(reused, info.Reused) },
 	})
 	for range 3 {
-		if _, err := c.send(ctx, request{url: e.url}); err != nil {
-			t.Fatal(err)
-		}
+		must(c.send(ctx, request{url: e.url}))
 	}
 	if len(reused) != 3 || reused[0] || !reused[1] || !reused[2] {
 		t.Errorf("got connections reused: %v, want [false true true]", reused)
@@ -60,18 +61,22 @@ func TestClientRefusesInvalidURLs(t *testing.T) {
 	}
 }
 
-// net/http repeats requests with certain methods if a kept connection breaks. It must not
-// repeat a login, because the provider may have received it.
+// If a kept connection breaks, net/http repeats some requests, such as a GET without a body. It
+// must not repeat a login, because the provider may have received it.
 func TestClientNeverRepeats(t *testing.T) {
-	e := serve(t, reply{body: "{}"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
-	c := testClient(t)
-	if _, err := c.send(t.Context(), request{url: e.url}); err != nil {
-		t.Fatal(err)
-	}
-	_, err := c.send(t.Context(), request{url: e.url})
-	wantFailure(t, err, token.Unavailable, "")
-	if n := len(e.requests()); n != 2 {
-		t.Errorf("got %d requests, want 2", n)
+	for _, method := range []string{http.MethodPost, http.MethodGet} {
+		e := serve(t, reply{body: "{}"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+		c := testClient(t)
+		must(c.send(t.Context(), request{url: e.url, method: method}))
+		_, err := c.send(t.Context(), request{url: e.url, method: method})
+		wantFailure(t, err, token.Unavailable, "")
+		requests := e.requests()
+		if len(requests) != 2 {
+			t.Errorf("%s: got %d requests, want 2", method, len(requests))
+		}
+		if h := requests[0].header; h.Get("Transfer-Encoding") != "" || method == http.MethodGet && h.Get("Content-Length") != "" || requests[0].body != "" {
+			t.Errorf("%s: got headers %v with body %q, want no body", method, h, requests[0].body)
+		}
 	}
 }
 
@@ -91,5 +96,34 @@ func TestClientTellsWhenTheRequestWasSent(t *testing.T) {
 	wantToken(t, got, err, "tok", 59*time.Minute)
 	if got.Sent != sent {
 		t.Errorf("got Sent %v, want %v", got.Sent, sent)
+	}
+}
+
+func TestProxyErrorsShowNoPassword(t *testing.T) {
+	proxy := httptest.NewServer(reply{status: http.StatusProxyAuthRequired})
+	t.Cleanup(proxy.Close)
+	at := func(host string) func(*http.Request) (*url.URL, error) {
+		return http.ProxyURL(&url.URL{Scheme: "http", User: url.UserPassword("joe", "unshown"), Host: host})
+	}
+	for want, proxy := range map[string]func(*http.Request) (*url.URL, error){
+		"the proxy answered 407 Proxy Authentication Required":                at(proxy.Listener.Addr().String()),
+		"proxyconnect tcp: dial tcp 127.0.0.1:1: connect: connection refused": at("127.0.0.1:1"),
+		"not valid HTTP": func(*http.Request) (*url.URL, error) { return nil, errors.New("unshown, like an error of net/http") },
+	} {
+		c := testClient(t)
+		c.http.Transport.(*http.Transport).Proxy = proxy
+		_, err := c.send(t.Context(), request{url: "https://auth.example.com/token"})
+		wantFailure(t, err, token.Unavailable, want, "unshown")
+	}
+}
+
+// A plain HTTP request to this machine uses no proxy, whatever name of this machine the request
+// uses.
+func TestPlainHTTPNeedsNoProxy(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://proxy.invalid:3128") // net/http reads it once per process
+	for _, u := range []string{"http://localhost/token", "http://LOCALHOST/token", "http://127.0.0.1:8299/token", "http://[::ffff:127.0.0.1]/token"} {
+		if proxy, err := environmentProxy(must(http.NewRequest(http.MethodPost, u, nil))); proxy != nil || err != nil {
+			t.Errorf("%s: got proxy %v, error %v; want none", u, proxy, err)
+		}
 	}
 }

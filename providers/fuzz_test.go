@@ -97,13 +97,13 @@ func FuzzDefinitionAnswer(f *testing.F) {
 			t.Skip()
 		}
 		client := testClient(t)
-		answer := transport{reply{status: 200 + (status%400+400)%400, body: body, retry: retry, date: date}}
-		client.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		answer := reply{status: 200 + (status%400+400)%400, body: body, retry: retry, date: date}
+		client.http.Transport = transport{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Host != "auth.example.com" || r.URL.Scheme != "https" || r.Host != "auth.example.com" || r.URL.Path != "/path/token" || r.TransferEncoding != nil {
 				t.Errorf("got a request to %s with host %q and transfer encoding %v, want it to go to auth.example.com", r.URL, r.Host, r.TransferEncoding)
 			}
-			return answer.RoundTrip(r)
-		})
+			answer.ServeHTTP(w, r)
+		})}
 		s := fuzzSettings(d.Spec())
 		s.Force = force
 		_ = d.Validate(s)
@@ -137,11 +137,6 @@ func checkResult(t *testing.T, got token.Token, err error, secrets ...string) {
 		t.Errorf("got token %+v with error %v, want no token", got, err)
 	}
 }
-
-// roundTrip is a transport that is a function.
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // FuzzRedactor checks that the redactor finds a secret in each encoding and in any surrounding
 // text.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,14 @@ const hidden = `pä ss/w+r"d\<&>?~'%`
 // noon is the time on our clock and on the clocks of the providers, unless a test says
 // otherwise.
 var noon = time.Date(2031, 5, 4, 12, 0, 0, 0, time.UTC)
+
+// must returns v, and panics if the setup of a test fails.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
 
 // values returns the values of a Settings from pairs of name and value.
 func values(pairs ...string) map[string]secret.String {
@@ -126,14 +135,10 @@ func testClient(t *testing.T) *Client {
 	t.Helper()
 	pool := NewClients(ClientOptions{Version: "v1.2.3", Clock: func() clock.Instant { return clock.Instant{Wall: noon} }})
 	t.Cleanup(pool.CloseIdle)
-	c, err := pool.For(TLS{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return must(pool.For(TLS{}))
 }
 
-// transport answers requests without a network.
+// transport is an HTTP transport that answers requests without a network.
 type transport struct{ http.Handler }
 
 func (h transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -206,7 +211,6 @@ func checkToken(t *testing.T, got token.Token) {
 
 // writings returns a text in the encodings that providers may use.
 func writings(text string) map[string]string {
-	quoted, _ := json.Marshal(text)
 	var unicode, bytes strings.Builder
 	for _, r := range text {
 		fmt.Fprintf(&unicode, `\u%04x`, r)
@@ -222,7 +226,7 @@ func writings(text string) map[string]string {
 		"path":                 url.PathEscape(text),
 		"path, lower case":     lowerEscapes(url.PathEscape(text)),
 		"each byte escaped":    bytes.String(),
-		"JSON":                 strings.Trim(string(quoted), `"`),
+		"JSON":                 strings.Trim(quote(text), `"`),
 		"JSON, Unicode":        unicode.String(),
 		"JSON, Unicode, upper": strings.ReplaceAll(strings.ToUpper(unicode.String()), `\U`, `\u`),
 		"HTML":                 strings.NewReplacer(`"`, "&#34;", "&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text),
@@ -238,22 +242,10 @@ func writings(text string) map[string]string {
 }
 
 func lowerEscapes(text string) string {
-	b := []byte(text)
-	for i := range b {
-		if b[i] == '%' {
-			copy(b[i:], strings.ToLower(string(b[i:i+3])))
-		}
-	}
-	return string(b)
+	return regexp.MustCompile("%..").ReplaceAllStringFunc(text, strings.ToLower)
 }
 
-func quote(text string) string {
-	b, err := json.Marshal(text)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
-}
+func quote(text string) string { return string(must(json.Marshal(text))) }
 
 // jwt returns an unsigned JWT with the given claims.
 func jwt(claims string) string {

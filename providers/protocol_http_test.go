@@ -5,7 +5,6 @@ package providers
 import (
 	"fmt"
 	"maps"
-	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -20,7 +19,7 @@ func ask(t *testing.T, d *Definition, values map[string]secret.String, force boo
 	t.Helper()
 	r := &recorder{answer: caseAnswer{Body: `{"data":{"token":"tok","expires_in":60}}`}}
 	client := testClient(t)
-	client.http.Transport = r
+	client.http.Transport = transport{r}
 	s := Settings{TokenURL: "https://auth.example.com/login?a=b", Values: d.Spec().WithDefaults(values), Force: force}
 	got, err := d.Mint(t.Context(), client, s)
 	wantToken(t, got, err, "tok", time.Minute)
@@ -68,23 +67,6 @@ func TestHTTPOtherRequests(t *testing.T) {
 			got.Header.Get("Authorization") != test.authorization || got.Header.Get("Content-Type") != test.contentType {
 			t.Errorf("%s\ngot  %s %s %v %q\nwant %+v", test.definition, got.Method, got.URL, got.Header, r.body, test)
 		}
-	}
-}
-
-// net/http repeats a GET without a body if a kept connection breaks. The engine must not repeat
-// a login.
-func TestHTTPNeverRepeatsGET(t *testing.T) {
-	e := serve(t, reply{body: "{}"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
-	c := testClient(t)
-	for range 2 {
-		_, _ = c.send(t.Context(), request{url: e.url, method: http.MethodGet})
-	}
-	requests := e.requests()
-	if len(requests) != 2 {
-		t.Errorf("got %d requests, want 2", len(requests))
-	}
-	if h := requests[0].header; h.Get("Transfer-Encoding") != "" || h.Get("Content-Length") != "" || requests[0].body != "" {
-		t.Errorf("got headers %v with body %q, want no body", h, requests[0].body)
 	}
 }
 
