@@ -3,7 +3,6 @@
 package providers
 
 import (
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -43,7 +42,7 @@ func TestSignatures(t *testing.T) {
 		{"p256 key", "", "ES256"}, {"p256 key", "ES256", "ES256"}, {"p384 key", "", "ES384"}, {"p384 key", "ES384", "ES384"},
 		{"ed25519 key", "", "EdDSA"}, {"ed25519 key", "EdDSA", "EdDSA"},
 	} {
-		v := values("account", "acme", "private_key", withTestKey(t, test.key))
+		v := values("account", "acme", "private_key", withTestKey(test.key))
 		if test.chosen != "" {
 			v["signing_algorithm"] = secret.String(test.chosen)
 		}
@@ -56,7 +55,7 @@ func TestSignatures(t *testing.T) {
 		if test.want != "RS256" {
 			continue
 		}
-		v["key_id"], v["certificate"], v["scopes"] = "k1", secret.String(withTestKey(t, "certificate of the rsa key")), "a b"
+		v["key_id"], v["certificate"], v["scopes"] = "k1", secret.String(withTestKey("certificate of the rsa key")), "a b"
 		want.Header["kid"], want.Header["x5t#S256"] = "k1", "thumbprint"
 		want.Claims["scopes"], want.Claims["cnf"], want.Claims["exp"] = []any{"a b"}, map[string]any{"a": "a b"}, "now+1m"
 		wantSigned(t, v, time.Minute, time.Minute, want)
@@ -118,8 +117,8 @@ func TestGeneratedKeys(t *testing.T) {
 }
 
 func TestSigningValidate(t *testing.T) {
-	rsaPEM, p384 := withTestKey(t, "rsa key"), withTestKey(t, "p384 key")
-	certificate := withTestKey(t, "certificate of the rsa key")
+	rsaPEM, p384 := withTestKey("rsa key"), withTestKey("p384 key")
+	certificate := withTestKey("certificate of the rsa key")
 	tests := map[string]struct {
 		values []string
 		want   string
@@ -144,7 +143,7 @@ func TestSigningValidate(t *testing.T) {
 
 // Only some styles and grants take the fields of a key. The others take a client secret.
 func TestKeyFieldsOfStyles(t *testing.T) {
-	key := withTestKey(t, "rsa key")
+	key := withTestKey("rsa key")
 	for name, test := range map[string]struct {
 		provider string
 		values   []string
@@ -160,7 +159,7 @@ func TestKeyFieldsOfStyles(t *testing.T) {
 		"LINE without a secret":      {"line", []string{"channel_id", "1"}, "channel_secret: must be set for auth_style=body"},
 		"LINE with both":             {"line", []string{"channel_id", "1", "auth_style", "private_key_jwt", "private_key", key, "channel_secret", "s"}, "channel_secret: cannot be set for auth_style=private_key_jwt"},
 		"Entra without certificate":  {"entra", []string{"tenant", "t", "auth_style", "private_key_jwt", "private_key", key}, "certificate: is required beside private_key"},
-		"Entra with an EC key":       {"entra", []string{"tenant", "t", "auth_style", "private_key_jwt", "private_key", withTestKey(t, "p256 key")}, "private_key: is an EC key on the curve P-256; the algorithm PS256 needs an RSA key"},
+		"Entra with an EC key":       {"entra", []string{"tenant", "t", "auth_style", "private_key_jwt", "private_key", withTestKey("p256 key")}, "private_key: is an EC key on the curve P-256; the algorithm PS256 needs an RSA key"},
 		"a Google file of a user":    {"google-rcs", []string{"service_account", `{"type":"authorized_user","refresh_token":"1//x"}`}, `service_account: is another kind of file: type must be "service_account"`},
 		"a Google file without key":  {"google-rcs", []string{"service_account", `{"type":"service_account","client_email":"a"}`}, "service_account: is another kind of file, or not complete: it has no private_key_id"},
 		"a Google file with a wrong": {"firebase", []string{"service_account", `{"type":"service_account","client_email":"a","private_key_id":"k","private_key":"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"}`}, "service_account: is a public key"},
@@ -204,7 +203,7 @@ oauth2:
 func keyed(t *testing.T, e *endpoint) (Provider, Settings) {
 	t.Helper()
 	p := mustLookup(t, "oauth2")
-	v := p.Spec().WithDefaults(values("client_id", "acme", "auth_style", "private_key_jwt", "private_key", withTestKey(t, "rsa key"), "key_id", "k1"))
+	v := p.Spec().WithDefaults(values("client_id", "acme", "auth_style", "private_key_jwt", "private_key", withTestKey("rsa key"), "key_id", "k1"))
 	return p, Settings{TokenURL: e.url + "/token", RevocationURL: e.url + "/revoke", Values: v}
 }
 
@@ -324,12 +323,4 @@ func TestParseKey(t *testing.T) {
 			t.Errorf("%s:\ngot  %v\nwant %s", name, err, test.want)
 		}
 	}
-}
-
-func block(kind string, der []byte, headers ...string) string {
-	b := &pem.Block{Type: kind, Bytes: der, Headers: map[string]string{}}
-	for i := 0; i+1 < len(headers); i += 2 {
-		b.Headers[headers[i]] = headers[i+1]
-	}
-	return string(pem.EncodeToMemory(b))
 }

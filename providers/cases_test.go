@@ -171,7 +171,7 @@ func caseSettings(t testing.TB, spec Spec, config map[string]any) Settings {
 			if !slices.ContainsFunc(spec.Fields, func(f Field) bool { return f.Name == name }) {
 				t.Fatalf("config: %s is not a field of the definition", name)
 			}
-			s.Values[name] = secret.String(withTestKey(t, text))
+			s.Values[name] = secret.String(withTestKey(text))
 		}
 		if err != nil {
 			t.Fatalf("config: %s: %v", name, err)

@@ -3,19 +3,17 @@
 package providers
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,14 +23,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-func newCA(t *testing.T) *simulator.CA {
-	t.Helper()
-	ca, err := simulator.NewCA(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ca
-}
+func newCA() *simulator.CA { return must(simulator.NewCA(time.Now())) }
 
 // identity returns a client certificate and its key in PEM.
 func identity(t *testing.T, ca *simulator.CA, until time.Time) (cert string, key secret.String) {
@@ -53,13 +44,9 @@ func mutualServer(t *testing.T, ca *simulator.CA, configure func(*httptest.Serve
 		io.WriteString(w, `{"access_token":"token-of-`+r.TLS.PeerCertificates[0].Subject.CommonName+`","expires_in":60}`)
 	}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // failed handshakes
-	cert, err := ca.Server()
-	if err != nil {
-		t.Fatal(err)
-	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca.PEM)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{must(ca.Server())}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
 	configure(server)
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -69,7 +56,7 @@ func mutualServer(t *testing.T, ca *simulator.CA, configure func(*httptest.Serve
 // A client authenticates with its certificate. If the server refuses the certificate, the error
 // names the config field to change.
 func TestMutualTLS(t *testing.T) {
-	ca, other, now := newCA(t), newCA(t), time.Now()
+	ca, other, now := newCA(), newCA(), time.Now()
 	cert, key := identity(t, ca, now.Add(time.Hour))
 	expired, expiredKey := identity(t, ca, now.Add(-time.Hour))
 	foreign, foreignKey := identity(t, other, now.Add(time.Hour))
@@ -91,10 +78,7 @@ func TestMutualTLS(t *testing.T) {
 		} {
 			t.Run(version+"/"+name, func(t *testing.T) {
 				test.tls.CACert = string(ca.PEM)
-				c, err := NewClients(ClientOptions{}).For(test.tls)
-				if err != nil {
-					t.Fatal(err)
-				}
+				c := must(NewClients(ClientOptions{}).For(test.tls))
 				defer c.http.CloseIdleConnections()
 				a, err := c.send(t.Context(), request{url: server.URL})
 				if version != "TLS 1.2" && test.problem != "" { // the alert can get lost
@@ -118,67 +102,42 @@ func TestCertificatePages(t *testing.T) {
 		"400 The SSL certificate error":            "credentials refused: HOST answered 400 Bad Request: " + certificateRefused,
 	} {
 		e := serve(t, reply{status: 400, body: "<html><center>" + page + "</center></html>"})
-		c, err := NewClients(ClientOptions{}).For(TLS{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, err := c.send(t.Context(), request{url: e.url})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = a.object()
+		_, err := must(testClient(t).send(t.Context(), request{url: e.url})).object()
 		wantFailure(t, err, token.Refused, strings.ReplaceAll(want, "HOST", strings.TrimPrefix(e.url, "http://")))
 	}
 }
 
 // Accounts with the same certificates share connections, and no others do.
 func TestClientsKeepIdentitiesApart(t *testing.T) {
-	ca, pool := newCA(t), NewClients(ClientOptions{})
+	ca, pool := newCA(), NewClients(ClientOptions{})
 	first, firstKey := identity(t, ca, time.Now().Add(time.Hour))
 	second, secondKey := identity(t, ca, time.Now().Add(time.Hour))
 	var made []*Client
 	for _, of := range []TLS{{}, {ClientCert: first, ClientKey: firstKey}, {ClientCert: second, ClientKey: secondKey},
 		{CACert: string(ca.PEM), ClientCert: first, ClientKey: firstKey}} {
-		c, err := pool.For(of)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := must(pool.For(of))
 		again, err := pool.For(of)
 		if err != nil || again != c {
 			t.Errorf("got another client for the same certificates, error %v; want the same client", err)
 		}
-		for _, other := range made {
-			if c == other {
-				t.Error("got one client for different certificates, want a client for each")
-			}
+		if slices.Contains(made, c) {
+			t.Error("got one client for different certificates, want a client for each")
 		}
 		made = append(made, c)
 	}
 }
 
 func TestBadClientCertificates(t *testing.T) {
-	ca, until := newCA(t), time.Now().Add(time.Hour)
+	ca, until := newCA(), time.Now().Add(time.Hour)
 	cert, key := identity(t, ca, until)
 	otherCert, otherKey := identity(t, ca, until)
-	block := func(kind string, der []byte, err error) secret.String {
-		if err != nil {
-			t.Fatal(err)
-		}
-		return secret.String(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	ec, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	small, err := x509.MarshalPKCS8PrivateKey(ec)
-	p224 := block("PRIVATE KEY", small, err)
-	publicDER, err := x509.MarshalPKIXPublicKey(ec.Public())
-	public := block("PUBLIC KEY", publicDER, err)
+	p224 := secret.String(keyPEM(must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))))
 	for name, test := range map[string]struct {
 		cert    string
 		key     secret.String
 		problem string
 	}{
+		"an RSA key":          {withTestKey("certificate of the rsa key"), secret.String(withTestKey("rsa key")), ""},
 		"no key":              {cert, "", "client_key: is missing, but client_cert is set; write both, or remove both"},
 		"no certificate":      {"", key, "client_cert: is missing, but client_key is set; write both, or remove both"},
 		"another key":         {cert, otherKey, "client_key: does not belong to the first certificate in client_cert; write the certificate and its private key together"},
@@ -188,15 +147,13 @@ func TestBadClientCertificates(t *testing.T) {
 		"key beside it":       {cert + key.Reveal(), key, "client_cert: must contain only certificates, but contains a private key"},
 		"not PEM":             {"cert.pem", key, "client_cert: must contain at least one PEM certificate"},
 		"key is not PEM":      {cert, "unshown", "client_key: must be a private key in PEM"},
-		"key is damaged":      {cert, block("PRIVATE KEY", []byte("unshown"), nil), "client_key: must be a private key in PEM"},
-		"a certificate":       {cert, secret.String(cert), "client_key: is a certificate; "},
-		"a public key":        {cert, public, "client_key: is a public key; "},
-		"encrypted":           {cert, block("ENCRYPTED PRIVATE KEY", []byte("unshown"), nil), "client_key: is encrypted; decrypt the key first"},
-		"two keys":            {cert, key + otherKey, "client_key: must be a single private key"},
 		"a curve without TLS": {cert, p224, "client_key: must be an RSA key, an EC key on P-256, P-384 or P-521, or an Ed25519 key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := NewClients(ClientOptions{}).For(TLS{ClientCert: test.cert, ClientKey: test.key})
+			if test.problem == "" && c != nil && err == nil {
+				return
+			}
 			var field *FieldError
 			if c != nil || !errors.As(err, &field) || !strings.HasPrefix(err.Error(), test.problem) || strings.Contains(err.Error(), "unshown") {
 				t.Errorf("got %v, error %v; want the FieldError %q", c, err, test.problem)
@@ -205,44 +162,9 @@ func TestBadClientCertificates(t *testing.T) {
 	}
 }
 
-// The engine accepts client keys of every type and form that other tools write.
-func TestFormsOfClientKeys(t *testing.T) {
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ecKey, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec1, err := x509.MarshalECPrivateKey(ecKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parameters := string(pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS", Bytes: []byte{6, 5, 43, 129, 4, 0, 34}}))
-	for name, test := range map[string]struct {
-		key  crypto.Signer
-		text string
-	}{
-		"PKCS #1": {rsaKey, string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsaKey)}))},
-		"SEC 1":   {ecKey, parameters + string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1}))},
-	} {
-		t.Run(name, func(t *testing.T) {
-			template := &x509.Certificate{NotAfter: time.Now().Add(time.Hour)}
-			der, err := x509.CreateCertificate(rand.Reader, template, template, test.key.Public(), test.key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := NewClients(ClientOptions{}).For(TLS{ClientCert: certPEM(der), ClientKey: secret.String(test.text)}); err != nil {
-				t.Errorf("got error %v, want none", err)
-			}
-		})
-	}
-}
-
 func TestCertificateValidity(t *testing.T) {
 	until := time.Now().Add(time.Hour).Truncate(time.Second)
-	cert, _ := identity(t, newCA(t), until)
+	cert, _ := identity(t, newCA(), until)
 	if from, to := CertificateValidity(cert); !to.Equal(until) || !from.Before(to) {
 		t.Errorf("got %s to %s, want the end %s and an earlier beginning", from, to, until)
 	}

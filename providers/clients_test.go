@@ -3,16 +3,10 @@
 package providers
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -32,16 +26,12 @@ func TestClientTrustsOnlyTheGivenCA(t *testing.T) {
 		caPEM   string
 		trusted bool
 	}{
-		"its CA":     {"# the provider's CA\n" + certPEM(server.Certificate().Raw) + "\n", true},
+		"its CA":     {"# the provider's CA\n" + caOf(server) + "\n", true},
 		"system CAs": {"", false},
-		"another CA": {certPEM(otherCA(t)), false},
+		"another CA": {string(newCA().PEM), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := pool.For(TLS{CACert: test.caPEM})
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = c.send(t.Context(), request{url: server.URL})
+			_, err := must(pool.For(TLS{CACert: test.caPEM})).send(t.Context(), request{url: server.URL})
 			if !test.trusted {
 				wantFailure(t, err, token.Unavailable, "set ca_cert to trust this authority")
 			} else if err != nil {
@@ -53,18 +43,14 @@ func TestClientTrustsOnlyTheGivenCA(t *testing.T) {
 
 func TestClientRequiresTLS12(t *testing.T) {
 	server := tlsServer(t, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
-	c, err := NewClients(ClientOptions{}).For(TLS{CACert: certPEM(server.Certificate().Raw)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = c.send(t.Context(), request{url: server.URL})
+	_, err := must(NewClients(ClientOptions{}).For(TLS{CACert: caOf(server)})).send(t.Context(), request{url: server.URL})
 	wantFailure(t, err, token.Unavailable, "protocol version")
 }
 
 func TestClientsShareAndReuse(t *testing.T) {
 	e := serve(t, reply{body: "{}"})
 	pool := NewClients(ClientOptions{})
-	ca := certPEM(otherCA(t))
+	ca := string(newCA().PEM)
 	var wg sync.WaitGroup
 	var got [8]*Client
 	for i := range got {
@@ -91,10 +77,7 @@ func TestClientsShareAndReuse(t *testing.T) {
 
 func TestClientsBoundConnections(t *testing.T) {
 	for bound, want := range map[int]int{0: 32, 7: 7} {
-		c, err := NewClients(ClientOptions{MaxConnsPerHost: bound}).For(TLS{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := must(NewClients(ClientOptions{MaxConnsPerHost: bound}).For(TLS{}))
 		if got := c.http.Transport.(*http.Transport).MaxConnsPerHost; got != want {
 			t.Errorf("MaxConnsPerHost %d: got %d, want %d", bound, got, want)
 		}
@@ -104,15 +87,9 @@ func TestClientsBoundConnections(t *testing.T) {
 // The pool does not grow if a config is written many times with new certificates.
 func TestClientsForgetUnusedClients(t *testing.T) {
 	pool := NewClients(ClientOptions{})
-	used, err := pool.For(TLS{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := certPEM(otherCA(t))
+	used, ca := must(pool.For(TLS{})), string(newCA().PEM)
 	for i := range 1000 {
-		if _, err := pool.For(TLS{CACert: strings.Repeat("#", i+1) + "\n" + ca}); err != nil {
-			t.Fatal(err)
-		}
+		must(pool.For(TLS{CACert: strings.Repeat("#", i+1) + "\n" + ca}))
 	}
 	left := func() int {
 		runtime.GC()
@@ -131,15 +108,14 @@ func TestClientsForgetUnusedClients(t *testing.T) {
 }
 
 func TestClientsRejectInvalidPEM(t *testing.T) {
-	good := certPEM(otherCA(t))
-	key := string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: []byte("unshown")}))
+	good, key := string(newCA().PEM), block("EC PRIVATE KEY", []byte("unshown"))
 	tests := map[string]struct{ pem, problem string }{
 		"white space":          {" \n", "must contain at least one PEM certificate"},
 		"a path":               {"/etc/ca.pem", "must contain at least one PEM certificate"},
 		"a key":                {key, "must contain only certificates, but contains a private key"},
 		"a key beside it":      {good + key, "must contain only certificates, but contains a private key"},
 		"a request":            {strings.ReplaceAll(good, "CERTIFICATE", "CERTIFICATE REQUEST"), "must contain only certificates, but PEM block 1 is not a certificate"},
-		"no certificate in it": {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("unshown")})), "PEM block 1 must be a valid certificate"},
+		"no certificate in it": {block("CERTIFICATE", []byte("unshown")), "PEM block 1 must be a valid certificate"},
 		"cut short":            {good[:len(good)/2], "contains a damaged PEM block; each block must be complete, with its BEGIN and END on lines of their own"},
 		"a damaged one first":  {strings.Replace(good, "\n", "\n!", 1) + good, "contains a damaged PEM block; each block must be complete, with its BEGIN and END on lines of their own"},
 		"more after it":        {good + "unshown", "cannot contain text after the last PEM block"},
@@ -172,21 +148,5 @@ func tlsServer(t *testing.T, configure func(*tls.Config)) *httptest.Server {
 	return server
 }
 
-// otherCA returns a certificate that signed nothing.
-func otherCA(t *testing.T) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der
-}
-
-func certPEM(der []byte) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
+// caOf returns the CA of a TLS server in PEM.
+func caOf(server *httptest.Server) string { return block("CERTIFICATE", server.Certificate().Raw) }

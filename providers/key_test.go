@@ -23,25 +23,18 @@ type parseKeyTest struct{ pem, want string }
 // key.
 func parseKeyTests(t testing.TB) map[string]parseKeyTest {
 	t.Helper()
-	must := func(der []byte, err error) []byte {
-		if err != nil {
-			t.Fatal(err)
-		}
-		return der
-	}
+	t.(interface{ Setenv(key, value string) }).Setenv("GODEBUG", "rsa1024min=0") // allows short keys
 	keys := testKeys()
 	rsaKey, p256 := keys["rsa key"].(*rsa.PrivateKey), keys["p256 key"].(*ecdsa.PrivateKey)
 	sec1 := block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(p256)))
 	pkcs1 := block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey))
 	public := must(x509.MarshalPKIXPublicKey(rsaKey.Public()))
-	x25519, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	short, p521 := must(rsa.GenerateKey(rand.Reader, 1024)), must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
+	x25519 := must(ecdh.X25519().GenerateKey(rand.Reader))
 	return map[string]parseKeyTest{
-		"PKCS 8":                    {keyPEM(t, rsaKey), ""},
-		"PKCS 8, EC":                {keyPEM(t, p256), ""},
-		"PKCS 8, Ed25519":           {keyPEM(t, keys["ed25519 key"]), ""},
+		"PKCS 8":                    {keyPEM(rsaKey), ""},
+		"PKCS 8, EC":                {keyPEM(p256), ""},
+		"PKCS 8, Ed25519":           {keyPEM(keys["ed25519 key"]), ""},
 		"PKCS 1":                    {pkcs1, ""},
 		"SEC 1":                     {sec1, ""},
 		"SEC 1 after parameters":    {block("EC PARAMETERS", []byte{6, 8}) + sec1, ""},
@@ -53,34 +46,14 @@ func parseKeyTests(t testing.TB) map[string]parseKeyTest {
 		"encrypted":                 {block("ENCRYPTED PRIVATE KEY", []byte{1}), "is encrypted; decrypt the key first"},
 		"encrypted, PKCS 1":         {block("RSA PRIVATE KEY", []byte{1}, "Proc-Type", "4,ENCRYPTED", "DEK-Info", "AES-128-CBC,00"), "is encrypted"},
 		"OpenSSH":                   {block("OPENSSH PRIVATE KEY", []byte{1}), "is in the format of OpenSSH"},
-		"RSA of 1024 bits":          {keyPEM(t, shortRSA(t)), "is an RSA key of 1024 bits; use a key of 2048 to 8192 bits"},
-		"P-521":                     {keyPEM(t, p521(t)), "is an EC key on the curve P-521; use a key on P-256 or P-384"},
-		"X25519, which cannot sign": {keyPEM(t, x25519), "must be a private key in PEM"},
+		"RSA of 1024 bits":          {keyPEM(short), "is an RSA key of 1024 bits; use a key of 2048 to 8192 bits"},
+		"P-521":                     {keyPEM(p521), "is an EC key on the curve P-521; use a key on P-256 or P-384"},
+		"X25519, which cannot sign": {keyPEM(x25519), "must be a private key in PEM"},
 		"empty":                     {"", "must be a private key in PEM"},
 		"a word":                    {"hunter2", "must be a private key in PEM"},
 		"damaged":                   {block("PRIVATE KEY", []byte("damaged")), "must be a private key in PEM"},
 		"another block":             {block("DSA PRIVATE KEY", []byte{1}), "must be a private key in PEM"},
 	}
-}
-
-// shortRSA returns a key that the standard library makes only if asked to.
-func shortRSA(t testing.TB) *rsa.PrivateKey {
-	t.Helper()
-	t.(interface{ Setenv(key, value string) }).Setenv("GODEBUG", "rsa1024min=0")
-	key, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func p521(t testing.TB) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }
 
 func FuzzParseKey(f *testing.F) {

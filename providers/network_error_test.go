@@ -34,15 +34,8 @@ func TestBrokenHTTPIsNotQuoted(t *testing.T) {
 
 func TestNetworkErrorsNameTheProblem(t *testing.T) {
 	secure := tlsServer(t, nil)
-	c, err := NewClients(ClientOptions{}).For(TLS{CACert: certPEM(secure.Certificate().Raw)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain := serve(t, reply{})
-	mail, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := must(NewClients(ClientOptions{}).For(TLS{CACert: caOf(secure)}))
+	plain, mail := serve(t, reply{}), must(net.Listen("tcp", "127.0.0.1:0"))
 	t.Cleanup(func() { mail.Close() })
 	go func() {
 		for {

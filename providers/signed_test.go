@@ -29,58 +29,42 @@ import (
 // testKeys are the private keys of the cases, by name. They are made anew for each run of the
 // tests.
 var testKeys = sync.OnceValue(func() map[string]crypto.Signer {
-	keys := map[string]crypto.Signer{}
-	keep := func(name string, key crypto.Signer, err error) {
-		if err != nil {
-			panic(err)
-		}
-		keys[name] = key
-	}
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	keep("rsa key", rsaKey, err)
-	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	keep("p256 key", p256, err)
-	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	keep("p384 key", p384, err)
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
-	keep("ed25519 key", ed, err)
-	return keys
+	return map[string]crypto.Signer{
+		"rsa key":     must(rsa.GenerateKey(rand.Reader, 2048)),
+		"p256 key":    must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)),
+		"p384 key":    must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)),
+		"ed25519 key": must(ed, err),
+	}
 })
 
-// testCertificate returns a certificate of a key, in PEM.
+// testCertificate is the certificate of the RSA key.
 var testCertificate = sync.OnceValue(func() *x509.Certificate {
 	key := testKeys()["rsa key"]
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: noon, NotAfter: noon.AddDate(1, 0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return certificate
+	return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))))
 })
 
-// keyPEM returns a private key as PKCS #8.
-func keyPEM(t testing.TB, key any) string {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
+// block returns a PEM block. The headers are pairs of name and value.
+func block(kind string, der []byte, headers ...string) string {
+	b := &pem.Block{Type: kind, Bytes: der, Headers: map[string]string{}}
+	for i := 0; i+1 < len(headers); i += 2 {
+		b.Headers[headers[i]] = headers[i+1]
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return string(pem.EncodeToMemory(b))
 }
+
+// keyPEM returns a private key as PKCS #8.
+func keyPEM(key any) string { return block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))) }
 
 // withTestKey returns the PEM of a test key or certificate if the text names one, and otherwise
 // the text.
-func withTestKey(t testing.TB, text string) string {
-	t.Helper()
+func withTestKey(text string) string {
 	if key := testKeys()[text]; key != nil {
-		return keyPEM(t, key)
+		return keyPEM(key)
 	}
 	if text == "certificate of the rsa key" {
-		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: testCertificate().Raw}))
+		return block("CERTIFICATE", testCertificate().Raw)
 	}
 	return text
 }
@@ -93,12 +77,8 @@ func caseFile(t testing.TB, file any) string {
 	if !ok {
 		t.Fatalf("got a file of the type %T, want a mapping", file)
 	}
-	members["private_key"] = withTestKey(t, fmt.Sprint(members["private_key"]))
-	text, err := json.Marshal(members)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	members["private_key"] = withTestKey(fmt.Sprint(members["private_key"]))
+	return string(must(json.Marshal(members)))
 }
 
 // wantJWT is an expected JWT. In claims, "now" is the time of the request, "now+1h" is an hour
@@ -128,11 +108,7 @@ func (want wantJWT) check(t *testing.T, jwt string) {
 	for name, value := range want.Claims {
 		text, _ := value.(string)
 		if after, ok := strings.CutPrefix(text, "now"); ok {
-			d, err := time.ParseDuration("0s" + strings.TrimPrefix(after, "+"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			value = json.Number(fmt.Sprint(noon.Add(d).Unix()))
+			value = json.Number(fmt.Sprint(noon.Add(must(time.ParseDuration("0s" + strings.TrimPrefix(after, "+")))).Unix()))
 		}
 		if id, _ := claims[name].(string); text == "uuid" && len(id) == 36 {
 			value = id
