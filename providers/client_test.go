@@ -92,7 +92,7 @@ func TestClientTellsWhenTheRequestWasSent(t *testing.T) {
 		return now
 	}
 	enablex := contractOf(t, "enablex-sms")
-	got, err := enablex.lookup(t).Mint(t.Context(), c, enablex.settings(e.url))
+	got, err := mustLookup(t, enablex.provider).Mint(t.Context(), c, enablex.settings(e.url))
 	wantToken(t, got, err, "tok", 59*time.Minute)
 	if got.Sent != sent {
 		t.Errorf("got Sent %v, want %v", got.Sent, sent)

@@ -108,9 +108,21 @@ func TestContractErrorsOfAnyFormat(t *testing.T) {
 		{401, `{"timestamp":1,"status":401,"error":"Unauthorized","message":"bad key"}`, refused, "Unauthorized", "bad key"},
 		{422, `{"message":"bad key"}`, refused, "", "bad key"},
 		{500, `{"error":"invalid_grant"}`, refused, "invalid_grant", ""}, // a wrong password, whatever the status
+		{400, `{"error":"invalid_client","error_description":"bad key"}`, refused, "invalid_client", "bad key"},
+		{401, `{"error":"invalid_client"}`, refused, "invalid_client", ""},
+		{404, `{"error":"unauthorized_client"}`, refused, "unauthorized_client", ""},
+		{400, `{"error":"account_locked"}`, refused, "account_locked", ""},
+		{403, `{"error":"mfa_required"}`, refused, "mfa_required", ""},
+		{404, `{"error":"Realm does not exist"}`, refused, "Realm does not exist", ""},
+		{400, `{"error":"400"}`, refused, "400", ""},
+		{400, `{"error":"","error_description":"bad key"}`, refused, "", "bad key"},
+		{200, `{"error":null,"error_description":"bad key"}`, refused, "", "bad key"},
 
 		{200, `{"error":"temporarily_unavailable"}`, unavailable, "temporarily_unavailable", ""},
+		{401, `{"error":"temporarily_unavailable"}`, unavailable, "temporarily_unavailable", ""},
 		{400, `{"error":"server_error"}`, unavailable, "server_error", ""},
+		{403, `{"error":"server_error"}`, unavailable, "server_error", ""},
+		{500, `{"error":"unknown_error"}`, unavailable, "unknown_error", ""},
 		{400, `{"error":{"code":503,"message":"later"}}`, unavailable, "503", "later"},
 		{200, `{"code":500,"message":"later"}`, unavailable, "500", "later"},
 		{408, `{"error":"later"}`, unavailable, "later", ""},
@@ -119,6 +131,7 @@ func TestContractErrorsOfAnyFormat(t *testing.T) {
 		{400, `{"error":"slow_down"}`, limited, "slow_down", ""},
 		{400, `{"error":{"code":429,"message":"later"}}`, limited, "429", "later"},
 		{429, `{"error":"invalid_client"}`, limited, "invalid_client", ""},
+		{429, `{"error":"server_error"}`, limited, "server_error", ""},
 
 		{200, `{"error":null,"errors":[],"errcode":0,"code":200}`, malformed, "200", ""},
 	}
@@ -158,42 +171,11 @@ func TestContractRedirects(t *testing.T) {
 
 func TestContractNonsense(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
-		w := c.wire
-		tests := map[string]string{
-			"a list":                 "[]",
-			"a string":               `"token"`,
-			"a number":               "200",
-			"null":                   "null",
-			"cut short":              w.body("tok", "3600")[:20],
-			"followed by more":       w.body("tok", "3600") + "x",
-			"an empty object":        "{}",
-			"an empty token":         w.body("", "3600"),
-			"no token":               fmt.Sprintf(w.success, "null", w.lifetime("3600")),
-			"a number for a token":   fmt.Sprintf(w.success, "12345678", w.lifetime("3600")),
-			"an object for a token":  fmt.Sprintf(w.success, `{"x":"y"}`, w.lifetime("3600")),
-			"a token with a space":   w.body("unshown token", "3600"),
-			"a token with a newline": w.body("unshown\r\nX-Evil: yes", "3600"),
-			"a token with a zero":    w.body("unshown\x00", "3600"),
-			"a token with DEL":       w.body("unshown\x7f", "3600"),
-			"a token beyond ASCII":   w.body("unshownü", "3600"),
-			"a token not in UTF-8":   strings.Replace(w.body("unshown@", "3600"), "@", "\xff", 1),
-			"a token of 33 KiB":      w.body(strings.Repeat("unshown", 33<<10/7), "3600"),
+		success := c.wire.body("unshown-token", "3600")
+		for _, body := range []string{"[]", `"unshown"`, "200", "null", success[:20], success + "x", "{}"} {
+			_, err := c.mint(t, reply{body: body})
+			wantFailure(t, err, token.Malformed, "", "unshown")
 		}
-		for name, body := range tests {
-			t.Run(name, func(t *testing.T) {
-				_, err := c.mint(t, reply{body: body})
-				wantFailure(t, err, token.Malformed, "", "unshown")
-			})
-		}
-	})
-}
-
-// If a field occurs twice, the last value counts.
-func TestContractDuplicateFields(t *testing.T) {
-	forEach(t, func(t *testing.T, c contract) {
-		one, two := c.wire.body("first", "60"), c.wire.body("second", "3600")
-		got, err := c.mint(t, reply{body: strings.TrimSuffix(one, "}") + "," + strings.TrimPrefix(two, "{")})
-		wantToken(t, got, err, "second", time.Hour)
 	})
 }
 
@@ -243,7 +225,7 @@ func TestContractNoAnswer(t *testing.T) {
 		wantFailure(t, err, token.Malformed, "token_url must be an http or https URL")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err = c.lookup(t).Mint(ctx, testClient(t), c.settings("http://127.0.0.1:1"))
+		_, err = mustLookup(t, c.provider).Mint(ctx, testClient(t), c.settings("http://127.0.0.1:1"))
 		if e := wantFailure(t, err, token.Unavailable, "gave up"); e.Unwrap() != context.Canceled {
 			t.Errorf("%v: got cause %v, want %v", e, e.Unwrap(), context.Canceled)
 		}
@@ -252,7 +234,7 @@ func TestContractNoAnswer(t *testing.T) {
 
 func TestContractRefresh(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
-		r := c.lookup(t)
+		r := mustLookup(t, c.provider)
 		if !r.Spec().CanRefresh {
 			t.Skip("no refresh")
 		}

@@ -222,6 +222,26 @@ func TestDefinitionRefusals(t *testing.T) {
 		{plain, "oauth2:", "oauth2:\n  parameters: {scope: x}", "oauth2.parameters.scope: cannot be set here"},
 		{plain, "oauth2:", "oauth2:\n  parameters: \"{client_id}\"", "oauth2.parameters: must be a mapping of names to texts, or the placeholder of a field whose kind is map"},
 		{plain, "  client_id: \"{client_id}\"\n", "", "oauth2.client_secret: cannot be set without client_id"},
+
+		// Signatures.
+		{signing, "lifetime: 15m", "lifetime: 25h", "jwt.lifetime: must be a duration"},
+		{signing, "lifetime: 15m", "lifetime: 1ms", "jwt.lifetime: must be at least 1s"},
+		{signing, "add: [iat, nbf, exp, jti]", "add: [sub]", "jwt.add: must be a list of some of iat, nbf, exp, jti"},
+		{signing, "admin: false", "exp: 5", "jwt.claims.exp: is set by the engine"},
+		{signing, "admin: false", `k: "{private_key}"`, "jwt.claims: cannot contain the secret field private_key"},
+		{signing, "x-account:", "alg:", "jwt.header.alg: cannot be set"},
+		{signing, "x-account:", "jku:", "jwt.header.jku: cannot be set"},
+		{signing, `"{signing_algorithm}"`, "HS256", "jwt.algorithm: must be one of RS256, PS256, ES256, ES384, EdDSA"},
+		{signing, `"{signing_algorithm}"`, `"{account}"`, "jwt.algorithm: must be one of RS256"},
+		{signing, "Key., secret: true", "Key.", "fields.private_key: must be secret"},
+		{signing, "Key., secret: true", "Key., secret: true, required: true", "fields.private_key: cannot be required"},
+		{signing, "Certificate of the key.", "Certificate., secret: true", "fields.certificate: cannot be secret"},
+		{signing, "made by the engine.", "made., allowed: [dsa]", "fields.generate_key: cannot be secret, and can only allow some of rsa-2048"},
+		{signing, "jwt:", "endpoints: {production: https://a.example}\njwt:", "endpoints: cannot be set beside jwt"},
+		{signing, "Account., required: true", "Account., kind: json, secret: true", "fields.account.kind: json needs secret: true and sets"},
+		{signing, "Account., required: true", "Account., sets: {key_id: /a}", "fields.account.kind: must be json for a field with sets or expect"},
+		{signing, "  scopes: {", "  file: {description: F., kind: json, secret: true, sets: {nobody: /a}}\n  scopes: {", "fields.file.sets.nobody: names no field"},
+		{signing, "  scopes: {", "  file: {description: F., kind: json, secret: true, sets: {scopes: /a}}\n  scopes: {", "fields.file.sets.scopes: must be a text field without a default"},
 	} {
 		text := strings.Replace(test.base, test.old, test.new, 1)
 		d, err := ParseDefinition("acme", []byte(text))

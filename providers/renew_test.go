@@ -35,7 +35,7 @@ func TestRenew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := serve(t, test.reply)
 			c := contractOf(t, "sinch-india")
-			got, err := Renew(t.Context(), c.lookup(t), testClient(t), c.settings(e.url), test.refresh)
+			got, err := Renew(t.Context(), mustLookup(t, c.provider), testClient(t), c.settings(e.url), test.refresh)
 			if test.err == "" {
 				wantToken(t, got, err, "new", 5*time.Minute)
 			} else if f := failure(t, err); !strings.HasPrefix(f.Error(), test.err) {
@@ -56,7 +56,7 @@ func TestRenew(t *testing.T) {
 func TestRenewWithoutRefresher(t *testing.T) {
 	e := serve(t, reply{body: `{"access_token":"new","expires_in":300}`})
 	c := contractOf(t, "enablex-sms")
-	_, err := Renew(t.Context(), c.lookup(t), testClient(t), c.settings(e.url), "stored")
+	_, err := Renew(t.Context(), mustLookup(t, c.provider), testClient(t), c.settings(e.url), "stored")
 	wantFailure(t, err, token.Refused, "refreshing the token: credentials refused: the provider does not use refresh tokens")
 	if n := len(e.requests()); n != 0 {
 		t.Errorf("got %d requests, want none", n)

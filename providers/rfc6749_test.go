@@ -17,51 +17,6 @@ func mintOAuth(t *testing.T, r reply) (token.Token, error) {
 	return contractOf(t, "sinch-conversation").mint(t, r)
 }
 
-func TestOAuthErrorCodes(t *testing.T) {
-	tests := []struct {
-		status int
-		code   string // as JSON
-		want   token.Kind
-	}{
-		{400, `"invalid_grant"`, token.Refused},
-		{400, `"invalid_client"`, token.Refused},
-		{400, `"unauthorized_client"`, token.Refused},
-		{400, `"invalid_request"`, token.Refused},
-		{400, `"invalid_scope"`, token.Refused},
-		{400, `"unsupported_grant_type"`, token.Refused},
-		{400, `"account_locked"`, token.Refused},
-		{401, `"invalid_client"`, token.Refused},
-		{401, `null`, token.Refused},
-		{403, `"mfa_required"`, token.Refused},
-		{200, `"invalid_grant"`, token.Refused},
-		{500, `"invalid_grant"`, token.Refused},
-		{404, `"unauthorized_client"`, token.Refused},
-		{400, `"temporarily_unavailable"`, token.Unavailable},
-		{400, `"server_error"`, token.Unavailable},
-		{401, `"temporarily_unavailable"`, token.Unavailable},
-		{403, `"server_error"`, token.Unavailable},
-		{500, `"unknown_error"`, token.Unavailable},
-		{503, `"temporarily_unavailable"`, token.Unavailable},
-		{429, `"invalid_grant"`, token.RateLimited},
-		{429, `"server_error"`, token.RateLimited},
-		{400, `""`, token.Refused},
-		{400, `"400"`, token.Refused},
-		{404, `"Realm does not exist"`, token.Refused},
-		{200, `"out_of_cheese"`, token.Refused},
-		{200, `null`, token.Refused}, // error_description is an error too
-	}
-	for _, test := range tests {
-		_, err := mintOAuth(t, reply{status: test.status, body: `{"error":` + test.code + `,"error_description":"some words"}`})
-		code := ""
-		if test.code[0] == '"' {
-			code = strings.Trim(test.code, `"`)
-		}
-		if e := failure(t, err); e.Kind != test.want || e.Words != "some words" || e.Code != code {
-			t.Errorf("%d with %s: got %s, code %q, words %q; want %s, code %q", test.status, test.code, e.Kind, e.Code, e.Words, test.want, code)
-		}
-	}
-}
-
 // If the provider rejects the client, and HTTP Basic has encoded its ID or secret, the error
 // suggests auth_style=body.
 func TestOAuthAdvice(t *testing.T) {
