@@ -4,30 +4,20 @@ package messaging
 
 import (
 	"context"
+	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-messaging/internal/account"
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
-	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
 )
-
-// constant is a provider that needs no network.
-type constant struct{ providers.Base }
-
-func (constant) Spec() providers.Spec {
-	return providers.Spec{Name: "constant",
-		Fields:    []providers.Field{{Name: "username"}, {Name: "password", Secret: true}},
-		Endpoints: []providers.Endpoint{{Environment: "production", TokenURL: "https://constant.example/token"}},
-	}
-}
-
-func (constant) Mint(context.Context, *providers.Client, providers.Settings) (token.Token, error) {
-	return token.Token{Access: benchmarkToken, Type: "Bearer", Lifetime: time.Hour}, nil
-}
 
 const benchmarkToken = secret.String("eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE3OTUzNDEzNzAsImlhdCI6MTc5NTMzNzc3MH0.c2lnbmF0dXJl")
 
@@ -77,21 +67,32 @@ func benchmarkRead(b *testing.B, read func()) {
 	}
 }
 
-// cachedRead returns a function that reads creds/a of an engine that has the token.
-func cachedRead(b *testing.B, lease bool) func() {
-	storage := &logical.InmemStorage{}
-	backend, err := Factory(Options{Providers: []providers.Provider{constant{}}})(b.Context(), &logical.BackendConfig{
+// newBenchmarkBackend returns a backend whose provider needs no network.
+func newBenchmarkBackend(b *testing.B, storage logical.Storage, c clock.Clock) logical.Backend {
+	p := newFake(minting(benchmarkToken, time.Hour))
+	backend, err := Factory(Options{Providers: []providers.Provider{p}, Clock: c})(b.Context(), &logical.BackendConfig{
 		System: logical.TestSystemView(), StorageView: storage,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { backend.Cleanup(context.Background()) })
-	resp, err := backend.HandleRequest(b.Context(), &logical.Request{Operation: logical.CreateOperation, Path: "config/a", Storage: storage,
-		Data: map[string]any{"provider": "constant", "lease": lease}})
+	return backend
+}
+
+// benchmarkRequest makes a request that must succeed.
+func benchmarkRequest(b *testing.B, backend logical.Backend, storage logical.Storage, op logical.Operation, path string, data fields) {
+	resp, err := backend.HandleRequest(b.Context(), &logical.Request{Operation: op, Path: path, Storage: storage, Data: data})
 	if err != nil || resp.IsError() {
 		b.Fatal(resp, err)
 	}
+}
+
+// cachedRead returns a function that reads creds/a of an engine that has the token.
+func cachedRead(b *testing.B, lease bool) func() {
+	storage := &logical.InmemStorage{}
+	backend := newBenchmarkBackend(b, storage, nil)
+	b.Cleanup(func() { backend.Cleanup(context.Background()) })
+	benchmarkRequest(b, backend, storage, logical.CreateOperation, "config/a", with(fields{"lease": lease}, fakeConfig))
 	return reader(b, backend, storage)
 }
 
@@ -139,4 +140,81 @@ func constantAnswer(lease bool) *logical.Response {
 		InternalData: map[string]any{"secret_type": "constant"},
 	}
 	return resp
+}
+
+// withoutTokens is a storage that drops tokens, because in a server stored tokens do not use the
+// plugin's memory.
+type withoutTokens struct{ *logical.InmemStorage }
+
+func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {
+	if strings.HasPrefix(e.Key, account.TokenPrefix) {
+		return nil
+	}
+	return s.InmemStorage.Put(ctx, e)
+}
+
+// BenchmarkGrowth creates and reads many accounts. It reports the memory per account without
+// the token's text, the time of a tick with no due token and with 1,000 due tokens, and the
+// time from a backend's start to its first answer.
+func BenchmarkGrowth(b *testing.B) {
+	for _, n := range []int{1, 1_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				benchmarkGrowth(b, n)
+			}
+			b.ReportMetric(0, "ns/op") // the time of everything together says nothing
+		})
+	}
+}
+
+func benchmarkGrowth(b *testing.B, n int) {
+	storage := withoutTokens{&logical.InmemStorage{}}
+	clock := &fakeClock{now: clock.Instant{Wall: time.Now(), Mono: time.Hour}}
+	writer := newBenchmarkBackend(b, storage, clock.instant)
+	for i := range n {
+		benchmarkRequest(b, writer, storage, logical.CreateOperation, fmt.Sprintf("config/account-%d", i), fields{
+			"provider": "fake", "verify_connection": false, "username": fmt.Sprintf("user-%d", i), "password": fmt.Sprintf("password-%d", i)})
+	}
+	writer.Cleanup(b.Context())
+
+	began := time.Now()
+	backend := newBenchmarkBackend(b, storage, clock.instant)
+	benchmarkRequest(b, backend, storage, logical.ReadOperation, "creds/account-0", nil)
+	b.ReportMetric(float64(time.Since(began).Nanoseconds()), "ns/first-answer")
+	defer backend.Cleanup(b.Context())
+
+	due := min(n, 1_000)
+	before := heap()
+	for i := range n {
+		if i == due {
+			clock.advance(30 * time.Minute)
+		}
+		benchmarkRequest(b, backend, storage, logical.ReadOperation, fmt.Sprintf("creds/account-%d", i), nil)
+	}
+	b.ReportMetric(float64(heap()-before)/float64(n), "B/account")
+	b.ReportMetric(float64(ticked(b, backend)), "ns/idle-tick")
+	if n <= due {
+		clock.advance(30 * time.Minute)
+	}
+	clock.advance(25 * time.Minute) // the first accounts are due at random moments
+	b.ReportMetric(float64(ticked(b, backend)), "ns/tick-with-1000-due")
+	runtime.KeepAlive(backend)
+}
+
+// ticked returns how long a tick takes.
+func ticked(b *testing.B, backend logical.Backend) time.Duration {
+	began := time.Now()
+	if _, err := backend.HandleRequest(b.Context(), &logical.Request{Operation: logical.RollbackOperation}); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(began)
+}
+
+// heap returns the number of bytes in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

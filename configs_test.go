@@ -55,6 +55,9 @@ func (m *mount) oauth2(more fields) fields {
 		"token_url": m.url + "/generic/token"}, more)
 }
 
+// rcs returns the fields of a config of enablex-rcs, with more added or changed.
+func (m *mount) rcs(more fields) fields { return m.enablex("rcs", more) }
+
 // enablex returns the fields of a config of an EnableX API at the simulator, with more added or
 // changed.
 func (m *mount) enablex(channel string, more fields) fields {

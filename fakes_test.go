@@ -202,9 +202,13 @@ func (f *fake) set(mint mintFunc) { f.mint.Store(&mint) }
 
 func (*fake) Spec() providers.Spec {
 	return providers.Spec{
-		Name:      "fake",
-		Title:     "Fake.",
-		Fields:    []providers.Field{{Name: "password", Required: true, Secret: true, Description: "The password."}},
+		Name:  "fake",
+		Title: "Fake.",
+		Fields: []providers.Field{
+			{Name: "username", Description: "The user name."},
+			{Name: "password", Required: true, Secret: true, Description: "The password."},
+		},
+		CanRevoke: true,
 		Endpoints: []providers.Endpoint{{Environment: "production", TokenURL: "https://fake.example/token"}},
 	}
 }

@@ -54,6 +54,7 @@ func TestGuard(t *testing.T) {
 		"key file":            {googleAt, fields{"token_url": "https://evil.example/token"}, "token_url", fields{"service_account": serviceAccountFile()}},
 		"key instead of file": {googleAt, fields{"service_account": "", "client_email": "eve@b.example", "key_id": "k", "private_key": keyPEM(), "token_url": "https://evil.example/token"}, "token_url", fields{"service_account": serviceAccountFile(), "client_email": "", "key_id": "", "private_key": ""}},
 
+		"no secret":           {publicAt, fields{"token_url": "https://other.example/token"}, "", nil},
 		"the client of a key": {keyAt, fields{"client_id": "eve", "key_id": "k2"}, "", nil},
 		"the same again":      {sinchAt, fields{"environment": "production"}, "", nil},
 		"the default style":   {oauth2At, fields{"auth_style": "header"}, "", nil},
@@ -96,24 +97,12 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-func TestGuardError(t *testing.T) {
-	m := newSinchMount(t, nil)
-	m.write("config/a", fields{"token_url": "https://evil.example/"}).want(t, http.StatusBadRequest,
-		"token_url: this change affects where or how password is sent; write password again in the same request")
-}
-
 // A config that is deleted and written again has none of its old secrets.
 func TestGuardDeleteAndWriteAgain(t *testing.T) {
 	m := newSinchMount(t, nil)
 	m.delete("config/a").want(t, http.StatusNoContent)
 	m.write("config/a", fields{"provider": "sinch-india", "username": "acme", "token_url": "https://evil.example/"}).
 		want(t, http.StatusBadRequest, "password: is required by sinch-india")
-}
-
-func TestGuardWithoutSecrets(t *testing.T) {
-	m := newMount(t)
-	m.write("config/a", fields{"provider": "oauth2", "client_id": "public-client", "token_url": m.url + "/generic/token", "verify_connection": false}).want(t, http.StatusNoContent)
-	m.write("config/a", fields{"token_url": "https://other.example/token", "verify_connection": false}).want(t, http.StatusNoContent)
 }
 
 // A new endpoint gets only the secret that the write repeats. It never gets a token of the old

@@ -9,33 +9,20 @@ import (
 	"time"
 )
 
-func TestVerifyWarmsTheCache(t *testing.T) {
-	m := newSinchMount(t, nil)
-	m.token("a")
-	m.wantLogins(1)
-	m.wantStored("config/a", "token/a")
-}
-
 func TestVerifyRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
-		config   func(*mount) fields
-		settings string
-		status   int
-		text     string
+		config func(*mount, fields) fields
+		more   fields
+		status int
+		text   string
 	}{
-		"password":     {func(m *mount) fields { return m.sinch(fields{"password": "hunter2-wrong"}) }, `{}`, 400, `nothing was stored: config "a": credentials refused: `},
-		"the reason":   {func(m *mount) fields { return m.sinch(fields{"password": "hunter2-wrong"}) }, `{}`, 400, `invalid_grant "Invalid user credentials"`},
-		"with a 200":   {func(m *mount) fields { return m.enablex("rcs", fields{"app_key": "hunter2-wrong"}) }, `{}`, 400, `1003 "Authentication failed: invalid credentials or the account has been deactivated"`},
-		"echoed":       {func(m *mount) fields { return m.sinch(fields{"password": "hunter2-wrong"}) }, `{"echo_secrets":["raw","url","base64","json"]}`, 400, "(text withheld because it contains a secret)"},
-		"rate limited": {sinchAt, `{"faults":[{"kind":"status","status":429,"retry_after":"30"}]}`, 502, "asking to wait 30s"},
-		"unavailable":  {sinchAt, `{"faults":[{"kind":"status","status":503}]}`, 502, "503 Service Unavailable"},
-		"malformed":    {sinchAt, `{"faults":[{"kind":"not-json"}]}`, 400, "the body must be a JSON object"},
-		"no server":    {func(m *mount) fields { return m.sinch(fields{"token_url": "http://127.0.0.1:1/"}) }, `{}`, 502, "connection refused"},
+		"a wrong password":             {(*mount).sinch, fields{"password": "hunter2-wrong"}, 400, `config "a": credentials refused: `},
+		"a wrong key, reported by 200": {(*mount).rcs, fields{"app_key": "hunter2-wrong"}, 400, `1003 "Authentication failed: invalid credentials or the account has been deactivated"`},
+		"no server":                    {(*mount).sinch, fields{"token_url": "http://127.0.0.1:1/"}, 502, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMount(t)
-			m.simulate(test.settings)
-			m.write("config/a", test.config(m)).want(t, test.status, "nothing was stored", test.text)
+			m.write("config/a", test.config(m, test.more)).want(t, test.status, "nothing was stored: ", test.text)
 			m.wantStored()
 			m.read("config/a").want(t, http.StatusNotFound)
 		})

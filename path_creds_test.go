@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -92,20 +90,6 @@ func TestCredsLeaseTTL(t *testing.T) {
 	}
 }
 
-func TestCredsShared(t *testing.T) {
-	m := newSinchMount(t, fields{"verify_connection": false})
-	var readers sync.WaitGroup
-	tokens := make([]string, 100)
-	for i := range tokens {
-		readers.Go(func() { tokens[i] = m.read("creds/a").token() })
-	}
-	readers.Wait()
-	if got := len(slices.Compact(tokens)); got != 1 || tokens[0] == "" {
-		t.Errorf("got %d tokens, want 1", got)
-	}
-	m.wantLogins(1)
-}
-
 func TestCredsMinTTL(t *testing.T) {
 	m := newSinchMount(t, fields{"refresh_window": 0})
 	first := m.token("a")
@@ -153,22 +137,6 @@ func TestCredsRefused(t *testing.T) {
 	m.wantLogins(1)
 	m.clock.advance(15 * time.Second)
 	m.read("creds/a").want(t, http.StatusBadRequest, "(in 2m0s)")
-}
-
-func TestCredsUnavailable(t *testing.T) {
-	for fault, text := range map[string]string{
-		`{"kind":"status","status":429,"retry_after":"20"}`: "asking to wait 20s; the next attempt is at the first read after 2026-11-22T08:00:20Z (in 20s)",
-		`{"kind":"status","status":500}`:                    "500 Internal Server Error",
-		`{"kind":"close-before"}`:                           "the connection was closed before the answer was complete",
-		`{"kind":"truncated"}`:                              "the body must be a JSON object",
-	} {
-		m := newSinchMount(t, fields{"verify_connection": false})
-		m.simulate(`{"faults":[` + fault + `]}`)
-		m.read("creds/a").want(t, http.StatusBadGateway, `config "a": `, text, "next attempt")
-		m.simulate(`{"faults":null}`)
-		m.clock.advance(20 * time.Second)
-		m.token("a")
-	}
 }
 
 func TestCredsUnknown(t *testing.T) {

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/vault/sdk/logical"
 )
 
 func TestRotate(t *testing.T) {
@@ -67,22 +65,6 @@ func TestRotateFails(t *testing.T) {
 	m.simulate(`{"faults":null}`)
 	m.rotate("a").want(t, http.StatusOK)
 	differ(t, "token after the rotate", m.token("a"), token)
-}
-
-func TestRotateAfterARestart(t *testing.T) {
-	m := newSinchMount(t, nil)
-	token := m.token("a")
-	m.clock.advance(time.Minute)
-	n := m.restart()
-	n.rotate("a").want(t, http.StatusOK)
-	differ(t, "token after the rotate", n.token("a"), token)
-}
-
-func TestRotateTakesNoOtherOperation(t *testing.T) {
-	m := newMount(t)
-	for _, op := range []logical.Operation{logical.ReadOperation, logical.DeleteOperation, logical.PatchOperation, logical.ListOperation} {
-		m.request(op, "rotate/a", nil).want(t, http.StatusMethodNotAllowed)
-	}
 }
 
 func TestRotateSaysNothingSecret(t *testing.T) {

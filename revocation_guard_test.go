@@ -3,6 +3,7 @@
 package messaging
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"testing"
@@ -98,7 +99,7 @@ func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 // A verified write may get the token that readers already have. The engine does not revoke that
 // token.
 func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
-	m, p := newRevokingMount(t, &token.Error{Kind: token.Unavailable}, nil)
+	m, p := newRevokingMount(t, func(context.Context) error { return &token.Error{Kind: token.Unavailable} }, nil)
 	m.token("a")
 	m.storage.failOn("put config/")
 	m.write("config/a", fields{"password": "fake-hunter2", "verify_connection": true}).want(t, http.StatusInternalServerError)

@@ -4,14 +4,18 @@ package messaging
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
@@ -219,35 +223,38 @@ func TestDamagedQueueEntry(t *testing.T) {
 	m.wantLogged("a token to revoke cannot be decoded and is left to expire")
 }
 
-// revoking is a fake provider whose Revoke returns err, or panics if err is nil.
+// revoking is a fake provider that revokes with a function.
 type revoking struct {
 	*fake
-	err   error
-	calls atomic.Int32
+	revoke func(context.Context) error
+	calls  atomic.Int32
 }
 
-func (r *revoking) Spec() providers.Spec {
-	spec := r.fake.Spec()
-	spec.CanRevoke = true
-	return spec
-}
-
-func (r *revoking) Revoke(context.Context, *providers.Client, providers.Settings, secret.String, secret.String) error {
+func (r *revoking) Revoke(ctx context.Context, _ *providers.Client, _ providers.Settings, _, _ secret.String) error {
 	r.calls.Add(1)
-	if r.err == nil {
-		panic("hunter2")
-	}
-	return r.err
+	return r.revoke(ctx)
 }
 
-// newRevokingMount makes a mount with config/a of a revoking provider.
-func newRevokingMount(t *testing.T, err error, more fields) (*mount, *revoking) {
-	p := &revoking{fake: newFake(minting("fake-token", time.Hour)), err: err}
-	return newFakeMount(t, p, with(fields{"revocation_url": "https://fake.example/revoke", "verify_connection": false}, more)), p
+// newRevoking returns a provider that revokes with revoke.
+func newRevoking(revoke func(context.Context) error) *revoking {
+	return &revoking{fake: newFake(minting("fake-token", time.Hour)), revoke: revoke}
 }
+
+// revokingConfig is the data of a config of a revoking provider, without a verification.
+var revokingConfig = fields{"provider": "fake", "password": "fake-hunter2", "revocation_url": "https://fake.example/revoke", "verify_connection": false}
+
+// newRevokingMount makes a mount with config/a of a provider that revokes with revoke.
+func newRevokingMount(t *testing.T, revoke func(context.Context) error, more fields) (*mount, *revoking) {
+	p := newRevoking(revoke)
+	return newFakeMount(t, p, with(maps.Clone(revokingConfig), more)), p
+}
+
+func revokePanics(context.Context) error { panic("hunter2") }
 
 func TestRevocationThatIsUnsupported(t *testing.T) {
-	m, p := newRevokingMount(t, &token.Error{Kind: token.Refused, Status: 400, Code: "unsupported_token_type"}, fields{"share": false})
+	m, p := newRevokingMount(t, func(context.Context) error {
+		return &token.Error{Kind: token.Refused, Status: 400, Code: "unsupported_token_type"}
+	}, fields{"share": false})
 	m.revokeLease(m.read("creds/a"))
 	m.wantQueued(0)
 	equal(t, "attempts", int(p.calls.Load()), 1)
@@ -256,16 +263,50 @@ func TestRevocationThatIsUnsupported(t *testing.T) {
 
 // Revoking a lease never fails, because Vault gives up a lease after six failures.
 func TestRevocationThatPanics(t *testing.T) {
-	m, _ := newRevokingMount(t, nil, fields{"share": false})
+	m, _ := newRevokingMount(t, revokePanics, fields{"share": false})
 	m.revokeLease(m.read("creds/a"))
 	m.wantLogged("recovered from a panic")
 }
 
 // A provider may return the same token at each login. A rotate must not revoke that token.
 func TestRotateToTheSameToken(t *testing.T) {
-	m, p := newRevokingMount(t, nil, nil)
+	m, p := newRevokingMount(t, revokePanics, nil)
 	m.token("a")
 	m.clock.advance(time.Minute)
 	m.rotate("a").want(t, http.StatusOK).wantWarning(t, "the same token")
 	equal(t, "revocations", int(p.calls.Load()), 0)
+}
+
+// Vault revokes the leases of many configs one after another when it disables or moves the
+// mount, or revokes by prefix. This takes seconds in total, however many endpoints hang.
+func TestLeasesOfManyConfigsThatHang(t *testing.T) {
+	for _, tainted := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			hang := func(ctx context.Context) error {
+				<-ctx.Done()
+				return &token.Error{Kind: token.Unavailable, Cause: ctx.Err()}
+			}
+			m := newBareMount(t, []providers.Provider{newRevoking(hang)})
+			m.options.Clock = clock.System()
+			m.start()
+			var leases []answer
+			for i := range 15 {
+				name := fmt.Sprint("config-", i)
+				m.write("config/"+name, with(fields{"share": false}, revokingConfig)).want(t, http.StatusNoContent)
+				leases = append(leases, m.read("creds/"+name))
+			}
+			m.system.set(func(s *system) { s.tainted = tainted })
+			start, limit := time.Now(), 5*time.Second
+			if tainted {
+				limit = 0
+			}
+			for _, a := range leases {
+				m.revokeLease(a)
+			}
+			if got := time.Since(start); got > limit {
+				t.Errorf("tainted=%t: got %s for 15 leases, want at most %s", tainted, got, limit)
+			}
+			m.wantQueued(15)
+		})
+	}
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -80,6 +79,7 @@ func TestStoredTokenOfNoUse(t *testing.T) {
 		"refresh overflow": func(good string) string {
 			return strings.Replace(good, `"refresh_lifetime_ms":1800000`, `"refresh_lifetime_ms":9223372036854775807`, 1)
 		},
+		"ended":         func(good string) string { return strings.Replace(good, "2026-11-22T08", "2026-11-22T07", 1) },
 		"of the future": func(good string) string { return strings.Replace(good, "2026-11-22T0", "2036-11-22T0", 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -97,13 +97,6 @@ func TestStoredTokenOfNoUse(t *testing.T) {
 			m.wantLogins(2)
 		})
 	}
-}
-
-func TestStoredTokenThatEnded(t *testing.T) {
-	m := newSinchMount(t, nil)
-	token := m.token("a")
-	m.clock.advance(time.Hour)
-	differ(t, "token", m.restart().token("a"), token)
 }
 
 // Vault refuses writes of a mount whose plugin could not start when the server became active. The
