@@ -14,11 +14,7 @@ import (
 )
 
 func TestRotateKey(t *testing.T) {
-	m, a := newKeyMount(t, nil)
-	m.token("a")
-	first := m.keyID("current")
-	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
-	next := m.keyID("next")
+	m, a, first, next := newRotatedMount(t)
 	m.write("keys/a/rotate", nil).wantWarning(t, "a rotation is under way")
 	differ(t, "next key", next, first)
 	m.wantKeys("after the rotates", first, next, "")
@@ -41,11 +37,8 @@ func TestRotateKey(t *testing.T) {
 // read fails.
 func TestRotateKeyThatIsNeverLearned(t *testing.T) {
 	for _, code := range []string{"invalid_client", "invalid_grant"} {
-		m, a := newKeyMount(t, nil)
+		m, a, first, next := newRotatedMount(t)
 		a.set(func() { a.invalid = code })
-		first := m.keyID("current")
-		m.write("keys/a/rotate", nil).want(t, http.StatusOK)
-		next := m.keyID("next")
 		m.clock.advance(5 * time.Minute)
 		attempts := 0
 		for range 20 {
@@ -69,9 +62,7 @@ func TestRotateKeyThatIsNeverLearned(t *testing.T) {
 // If a mint with the next key fails for another reason, the engine counts the failure and does
 // not blame the key.
 func TestRotateKeyDuringAnOutage(t *testing.T) {
-	m, a := newKeyMount(t, nil)
-	m.token("a")
-	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
+	m, a, _, _ := newRotatedMount(t)
 	a.learn(m, "a", "current", "next")
 	a.set(func() { a.down = true })
 	a.takeAsked()
@@ -87,10 +78,7 @@ func TestRotateKeyDuringAnOutage(t *testing.T) {
 
 // A provider with several nodes may first accept the next key and then refuse it.
 func TestRotateKeyIsTakenBack(t *testing.T) {
-	m, a := newKeyMount(t, nil)
-	first := m.keyID("current")
-	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
-	next := m.keyID("next")
+	m, a, first, next := newRotatedMount(t)
 	a.learn(m, "a", "current", "next")
 	m.mintAfter(6 * time.Minute)
 	m.wantKeys("once the provider accepts the next key", next, "", first)
@@ -106,11 +94,7 @@ func TestRotateKeyIsTakenBack(t *testing.T) {
 
 // An activation before the provider knows the key fails no read, even if it is repeated within minutes.
 func TestKeyIsActivatedTooEarly(t *testing.T) {
-	m, a := newKeyMount(t, nil)
-	m.token("a")
-	first := m.keyID("current")
-	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
-	next := m.keyID("next")
+	m, a, first, next := newRotatedMount(t)
 	a.learn(m, "a", "current")
 	for range 3 {
 		m.write("keys/a/activate", nil).want(t, http.StatusOK)
@@ -192,11 +176,7 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 
 // A performance secondary cannot store that a key was adopted, so it remembers this in memory.
 func TestKeyRotationOnASecondary(t *testing.T) {
-	m, a := newKeyMount(t, nil)
-	m.token("a")
-	first := m.keyID("current")
-	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
-	next := m.keyID("next")
+	m, a, first, next := newRotatedMount(t)
 	a.learn(m, "a", "current", "next")
 	m.system.set(func(s *system) { s.state = consts.ReplicationPerformanceSecondary })
 	m.storage.failWith(func(op, key string) error {

@@ -207,6 +207,17 @@ func newKeyMount(t testing.TB, more fields) (*mount, *authority) {
 	return m, a
 }
 
+// newRotatedMount is newKeyMount after a rotation that the authority does not know of yet. It also
+// returns the IDs of the current and the next key.
+func newRotatedMount(t testing.TB) (m *mount, a *authority, current, next string) {
+	t.Helper()
+	m, a = newKeyMount(t, nil)
+	m.token("a")
+	current = m.keyID("current")
+	m.write("keys/a/rotate", nil).want(t, http.StatusOK)
+	return m, a, current, m.keyID("next")
+}
+
 // mintAfter waits until the token is due, and reads a new one.
 func (m *mount) mintAfter(d time.Duration) string {
 	m.t.Helper()

@@ -276,3 +276,20 @@ func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	release()
 	eventually(t, "the new token", func() bool { return m.token("a") == "late-token" })
 }
+
+// Outputs come with the token, but cannot replace fields of creds.
+func TestOutputs(t *testing.T) {
+	f := newFake(func(context.Context) (token.Token, error) {
+		return token.Token{Access: "fake-token", Type: "Bearer", Lifetime: time.Hour, Outputs: map[string]string{
+			"base_url": "https://eu.fake.example", "access_token": "x", "expire_time": "x", "provider": "x", "token_type": "x",
+			"ttl": "x", "rotation_period": "x", "last_vault_rotation": "x"}}, nil
+	})
+	m := newFakeMount(t, f, fields{"lease": false})
+	for _, n := range []*mount{m, m.restart()} {
+		a := n.read("creds/a")
+		for name, value := range a.data {
+			differ(t, name, value, "x")
+		}
+		a.wantData(t, fields{"base_url": "https://eu.fake.example", "access_token": "fake-token"})
+	}
+}
