@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package account is one account with a provider: what an operator wrote, how it is
-// checked and stored, and how it mints.
+// Package account checks and stores the configs that operators write, and mints tokens with them.
 //
-//	registry.go         the providers, and the account of a config
-//	definitions.go      the providers that operators define
-//	account.go          Account, which the token cache mints with
-//	config.go           Config
-//	age.go              when credentials were written, and when they end
+// A config write passes through these files, in this order:
+//
+//	input.go            decodes untyped input; pairs.go decodes key=value pairs
+//	text.go             refuses characters that no text may have
+//	write.go            decodes a write, merges it into the stored config, checks the result, guards the secrets
 //	config_fields.go    the fields that every config has
 //	provider_fields.go  the fields that a provider adds
-//	input.go            untyped input, decoded
-//	pairs.go            fields of key=value pairs
-//	text.go             characters that no text may have
-//	write.go            a config write: decode, merge, validate, guard
-//	stored_config.go    configs in storage
-//	store.go            tokens in storage
+//	config.go           Config, the result
+//	age.go              when credentials were written, and when they end
+//	stored_config.go    stores the config
+//
+// Other files:
+//
+//	account.go          Account: a config that can mint
+//	registry.go         knows the providers, and makes the Account of a Config
+//	definitions.go      stores the providers that operators define
+//	store.go            stores tokens
 //	records.go          what all stored records have in common
-//	refresh.go          refresh tokens that are credentials; refresh_exchange.go: their use; refresh_record.go: in storage
-//	keyrings.go         the keys that the engine makes; keyring.go: which of them signs; keyrecord.go: in storage
+//	refresh.go          refresh tokens that are credentials; refresh_exchange.go uses them, refresh_record.go stores them
+//	keyrings.go         keys that the engine makes; keyring.go chooses one, keyrecord.go stores them
 //	publickey.go        keys as users see them
 package account
 
@@ -47,18 +50,18 @@ type Account struct {
 	settings providers.Settings
 	refresh  *RefreshTokens
 	keyrings *Keyrings
-	ring     *keyring // of the keys that the engine made; nil if it made none
+	ring     *keyring // the keys that the engine made; nil if it made none
 }
 
 // Provider returns the name of the account's provider.
 func (a *Account) Provider() string { return a.Config.Provider }
 
-// RevocationURL returns where tokens of the account are revoked; "" if they expire.
+// RevocationURL returns where tokens of the account are revoked; "" if they are left to expire.
 func (a *Account) RevocationURL() string { return a.settings.RevocationURL }
 
 // RevocationEndpoint identifies where and how the account's tokens are revoked: the definition,
 // the endpoint, the trusted CA, and the client that may revoke the tokens (RFC 7009 §2.1). It
-// contains no secrets, because a token outlives a change of password.
+// depends on no secret, because a token outlives a change of password.
 func (a *Account) RevocationEndpoint() string {
 	h := sha256.New()
 	for _, part := range []string{
@@ -100,16 +103,16 @@ func (a *Account) Policy() tokencache.Policy {
 // Host implements [tokencache.Account].
 func (a *Account) Host() string { return a.settings.Host() }
 
-// SerialKey identifies the user whose logins must run one after another; "" if logins of
-// the account may run at any time.
+// SerialKey identifies the user whose logins must run one after another. It is "" if logins may
+// run at the same time.
 func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.spec, a.settings) }
 
 // RateKey identifies the client to which a Retry-After of the token endpoint applies. See
 // [providers.RateKey].
 func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
 
-// Mint sends one token request to the provider. If refresh is "", Mint logs in; otherwise it
-// uses the refresh token. It implements [tokencache.Account].
+// Mint implements [tokencache.Account]. It sends one token request to the provider. If refresh is
+// "", Mint logs in. Otherwise it uses the refresh token.
 func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error) {
 	defer a.provider.observe()()
 	settings := a.settings
@@ -141,19 +144,19 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (
 // such a token.
 func (a *Account) SpendsRefresh() bool { return a.Config.spendsRefresh() }
 
-// withKey mints with the account's generated key, or with nil if the account has no generated
-// key. If the provider may not know the key, withKey may mint again with another key.
+// withKey calls mint with the account's generated key; nil if it has none. If the provider may not
+// know the key, withKey may call mint again with another key.
 func (a *Account) withKey(ctx context.Context, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
 	if a.ring == nil {
 		return mint(nil)
 	}
 	keys, err := a.ring.owned(ctx, a.Config.KeyOwner)
 	switch {
-	case err != nil && a.Config.newKeys != nil: // not stored yet
+	case err != nil && a.Config.newKeys != nil: // the config is not stored yet
 		return mint(a.Config.newKeys.current.Key)
 	case err != nil:
 		return token.Token{}, err
-	case a.provider.spec.SelfSigned: // nobody says whether a key is accepted
+	case a.provider.spec.SelfSigned: // no provider's answer says whether the key is accepted
 		return mint(a.ring.preferred(keys).Key)
 	}
 	return a.ring.mint(a.keyrings.clock(), keys, mint)

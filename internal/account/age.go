@@ -7,7 +7,6 @@ import (
 	"time"
 )
 
-// expiresField is the name of the field that says when the credentials end.
 const expiresField = "credentials_expire"
 
 // parseExpire parses a credentials_expire. A date without a time is the beginning of that day
@@ -26,8 +25,7 @@ func checkExpire(text string) error {
 	return err
 }
 
-// CredentialsExpire returns when the credentials end, as the operator wrote; zero if the
-// operator wrote nothing.
+// CredentialsExpire returns when the operator says that the credentials end; zero if unknown.
 func (c *Config) CredentialsExpire() time.Time {
 	t, _ := parseExpire(c.Expire)
 	return t
@@ -43,8 +41,8 @@ func (c *Config) ShowAge(data map[string]any) {
 	}
 }
 
-// SameSecrets reports whether two configs have the same secrets. A field counts as secret if
-// the definition of either config says so.
+// SameSecrets reports whether c and old have the same secrets. A field counts as secret if the
+// definition of c or of old says so.
 func (c *Config) SameSecrets(old *Config) bool {
 	for _, pair := range [][2]*Config{{c, old}, {old, c}} {
 		for name, value := range pair[0].Fields {

@@ -12,16 +12,16 @@ import (
 )
 
 // Config is one account with a provider, as an operator wrote it. A Config in use never
-// changes. JSON names are those of the stored form; see configRecord.
+// changes. The JSON names are for configRecord, the stored form.
 type Config struct {
-	// Revision identifies the credentials and endpoints. Each write that changes
-	// credentials or endpoints sets a new, unique revision.
+	// Revision identifies the credentials and endpoints. Each write that changes them sets a
+	// new, unique revision.
 	Revision string `json:"revision"`
 
 	Provider      string `json:"provider"`
-	Definition    string `json:"definition,omitempty"`     // digest of the own definition of the provider; "" if it is built-in
+	Definition    string `json:"definition,omitempty"`     // digest of an operator's definition; "" for a built-in provider
 	Environment   string `json:"environment,omitempty"`    // "" means the provider's default
-	TokenURL      string `json:"token_url,omitempty"`      // "" means the environment's
+	TokenURL      string `json:"token_url,omitempty"`      // "" means the URL of the environment
 	RevocationURL string `json:"revocation_url,omitempty"` // "" leaves tokens to expire
 	CACert        string `json:"ca_cert,omitempty"`        // PEM; "" means the certificates of the system
 
@@ -30,8 +30,7 @@ type Config struct {
 	ClientCert string        `json:"client_cert,omitempty"`
 	ClientKey  secret.String `json:"-"`
 
-	// Fields holds the values of the provider's fields by name, as they were written.
-	// Credentials are among them.
+	// Fields holds the values of the provider's fields by name. Credentials are among them.
 	Fields map[string]secret.String `json:"-"`
 
 	// Durations; nil means the default.
@@ -43,17 +42,17 @@ type Config struct {
 	LeaseTTL       *seconds `json:"lease_ttl,omitempty"`
 
 	Expire  string    `json:"credentials_expire,omitempty"` // when the credentials end, as it was written; "" if unknown
-	Written time.Time `json:"credentials_written,omitzero"` // when a secret last changed; zero without a secret, or if unknown
+	Written time.Time `json:"credentials_written,omitzero"` // when a secret last changed; zero if unknown, or if there is no secret
 
 	Lease bool `json:"-"` // reads of creds make a lease
 	Share bool `json:"-"` // all readers of creds share one token
 
-	// KeyOwner links the config to its generated keys. It is "" without generated keys. A later
-	// config of the same name gets another KeyOwner, and so cannot use the keys.
+	// KeyOwner links the config to its generated keys; "" if it has none. A later config of the
+	// same name gets another KeyOwner, and so cannot use the keys.
 	KeyOwner string `json:"key_owner,omitempty"`
 
 	newKeys  *keySet   // the first keys, until they are stored
-	provider *provider // of Provider and Definition; set in every config but a decoded one
+	provider *provider // nil only in a config that was just decoded
 }
 
 // seconds is a duration in whole seconds, as it is stored and shown.
@@ -112,7 +111,7 @@ func (c *Config) settings() providers.Settings {
 		DefaultTTL:    c.DefaultTTL.duration(),
 		MaxTTL:        c.MaxTTL.duration(),
 		Timeout:       c.RequestTimeout.duration(),
-		Values:        c.provider.spec.WithDefaults(c.Fields), // shared unless a default has to be added
+		Values:        c.provider.spec.WithDefaults(c.Fields), // may be c.Fields itself: do not change it
 	}
 }
 
@@ -135,15 +134,15 @@ func (c *Config) secretsSet() []string {
 // leases last as long as their token.
 func (c *Config) MaxLease() time.Duration { return c.LeaseTTL.duration() }
 
-// ClientCertValidity returns the start and the end of the validity of the client certificate. Both
-// are the zero time if the config has no client certificate.
+// ClientCertValidity returns when the client certificate becomes valid, and when it expires. Both
+// times are zero if the config has no client certificate.
 func (c *Config) ClientCertValidity() (from, until time.Time) {
 	return providers.CertificateValidity(c.ClientCert)
 }
 
-// SameTokens reports whether c and d can use each other's tokens. Both must have the same
-// credentials, the same endpoints and the same value of share. The revocation endpoint counts
-// too, because it receives tokens.
+// SameTokens reports whether c and d can use each other's tokens: whether they have the same
+// credentials, endpoints and value of share. The revocation endpoint counts too, because it
+// receives tokens.
 func (c *Config) SameTokens(d *Config) bool {
 	return c.Provider == d.Provider && c.Definition == d.Definition && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
 		c.RevocationURL == d.RevocationURL && c.CACert == d.CACert &&

@@ -13,12 +13,12 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Own definitions are stored under these keys. A definition is stored once, under its digest,
-// and never changes. It is removed when no name and no config uses it.
+// Operators' own definitions are stored under these prefixes. A definition is stored once, under
+// its digest, and never changes. It is removed when no provider name and no config uses it.
 const (
-	DefinitionPrefix = "definition/" // definition/<hex digits of the digest>: the text
-	namePrefix       = "provider/"   // provider/<name>: the digest of the name's definition
-	pinPrefix        = "pin/"        // pin/<hex digits>/<config>: the config has the definition
+	DefinitionPrefix = "definition/" // definition/<hex digits of the digest>: the definition's text
+	namePrefix       = "provider/"   // provider/<name>: the digest of the definition that new configs get
+	pinPrefix        = "pin/"        // pin/<hex digits>/<config>: says that the config uses the definition
 )
 
 const definitionVersion = 1
@@ -37,7 +37,7 @@ type pinRecord struct {
 	Version int `json:"version"`
 }
 
-// digestHex returns the hex digits of a digest; "" if the digest is not valid.
+// digestHex returns the hex digits of a digest such as sha256:0a1b…; "" if the digest is not valid.
 func digestHex(digest string) string {
 	digits, ok := strings.CutPrefix(digest, "sha256:")
 	if sum, err := hex.DecodeString(digits); !ok || err != nil || len(sum) != 32 || digits != strings.ToLower(digits) {
@@ -46,8 +46,7 @@ func digestHex(digest string) string {
 	return digits
 }
 
-// readName returns the digest of the own definition of the named provider; "" if there is no
-// such definition.
+// readName returns the digest of the own definition of the named provider; "" if it has none.
 func readName(ctx context.Context, s logical.Storage, name string) (string, error) {
 	var n nameRecord
 	found, err := read(ctx, s, namePrefix+name, definitionVersion, &n)
@@ -57,9 +56,9 @@ func readName(ctx context.Context, s logical.Storage, name string) (string, erro
 	return n.Digest, err
 }
 
-// definition returns the own definition with the given digest, under the name of its
-// provider. The digest is valid. The error is a [*RecordError] if the stored definition
-// cannot be used or does not exist.
+// definition returns the named provider as the own definition with the given valid digest
+// describes it. If the stored definition is missing or cannot be used, the error is a
+// [*RecordError].
 func (r *Registry) definition(ctx context.Context, s logical.Storage, name, digest string) (*provider, error) {
 	if p, ok := r.own.Load(ownKey{name, digest}); ok {
 		return p.(*provider), nil
@@ -86,7 +85,7 @@ func (r *Registry) definition(ctx context.Context, s logical.Storage, name, dige
 	return shared.(*provider), nil
 }
 
-// Forget drops a definition from memory, given the key of its record. Accounts that have the
+// Forget drops the definition with the given storage key from memory. Accounts that use the
 // definition keep it.
 func (r *Registry) Forget(key string) {
 	digits := strings.TrimPrefix(key, DefinitionPrefix)
@@ -98,9 +97,9 @@ func (r *Registry) Forget(key string) {
 	})
 }
 
-// WriteDefinition stores an own definition under a name, for new configs. Existing configs keep
-// their definition. kept is the number of configs that keep the name's previous definition. If
-// the user made a mistake, the error is a [*providers.FieldError].
+// WriteDefinition stores the own definition of the named provider, for new configs. Existing
+// configs keep their definition. kept is the number of configs that keep the previous definition.
+// If the user made a mistake, the error is a [*providers.FieldError].
 func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name, text string) (digest string, kept int, err error) {
 	d, err := providers.ParseDefinition(name, []byte(text))
 	if err != nil {
@@ -110,11 +109,14 @@ func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name,
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	old, err := readName(ctx, s, name)
-	if damaged := (*RecordError)(nil); err != nil && !errors.As(err, &damaged) {
+	if err != nil && !isDamaged(err) {
 		return "", 0, err
 	}
-	if r.builtin[name] != nil && digest != old {
-		return "", 0, builtinError(old)
+	switch builtin := r.builtin[name] != nil && digest != old; {
+	case builtin && old == "":
+		return "", 0, &providers.FieldError{Field: "name", Problem: "is the name of a built-in provider; choose another name for your definition"}
+	case builtin:
+		return "", 0, &providers.FieldError{Field: "name", Problem: "is now also the name of a built-in provider; write the definition under another name"}
 	}
 	if err := put(ctx, s, DefinitionPrefix+digestHex(digest), definitionRecord{definitionVersion, text}); err != nil {
 		return "", 0, err
@@ -123,29 +125,20 @@ func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name,
 		return "", 0, err
 	}
 	if old != digest {
-		kept = r.pins(ctx, s, old)
+		kept = countPins(ctx, s, old)
 	}
 	r.logUnswept(r.removeUnused(ctx, s))
 	return digest, kept, nil
 }
 
-// builtinError refuses a change of a built-in provider. own is the digest of an own definition
-// with the same name, or "".
-func builtinError(own string) error {
-	problem := "is the name of a built-in provider; choose another name for your definition"
-	if own != "" {
-		problem = "is now also the name of a built-in provider; write the definition under another name"
-	}
-	return &providers.FieldError{Field: "name", Problem: problem}
-}
-
-// DeleteDefinition deletes the own definition of a name. kept is the number of configs that
-// still use the definition. If the user made a mistake, the error is a [*providers.FieldError].
+// DeleteDefinition deletes the own definition of the named provider. kept is the number of configs
+// that still use the definition. If the user made a mistake, the error is a
+// [*providers.FieldError].
 func (r *Registry) DeleteDefinition(ctx context.Context, s logical.Storage, name string) (kept int, err error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	old, err := readName(ctx, s, name)
-	if damaged := (*RecordError)(nil); err != nil && !errors.As(err, &damaged) {
+	if err != nil && !isDamaged(err) {
 		return 0, err
 	}
 	if err == nil && old == "" {
@@ -157,18 +150,19 @@ func (r *Registry) DeleteDefinition(ctx context.Context, s logical.Storage, name
 	if err := remove(ctx, s, namePrefix+name); err != nil {
 		return 0, err
 	}
-	kept = r.pins(ctx, s, old)
+	kept = countPins(ctx, s, old)
 	r.logUnswept(r.removeUnused(ctx, s))
 	return kept, nil
 }
 
-// pins returns how many configs have the definition with the given digest. It returns 0 for
-// an invalid digest, and if storage fails.
-func (r *Registry) pins(ctx context.Context, s logical.Storage, digest string) int {
+// countPins returns how many configs use the definition with the given digest; 0 if the digest is
+// not valid or storage fails.
+func countPins(ctx context.Context, s logical.Storage, digest string) int {
 	configs, _ := listPins(ctx, s, digestHex(digest))
 	return len(configs)
 }
 
+// listPins returns the names of the configs that use the definition with the given hex digits.
 func listPins(ctx context.Context, s logical.Storage, digits string) ([]string, error) {
 	if digits == "" {
 		return nil, nil
@@ -176,8 +170,8 @@ func listPins(ctx context.Context, s logical.Storage, digits string) ([]string, 
 	return list(ctx, s, pinPrefix+digits+"/")
 }
 
-// pin records in storage that the named config uses the definition of p. If the definition was
-// removed after p was looked up, pin stores it again.
+// pin records that the named config uses the definition of p. If the stored definition was removed
+// in the meantime, pin stores it again.
 func pin(ctx context.Context, s logical.Storage, config string, p *provider) error {
 	digits := digestHex(p.digest)
 	entry, err := get(ctx, s, DefinitionPrefix+digits)
@@ -192,8 +186,8 @@ func pin(ctx context.Context, s logical.Storage, config string, p *provider) err
 	return put(ctx, s, pinPrefix+digits+"/"+config, pinRecord{definitionVersion})
 }
 
-// unpin removes the record that config uses the definition of c. It also removes the definition
-// if nothing else uses it. A failure leaves only unused records behind.
+// unpin removes the record that the named config uses the definition of c. It also removes the
+// definition if nothing else uses it. A failure leaves only unused records behind.
 func (r *Registry) unpin(ctx context.Context, s logical.Storage, config string, c *Config) {
 	err := remove(ctx, s, pinPrefix+digestHex(c.Definition)+"/"+config)
 	if err == nil {
@@ -212,8 +206,8 @@ func (r *Registry) logUnswept(err error) {
 	}
 }
 
-// removeUnused removes the definitions that no name and no config uses. The caller holds
-// r.writing. A failure leaves definitions behind, which the next call removes.
+// removeUnused removes the definitions that no provider name and no config uses. The caller holds
+// r.writing. After a failure, the next call removes the rest.
 func (r *Registry) removeUnused(ctx context.Context, s logical.Storage) error {
 	all, err := list(ctx, s, DefinitionPrefix)
 	if err != nil {
@@ -226,7 +220,7 @@ func (r *Registry) removeUnused(ctx context.Context, s logical.Storage) error {
 	named := map[string]bool{}
 	for _, name := range names {
 		digest, err := readName(ctx, s, name)
-		if err != nil { // a damaged record may be of any definition
+		if err != nil { // a damaged record may name any definition
 			return err
 		}
 		named[digestHex(digest)] = true
@@ -248,8 +242,8 @@ func (r *Registry) removeUnused(ctx context.Context, s logical.Storage) error {
 	return nil
 }
 
-// hasConfig reports whether any config uses the definition with the given hex digits. It
-// removes outdated pins that it finds.
+// hasConfig reports whether any config uses the definition with the given hex digits. It removes
+// outdated pins that it finds.
 func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, error) {
 	configs, err := listPins(ctx, s, digits)
 	if err != nil {

@@ -5,7 +5,6 @@ package account
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -133,7 +132,7 @@ func (k *Keyrings) JWKS(ctx context.Context, name string) ([]byte, error) {
 	}{[]json.RawMessage{}}
 	if r, ok := k.rings.Load(name); ok {
 		keys, err := r.(*keyring).set(ctx)
-		if damaged := (*RecordError)(nil); err != nil && !errors.As(err, &damaged) {
+		if err != nil && !isDamaged(err) {
 			return nil, err
 		}
 		if keys != nil {

@@ -23,6 +23,12 @@ func (e *RecordError) Error() string {
 	return fmt.Sprintf("the stored %s cannot be used: %s", e.key, e.err)
 }
 
+// isDamaged reports whether err says that a stored record cannot be used.
+func isDamaged(err error) bool {
+	_, damaged := errors.AsType[*RecordError](err)
+	return damaged
+}
+
 // errDamaged reports a stored record that cannot be decoded. The error of encoding/json
 // would quote the record.
 var errDamaged = errors.New("it is damaged")

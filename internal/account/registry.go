@@ -4,11 +4,9 @@ package account
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -18,11 +16,10 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Registry knows the built-in and the own providers, and joins configs to their providers. It
-// is safe for concurrent use.
+// Registry knows the built-in providers and the providers that operators define ("own"
+// definitions). It makes the accounts of configs. It is safe for concurrent use.
 type Registry struct {
 	builtin map[string]*provider
-	names   []string // of the built-in providers, sorted
 	clients *providers.Clients
 	observe func(provider string) func() (end func())
 	log     func() hclog.Logger
@@ -31,26 +28,23 @@ type Registry struct {
 
 	keyrings *Keyrings // the keys that the engine made
 
-	// writing protects a definition from removal while a config that uses the definition is
-	// being stored. Readers do not take it.
+	// writing is held while definitions, and configs that change their definition, are stored. So
+	// no definition is removed while a config starts to use it.
 	writing sync.Mutex
 
-	// own caches the own definitions in use, by provider name and digest. All configs with the
-	// same definition share one entry.
-	own sync.Map // ownKey → *provider
+	own sync.Map // ownKey → *provider: the own definitions in use, which configs share
 }
 
 type ownKey struct{ name, digest string }
 
-// provider is a provider with its spec, which many accounts share.
+// provider is a provider and what its accounts share.
 type provider struct {
 	providers.Provider
 	spec    providers.Spec
 	observe func() (end func())
 
-	text   string // of the definition; "" if the provider is Go code
-	digest string // of the definition; "" if the provider is Go code
-	own    bool   // an operator wrote the definition
+	text, digest string // of the definition; "" if the provider is Go code
+	own          bool   // an operator wrote the definition
 }
 
 // RegistryOptions configure a Registry.
@@ -58,11 +52,11 @@ type RegistryOptions struct {
 	Builtin []providers.Provider
 	Clients *providers.Clients // through which accounts reach their endpoints
 	Log     func() hclog.Logger
-	Storage logical.Storage // of the mount; for refresh tokens that are credentials, and keys that the engine makes
+	Storage logical.Storage // holds refresh tokens that are credentials, and keys that the engine makes
 	Clock   clock.Clock     // nil means the machine's clock
 
-	// Observe is called for each provider. Accounts call the returned function before each
-	// mint, and its result after the mint.
+	// Observe is called once for each provider. Accounts call the returned function before each
+	// mint, and end after the mint.
 	Observe func(provider string) func() (end func())
 }
 
@@ -77,7 +71,6 @@ func NewRegistry(opts RegistryOptions) *Registry {
 		made := r.provider(p)
 		r.builtin[made.spec.Name] = made
 	}
-	r.names = slices.Sorted(maps.Keys(r.builtin))
 	r.refresh = newRefreshTokens(opts.Storage, r.clock, r.log)
 	return r
 }
@@ -95,12 +88,11 @@ func (r *Registry) provider(p providers.Provider) *provider {
 	return made
 }
 
-// BuiltinNames returns the names of the built-in providers, sorted. The caller must not
-// change the result.
-func (r *Registry) BuiltinNames() []string { return r.names }
+// BuiltinNames returns the names of the built-in providers, sorted.
+func (r *Registry) BuiltinNames() []string { return slices.Sorted(maps.Keys(r.builtin)) }
 
-// named returns the provider for a new config of the given provider name. An own definition
-// takes precedence over a built-in one. named returns nil if the provider does not exist.
+// named returns the provider that a new config with the given provider name gets; nil if there
+// is none. An own definition takes precedence over a built-in one.
 func (r *Registry) named(ctx context.Context, s logical.Storage, name string) (*provider, error) {
 	digest, err := readName(ctx, s, name)
 	if err != nil {
@@ -112,8 +104,8 @@ func (r *Registry) named(ctx context.Context, s logical.Storage, name string) (*
 	return r.definition(ctx, s, name, digest)
 }
 
-// choose returns the provider of a config after the write w. old is the config before the
-// write, or nil. A config keeps its definition unless the write adopts another definition. If
+// choose returns the provider that a config has after the write w. old is the config before the
+// write; nil for a new config. A config keeps its definition, unless the write adopts another. If
 // the user made a mistake, the error is a [*providers.FieldError].
 func (r *Registry) choose(ctx context.Context, s logical.Storage, old *Config, w *Write) (*provider, error) {
 	name := w.provider
@@ -132,17 +124,15 @@ func (r *Registry) choose(ctx context.Context, s logical.Storage, old *Config, w
 	if err != nil {
 		return nil, err
 	}
-	if w.adopt == "" || current != nil && w.adopt == current.digest {
-		if current == nil {
-			return nil, &providers.FieldError{Field: "provider", Problem: "there is no provider of this name; list providers/ for the names"}
-		}
-		return current, nil
-	}
-	if b := r.builtin[name]; b != nil && w.adopt == b.digest {
-		return b, nil
-	}
 	problem := "providers/" + name + " has no definition to adopt"
-	if current != nil && current.digest != "" {
+	switch b := r.builtin[name]; {
+	case current == nil && w.adopt == "":
+		return nil, &providers.FieldError{Field: "provider", Problem: "there is no provider of this name; list providers/ for the names"}
+	case current != nil && (w.adopt == "" || w.adopt == current.digest):
+		return current, nil
+	case b != nil && w.adopt == b.digest:
+		return b, nil
+	case current != nil && current.digest != "":
 		problem = "must be the digest of the definition that providers/" + name + " shows, " + current.digest
 	}
 	return nil, &providers.FieldError{Field: "adopt_definition", Problem: problem}
@@ -154,8 +144,8 @@ func (r *Registry) Keyrings() *Keyrings { return r.keyrings }
 // RefreshTokens returns the refresh tokens that are the credentials of accounts.
 func (r *Registry) RefreshTokens() *RefreshTokens { return r.refresh }
 
-// Account joins a config to the clients of its endpoints. The error is a
-// [*providers.FieldError] of ca_cert, client_cert or client_key.
+// Account returns the account of a config. The error is a [*providers.FieldError] for ca_cert,
+// client_cert or client_key.
 func (r *Registry) Account(name string, c *Config) (*Account, error) {
 	client, err := r.clients.For(providers.TLS{CACert: c.CACert, ClientCert: c.ClientCert, ClientKey: c.ClientKey})
 	if err != nil {
@@ -168,7 +158,7 @@ func (r *Registry) Account(name string, c *Config) (*Account, error) {
 	return a, nil
 }
 
-// Current reports whether c uses the definition that a new config of its provider would get.
+// Current reports whether c uses the definition that a new config with its provider would get.
 func (r *Registry) Current(ctx context.Context, s logical.Storage, c *Config) (bool, error) {
 	digest, err := readName(ctx, s, c.Provider)
 	return digest == c.Definition, err
@@ -179,12 +169,7 @@ type Provider struct {
 	providers.Spec
 	Definition, Digest string // "" if the provider is Go code
 	Own                bool   // an operator wrote the definition
-	HidesBuiltin       bool   // a built-in provider has the name of this own one
-}
-
-// shown returns p as users see it.
-func (r *Registry) shown(p *provider) Provider {
-	return Provider{Spec: p.spec, Definition: p.text, Digest: p.digest, Own: p.own, HidesBuiltin: p.own && r.builtin[p.spec.Name] != nil}
+	HidesBuiltin       bool   // a built-in provider has the same name as this own one
 }
 
 // Provider returns the named provider; nil if there is none.
@@ -193,14 +178,13 @@ func (r *Registry) Provider(ctx context.Context, s logical.Storage, name string)
 	if err != nil || p == nil {
 		return nil, err
 	}
-	shown := r.shown(p)
-	return &shown, nil
+	return &Provider{p.spec, p.text, p.digest, p.own, p.own && r.builtin[name] != nil}, nil
 }
 
-// HasProvider reports whether there is a provider of the given name.
+// HasProvider reports whether there is a provider with the given name.
 func (r *Registry) HasProvider(ctx context.Context, s logical.Storage, name string) (bool, error) {
 	digest, err := readName(ctx, s, name)
-	if damaged := (*RecordError)(nil); errors.As(err, &damaged) {
+	if isDamaged(err) {
 		return true, nil
 	}
 	return digest != "" || r.builtin[name] != nil, err
@@ -212,7 +196,7 @@ func (r *Registry) ListProviders(ctx context.Context, s logical.Storage) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	all := append(own, r.names...)
-	slices.SortFunc(all, strings.Compare)
+	all := append(own, r.BuiltinNames()...)
+	slices.Sort(all)
 	return slices.Compact(all), nil
 }
