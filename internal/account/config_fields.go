@@ -5,6 +5,7 @@ package account
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,16 +16,14 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Limits of field values, so that no write can fill the server's memory. Sizes are in bytes.
+// Limits of field values. Sizes are in bytes; they protect the server's memory.
 const (
-	MaxName    = 128 // of the name of a config
+	MaxName    = 128 // of a config's name
 	maxText    = 1 << 10
 	maxSecret  = 8 << 10
 	maxPEM     = 64 << 10
 	maxTimeout = 60 * time.Second
-
-	// minLease is the lowest lease_ttl. Shorter leases would fill the storage.
-	minLease = 30 * time.Second
+	minLease   = 30 * time.Second // shorter leases would fill the storage
 )
 
 // configField is a field that every config has, whatever its provider.
@@ -32,20 +31,30 @@ type configField struct {
 	name   string
 	schema framework.FieldSchema
 
-	// requiresSecrets says that the field determines where or how a secret is sent. A write
-	// that changes the field must repeat the secrets.
+	// requiresSecrets says that a write that changes the field must repeat the secrets, because
+	// the field determines where or how a secret is sent.
 	requiresSecrets bool
 
-	// set stores a decoded value in a config. A nil value restores the default. The error
-	// explains the problem without quoting the value.
+	// set stores a decoded value in a config; nil restores the default. The error does not quote
+	// the value.
 	set func(c *Config, value any) error
 
-	// show returns the value that a read shows, or nil if the read leaves the field out.
+	// show returns the value that a read shows; nil if the read leaves the field out.
 	show func(c *Config) any
 }
 
-// requiresSecrets marks fields that decide where or how a secret is sent.
+// requiresSecrets names an argument of textField.
 const requiresSecrets = true
+
+// ConfigSchema returns the schema of the fields that every config has. The fields that a
+// provider adds are not in it, because operators can add providers.
+func ConfigSchema() map[string]*framework.FieldSchema {
+	schema := map[string]*framework.FieldSchema{}
+	for _, f := range configFields() {
+		schema[f.name] = &f.schema
+	}
+	return schema
+}
 
 // configFields returns the fields that every config has, in the order in which they are
 // checked.
@@ -83,101 +92,93 @@ func configFields() []configField {
 	}
 }
 
+// newConfigField returns a field that cannot be set or shown yet.
+func newConfigField(name, description string, t framework.FieldType) configField {
+	return configField{name: name, schema: framework.FieldSchema{
+		Type: t, Description: description, DisplayAttrs: &framework.DisplayAttributes{Name: displayName(name)}}}
+}
+
 func textField(name, description string, of func(*Config) *string, requiresSecrets bool, check func(string) error) configField {
-	return configField{
-		name:            name,
-		schema:          framework.FieldSchema{Type: framework.TypeString, Description: description, DisplayAttrs: &framework.DisplayAttributes{Name: displayName(name)}},
-		requiresSecrets: requiresSecrets,
-		set: func(c *Config, value any) error {
-			text, _ := value.(string)
-			if strings.HasSuffix(name, "_cert") {
-				text = normalPEM(text)
-			}
-			if text != "" {
-				if err := check(text); err != nil {
-					return err
-				}
-			}
-			*of(c) = text
+	f := newConfigField(name, description, framework.TypeString)
+	f.requiresSecrets = requiresSecrets
+	f.set = func(c *Config, value any) error {
+		text, _ := value.(string)
+		if strings.HasSuffix(name, "_cert") {
+			text = normalPEM(text)
+		}
+		*of(c) = text
+		if text == "" {
 			return nil
-		},
-		show: func(c *Config) any {
-			if *of(c) == "" {
-				return nil
-			}
-			return *of(c)
-		},
+		}
+		return check(text)
 	}
+	f.show = func(c *Config) any {
+		if *of(c) == "" {
+			return nil
+		}
+		return *of(c)
+	}
+	return f
 }
 
 // clientKey is the name of the only secret that every config has.
 const clientKey = "client_key"
 
 func clientKeyField() configField {
-	return configField{
-		name: clientKey,
-		schema: framework.FieldSchema{Type: framework.TypeString, Description: "Private key of client_cert in PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted. Write-only.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: displayName(clientKey), Sensitive: true}},
-		set: func(c *Config, value any) error {
-			text, _ := value.(string)
-			if len(text) > maxSecret {
-				return tooLong(maxSecret)
-			}
-			c.ClientKey = secret.String(normalPEM(text))
-			return nil
-		},
-		show: func(*Config) any { return nil },
+	f := newConfigField(clientKey, "Private key of client_cert in PEM: PKCS #8, PKCS #1 or SEC 1, not encrypted. Write-only.", framework.TypeString)
+	f.schema.DisplayAttrs.Sensitive = true
+	f.set = func(c *Config, value any) error {
+		text, _ := value.(string)
+		if len(text) > maxSecret {
+			return tooLong(maxSecret)
+		}
+		c.ClientKey = secret.String(normalPEM(text))
+		return nil
 	}
+	f.show = func(*Config) any { return nil }
+	return f
 }
 
 func durationField(name, description string, of func(*Config) **seconds, least, limit time.Duration) configField {
-	return configField{
-		name:   name,
-		schema: framework.FieldSchema{Type: framework.TypeDurationSecond, Description: description, DisplayAttrs: &framework.DisplayAttributes{Name: displayName(name)}},
-		set: func(c *Config, value any) error {
-			d, ok := value.(time.Duration)
-			if !ok {
-				*of(c) = nil
-				return nil
-			}
-			if d < least || d > limit {
-				return fmt.Errorf("must be a duration from %s to %s", least, limit)
-			}
-			s := seconds(d / time.Second)
-			*of(c) = &s
+	f := newConfigField(name, description, framework.TypeDurationSecond)
+	f.set = func(c *Config, value any) error {
+		d, ok := value.(time.Duration)
+		switch {
+		case !ok:
+			*of(c) = nil
 			return nil
-		},
-		show: func(c *Config) any {
-			if *of(c) == nil {
-				return nil
-			}
-			return int64(**of(c))
-		},
+		case d < least || d > limit:
+			return fmt.Errorf("must be a duration from %s to %s", least, limit)
+		}
+		*of(c) = new(seconds(d / time.Second))
+		return nil
 	}
+	f.show = func(c *Config) any {
+		if *of(c) == nil {
+			return nil
+		}
+		return int64(**of(c))
+	}
+	return f
 }
 
 // boolField returns a field that is true by default.
 func boolField(name, description string, of func(*Config) *bool) configField {
-	return configField{
-		name: name,
-		schema: framework.FieldSchema{Type: framework.TypeBool, Default: true, Description: description,
-			DisplayAttrs: &framework.DisplayAttributes{Name: displayName(name), Value: true}},
-		set:  func(c *Config, v any) error { *of(c) = v == nil || v.(bool); return nil },
-		show: func(c *Config) any { return *of(c) },
-	}
+	f := newConfigField(name, description, framework.TypeBool)
+	f.schema.Default, f.schema.DisplayAttrs.Value = true, true
+	f.set = func(c *Config, v any) error { *of(c) = v == nil || v.(bool); return nil }
+	f.show = func(c *Config) any { return *of(c) }
+	return f
 }
 
-// displayName returns the name of a field as forms show it: "token_url" is "Token URL".
+// displayName returns the name of a field as forms show it: "token_url" becomes "Token URL".
 func displayName(name string) string {
 	words := strings.Split(name, "_")
 	for i, w := range words {
-		switch w {
-		case "url", "ca", "ttl", "id":
+		if slices.Contains([]string{"url", "ca", "ttl", "id"}, w) {
 			words[i] = strings.ToUpper(w)
-		default:
-			if i == 0 {
-				words[i] = strings.ToUpper(w[:1]) + w[1:]
-			}
+		} else if i == 0 {
+			words[i] = strings.ToUpper(w[:1]) + w[1:]
 		}
 	}
 	return strings.Join(words, " ")
@@ -185,7 +186,7 @@ func displayName(name string) string {
 
 func tooLong(limit int) error { return fmt.Errorf("must be at most %d bytes long", limit) }
 
-// checkURL accepts a URL that a secret may be sent to.
+// checkURL accepts a URL to which a secret may be sent.
 func checkURL(text string) error {
 	if invisibleEnd := checkText(text); invisibleEnd != nil && !strings.ContainsFunc(text, unprintable) {
 		return invisibleEnd
@@ -193,8 +194,8 @@ func checkURL(text string) error {
 	return providers.CheckURL(text)
 }
 
-// checkPEM checks the size of a PEM, and refuses control characters in the text around the
-// certificates. The certificates themselves are checked when the HTTP client is made.
+// checkPEM checks the size of a PEM text, and refuses control characters. Registry.Account checks
+// the certificates.
 func checkPEM(text string) error {
 	if len(text) > maxPEM {
 		return tooLong(maxPEM)

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// typeRules say what the value of a field must be, by type.
+// typeRules says for each type what a value must be.
 var typeRules = map[framework.FieldType]string{
 	framework.TypeString:           "must be a string",
 	framework.TypeBool:             "must be true or false",
@@ -22,11 +22,12 @@ var typeRules = map[framework.FieldType]string{
 	framework.TypeKVPairs:          "must be a map of strings to strings, or key=value",
 }
 
-// CheckTypes checks that each value in data has the type of its field. It returns data with decoded pairs, without
-// byte order marks, and with null in place of empty strings.
+// CheckTypes checks that each value in data has the type of its field. It returns data with
+// decoded pairs, without byte order marks, and with nil in place of empty strings. The error is a
+// [*providers.FieldError].
 //
-// The framework also checks types, but its errors quote the value, which may be a secret. It also accepts an empty
-// string as a map. The error is a [*providers.FieldError].
+// The framework checks types too, but its errors quote the value, which may be a secret. It also
+// accepts an empty string as a map.
 func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (map[string]any, error) {
 	checked := maps.Clone(data)
 	for _, name := range slices.Sorted(maps.Keys(data)) {
@@ -48,31 +49,30 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 	return checked, nil
 }
 
-// Decode decodes raw for a field of the given schema. null and the empty string decode to nil,
-// which means the default. Durations decode to [time.Duration], pairs to [pairs], and other
-// types as in the framework. Decode drops a byte order mark at the beginning of a text. The
-// error is a [*providers.FieldError] that does not quote raw.
+// Decode decodes raw for a field with the given schema. null and the empty string decode to nil,
+// which means the default. A duration decodes to a [time.Duration], and key=value pairs decode to
+// pairs. The framework decodes the other types. Decode drops a byte order mark at the beginning of
+// a text. The error is a [*providers.FieldError] that does not quote raw.
 func Decode(name string, s *framework.FieldSchema, raw any) (any, error) {
 	raw = withoutMarks(raw)
 	if raw == nil || raw == "" {
 		return nil, nil
 	}
 	refused := &providers.FieldError{Field: name, Problem: typeRules[s.Type]}
-	if s.Type == framework.TypeDurationSecond {
+	switch {
+	case s.Type == framework.TypeDurationSecond:
 		d, err := parseutil.ParseDurationSecond(raw)
 		if err != nil || d < 0 || d%time.Second != 0 {
 			return nil, refused
 		}
 		return d, nil
-	}
-	if s.Type == framework.TypeKVPairs {
+	case s.Type == framework.TypeKVPairs:
 		p, ok := decodePairs(raw)
 		if !ok {
 			return nil, refused
 		}
 		return p, nil
-	}
-	if s.Type != framework.TypeBool && !textual(raw) {
+	case s.Type != framework.TypeBool && !textual(raw):
 		return nil, refused
 	}
 	d := framework.FieldData{Raw: map[string]any{name: raw}, Schema: map[string]*framework.FieldSchema{name: s}}

@@ -12,19 +12,19 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// pairs is the decoded value of a field of key=value pairs. A key may have several values, but
-// the framework's own decoding would keep only one.
+// pairs is the decoded value of a field with key=value pairs. A key may have several values. The
+// framework would keep only one.
 //
-// The framework accepts pairs as a map, because it treats a struct without exported fields as
-// an empty map.
+// pairs is a struct because the framework takes a struct without exported fields for an empty map,
+// and so accepts it as the value of the field.
 type pairs struct {
-	// values holds the values of each key in the order of the input. A key that is null in the
-	// input has no values.
+	// values holds the values of each key in the order of the input. A key whose value is null has
+	// no values.
 	values map[string][]string
 }
 
-// decodePairs returns the pairs of raw, and whether raw has one of these forms: a map of
-// strings or lists of strings, a text key=value, or a list of such texts and maps.
+// decodePairs returns the pairs in raw, and whether raw has one of these forms: a map of strings
+// or of lists of strings, a text key=value, or a list of such texts and maps.
 func decodePairs(raw any) (pairs, bool) {
 	if p, ok := raw.(pairs); ok {
 		return p, true
@@ -44,7 +44,7 @@ func (p pairs) add(raw any) bool {
 		}
 		return true
 	}
-	list, isList := elements(raw)
+	list, isList := raw.([]any)
 	if !isList {
 		text, ok := scalarText(raw)
 		key, value, isPair := strings.Cut(text, "=")
@@ -55,19 +55,19 @@ func (p pairs) add(raw any) bool {
 		return true
 	}
 	for _, element := range list {
-		if _, nested := elements(element); nested || !p.add(element) {
+		if _, nested := element.([]any); nested || !p.add(element) {
 			return false
 		}
 	}
 	return true
 }
 
-// memberValues returns the values of a member of a map: none for null.
+// memberValues returns the values of one member of a map. null has no values.
 func memberValues(raw any) ([]string, bool) {
 	if raw == nil {
 		return nil, true
 	}
-	list, isList := elements(raw)
+	list, isList := raw.([]any)
 	if !isList {
 		list = []any{raw}
 	}
@@ -82,21 +82,6 @@ func memberValues(raw any) ([]string, bool) {
 	return values, true
 }
 
-// elements returns the elements of a list, and whether raw is a list.
-func elements(raw any) ([]any, bool) {
-	switch v := raw.(type) {
-	case []any:
-		return v, true
-	case []string:
-		list := make([]any, len(v))
-		for i, text := range v {
-			list[i] = text
-		}
-		return list, true
-	}
-	return nil, false
-}
-
 // scalarText returns the text of a string or a number.
 func scalarText(raw any) (string, bool) {
 	switch v := raw.(type) {
@@ -104,7 +89,7 @@ func scalarText(raw any) (string, bool) {
 		return v, true
 	case json.Number:
 		return v.String(), true
-	case bool, nil, map[string]any, []any, []string:
+	case bool, nil, map[string]any, []any:
 		return "", false
 	}
 	d := framework.FieldData{Raw: map[string]any{"": raw}, Schema: map[string]*framework.FieldSchema{"": {Type: framework.TypeString}}}
@@ -113,19 +98,19 @@ func scalarText(raw any) (string, bool) {
 	return text, ok && err == nil && isText
 }
 
-// over merges p into stored pairs and returns the result. Each key of p replaces the stored
-// values of that key. A key without values removes the stored key.
+// over returns the stored pairs changed by p. Each key of p replaces the stored values of that key.
+// A key of p without values removes the stored key.
 func (p pairs) over(stored url.Values) pairs {
 	merged := maps.Clone(map[string][]string(stored))
 	maps.Copy(merged, p.values)
 	return pairs{merged}
 }
 
-// encode returns the pairs as [providers.Settings] store them. The order of a key's values
-// is kept.
+// encode returns the pairs in the form in which [providers.Settings] store them. It keeps the
+// order of a key's values.
 func (p pairs) encode() string { return url.Values(p.values).Encode() }
 
-// storedPairs returns the pairs that encode made.
+// storedPairs returns the pairs in a text from encode.
 func storedPairs(text string) url.Values {
 	values, _ := url.ParseQuery(text)
 	return values

@@ -14,16 +14,6 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// ConfigSchema returns the schema of the fields that every config has. The fields that a
-// provider adds are not in it, because operators can add providers.
-func ConfigSchema() map[string]*framework.FieldSchema {
-	schema := map[string]*framework.FieldSchema{}
-	for _, f := range configFields() {
-		schema[f.name] = &f.schema
-	}
-	return schema
-}
-
 // field returns the named field of p; nil if p has no such field.
 func (p *provider) field(name string) *providers.Field {
 	i := slices.IndexFunc(p.spec.Fields, func(f providers.Field) bool { return f.Name == name })
@@ -38,7 +28,8 @@ func (p *provider) isSecret(name string) bool {
 	return f != nil && f.Secret
 }
 
-// decode returns the value of raw as [providers.Settings] store it; "" restores the default.
+// decode returns the value of raw in the form in which [providers.Settings] store it. ""
+// restores the default.
 func (p *provider) decode(name string, raw any) (secret.String, error) {
 	f := p.field(name)
 	if f == nil {
@@ -60,7 +51,7 @@ func (p *provider) decode(name string, raw any) (secret.String, error) {
 	return text, nil
 }
 
-// shownName returns a field name from user input in a form that is safe to show in an error.
+// shownName returns a field name that a user wrote, made safe for an error.
 func shownName(name string) string {
 	const limit = 64
 	if len(name) > limit {
@@ -82,8 +73,8 @@ var fieldTypes = map[providers.FieldKind]framework.FieldType{
 	providers.JSON:  framework.TypeString,
 }
 
-// fieldText returns a decoded value as [providers.Settings] store it; "" restores the
-// default. fieldValue is its inverse.
+// fieldText returns a decoded value in the form in which [providers.Settings] store it. ""
+// restores the default. fieldValue is the inverse function.
 func fieldText(f providers.Field, value any) (secret.String, error) {
 	var text string
 	switch v := value.(type) {
@@ -94,7 +85,7 @@ func fieldText(f providers.Field, value any) (secret.String, error) {
 		}
 	case []string:
 		for _, w := range v {
-			if w == "" || strings.ContainsFunc(w, unprintableOrSpace) {
+			if w == "" || strings.ContainsFunc(w, unprintable) || strings.Contains(w, " ") {
 				return "", errors.New("must be words without white space, separated by commas")
 			}
 			if err := checkText(w); err != nil {
@@ -112,14 +103,13 @@ func fieldText(f providers.Field, value any) (secret.String, error) {
 		}
 		text = v.encode()
 	}
-	check := checkText
-	if f.Kind == providers.PEM || f.Kind == providers.JSON {
+	check, limit := checkText, maxText
+	switch f.Kind {
+	case providers.PEM:
+		check, text = checkLines, normalPEM(text)
+	case providers.JSON:
 		check = checkLines
 	}
-	if f.Kind == providers.PEM {
-		text = normalPEM(text)
-	}
-	limit := maxText
 	if f.Secret || f.Kind != providers.Text {
 		limit = maxSecret
 	}

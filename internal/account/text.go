@@ -18,12 +18,6 @@ func withoutMarks(raw any) any {
 	switch v := raw.(type) {
 	case string:
 		return strings.TrimPrefix(v, byteOrderMark)
-	case []string:
-		clean := make([]string, len(v))
-		for i, text := range v {
-			clean[i] = strings.TrimPrefix(text, byteOrderMark)
-		}
-		return clean
 	case []any:
 		clean := make([]any, len(v))
 		for i, element := range v {
@@ -43,10 +37,10 @@ func withoutMarks(raw any) any {
 // errControl refuses control characters, because they could change what a terminal shows.
 var errControl = errors.New("must not contain control characters such as line breaks")
 
-// errEncoding refuses text that was not UTF-8. Vault has replaced its invalid bytes.
+// errEncoding refuses text that was not UTF-8. Vault replaces invalid bytes by utf8.RuneError.
 var errEncoding = errors.New("must be UTF-8; a file in another encoding, such as UTF-16, must be converted first")
 
-// checkLines is checkText for a text of several lines.
+// checkLines is like checkText, but also allows line breaks and tabs.
 func checkLines(text string) error {
 	err := checkText(strings.Map(func(r rune) rune {
 		if strings.ContainsRune("\t\r\n", r) {
@@ -60,10 +54,9 @@ func checkLines(text string) error {
 	return err
 }
 
-func unprintable(r rune) bool        { return unicode.IsControl(r) || r == utf8.RuneError }
-func unprintableOrSpace(r rune) bool { return unprintable(r) || r == ' ' }
+func unprintable(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }
 
-// checkText refuses characters that no text of a config may have. It also refuses invisible
+// checkText refuses control characters and text that was not UTF-8. It also refuses invisible
 // characters at either end, because they are usually copied by mistake. It allows spaces, because a
 // password may have them.
 func checkText(text string) error {
@@ -91,10 +84,8 @@ func invisible(r rune) bool {
 	return !unicode.IsPrint(r) || unicode.Is(unicode.Variation_Selector, r)
 }
 
-// normalPEM repairs PEM whose lines are indented, begin with a byte order mark, or are
-// separated by a literal
-//
-// . pem.Decode accepts the result. Other text stays unchanged.
+// normalPEM repairs PEM for pem.Decode: lines that are indented or begin with a byte order mark,
+// and line breaks that are written as a backslash and an n. It returns other text unchanged.
 func normalPEM(text string) string {
 	if strings.Contains(text, `-----\n`) || strings.Contains(text, `-----\r\n`) {
 		text = strings.NewReplacer(`\r\n`, "\n", `\n`, "\n").Replace(text)
