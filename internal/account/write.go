@@ -18,15 +18,13 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Write holds the fields that a write to config/<name> sets. A nil value restores the field's
-// default.
+// Write holds the fields that a write to config/<name> sets. A nil value restores the default.
 type Write struct {
 	provider       string
-	adopt          string         // the digest of the definition to adopt; "" keeps the config's
+	adopt          string         // the digest of the definition to adopt; "" keeps the current one
+	verify         *bool          // verify_connection; nil if the write does not set it
 	configFields   map[string]any // the fields that every config has, decoded
-	providerFields map[string]any // the other fields, as they were written
-
-	verify *bool // verify_connection; nil if the write does not set it
+	providerFields map[string]any // the provider's fields, as they were written
 }
 
 // DecodeWrite decodes the data of a write against the schema of the path. The error is a
@@ -53,7 +51,7 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 			w.adopt, _ = value.(string)
 		case "verify_connection":
 			if v, ok := value.(bool); ok {
-				w.verify = &v
+				w.verify = new(v)
 			}
 		default:
 			w.configFields[name] = value
@@ -62,8 +60,8 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 	return w, nil
 }
 
-// Verify reports whether the write must be verified. changed says whether the write changes the
-// account's tokens.
+// Verify reports whether to mint a token before the write is stored. The default is changed, which
+// says whether the write changes credentials, endpoints or share.
 func (w *Write) Verify(changed bool) bool {
 	if w.verify != nil {
 		return *w.verify
@@ -71,24 +69,25 @@ func (w *Write) Verify(changed bool) bool {
 	return changed
 }
 
-// Patched converts a patch of c to an equivalent update. Pairs are merged into the stored pairs
-// key by key (RFC 7396), in any form of input. Every other value replaces the stored value.
+// Patched converts a patch of c to an equivalent update. It merges key=value pairs into the stored
+// pairs, key by key (RFC 7396). Other values replace the stored values.
 func (c *Config) Patched(data map[string]any) map[string]any {
-	whole := maps.Clone(data)
+	update := maps.Clone(data)
 	for _, f := range c.provider.spec.Fields {
-		if raw := data[f.Name]; f.Kind != providers.Pairs || raw == nil || raw == "" {
+		raw := data[f.Name]
+		if f.Kind != providers.Pairs || raw == nil || raw == "" {
 			continue
 		}
-		if p, ok := decodePairs(data[f.Name]); ok { // Merge refuses other values
-			whole[f.Name] = p.over(storedPairs(c.Fields[f.Name].Reveal()))
+		if p, ok := decodePairs(raw); ok { // Merge refuses other values
+			update[f.Name] = p.over(storedPairs(c.Fields[f.Name].Reveal()))
 		}
 	}
-	return whole
+	return update
 }
 
-// Merge applies w to old and validates the result as a whole. For a new config, old is nil.
-// Merge does not change old. If the user made a mistake, the error is a
-// [*providers.FieldError].
+// Merge returns the config that w makes of old, after it has validated the config and guarded the
+// secrets. For a new config, old is nil. Merge does not change old. If the user made a mistake, the
+// error is a [*providers.FieldError].
 func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w *Write) (*Config, error) {
 	p, err := r.choose(ctx, s, old, w)
 	if err != nil {
@@ -106,7 +105,7 @@ func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w 
 			}
 		}
 	}
-	repeated := map[string]bool{}
+	repeated := map[string]bool{} // by field that w sets: whether its new value is not empty
 	if _, ok := w.configFields[clientKey]; ok {
 		repeated[clientKey] = next.ClientKey != ""
 	}
@@ -136,8 +135,8 @@ func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w 
 	return next, nil
 }
 
-// use makes p the provider of c. If c had another definition before, c keeps only the fields
-// that both definitions declare in the same way.
+// use makes p the provider of c. If c used another definition before, c keeps only the fields that
+// both definitions declare in the same way.
 func (c *Config) use(p *provider) {
 	before := c.provider
 	c.provider, c.Provider, c.Definition = p, p.spec.Name, ""
@@ -183,13 +182,11 @@ func (c *Config) validate() error {
 	if !p.spec.CanRevoke && c.RevocationURL != "" {
 		return &providers.FieldError{Field: "revocation_url", Problem: fmt.Sprintf("%s cannot revoke tokens; remove the field", p.spec.Name)}
 	}
-	if c.spendsRefresh() {
-		switch {
-		case !c.Share:
-			return &providers.FieldError{Field: "share", Problem: "must be true for a refresh token, because each unshared token would spend it"}
-		case c.RevocationURL != "":
-			return &providers.FieldError{Field: "revocation_url", Problem: "cannot be set with a refresh token, because a provider that revokes an access token may also revoke the refresh token (RFC 7009 section 2.1); remove the field"}
-		}
+	if c.spendsRefresh() && !c.Share {
+		return &providers.FieldError{Field: "share", Problem: "must be true for a refresh token, because each unshared token would spend it"}
+	}
+	if c.spendsRefresh() && c.RevocationURL != "" {
+		return &providers.FieldError{Field: "revocation_url", Problem: "cannot be set with a refresh token, because a provider that revokes an access token may also revoke the refresh token (RFC 7009 section 2.1); remove the field"}
 	}
 	if !c.Share && !c.Lease {
 		return &providers.FieldError{Field: "lease", Problem: "must be true with share=false, because an unshared token ends with its lease"}
@@ -197,15 +194,16 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// validateFields checks that all required fields are set. It refuses a field that is set both
-// directly and by a file.
+// validateFields checks that all required fields are set, and that no field is set both directly
+// and by a file such as service_account.
 func (c *Config) validateFields(settings providers.Settings) error {
 	for _, f := range c.provider.spec.Fields {
-		if _, ok := c.Fields[f.Name]; ok {
-			for _, name := range slices.Sorted(maps.Keys(f.Sets)) {
-				if _, twice := c.Fields[name]; twice {
-					return &providers.FieldError{Field: name, Problem: "cannot be set beside " + f.Name + ", which contains it; remove one of the two"}
-				}
+		if _, ok := c.Fields[f.Name]; !ok {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(f.Sets)) {
+			if _, twice := c.Fields[name]; twice {
+				return &providers.FieldError{Field: name, Problem: "cannot be set beside " + f.Name + ", which contains it; remove one of the two"}
 			}
 		}
 	}
@@ -218,8 +216,8 @@ func (c *Config) validateFields(settings providers.Settings) error {
 	return nil
 }
 
-// requiredError reports a missing required field. If a file should set the field, the error
-// says what is wrong with the file.
+// requiredError reports a missing required field. If a file such as service_account can set the
+// field and the file is set, the error says what is wrong with the file.
 func (c *Config) requiredError(name string, settings providers.Settings) error {
 	problem := "is required by " + c.provider.spec.Name
 	for _, f := range c.provider.spec.Fields {
@@ -253,12 +251,12 @@ func (c *Config) validateEnvironment() error {
 	return &providers.FieldError{Field: "environment", Problem: "must be one of " + strings.Join(names, ", ")}
 }
 
-// guard refuses a write that changes where or how a secret is sent without repeating the
-// secret. Otherwise a person who may edit the endpoint could have an unknown password sent to
-// their own host. Secrets that the write removes must be repeated too.
+// guard refuses a write that changes where or how a secret is sent but does not repeat the secret.
+// Otherwise a person who may edit the endpoint could have an unknown password sent to their own
+// host. A secret that the write removes must be repeated too.
 //
-// A field counts as secret if the old or the new definition says so, because an adopted
-// definition may send or show what the old definition kept secret.
+// A field counts as secret if the old or the new definition says so, because an adopted definition
+// may send or show what the old definition kept secret.
 func guard(old, next *Config, repeated map[string]bool) error {
 	field := redirected(old, next)
 	if field == "" {
@@ -290,8 +288,8 @@ func guard(old, next *Config, repeated map[string]bool) error {
 	return nil
 }
 
-// redirected returns the name of a changed field that determines where or how secrets are sent,
-// or "" if there is no such field.
+// redirected returns the name of a changed field that determines where or how secrets are sent; ""
+// if there is none.
 func redirected(old, next *Config) string {
 	if old.provider != next.provider {
 		return "adopt_definition"
