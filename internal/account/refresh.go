@@ -26,18 +26,19 @@ import (
 const exchangeTimeout = 90 * time.Second
 
 // RefreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC
-// 6749 §6). At many providers a refresh token works once: the answer brings the next refresh
-// token (RFC 9700 §4.14.2). If the next refresh token is lost, a person has to consent again.
-// Therefore:
+// 6749 §6). Many providers accept a refresh token only once, and answer with the next refresh
+// token (RFC 9700 §4.14.2). If the engine loses the next refresh token, a person has to consent
+// again. Therefore:
 //
-//   - One exchange of an account runs at a time, and nothing cancels an exchange that has begun.
-//   - A marker is stored before the request is sent, and the next refresh token is stored before
-//     the access token is served. A refresh token that storage refuses is kept in memory and
-//     stored at a later tick.
-//   - After an exchange whose outcome is unknown, the refresh token is tried again only when the
-//     account needs a token. Only a refusal tells that the refresh token is lost.
+//   - Only one exchange of an account runs at a time, and nothing cancels an exchange that has begun.
+//   - The engine stores a marker before it sends the request, and the next refresh token before it
+//     serves the access token. If storage fails, the engine keeps the refresh token in memory and
+//     tries to store it at each tick.
+//   - If the outcome of an exchange is unknown, the engine uses the refresh token again only when
+//     readers need a token. Only a refusal by the provider means that the refresh token is lost.
 //
-// Storage is the truth, except for a record that is not stored yet. It is safe for concurrent use.
+// Storage is authoritative, except for a record that could not be stored yet. RefreshTokens is
+// safe for concurrent use.
 type RefreshTokens struct {
 	storage logical.Storage
 	clock   clock.Clock
@@ -46,30 +47,29 @@ type RefreshTokens struct {
 	running sync.WaitGroup // exchanges
 
 	mu     sync.Mutex
-	states map[string]*refreshState
+	states map[string]*refreshState // by config name
 }
 
 // refreshState is the state in memory of one config's refresh tokens.
 type refreshState struct {
 	turn chan struct{} // holds an element while an exchange runs
 
-	mu      sync.Mutex
-	unsaved *refreshRecord // newer than the stored record; nil if there is none
-	inTurn  *refreshRecord // the record while an exchange runs, so that its result needs no read of storage
-	dropped int            // how often the record was dropped, so that no old exchange stores it again
+	mu      sync.Mutex     // held while storage is read and written
+	unsaved *refreshRecord // newer than the stored record; nil if storage has the newest
+	inTurn  *refreshRecord // the newest record, while an exchange runs; saves a read of storage
+	dropped int            // how often the record was dropped; an older exchange must not store it again
 
 	noted atomic.Pointer[refreshNotes] // never nil
 }
 
-// refreshNotes says what the last read or write of a record showed, for callers that must not
-// wait for storage. It never changes.
+// refreshNotes is what the engine knows of a record without reading storage. It never changes.
 type refreshNotes struct {
 	unsaved bool                  // the record is only in memory
 	states  map[string]notedState // by the ID of the generation
 }
 
 type notedState struct {
-	pending bool   // there is an exchange whose outcome is unknown
+	pending bool   // the outcome of an exchange is unknown
 	shown   string // see refreshGeneration.shownState
 }
 
@@ -95,26 +95,27 @@ func (c *Config) spendsRefresh() bool {
 	return set && c.provider.spec.SpendsRefresh
 }
 
-// refreshID identifies a chain of refresh tokens: an endpoint, and the refresh token that an
-// operator wrote. A write of another endpoint starts a new chain. So a person who knows only a used
-// refresh token cannot have the current token sent to another endpoint.
+// refreshID identifies a generation of refresh tokens: the endpoint, and the refresh token that an
+// operator wrote. If an operator writes another endpoint, a new generation starts. So a person who
+// knows only a used refresh token cannot have the current one sent to another endpoint.
 func (c *Config) refreshID() string {
-	h := sha256.New()
-	add := func(part string) { fmt.Fprintf(h, "%d:%s,", len(part), part) }
-	for _, part := range []string{c.Fields[providers.RefreshField].Reveal(), c.Provider, c.Definition, c.Environment, c.TokenURL, c.CACert} {
-		add(part)
-	}
+	parts := []string{c.Fields[providers.RefreshField].Reveal(), c.Provider, c.Definition, c.Environment, c.TokenURL, c.CACert}
 	for _, f := range c.provider.spec.Fields {
 		if f.InAddress {
-			add(c.Fields[f.Name].Reveal())
+			parts = append(parts, c.Fields[f.Name].Reveal())
 		}
+	}
+	h := sha256.New()
+	for _, part := range parts {
+		fmt.Fprintf(h, "%d:%s,", len(part), part)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// update changes the stored record of a config. If change returns an error, update stores
-// nothing and returns that error, except errUnchanged. If storage fails, update keeps the new
-// record in memory. begins says that an exchange begins.
+// update changes the stored record of a config. If change returns an error, update stores nothing
+// and returns the error. For errUnchanged it returns nil, and stores the record if it is unsaved. If
+// storage fails, update keeps a record that must not be lost in memory. begins says that an
+// exchange begins.
 func (r *RefreshTokens) update(ctx context.Context, name string, begins bool, change func(*refreshRecord) error) error {
 	s := r.state(name)
 	s.mu.Lock()
@@ -152,7 +153,8 @@ func (s *refreshState) endTurn() {
 	s.inTurn = nil
 }
 
-// load returns the newest record of a config; the caller holds s.mu and does not change the result.
+// load returns the newest record of a config. The caller holds s.mu, and must not change the
+// record.
 func (r *RefreshTokens) load(ctx context.Context, s *refreshState, name string) (*refreshRecord, error) {
 	switch {
 	case s.unsaved != nil:
@@ -168,7 +170,7 @@ func (r *RefreshTokens) load(ctx context.Context, s *refreshState, name string) 
 	return record, nil
 }
 
-// note remembers the states of the refresh tokens in record; the caller holds s.mu.
+// note remembers the states of the refresh tokens in record. The caller holds s.mu.
 func (s *refreshState) note(record *refreshRecord) {
 	notes := &refreshNotes{unsaved: s.unsaved != nil, states: map[string]notedState{}}
 	for _, g := range record.Generations {
@@ -177,13 +179,13 @@ func (s *refreshState) note(record *refreshRecord) {
 	s.noted.Store(notes)
 }
 
-// noted returns what is known of the refresh token of a, which is the account's credential.
+// noted returns the state of the account's refresh token, without reading storage.
 func (a *Account) noted() notedState {
 	return a.refresh.state(a.Name).noted.Load().states[a.Config.refreshID()]
 }
 
-// RefreshTokenState returns the state of the refresh token of a without asking storage, as
-// [RefreshState] has it; "" if the credential of a is no refresh token.
+// RefreshTokenState returns one of RefreshStates, without reading storage; "" if the credential of a
+// is not a refresh token.
 func (a *Account) RefreshTokenState() string {
 	if !a.Config.spendsRefresh() {
 		return ""
@@ -194,10 +196,10 @@ func (a *Account) RefreshTokenState() string {
 	return refreshUnused
 }
 
-// MayExchange reports whether a may use its refresh token now. If urgent is true, readers need a
-// token, because the cached token has too little life. After an exchange whose outcome is unknown,
-// MayExchange returns true only if urgent is true, because a provider may end all tokens of the
-// account if a refresh token is used twice.
+// MayExchange reports whether a may use its refresh token now. urgent says that readers need a
+// token, because the cached token is about to expire. If the outcome of the last exchange is
+// unknown, MayExchange returns true only if urgent is true, because a provider may end all tokens
+// of the account when a refresh token is used twice.
 func (a *Account) MayExchange(urgent bool) bool { return urgent || !a.noted().pending }
 
 // token returns the stored access token of c; nil if there is none.
@@ -216,8 +218,7 @@ func (r *RefreshTokens) token(ctx context.Context, name string, c *Config) (*tok
 	return g.Token.token(), nil
 }
 
-// save stores an access token of a. If a refresh token of a is not stored yet, save stores that
-// too.
+// save stores an access token of a. It also stores an unsaved record.
 func (r *RefreshTokens) save(ctx context.Context, a *Account, t token.Token) error {
 	return r.update(ctx, a.Name, false, func(record *refreshRecord) error {
 		stored := newTokenRecord(a.Revision(), t)
@@ -230,8 +231,8 @@ func (r *RefreshTokens) save(ctx context.Context, a *Account, t token.Token) err
 	})
 }
 
-// knows reports whether the named config may have refresh tokens. It returns true for every
-// loaded config that has refresh tokens.
+// knows reports whether the named config may have refresh tokens. It may return false for a config
+// that was not loaded yet.
 func (r *RefreshTokens) knows(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -241,18 +242,18 @@ func (r *RefreshTokens) knows(name string) bool {
 // removeToken removes the access tokens of a config from storage, and keeps the refresh tokens.
 func (r *RefreshTokens) removeToken(ctx context.Context, name string) error {
 	return r.update(ctx, name, false, func(record *refreshRecord) error {
-		found := error(errUnchanged)
+		result := errUnchanged
 		for i := range record.Generations {
 			if record.Generations[i].Token != nil {
-				record.Generations[i].Token, found = nil, nil
+				record.Generations[i].Token, result = nil, nil
 			}
 		}
-		return found
+		return result
 	})
 }
 
-// keepOnly removes the refresh tokens of all earlier configs of the name, after c was stored. A
-// failure leaves only unused refresh tokens behind.
+// keepOnly removes all generations but that of c, after c was stored. A failure leaves only unused
+// refresh tokens behind.
 func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	err := r.update(ctx, name, false, func(record *refreshRecord) error {
 		n, id := len(record.Generations), c.refreshID()
@@ -265,8 +266,8 @@ func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	r.logLeftover(name, err)
 }
 
-// drop removes the refresh tokens of a config that was deleted or no longer has a refresh token
-// as its credential. A running exchange does not store them again. A failure leaves only unused
+// drop removes the refresh tokens of a config that was deleted, or whose credential is no longer a
+// refresh token. A running exchange does not store them again. A failure leaves only unused
 // refresh tokens behind.
 func (r *RefreshTokens) drop(ctx context.Context, name string) {
 	s := r.state(name)
@@ -278,7 +279,7 @@ func (r *RefreshTokens) drop(ctx context.Context, name string) {
 	r.logLeftover(name, remove(ctx, r.storage, RefreshPrefix+name))
 }
 
-// logLeftover logs a failure to remove unused refresh tokens, unless err is nil.
+// logLeftover logs a failure to remove unused refresh tokens. If err is nil, it does nothing.
 func (r *RefreshTokens) logLeftover(name string, err error) {
 	if err != nil {
 		r.log().Warn("refresh tokens that nothing uses stay in storage until the next write of the config", "config", name, "error", err)
@@ -338,15 +339,15 @@ func (r *RefreshTokens) Wait(limit time.Duration) {
 	}
 }
 
-// RefreshState is what status shows of a config whose credential is a refresh token.
+// RefreshState is what status shows of a refresh token that is a credential.
 type RefreshState struct {
 	State   string    // one of RefreshStates
-	Used    time.Time // when the last exchange that succeeded began; zero if there was none
+	Used    time.Time // when the last successful exchange began; zero if there was none
 	Problem string    // why the refresh token is lost, and what to do; "" if it is not lost
 }
 
-// RefreshState returns the state of the refresh token of a config; nil if the credential of the
-// config is no refresh token.
+// RefreshState returns the state of the refresh token of the named config c; nil if the credential
+// of c is not a refresh token.
 func (r *Registry) RefreshState(ctx context.Context, name string, c *Config) (*RefreshState, error) {
 	if !c.spendsRefresh() {
 		return nil, nil

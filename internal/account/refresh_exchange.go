@@ -6,16 +6,15 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// exchange sends a request with the current refresh token of a, and returns the new access
-// token. The function send sends the request. If ctx ends first, the exchange continues and
-// stores its result.
+// exchange calls send with the current refresh token of a, stores the next one, and returns the
+// new access token. send sends the request. If ctx ends first, exchange returns an error, but the
+// exchange continues and stores its result.
 func (r *RefreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
 	s := r.state(a.Name)
 	select {
@@ -23,32 +22,30 @@ func (r *RefreshTokens) exchange(ctx context.Context, a *Account, send func(cont
 	case <-ctx.Done():
 		return token.Token{}, notSent(context.Cause(ctx).Error(), ctx.Err())
 	}
-	if ctx.Err() != nil { // select may have chosen the turn all the same: begin nothing after Close
+	if ctx.Err() != nil { // select chooses at random: begin nothing after the mount is closed
 		<-s.turn
 		return token.Token{}, notSent(context.Cause(ctx).Error(), ctx.Err())
 	}
-	type result struct {
-		token token.Token
-		err   error
-	}
-	done := make(chan result, 1)
+	var t token.Token
+	var err error
+	done := make(chan struct{})
 	r.running.Go(func() {
 		defer func() { s.endTurn(); <-s.turn }()
+		defer close(done)
+		defer secret.RecoverTo(&err)
 		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTimeout)
 		defer cancel()
-		var out result
-		defer func() { done <- out }()
-		defer secret.RecoverTo(&out.err)
-		out.token, out.err = r.exchangeInTurn(whole, s, a, send)
+		t, err = r.exchangeInTurn(whole, s, a, send)
 	})
 	select {
-	case out := <-done:
-		return out.token, out.err
+	case <-done:
+		return t, err
 	case <-ctx.Done():
 		return token.Token{}, &token.Error{Kind: token.Unavailable, Problem: context.Cause(ctx).Error() + "; the exchange continues, and its refresh token will be kept", Cause: ctx.Err()}
 	}
 }
 
+// notSent reports that the refresh token was not used.
 func notSent(problem string, cause error) *token.Error {
 	return &token.Error{Kind: token.Unavailable, Problem: problem, Unsent: true, Cause: cause}
 }
@@ -57,19 +54,15 @@ func notSent(problem string, cause error) *token.Error {
 func (r *RefreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
 	id := a.Config.refreshID()
 	begun := r.clock().Wall
-	var (
-		current secret.String
-		before  *time.Time // when an earlier exchange began whose outcome is unknown
-		dropped int
-		known   bool // the refresh token, or one before it, has worked
-	)
+	var before refreshGeneration // as it was before this exchange
+	var dropped int
 	err := r.update(ctx, a.Name, true, func(record *refreshRecord) error {
 		g := record.generation(id, a.Config.Fields[providers.RefreshField])
 		if g.Lost != "" {
 			return g.lostError()
 		}
-		current, before, dropped, known = secret.String(g.Current), g.Pending, s.dropped, !g.Refreshed.IsZero()
-		if before == nil {
+		before, dropped = *g, s.dropped
+		if g.Pending == nil {
 			g.Pending = &begun
 		}
 		return nil
@@ -80,9 +73,10 @@ func (r *RefreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *
 	if err != nil {
 		return token.Token{}, notSent("the refresh token was not used, because storage refused to note its use: "+err.Error(), err)
 	}
+	current := secret.String(before.Current)
 	t, sendErr := send(ctx, current)
 	next := t.Refresh
-	t.Refresh, t.RefreshLifetime = "", 0 // the cache must not use it for a session
+	t.Refresh, t.RefreshLifetime = "", 0 // the token cache must not use the refresh token itself
 	err = r.update(ctx, a.Name, false, func(record *refreshRecord) error {
 		if s.dropped != dropped {
 			return errDropped
@@ -97,15 +91,15 @@ func (r *RefreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *
 			stored := newTokenRecord(a.Revision(), t)
 			g.Token = &stored
 		case notConsumed:
-			g.Pending = before
+			g.Pending = before.Pending
 		case refused:
 			g.Pending = nil
-			if before != nil || known {
-				g.lose(begun, before)
-				sendErr = g.lostError()
-			} else { // it never worked: the write that brought it may have another mistake
+			if before.Pending == nil && before.Refreshed.IsZero() { // it never worked: the config may have another mistake
 				record.remove(id)
+				return nil
 			}
+			g.lose(begun, before.Pending)
+			sendErr = g.lostError()
 		case unknown: // the marker stays
 		}
 		return nil
@@ -121,7 +115,7 @@ var (
 	errUnchanged = errors.New("nothing to store") // for update
 )
 
-// outcome says what an exchange means for the refresh token that it used.
+// outcome says what became of the refresh token that an exchange used.
 type outcome int
 
 const (
@@ -131,8 +125,8 @@ const (
 	unknown                    // the provider may have spent the refresh token
 )
 
-// clientCodes are error codes that blame the client or the request, not the refresh token (RFC
-// 6749 §5.2). Definitions can name further codes.
+// clientCodes are the error codes that blame the client or the request, not the refresh token (RFC
+// 6749 §5.2). A definition can name more codes.
 var clientCodes = []string{"invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request", "invalid_dpop_proof"}
 
 func outcomeOf(err error) outcome {

@@ -11,34 +11,33 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// RefreshPrefix is the storage prefix of configs' refresh tokens. These records are replicated,
-// in contrast to tokens.
+// RefreshPrefix is the storage prefix of refresh tokens that are credentials. Vault replicates
+// these records, unlike those of tokens.
 const RefreshPrefix = "refresh/"
 
 const refreshVersion = 1
 
-// maxGenerations limits the generations in a record. A config write that used its refresh token
-// but was not stored leaves a generation behind. The next write that is stored removes such
-// generations.
+// maxGenerations limits the generations in a record. A config write that used its refresh token but
+// then failed leaves a generation behind, until a write succeeds.
 const maxGenerations = 8
 
-// refreshRecord is the stored form of a config's refresh tokens. Refresh token, marker and
-// access token are one record, because they change together and storage has no transactions.
+// refreshRecord is the stored form of a config's refresh tokens. It also holds the marker and the
+// access token, because they change together and storage has no transactions.
 type refreshRecord struct {
 	Version     int                 `json:"version"`
 	Generations []refreshGeneration `json:"generations"` // the last one used comes first
 }
 
-// refreshGeneration is the chain of refresh tokens that begins with a token that an operator
-// wrote.
+// refreshGeneration is a refresh token that an operator wrote, followed by those that the provider
+// issued in exchange, one after another.
 type refreshGeneration struct {
 	ID      string `json:"id"`      // see Config.refreshID
 	Current string `json:"current"` // the refresh token to use next
 
-	Pending   *time.Time `json:"pending,omitempty"`   // when an exchange began whose outcome is unknown
-	Refreshed time.Time  `json:"refreshed,omitempty"` // when the last exchange that succeeded began
+	Pending   *time.Time `json:"pending,omitempty"`   // the marker: when an exchange with unknown outcome began
+	Refreshed time.Time  `json:"refreshed,omitempty"` // when the last successful exchange began
 
-	Lost   string     `json:"lost,omitempty"` // in which window the refresh token was lost; "" if it was not
+	Lost   string     `json:"lost,omitempty"` // how the refresh token was lost; "" if it was not
 	LostAt *time.Time `json:"lost_at,omitempty"`
 
 	Token *tokenRecord `json:"token,omitempty"` // the newest access token
@@ -58,8 +57,8 @@ func (r *refreshRecord) find(id string) *refreshGeneration {
 	return nil
 }
 
-// generation returns the generation with the given ID, and moves it to the front. If the record
-// lacks that generation, generation creates it with the refresh token seed.
+// generation returns the generation with the given ID, and moves it to the front. If there is none,
+// it is created with the refresh token seed.
 func (r *refreshRecord) generation(id string, seed secret.String) *refreshGeneration {
 	g := refreshGeneration{ID: id, Current: seed.Reveal()}
 	if found := r.find(id); found != nil {
@@ -75,8 +74,8 @@ func (r *refreshRecord) remove(id string) {
 	r.Generations = slices.DeleteFunc(r.Generations, func(g refreshGeneration) bool { return g.ID == id })
 }
 
-// brings reports whether r has news that must not be lost: a new refresh token, or the result that
-// the old refresh token is lost or unused.
+// brings reports whether r, which replaces old, must not be lost: whether it has a new refresh token,
+// or the knowledge that the old one is lost or was not used.
 func (r *refreshRecord) brings(old *refreshRecord) bool {
 	if len(r.Generations) < len(old.Generations) {
 		return true
@@ -90,8 +89,8 @@ func (r *refreshRecord) brings(old *refreshRecord) bool {
 	return false
 }
 
-// lose records that the refresh token no longer works. before is the start of an earlier
-// exchange whose outcome is unknown, or nil.
+// lose records that the refresh token no longer works. before is when an earlier exchange with
+// unknown outcome began; nil if there was none.
 func (g *refreshGeneration) lose(now time.Time, before *time.Time) {
 	g.LostAt = &now
 	if before != nil {
@@ -122,8 +121,7 @@ func RefreshStates() []string {
 	return []string{refreshUnused, refreshStored, refreshUnsaved, refreshUnknown, refreshLost}
 }
 
-// shownState returns the state that status shows for g. If the refresh token was never used, g
-// is nil.
+// shownState returns the state that status shows. g is nil if the refresh token was never used.
 func (g *refreshGeneration) shownState(unsaved bool) string {
 	switch {
 	case g == nil:
