@@ -5,6 +5,7 @@ package account
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -13,16 +14,16 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// KeyPrefix is the storage prefix of generated keys. The key's record is separate from the
-// config's record, so a rotation of the key keeps the config's revision and the token.
+// KeyPrefix is the storage prefix of generated keys. They are not part of the config's record, so
+// that a rotation of the key changes neither the config's revision nor the token.
 const KeyPrefix = "key/"
 
 const keyVersion = 1
 
-// GenerateKey is the field of a config whose key the engine makes.
+// GenerateKey is the field that has the engine make a key. Its value is the kind of key.
 const GenerateKey = "generate_key"
 
-// keyRecord is the keys of a config as they are stored.
+// keyRecord is the stored form of a keySet.
 type keyRecord struct {
 	Version  int        `json:"version"`
 	Owner    string     `json:"owner"` // the KeyOwner of the config
@@ -37,9 +38,9 @@ type storedKey struct {
 	keyInfo
 }
 
-// keyInfo is what a key has besides its ID and its material.
+// keyInfo describes a key.
 type keyInfo struct {
-	Kind      string    `json:"kind"` // as in generate_key, such as ec-p256; "" for a key that an operator wrote
+	Kind      string    `json:"kind"` // a value of generate_key; "" for a key that an operator wrote
 	Algorithm string    `json:"algorithm"`
 	Created   time.Time `json:"created"`            // zero if unknown
 	Activated time.Time `json:"activated,omitzero"` // when the key became the current key; zero if it never was, or if unknown
@@ -49,30 +50,24 @@ type keyInfo struct {
 type keySet struct {
 	owner    string
 	current  *madeKey
-	next     *madeKey // made by a rotation, and not adopted yet; nil if there is none
-	previous *madeKey // that current replaced, and that still works; nil if there is none
+	next     *madeKey // from a rotation that is under way; nil if there is none
+	previous *madeKey // the key before current, until current has proven itself; nil if there is none
 }
 
-// madeKey is a generated key. It never changes.
+// madeKey is a generated key with its description. It never changes.
 type madeKey struct {
 	*providers.Key
 	keyInfo
 }
 
-// with returns s with other keys.
+// with returns a keySet with the owner of s and the given keys.
 func (s *keySet) with(current, next, previous *madeKey) *keySet {
 	return &keySet{owner: s.owner, current: current, next: next, previous: previous}
 }
 
-// all returns the keys that the provider should know.
+// all returns the keys in s.
 func (s *keySet) all() []*madeKey {
-	var all []*madeKey
-	for _, k := range []*madeKey{s.current, s.next, s.previous} {
-		if k != nil {
-			all = append(all, k)
-		}
-	}
-	return all
+	return slices.DeleteFunc([]*madeKey{s.current, s.next, s.previous}, func(k *madeKey) bool { return k == nil })
 }
 
 // named returns the key with the given ID; nil if there is none.
@@ -85,14 +80,14 @@ func (s *keySet) named(id string) *madeKey {
 	return nil
 }
 
-// at returns k as it is when it becomes the current key.
+// at returns a copy of k that became the current key at the given time.
 func (k *madeKey) at(activated time.Time) *madeKey {
 	active := *k
 	active.Activated = activated
 	return &active
 }
 
-// makeKey makes a key for a config.
+// makeKey generates a key for a config.
 func (c *Config) makeKey(now time.Time) (*madeKey, error) {
 	kind := c.Fields[GenerateKey].Reveal()
 	key, err := providers.GenerateKey(kind)
@@ -105,8 +100,8 @@ func (c *Config) makeKey(now time.Time) (*madeKey, error) {
 	return &madeKey{key, keyInfo{Kind: kind, Algorithm: algorithm, Created: now}}, nil
 }
 
-// signingKey returns the key and the algorithm with which a config with these settings signs, or
-// nil if the config has no key.
+// signingKey returns the key and the algorithm with which an account with these settings signs; nil
+// if it does not sign.
 func (p *provider) signingKey(settings providers.Settings) (*providers.Key, string) {
 	if d, ok := p.Provider.(interface {
 		ShownKey(providers.Settings) (*providers.Key, string)
@@ -116,8 +111,8 @@ func (p *provider) signingKey(settings providers.Settings) (*providers.Key, stri
 	return nil, ""
 }
 
-// readKeys returns the stored keys of the named config, or nil if it has none. If the stored
-// keys cannot be used, the error is a [*RecordError].
+// readKeys returns the stored keys of the named config; nil if it has none. If the stored keys
+// cannot be used, the error is a [*RecordError].
 func readKeys(ctx context.Context, s logical.Storage, name string) (*keySet, error) {
 	var r keyRecord
 	found, err := read(ctx, s, KeyPrefix+name, keyVersion, &r)

@@ -15,18 +15,18 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// keyPause is the least time between two attempts with a key that the provider may not know. It
-// is also the time that a provider gets to fetch the new JWK Set.
+// keyPause is the least time between two attempts with a key that the provider may not know. A
+// provider also has this time to fetch a new JWK Set.
 const keyPause = 5 * time.Minute
 
-// A keyring chooses which generated key of a config signs. It is safe for concurrent use.
+// keyring chooses which generated key of a config signs. It is safe for concurrent use.
 //
 // A rotation makes the next key and publishes its public part. After keyPause, a mint tries the
-// next key. If the provider accepts the next key, it becomes the current key, and the current
-// key becomes the previous key. The previous key is dropped after the new key has worked again.
+// next key. If the provider accepts it, the next key becomes the current key, and the current key
+// becomes the previous key. The engine drops the previous key when the new key has worked again.
 //
 // If the provider refuses a key that has not worked yet, the same mint repeats the request with
-// a proven key. So no read fails. Storage always has a key that works, even if the process is
+// another key, so that no read fails. Storage always has a key that works, even if the process is
 // killed.
 type keyring struct {
 	name    string // of the config
@@ -35,15 +35,15 @@ type keyring struct {
 	mu       sync.Mutex
 	loaded   bool
 	keys     *keySet       // as stored; nil if there are none
-	accepted string        // the ID of the key that the provider accepted last, until keys says so too
-	proven   bool          // the current key worked when it was due for it, so the previous key can go
+	accepted string        // the ID of the key that the provider accepted last; "" if that is the current key
+	proven   bool          // the current key worked keyPause after its activation, so the previous key can go
 	tried    clock.Instant // when a mint last chose a key that the provider may not know
-	refused  string        // the ID of the key that the provider refused last; "" if it then accepted it
-	refusal  time.Time     // when the provider refused it
+	refused  string        // the ID of the key that the provider refused last; "" if it accepted the key since
+	refusal  time.Time     // when the provider refused that key
 }
 
-// set returns the config's keys. It loads the keys if they are not in memory. If the load fails,
-// set returns the keys that it had before.
+// set returns the config's keys. If they are not in memory, set reads them from storage. If that
+// fails, set returns the keys that it had before.
 func (r *keyring) set(ctx context.Context) (*keySet, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,7 +59,7 @@ func (r *keyring) set(ctx context.Context) (*keySet, error) {
 	return r.keys, nil
 }
 
-// keep takes note of what is stored.
+// keep remembers the stored keys.
 func (r *keyring) keep(keys *keySet) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,8 +89,7 @@ func (r *keyring) owned(ctx context.Context, owner string) (*keySet, error) {
 	return keys, err
 }
 
-// checkOwner returns an error if there are no keys, or if the keys belong to an earlier config of
-// the same name.
+// checkOwner refuses keys that are missing, or that belong to an earlier config of the same name.
 func checkOwner(name string, keys *keySet, owner string) error {
 	switch {
 	case keys == nil:
@@ -123,7 +122,7 @@ func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKe
 	first = r.preferredLocked(keys)
 	paused := r.tried != (clock.Instant{}) && now.Until(r.tried.Add(keyPause)) > 0
 	switch {
-	case first != keys.current: // accepted, and not stored as the current key yet
+	case first != keys.current: // the provider accepted it, but storage does not say so yet
 		return first, keys.current
 	case paused:
 		return first, nil
@@ -134,11 +133,12 @@ func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKe
 	return first, keys.previous
 }
 
-// waited reports whether keyPause has passed since a stored time. If the clock was set back to
-// before that time, waited returns true.
+// waited reports whether keyPause has passed since a stored time. It also returns true if the clock
+// was set back by more than that.
 func waited(now clock.Instant, since time.Time) bool { return now.Wall.Sub(since).Abs() >= keyPause }
 
-// mint mints with the keys of a config whose provider verifies signatures.
+// mint calls mint with one of the keys, and with a second one if the provider refuses the first. It
+// remembers which key the provider accepted.
 func (r *keyring) mint(now clock.Instant, keys *keySet, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
 	k, second := r.choose(now, keys)
 	t, err := mint(k.Key)
@@ -159,7 +159,7 @@ func isKeyRefused(err error) bool {
 	return errors.As(err, &e) && e.Kind == token.Refused && (e.Code == "invalid_client" || e.Code == "invalid_grant")
 }
 
-// worked takes note that the provider accepted a key.
+// worked remembers that the provider accepted k.
 func (r *keyring) worked(now clock.Instant, keys *keySet, k *madeKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -167,7 +167,7 @@ func (r *keyring) worked(now clock.Instant, keys *keySet, k *madeKey) {
 		r.refused = ""
 	}
 	if k == keys.next {
-		r.tried = clock.Instant{} // from now on the current key is the one to fall back to
+		r.tried = clock.Instant{} // if the provider now refuses k, the mint may try the current key
 	}
 	if k == keys.current {
 		r.accepted = ""
@@ -177,15 +177,14 @@ func (r *keyring) worked(now clock.Instant, keys *keySet, k *madeKey) {
 	r.accepted = k.ID()
 }
 
-// wasRefused takes note that the provider refused a key.
+// wasRefused remembers that the provider refused k.
 func (r *keyring) wasRefused(now clock.Instant, k *madeKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tried, r.refused, r.refusal = now, k.ID(), now.Wall
 }
 
-// settled returns the keys to store after the latest mints, or nil if the stored keys are
-// right.
+// settled returns the keys to store after the latest mints; nil if the stored keys are right.
 func (r *keyring) settled(now time.Time, keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -211,17 +210,16 @@ func (r *keyring) unsettled() bool {
 	return r.accepted != "" || r.proven
 }
 
-// activated forgets which keys the provider accepted or refused, because a person has chosen the
-// current key. The next mint can fall back to the previous key, even shortly after another mint
-// did so.
+// activated forgets which key the provider accepted, because a person has chosen the current key. The
+// next mint may fall back to the previous key, even if another mint has just done so.
 func (r *keyring) activated() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.accepted, r.proven, r.tried = "", false, clock.Instant{}
 }
 
-// roles returns the keys by role. A performance secondary treats a key that the provider
-// accepted as current even before the primary has stored the change.
+// roles returns the keys by role. A key that the provider accepted is current even before the change
+// is stored, because a performance secondary cannot store it.
 func (r *keyring) roles(keys *keySet) (current, next, previous *madeKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -234,7 +232,7 @@ func (r *keyring) roles(keys *keySet) (current, next, previous *madeKey) {
 	return keys.current, keys.next, keys.previous
 }
 
-// refusedAt returns when the provider refused k; zero if it did not, or accepted k since.
+// refusedAt returns when the provider refused k; zero if it did not, or has accepted k since.
 func (r *keyring) refusedAt(k *madeKey) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -251,7 +249,7 @@ func (r *keyring) inMemory() *keySet {
 	return r.keys
 }
 
-// state returns which of the keys signs.
+// state returns which key signs.
 func (r *keyring) state(keys *keySet) *KeyState {
 	current, next, _ := r.roles(keys)
 	s := &KeyState{ID: current.ID(), Activated: current.Activated}

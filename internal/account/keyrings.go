@@ -27,10 +27,10 @@ type Keyrings struct {
 	clock   clock.Clock
 	log     func() hclog.Logger
 
-	rings sync.Map // name → *keyring
+	rings sync.Map // config name → *keyring
 
-	// writing is held while stored keys are read and changed. Mints never take it, and no
-	// provider is asked while it is held.
+	// writing is held while stored keys are read and changed. Mints never take it, and its holder
+	// never waits for a provider.
 	writing sync.Mutex
 
 	listing sync.Mutex
@@ -41,7 +41,7 @@ func newKeyrings(s logical.Storage, now clock.Clock, log func() hclog.Logger) *K
 	return &Keyrings{storage: s, clock: now, log: log}
 }
 
-// ring returns the keyring of the named config. The keyring loads its keys later.
+// ring returns the keyring of the named config. The keyring reads its keys when it needs them.
 func (k *Keyrings) ring(name string) *keyring {
 	if r, ok := k.rings.Load(name); ok {
 		return r.(*keyring)
@@ -54,8 +54,8 @@ func (k *Keyrings) ring(name string) *keyring {
 // stored keys.
 func (k *Keyrings) Invalidate(name string) { k.ring(name).forget() }
 
-// create stores the first key of a config. It replaces a record that a deleted config of the
-// same name left behind.
+// create stores the first key of a config. It replaces keys that an earlier config of the same name
+// may have left behind.
 func (k *Keyrings) create(ctx context.Context, s logical.Storage, name string, set *keySet) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
@@ -71,8 +71,8 @@ func (k *Keyrings) remove(ctx context.Context, s logical.Storage, name string) e
 	return remove(ctx, s, KeyPrefix+name)
 }
 
-// change applies a change to the stored keys of a config with the given owner. If change
-// returns nil, nothing is stored.
+// change stores what the function change makes of a config's stored keys. If the function returns
+// nil, nothing is stored. The keys must have the given owner.
 func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner string, change func(*keySet) (*keySet, error)) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
@@ -89,14 +89,14 @@ func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner st
 		keys = changed
 	}
 	if err != nil {
-		return err // if the write took effect all the same, both sets have a key that works
+		return err // both sets have a key that works, if the write took effect all the same
 	}
 	k.ring(name).keep(keys)
 	return nil
 }
 
-// settle stores which keys worked in the latest mints. A performance secondary cannot store
-// keys, so its keyring remembers the result in memory.
+// settle stores the change of keys that follows from the latest mints. A performance secondary
+// cannot store keys, so there the keyring remembers the change in memory.
 func (k *Keyrings) settle(name, owner string) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
@@ -121,8 +121,9 @@ func (k *Keyrings) settle(name, owner string) {
 	}
 }
 
-// JWKS returns the JWK Set with the public keys of the named config, as JSON. If the config has
-// no generated key, the set is empty. JWKS reads storage only if the keys are not in memory.
+// JWKS returns the JWK Set with the public keys of the named config, as JSON. If there is no such
+// config or it has no generated key, the set is empty. JWKS reads storage only if the keys are not
+// in memory.
 func (k *Keyrings) JWKS(ctx context.Context, name string) ([]byte, error) {
 	if err := k.list(ctx); err != nil {
 		return nil, err
@@ -166,8 +167,8 @@ func (k *Keyrings) list(ctx context.Context) error {
 	return nil
 }
 
-// NeedsKey reports whether the engine must make a key for c, which replaces old. For a new
-// config, old is nil.
+// NeedsKey reports whether the engine must make a key for c, which replaces old. old is nil for a
+// new config.
 func (c *Config) NeedsKey(old *Config) bool {
 	return c.generatesKey() && (old == nil || old.KeyOwner == "")
 }
@@ -183,7 +184,7 @@ func (c *Config) generatesKey() bool {
 // a provider.
 func (c *Config) SelfSigned() bool { return c.provider.spec.SelfSigned }
 
-// MakeKey makes the key of a config that needs one. WriteConfig stores it.
+// MakeKey makes the first key of a config. WriteConfig stores it.
 func (r *Registry) MakeKey(c *Config, owner string) error {
 	now := r.clock().Wall
 	key, err := c.makeKey(now)
@@ -194,7 +195,7 @@ func (r *Registry) MakeKey(c *Config, owner string) error {
 	return nil
 }
 
-// Unsettled reports whether a mint found out something about a key that is not stored yet.
+// Unsettled reports whether a change of keys that follows from the latest mints is not stored yet.
 func (k *Keyrings) Unsettled() bool {
 	found := false
 	k.rings.Range(func(_, r any) bool {
@@ -204,8 +205,8 @@ func (k *Keyrings) Unsettled() bool {
 	return found
 }
 
-// SettleKeys stores in the background which keys worked in the latest mints. Call it after the
-// token is served, because it may take long.
+// SettleKeys stores, in the background, the change of keys that follows from the latest mints. Call
+// it after the token is served.
 func (a *Account) SettleKeys() {
 	if a.ring == nil || !a.ring.unsettled() {
 		return
@@ -222,8 +223,8 @@ func (a *Account) SettleKeys() {
 	}()
 }
 
-// RotateKey makes the next key of the named config c, unless c has a next key already. fresh
-// reports whether RotateKey made a key.
+// RotateKey makes the next key of the named config c, and reports whether it did. It makes none if c
+// already has a next key.
 func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string, c *Config) (fresh bool, err error) {
 	if c.KeyOwner == "" {
 		return false, errNoGeneration
@@ -246,8 +247,8 @@ func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string
 	return fresh && err == nil, err
 }
 
-// ActivateKey makes another key of c the current key: the key with the given ID, or the next
-// key if id is "". The old current key becomes the previous key.
+// ActivateKey makes the key of c with the given ID the current key; "" means the next key. The old
+// current key becomes the previous key.
 func (r *Registry) ActivateKey(ctx context.Context, s logical.Storage, name string, c *Config, id string) error {
 	if c.KeyOwner == "" {
 		return errNoGeneration

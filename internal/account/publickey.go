@@ -24,7 +24,7 @@ type PublicKeys struct {
 	Current, Next, Previous *PublicKey // Next and Previous may be nil
 }
 
-// PublicKeys returns the public keys of the named config c, or nil if c does not sign.
+// PublicKeys returns the public keys of the named config c; nil if c does not sign.
 func (r *Registry) PublicKeys(ctx context.Context, name string, c *Config) (*PublicKeys, error) {
 	if c.KeyOwner == "" {
 		key, algorithm := c.provider.signingKey(c.settings())
@@ -78,11 +78,12 @@ type KeyState struct {
 	ID        string    // "" if the key has none
 	Activated time.Time // zero if unknown
 
-	NextID      string    // of a rotation that is under way; "" if none is
-	NextCreated time.Time // zero if no rotation is under way
+	// The next key. Both are zero if no rotation is under way.
+	NextID      string
+	NextCreated time.Time
 }
 
-// KeyState returns which key signs for c, the named config; nil if c does not sign.
+// KeyState returns which key signs for the named config c; nil if c does not sign.
 func (r *Registry) KeyState(ctx context.Context, name string, c *Config) (*KeyState, error) {
 	if c.KeyOwner == "" {
 		return c.writtenKey(), nil
@@ -95,7 +96,7 @@ func (r *Registry) KeyState(ctx context.Context, name string, c *Config) (*KeySt
 	return ring.state(keys), nil
 }
 
-// writtenKey returns the state of a key that an operator wrote; nil if there is none.
+// writtenKey returns the state of the key that an operator wrote; nil if there is none.
 func (c *Config) writtenKey() *KeyState {
 	values := c.settings().Values
 	f := c.provider.field("private_key")
@@ -105,8 +106,8 @@ func (c *Config) writtenKey() *KeyState {
 	return &KeyState{ID: values["key_id"].Reveal(), Activated: c.Written}
 }
 
-// KeyState returns which key signs for the account, according to memory. It returns nil if the
-// account does not sign.
+// KeyState returns which key signs for the account, without reading storage; nil if the account does
+// not sign, or its keys are not in memory.
 func (a *Account) KeyState() *KeyState {
 	if a.ring == nil {
 		return a.Config.writtenKey()

@@ -33,7 +33,7 @@ type tokenRecord struct {
 	LifetimeMS  int64     `json:"lifetime_ms"` // from Sent
 
 	RefreshToken      string `json:"refresh_token,omitempty"`
-	RefreshLifetimeMS int64  `json:"refresh_lifetime_ms,omitempty"` // from Sent; 0 if it has no known end
+	RefreshLifetimeMS int64  `json:"refresh_lifetime_ms,omitempty"` // from Sent; 0 if unknown
 
 	Outputs map[string]string `json:"outputs,omitempty"`
 }
@@ -113,9 +113,8 @@ func (s *Store) LoadAccount(ctx context.Context, name string) (*Account, *token.
 	return a, t, err
 }
 
-// removeOrphan removes the stored token of a config that no longer exists. If a config is
-// deleted on the primary cluster, its token on a performance secondary remains, because tokens
-// are local to a cluster.
+// removeOrphan removes the stored token of a config that no longer exists. Tokens are local to a
+// cluster, so a deletion on the primary cluster leaves the tokens of performance secondaries.
 func (s *Store) removeOrphan(ctx context.Context, name string) {
 	entry, err := get(ctx, s.Storage, TokenPrefix+name)
 	if err == nil && entry != nil {

@@ -15,12 +15,12 @@ import (
 // ConfigPrefix is the storage prefix of configs. The config's name follows.
 const ConfigPrefix = "config/"
 
-// configVersion is the version of records of configs with a key that the engine made. An older
-// plugin would misread them. Other configs have version 1.
+// configVersion is the version of a record with a KeyOwner, which an older plugin would ignore.
+// Other records have version 1.
 const configVersion = 2
 
 // configRecord is a config as it is stored: the fields of [Config] that have a JSON name, and
-// the fields that are stored in another form. An absent member has its default.
+// those that are stored in another form. A missing member has its default.
 type configRecord struct {
 	Version int `json:"version"`
 	*Config
@@ -31,7 +31,7 @@ type configRecord struct {
 	NoShare   bool              `json:"unshared,omitempty"`
 }
 
-// decodeConfig decodes a stored config. Its errors quote nothing from the config.
+// decodeConfig decodes a stored config. Its errors do not quote the config.
 func decodeConfig(stored []byte) (*Config, error) {
 	c := &Config{}
 	r := configRecord{Config: c}
@@ -119,7 +119,8 @@ func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name stri
 	return nil
 }
 
-// putWithDefinition stores a config, and records in storage that the config uses its definition.
+// putWithDefinition stores a config. If the config changes its definition, it also records which
+// definition the config uses.
 func (r *Registry) putWithDefinition(ctx context.Context, s logical.Storage, name string, old, c *Config) error {
 	if c.Definition == old.Definition {
 		return putConfig(ctx, s, name, c)
