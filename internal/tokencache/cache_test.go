@@ -5,6 +5,7 @@ package tokencache
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/clock"
+	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
@@ -32,9 +34,9 @@ func TestNotFound(t *testing.T) {
 // If a load fails, the read fails, and the next read loads again.
 func TestLoadFails(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
-		w.store.setFaults(true, false)
+		w.store.loadsFail = true
 		w.getErr(errStorage)
-		w.store.setFaults(false, false)
+		w.store.loadsFail = false
 		w.get("a", 0)
 	})
 }
@@ -75,7 +77,7 @@ func TestSaveFails(t *testing.T) {
 // If the cache can neither save the new token nor remove the old one, the error says so.
 func TestSaveAndRemoveFail(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
-		w.store.setFaults(false, true)
+		w.store.failSaves(math.MaxInt)
 		r := w.rotate()
 		if r.Unsaved == nil || !strings.Contains(r.Unsaved.Error(), "older token may still be stored") {
 			t.Errorf("got %v, want an error that says that an older token may still be stored", r.Unsaved)
@@ -85,7 +87,7 @@ func TestSaveAndRemoveFail(t *testing.T) {
 			w.Tick()
 			w.wantStored("1", 1)
 		}
-		w.store.setFaults(false, false)
+		w.store.failSaves(0)
 		w.advance(time.Minute)
 		w.Tick()
 		w.wantStored("1", 2)
@@ -104,43 +106,42 @@ func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	})
 }
 
-// A write with share=false removes the stored shared token. If the removal fails, ticks repeat the
-// removal.
-func TestUnsharedWriteRemovesToken(t *testing.T) {
-	for _, inMemory := range []bool{true, false} {
-		withToken(t, Policy{}, func(w *world) {
-			if !inMemory {
-				w.restart()
-			}
-			a := w.account("a", "2")
-			a.unshared = true
-			w.store.failSaves(1)
-			unsaved, err := w.Put(w.t.Context(), "a", a, nil, nil)
-			w.wantErr("put", err, nil)
-			w.wantErr("unsaved", unsaved, errStorage)
-			w.advance(time.Minute)
-			w.Tick()
-			synctest.Wait()
-			equal(w, "stored tokens", len(w.store.tokens), 0)
-			equal(w, "due", w.Due(), false)
+// A verified write saves its token, and a write with share=false removes the stored shared token. If
+// the store fails, the write says so, and a tick repeats the save or the removal.
+func TestWriteThatIsNotSaved(t *testing.T) {
+	for _, test := range []struct {
+		name               string
+		verified, inMemory bool
+		stored             secret.String // the token that is stored in the end
+	}{
+		{"verified", true, true, "verified"},
+		{"share=false", false, true, ""},
+		{"share=false, not in memory", false, false, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			withToken(t, Policy{}, func(w *world) {
+				if !test.inMemory {
+					w.restart()
+				}
+				a := w.account("a", "2")
+				a.unshared = !test.verified
+				var verified *token.Token
+				if test.verified {
+					verified = &token.Token{Access: "verified", Lifetime: time.Hour, Sent: w.clock.now()}
+				}
+				w.store.failSaves(1)
+				unsaved, err := w.Put(w.t.Context(), "a", a, verified, nil)
+				w.wantErr("put", err, nil)
+				w.wantErr("unsaved", unsaved, errStorage)
+				equal(w, "stored tokens", len(w.store.tokens), map[bool]int{true: 0, false: 1}[test.verified])
+				w.advance(time.Minute)
+				w.Tick()
+				synctest.Wait()
+				equal(w, "stored token", w.store.tokens["a"].token.Access, test.stored)
+				equal(w, "due", w.Due(), false)
+			})
 		})
 	}
-}
-
-// If a verified write cannot save its token, it says so and removes the older token.
-func TestVerifiedWriteUnsaved(t *testing.T) {
-	withToken(t, Policy{}, func(w *world) {
-		w.store.failSaves(1)
-		unsaved, err := w.Put(w.t.Context(), "a", w.store.accounts["a"],
-			&token.Token{Access: "verified", Lifetime: time.Hour, Sent: w.clock.now()}, nil)
-		w.wantErr("put", err, nil)
-		w.wantErr("unsaved", unsaved, errStorage)
-		equal(w, "stored tokens", len(w.store.tokens), 0)
-		w.advance(time.Minute)
-		w.Tick()
-		synctest.Wait()
-		equal(w, "stored token", w.store.tokens["a"].token.Access.Reveal(), "verified")
-	})
 }
 
 // A slow save of one account does not delay other accounts.
@@ -221,28 +222,34 @@ func TestLoadBeforeWrite(t *testing.T) {
 	}
 }
 
-// The cache neither serves nor stores a token of an old revision. Readers that wait for the old
-// mint get a token of the new revision.
+// The cache neither serves nor stores a token of an old revision. Readers that wait for a mint of
+// the old revision get a token of the new revision.
 func TestOtherRevisionDuringMint(t *testing.T) {
-	for name, delayed := range map[string]func(time.Duration, answer) answer{
-		"the old mint is cancelled": slow, "the old mint returns a token": uncancellable,
+	for writeName, write := range map[string]func(w *world, a *fakeAccount){
+		"a write":                 func(w *world, a *fakeAccount) { w.write(a, nil) },
+		"a write by another node": func(w *world, a *fakeAccount) { w.store.write(a); w.Invalidate("a") },
 	} {
-		t.Run(name, func(t *testing.T) {
-			withAccount(t, Policy{}, func(w *world) {
-				w.provider.set(delayed(3*time.Second, tokens(time.Hour)))
-				read := w.startRead("a")
-				w.advance(time.Second)
-				w.provider.set(slow(time.Second, tokens(time.Hour)))
-				second := w.put("2", Policy{})
-				waited := w.timed(func() { equal(w, "account", w.must(read()).Account, Account(second)) })
-				equal(w, "wait", waited, time.Second)
-				w.advance(time.Minute)
-				w.wantToken(w.get("a", 0), 2)
-				w.wantStored("2", 2)
-				w.wantMints(2)
-				equal(w, "reported mints", len(w.results()), 1)
+		for mintName, delayed := range map[string]func(time.Duration, answer) answer{
+			"the mint is cancelled": slow, "the mint returns a token": uncancellable,
+		} {
+			t.Run(writeName+", "+mintName, func(t *testing.T) {
+				withAccount(t, Policy{}, func(w *world) {
+					w.provider.set(delayed(3*time.Second, tokens(time.Hour)))
+					read := w.startRead("a")
+					w.advance(time.Second)
+					w.provider.set(slow(time.Second, tokens(time.Hour)))
+					second := w.account("a", "2")
+					write(w, second)
+					waited := w.timed(func() { equal(w, "account", w.must(read()).Account, Account(second)) })
+					equal(w, "wait", waited, time.Second)
+					w.advance(time.Minute)
+					w.wantToken(w.get("a", 0), 2)
+					w.wantStored("2", 2)
+					w.wantMints(2)
+					equal(w, "reported mints", len(w.results()), 1)
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -385,25 +392,14 @@ func TestDeleteFails(t *testing.T) {
 	})
 }
 
+// Invalidate forgets an account whether or not it is in memory.
 func TestInvalidate(t *testing.T) {
-	withAccount(t, Policy{}, func(w *world) {
+	withToken(t, Policy{}, func(w *world) {
 		w.Invalidate("nobody")
-		w.provider.set(slow(1500*time.Millisecond, tokens(time.Hour)))
-		read := w.startRead("a")
-		w.advance(time.Second)
-		second := w.account("a", "2")
-		w.store.write(second) // by another node
 		w.Invalidate("a")
-		g := w.must(read())
-		equal(w, "account", g.Account, Account(second))
-		w.wantToken(g, 2)
-		w.advance(time.Minute)
-		equal(w, "reported mints", len(w.results()), 1)
-		w.wantStored("2", 2)
-		w.Invalidate("a")
-		w.wantToken(w.get("a", 0), 2)
-		equal(w, "loads", w.store.loads, 3)
-		w.wantMints(2)
+		w.wantToken(w.get("a", 0), 1)
+		equal(w, "loads", w.store.loads, 2)
+		w.wantMints(1)
 	})
 }
 

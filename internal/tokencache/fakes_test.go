@@ -173,7 +173,6 @@ type fakeStore struct {
 	tokens    map[string]saved
 	loads     int
 	loadsFail bool
-	savesFail bool
 	failNext  int               // how many of the next saves and removals fail
 	onLoad    func(name string) // may be nil
 	onSave    func(name string, a Account, t token.Token)
@@ -194,12 +193,6 @@ func (s *fakeStore) write(a *fakeAccount) {
 	s.accounts[a.name] = a
 }
 
-func (s *fakeStore) setFaults(loadsFail, savesFail bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.loadsFail, s.savesFail = loadsFail, savesFail
-}
-
 func (s *fakeStore) delete(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,11 +210,8 @@ func (s *fakeStore) failSaves(n int) {
 
 // writeFails reports whether a save or a removal fails. The caller holds s.mu.
 func (s *fakeStore) writeFails() bool {
-	if s.failNext > 0 {
-		s.failNext--
-		return true
-	}
-	return s.savesFail
+	s.failNext--
+	return s.failNext >= 0
 }
 
 var errStorage = errors.New("storage is down")

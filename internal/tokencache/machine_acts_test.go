@@ -66,7 +66,7 @@ func (m *machine) report(name string) {
 	})
 }
 
-// start runs a read or a rotate, and judges its outcome.
+// start starts a read or a rotate. When it returns, the model checks the outcome.
 func (m *machine) start(name string, o outcome, do func(*Cache) (Grant, error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -121,8 +121,8 @@ func (m *machine) changeProvider() {
 	m.provider.set(m.observe(a))
 }
 
-// same returns an answer with one token per lifetime. full says whether each answer states the
-// full lifetime or the remaining time.
+// same answers with the same token until the token ends. It states the full lifetime if full is set,
+// and the remaining time otherwise.
 func same(lifetime time.Duration, full bool) answer {
 	return func(_ context.Context, c call) (token.Token, error) {
 		n := time.Now().UnixNano() / int64(lifetime)
@@ -130,21 +130,21 @@ func same(lifetime time.Duration, full bool) answer {
 		if !full {
 			t.Lifetime = time.Duration((n+1)*int64(lifetime) - time.Now().UnixNano())
 		}
-		if c.unshared { // a provider of unshared tokens answers with new tokens
+		if c.unshared { // a mint of an unshared account returns a new token
 			t.Access = accessToken(c.n)
 		}
 		return t, nil
 	}
 }
 
-// observe returns an answer that tells the model of each mint.
+// observe returns a, but also tells the model when each mint begins and ends.
 func (m *machine) observe(a answer) answer {
 	return func(ctx context.Context, c call) (minted token.Token, err error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		account, began := m.accounts[c.name], m.clock.now()
 		m.logf(c.name, "mint %d for revision %s with refresh token %q", c.n, c.revision, c.refresh.Reveal())
-		if !m.closing { // otherwise the old cache mints until it is closed
+		if !m.closing { // during a restart, the old cache may still mint
 			m.check(c.name, account.began(c, began))
 			if m.ticking && account.reads == 0 {
 				m.check(c.name, errors.New("got a refresh by a tick of a token that nobody read, want none"))
@@ -190,8 +190,8 @@ func (m *machine) tick() {
 	m.Tick()
 }
 
-// write writes a config with the same or another revision, with or without a token. Some writes
-// fail before or after storage has the config.
+// write writes a config of the same or another revision. Some writes bring a token. Some fail, before
+// or after the config was stored.
 func (m *machine) write(name string) {
 	a := m.accounts[name]
 	next := &fakeAccount{name: name, provider: m.provider, policy: Policy{

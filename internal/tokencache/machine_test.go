@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -21,21 +22,21 @@ var (
 	machineSteps = flag.Int("machine.steps", 200, "steps per seed")
 )
 
-// TestStateMachine does to a cache at random whatever can happen to it. After each step,
-// the test checks these rules (see model):
+// TestStateMachine runs random steps: reads, writes, ticks, restarts, and changes of the provider,
+// the store and the clock. After each step, it checks these rules (see model):
 //
 //   - No read gets a token that has expired or is of an old revision. A read gets a token
-//     with less than the min TTL only if no better token can be had.
+//     with less life than the min TTL only if the cache has no newer token.
 //   - At most one mint runs per account, and only when the backoff and the refresh window
 //     allow a mint.
-//   - A reader waits only if there is no token for it, and only while a mint runs or the next
-//     token is about to come. It waits 3 s at most.
-//   - Each unshared token goes to one reader, or is given up once.
-//   - Each token that a rotate replaced is handed out once.
+//   - A reader waits only if no cached token has enough life, and only while a mint runs or
+//     the cached token is about to end. It waits 3 s at most.
+//   - Each unshared token reaches one reader, or OnUnused once.
+//   - Each token that was replaced during a rotate is returned by one rotate.
 //   - The store has the newest token or none, unless a removal failed.
 //   - A tick starts every refresh that is due.
-//   - The store has no token of another revision than its config.
-//   - No goroutine remains.
+//   - The stored token has the revision of the stored config.
+//   - No goroutine is left at the end.
 func TestStateMachine(t *testing.T) {
 	first, last := uint64(1), *machineSeeds
 	if *machineSeed > 0 {
@@ -61,7 +62,7 @@ type machine struct {
 	steps    int
 	accounts map[string]*model
 	pending  map[*pendingCall]bool
-	replaced map[secret.String]bool // tokens that rotates handed out
+	replaced map[secret.String]bool // tokens that rotates returned as replaced
 	revision int                    // the newest of any account
 	ticking  bool                   // the step is a tick
 	closing  bool                   // the step is a restart
@@ -74,8 +75,8 @@ type machine struct {
 // pendingCall is a read or a rotate that has not returned.
 type pendingCall struct {
 	name     string
-	servable bool // there was a token for it when it began
-	sleeps   bool // it waits until a mint may bring the next token
+	servable bool // the cached token had enough life when the call began
+	sleeps   bool // the call waits for the end of the cached token
 }
 
 var machineAccounts = []string{"a", "b", "c"}
@@ -151,11 +152,11 @@ func (m *machine) act() {
 		m.logf("-", "saving fails once")
 		m.store.failSaves(1)
 	default:
-		savesFail := m.rand.IntN(2) == 0
-		m.logf("-", "saving fails: %t", savesFail)
-		m.store.setFaults(false, savesFail)
+		n := pick(m, 0, math.MaxInt)
+		m.logf("-", "the next %d saves fail", n)
+		m.store.failSaves(n)
 	}
-	if m.rand.IntN(50) == 0 { // a crash before the consequences
+	if m.rand.IntN(50) == 0 { // a crash before the step took effect
 		m.restartFromStore()
 	}
 }
@@ -163,7 +164,7 @@ func (m *machine) act() {
 // pick returns a random choice.
 func pick[T any](m *machine, choices ...T) T { return choices[m.rand.IntN(len(choices))] }
 
-// event returns the present moment and step; the caller holds m.mu.
+// event returns the present time and step. The caller holds m.mu.
 func (m *machine) event() event { return event{m.steps, m.clock.now()} }
 
 // logf keeps a line, which is shown if a check fails.
@@ -173,7 +174,7 @@ func (m *machine) logf(name, format string, args ...any) {
 	m.log = append(m.log, fmt.Sprintf("step %d, after %s, %s: ", m.steps, m.elapsed(), name)+fmt.Sprintf(format, args...))
 }
 
-// check fails if err is not nil, and shows the last log lines; the caller holds m.mu.
+// check fails if err is not nil, and shows the last log lines. The caller holds m.mu.
 func (m *machine) check(name string, err error) {
 	if err == nil || m.failed {
 		return
@@ -218,7 +219,8 @@ func (m *machine) checkIdle() {
 	m.wantValidQueue()
 }
 
-// finish checks that all readers get a token within one backoff, once the provider answers.
+// finish lets the provider recover, and checks that all readers get a token when the backoff has
+// ended.
 func (m *machine) finish() {
 	m.provider.set(m.observe(tokens(time.Hour)))
 	m.advance(20 * time.Minute)

@@ -13,29 +13,29 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// model is a second, simpler implementation of the package's rules for one account. It receives
-// inputs (writes and answers of the provider) and checks outputs (mints, tokens and errors).
-// The machine's mu guards it.
+// model is a second, simpler implementation of the package's rules for one account. The machine
+// tells it of each write and each response of the provider. The model checks the mints, tokens and
+// errors that follow. The machine's mu guards it.
 type model struct {
 	config  *fakeAccount         // nil if there is none
-	cached  *modelToken          // nil if the cache has none
+	cached  *modelToken          // nil if there is none
 	changed event                // the last change of config or cached
 	changes int                  // how often config or cached changed
-	running map[int]*runningMint // also mints that were cancelled
+	running map[int]*runningMint // by number of the call; includes mints that were cancelled
 
 	reads    int // of cached
 	rotating int // rotates that have not returned
 
-	newest    secret.String // the newest shared token, also after the cache forgot it
+	newest    secret.String // the newest shared token, even after the cache forgot it
 	forgotten int           // how often the cache forgot the account
-	returns   bool          // a stored token may have come back, because a removal failed once
-	unremoved bool          // a removal of the stored token failed
+	returns   bool          // an old token may have been loaded again, because a removal failed once
+	unremoved bool          // the last removal of the stored token failed
 
-	again                 clock.Instant         // before this, a mint would bring the cached token again
-	loginFollows          bool                  // the provider refused a refresh, so the running mint logs in
+	again                 clock.Instant         // earlier, a mint would return the cached token again
+	loginFollows          bool                  // the provider refused the refresh token, so the mint logs in
 	reporting             int                   // reports of rejected tokens that have not returned
-	rejected              clock.Instant         // the last login that only a report explains
-	unshared              map[secret.String]int // how often unshared tokens were handed out or given up
+	rejected              clock.Instant         // the last login that only a report can have caused
+	unshared              map[secret.String]int // how often each unshared token reached a reader or OnUnused
 	succeededAt, failedAt clock.Instant         // the last success and failure
 
 	refused, transient int           // failures since the last success or clearFailures
@@ -49,17 +49,17 @@ type runningMint struct {
 	ctx     context.Context
 	account *fakeAccount
 
-	forgotten int           // of the model when the mint began
+	forgotten int           // the model's forgotten when the mint began
 	previous  time.Duration // the lifetime of the cached token when the mint began
 }
 
-// event is a moment and its step of the machine.
+// event is a time and the machine's step at that time.
 type event struct {
 	step int
 	at   clock.Instant
 }
 
-// modelToken is a token and all that the rules need to know of it.
+// modelToken is a token, with what the rules need to know about it.
 type modelToken struct {
 	access, refresh           secret.String
 	lifetime, refreshLifetime time.Duration
@@ -68,46 +68,25 @@ type modelToken struct {
 	maybeDropped              bool // the cache may have dropped the refresh token
 }
 
-// age returns the larger of the ages on the two clocks.
-func (k *modelToken) age(now clock.Instant) time.Duration {
-	return max(now.Wall.Sub(k.sent.Wall), now.Mono-k.sent.Mono)
-}
-
 // timeline returns the timeline of the cached token.
-func (m *model) timeline() (lifetime, window, minTTL time.Duration) {
-	p := m.config.policy
-	lifetime = m.cached.lifetime
-	if p.MaxTTL > 0 {
-		lifetime = min(lifetime, p.MaxTTL)
-	}
-	window = lifetime * 20 / 100
-	if p.RefreshWindow != nil {
-		window = min(*p.RefreshWindow, lifetime/10*9)
-	}
-	minTTL = min(30*time.Second, lifetime/10)
-	if p.MinTTL != nil {
-		minTTL = *p.MinTTL
-	}
-	return lifetime, window, min(max(minTTL, 2*time.Second), lifetime/2)
-}
+func (m *model) timeline() timeline { return m.config.policy.timeline(m.cached.lifetime) }
 
-// left returns the life of the cached token; 0 if there is none.
+// left returns how long the cached token may still be used; 0 if there is none.
 func (m *model) left(now clock.Instant) time.Duration {
 	if m.cached == nil || m.config == nil {
 		return 0
 	}
-	lifetime, _, _ := m.timeline()
-	return max(0, lifetime-m.cached.age(now))
+	return max(0, m.remains(now))
 }
 
-// enough reports whether a read that asks for that life must be served at once.
+// enough reports whether a read that asks for this much life must get the cached token at once.
 func (m *model) enough(now clock.Instant, asked time.Duration) bool {
 	left := m.left(now)
 	if left == 0 {
 		return false
 	}
-	lifetime, _, minTTL := m.timeline()
-	return left >= minTTL && (m.cached.age(now) < 10*time.Second || left >= min(asked, lifetime/2))
+	tl := m.timeline()
+	return left >= tl.minTTL && (now.Since(m.cached.sent) < 10*time.Second || left >= min(asked, tl.lifetime/2))
 }
 
 // keep makes k the cached token.
@@ -149,8 +128,7 @@ func (m *model) mintedAgain(k *modelToken, now event) {
 
 // remains is left, but negative after the end of the token.
 func (m *model) remains(now clock.Instant) time.Duration {
-	lifetime, _, _ := m.timeline()
-	return lifetime - m.cached.age(now)
+	return m.timeline().lifetime - now.Since(m.cached.sent)
 }
 
 // ending reports whether readers wait for the next token because the cached token is about
@@ -173,12 +151,6 @@ func (m *model) cleared(now event) {
 
 // failed records a mint that failed, and sets the end of the backoff.
 func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
-	doubled := func(first, limit time.Duration, n int) time.Duration {
-		for range n - 1 {
-			first = min(2*first, limit)
-		}
-		return first
-	}
 	m.failedAt = now
 	// If a rotate shares an earlier rotate's result, the cache keeps its failures, but the
 	// model clears them. So the cache's wait may be longer than the model's, up to the longest
@@ -214,7 +186,7 @@ func (m *model) forget(now event) {
 	m.change(now)
 }
 
-// minting returns how many mints of the current revision run that were not cancelled.
+// minting returns how many mints of the current revision run, without those that were cancelled.
 func (m *model) minting() (n int) {
 	for _, l := range m.running {
 		if l.runs() && m.config != nil && l.account.revision == m.config.revision && l.forgotten == m.forgotten {
@@ -224,7 +196,7 @@ func (m *model) minting() (n int) {
 	return n
 }
 
-// mintingUnshared reports whether an unshared mint runs, perhaps of an old revision.
+// mintingUnshared reports whether a mint of an unshared account runs, of any revision.
 func (m *model) mintingUnshared() bool {
 	for _, l := range m.running {
 		if l.runs() && l.account.unshared {
@@ -236,7 +208,7 @@ func (m *model) mintingUnshared() bool {
 
 func (l *runningMint) runs() bool { return l.ctx.Err() != context.Canceled }
 
-// began judges the start of a mint.
+// began checks the start of a mint.
 func (m *model) began(c call, now clock.Instant) error {
 	if limit := map[bool]int{false: 1, true: maxUnsharedMints}[c.unshared]; m.minting() >= limit {
 		return fmt.Errorf("got %d mints at once, want %d", m.minting()+1, limit)
@@ -284,20 +256,21 @@ func (m *model) premature(now clock.Instant) error {
 		return fmt.Errorf("got a mint %s before the cached token can be replaced", m.again.Mono-now.Mono)
 	}
 	if left := m.left(now); left > 0 {
-		lifetime, window, minTTL := m.timeline()
-		age := m.cached.age(now)
-		if age < lifetime-window && left >= minTTL && (age < 10*time.Second || left >= lifetime/2) {
+		tl, age := m.timeline(), now.Since(m.cached.sent)
+		if age < tl.refreshAt && left >= tl.minTTL && (age < 10*time.Second || left >= tl.lifetime/2) {
 			return fmt.Errorf("got a mint while the cached token has age %s and %s left, want none", age, left)
 		}
 	}
 	return nil
 }
 
+// refreshToken returns the refresh token that a mint must use; "" if it must log in.
 func (m *model) refreshToken(now clock.Instant) secret.String {
-	if m.cached == nil || m.left(now) == 0 {
+	left := m.left(now)
+	if left == 0 || left < min(2*time.Second, m.timeline().minTTL) {
 		return ""
 	}
-	if _, _, minTTL := m.timeline(); m.left(now) < min(2*time.Second, minTTL) || m.cached.refreshLifetime > 0 && m.cached.age(now) >= m.cached.refreshLifetime-2*time.Second {
+	if k := m.cached; k.refreshLifetime > 0 && now.Since(k.sent) >= k.refreshLifetime-2*time.Second {
 		return ""
 	}
 	return m.cached.refresh
@@ -305,43 +278,37 @@ func (m *model) refreshToken(now clock.Instant) secret.String {
 
 // ended records the end of a mint that was not cancelled.
 func (m *model) ended(c call, previous time.Duration, minted token.Token, err error, began clock.Instant, now event) {
-	current := m.config != nil && m.config.revision == c.revision
-	kind, retryAfter := token.Unavailable, time.Duration(0)
+	if err == nil && now.at.Since(began) >= c.policy.timeline(minted.Lifetime).lifetime {
+		err = &token.Error{Kind: token.Malformed} // the token has already expired
+	}
+	kind, retryAfter := kindOf(err), time.Duration(0)
 	if refusal := (*token.Error)(nil); errors.As(err, &refusal) {
-		kind, retryAfter = refusal.Kind, refusal.RetryAfter
+		retryAfter = refusal.RetryAfter
 	}
 	switch {
-	case c.unshared && !current:
-		return
+	case c.unshared && (m.config == nil || m.config.revision != c.revision): // of an old revision
 	case c.unshared && err != nil:
 		m.failedUnshared(kind, retryAfter, now.at)
-		return
+	case c.unshared:
+		m.cleared(now)
 	case err != nil && c.refresh != "" && kind == token.Refused:
 		m.cached.refresh, m.loginFollows = "", true
-		return
 	case err != nil:
 		m.failedShared(c, kind, retryAfter, now.at)
-		return
-	}
-	k := &modelToken{
-		access: minted.Access, refresh: minted.Refresh,
-		lifetime: minted.Lifetime, refreshLifetime: minted.RefreshLifetime, sent: began,
-	}
-	if p := c.policy.MaxTTL; k.age(now.at) >= k.lifetime || p > 0 && k.age(now.at) >= p {
-		if c.unshared {
-			m.failedUnshared(token.Malformed, 0, now.at)
-		} else {
-			m.failedShared(c, token.Malformed, 0, now.at)
+	default:
+		k := &modelToken{
+			access: minted.Access, refresh: minted.Refresh,
+			lifetime: minted.Lifetime, refreshLifetime: minted.RefreshLifetime, sent: began,
 		}
-		return
+		if c.refresh != "" && k.lifetime < previous/2 {
+			k.refresh = ""
+		}
+		m.mintedShared(k, now)
 	}
-	if c.unshared {
-		m.cleared(now)
-		return
-	}
-	if c.refresh != "" && k.lifetime < previous/2 {
-		k.refresh = ""
-	}
+}
+
+// mintedShared records a mint of the shared token k.
+func (m *model) mintedShared(k *modelToken, now event) {
 	switch {
 	case m.cached == nil || m.cached.access != k.access:
 		m.succeeded(k, now)
@@ -352,7 +319,7 @@ func (m *model) ended(c call, previous time.Duration, minted token.Token, err er
 	}
 }
 
-// failedShared records a failure, and what becomes of the refresh token.
+// failedShared records a failed mint of a shared token. The refresh token may be dropped.
 func (m *model) failedShared(c call, kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	m.failed(kind, retryAfter, now)
 	ending := m.ending(now)
@@ -369,14 +336,14 @@ func (m *model) failedShared(c call, kind token.Kind, retryAfter time.Duration, 
 	}
 }
 
-// failedUnshared records a failure, unless a concurrent mint decides the outcome.
+// failedUnshared records a failed mint of an unshared account, unless a concurrent mint ended first.
 func (m *model) failedUnshared(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	if now.Mono >= m.earliest.Mono && now.Mono > m.succeededAt.Mono {
 		m.failed(kind, retryAfter, now)
 	}
 }
 
-// outcome is the result of a read or a rotate, with the data that is needed to check it.
+// outcome is the result of a read or a rotate, with what is needed to check it.
 type outcome struct {
 	grant  Grant
 	err    error
@@ -385,17 +352,16 @@ type outcome struct {
 	rotate bool
 	report bool // of a rejected token
 
-	unshared bool // when the read began, and the read may wait for its own mint
+	unshared bool // the account was unshared when the read began
 
-	// waitEnds is when the read falls back to the token that was cached at its start, or 0
-	// without such a token. It is on the monotonic clock. changes is a copy of the model's
-	// counter.
+	// waitEnds is when the read must return the token that was cached when the read began. It
+	// is on the monotonic clock, and 0 if no token was cached.
 	waitEnds time.Duration
-	changes  int
+	changes  int // the model's changes when the read began
 }
 
-// judge checks an outcome when it is returned. A change in the same step may have happened
-// before or after the outcome.
+// judge checks an outcome. If the config or the cached token changed in the same step, the change may
+// have happened before or after the outcome.
 func (m *model) judge(o outcome, now event) error {
 	ordered := o.began.step > m.changed.step || m.changed.at.Mono < now.at.Mono
 	left := m.left(now.at)
@@ -435,7 +401,7 @@ func (m *model) judge(o outcome, now event) error {
 		if o.rotate && m.cached.minted.at.Mono < o.began.at.Mono-10*time.Second {
 			return fmt.Errorf("got a token minted %s before the rotate, want at most 10s", o.began.at.Mono-m.cached.minted.at.Mono)
 		}
-		_, _, minTTL := m.timeline()
+		minTTL := m.timeline().minTTL
 		if g.Failure == nil && !o.rotate && !o.report && left < minTTL && m.minting() == 0 && now.at.Mono >= m.again.Mono && m.failedAt != now.at {
 			return fmt.Errorf("got a token with %s left while no mint runs, want a Failure with it", left)
 		}
@@ -469,6 +435,7 @@ func (m *model) overdue(now clock.Instant) bool {
 	if m.left(now) == 0 || m.reads == 0 || m.wallSet || m.minting() > 0 || now.Mono < m.latest.Mono || now.Mono < m.again.Mono+time.Second {
 		return false
 	}
-	lifetime, window, minTTL := m.timeline()
-	return window > 0 && m.cached.age(now) > lifetime-window+max(0, window-minTTL)/10
+	tl := m.timeline()
+	window := tl.lifetime - tl.refreshAt
+	return window > 0 && now.Since(m.cached.sent) > tl.refreshAt+max(0, window-tl.minTTL)/10
 }

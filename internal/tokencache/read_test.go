@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -209,7 +210,8 @@ func TestWaitEndsAfterChange(t *testing.T) {
 func TestCachedReadMakesNoCall(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		loads := w.store.loads
-		w.store.setFaults(true, true)
+		w.store.loadsFail = true
+		w.store.failSaves(math.MaxInt)
 		w.provider.set(hangs)
 		waited := w.timed(func() {
 			for range 1000 {

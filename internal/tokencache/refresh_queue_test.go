@@ -87,22 +87,21 @@ func TestTicksKeepTokenFresh(t *testing.T) {
 	})
 }
 
+// Without a refresh window, ticks refresh nothing. If a write brings a refresh window, ticks refresh
+// the token, unless it has expired.
 func TestTickWithoutRefreshWindow(t *testing.T) {
 	withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
-		w.tickFor(2 * time.Hour)
+		w.tickFor(30 * time.Minute)
 		w.wantMints(1)
-		w.put("1", Policy{}) // the token has expired
-		w.tickFor(time.Hour)
-		w.wantMints(1)
-	})
-}
-
-func TestTickAfterPolicyChange(t *testing.T) {
-	withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
-		w.advance(30 * time.Minute)
 		equal(w, "due", w.Due(), false)
 		w.put("1", Policy{RefreshWindow: ptr(40 * time.Minute)})
 		w.tickFor(5 * time.Minute) // refreshes are spread over a tenth of the window
+		w.wantMints(2)
+
+		w.put("1", Policy{RefreshWindow: ptr(time.Duration(0))})
+		w.tickFor(2 * time.Hour)
+		w.put("1", Policy{})
+		w.tickFor(time.Hour)
 		w.wantMints(2)
 	})
 }
@@ -129,21 +128,6 @@ func TestTickBacksOff(t *testing.T) {
 		w.tickFor(time.Hour)
 		w.wantMints(1 + len(calls)) // the token has expired, so only a read mints
 		w.get("a", 0)
-	})
-}
-
-// Ticks refresh no token during a Retry-After.
-func TestTickDuringRetryAfter(t *testing.T) {
-	withToken(t, Policy{}, func(w *world) {
-		w.provider.set(fails(token.RateLimited, 10*time.Minute))
-		w.advance(45 * time.Minute)
-		w.get("a", 30*time.Minute)
-		w.wantMints(2)
-		w.provider.set(tokens(time.Hour))
-		w.tickFor(9 * time.Minute)
-		w.wantMints(2)
-		w.tickFor(3 * time.Minute)
-		w.wantMints(3)
 	})
 }
 
@@ -187,20 +171,6 @@ func TestTickAfterClockWasSet(t *testing.T) {
 		w.tickFor(47 * time.Minute)
 		w.wantMints(1)
 		w.tickFor(5 * time.Minute)
-		w.wantMints(2)
-	})
-}
-
-func TestTickDoesNotWait(t *testing.T) {
-	withToken(t, Policy{}, func(w *world) {
-		w.provider.set(hangs)
-		w.advance(50 * time.Minute)
-		waited := w.timed(func() {
-			for range 3 {
-				w.Tick()
-			}
-		})
-		equal(w, "wait", waited, 0)
 		w.wantMints(2)
 	})
 }

@@ -283,19 +283,6 @@ func TestShareChangesDuringReads(t *testing.T) {
 	}
 }
 
-// A write of another revision ends the backoff.
-func TestUnsharedOfNewRevision(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.putUnshared("1")
-		w.provider.set(fails(token.Refused, 0))
-		w.getFailure("a")
-		w.provider.set(tokens(time.Hour))
-		w.getFailure("a")
-		w.putUnshared("2")
-		w.get("a", 0)
-	})
-}
-
 // After a config write, readers do not wait for hanging mints of the old credentials.
 func TestUnsharedWriteDuringHangingMints(t *testing.T) {
 	for _, proven := range []bool{false, true} {
