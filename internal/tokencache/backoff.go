@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Failure describes an account's last failed mint. It is also the error of reads that get no token
-// because of that mint. A Failure never changes.
+// Failure describes an account's last failed mint. Reads that get no token because of that mint
+// return the Failure as their error. A Failure never changes.
 type Failure struct {
 	Kind     token.Kind
 	Err      error     // as Mint returned it
@@ -34,8 +34,8 @@ const (
 	firstTransient, maxTransient = time.Second, time.Minute
 
 	// jitter is the largest fraction by which a wait after an outage is shortened, so that
-	// accounts do not retry at the same moment. Waits are never lengthened, because users are
-	// told the values above.
+	// accounts do not retry at the same moment. Waits are never lengthened, because the
+	// documentation states the values above.
 	jitter = 0.25
 )
 
@@ -79,15 +79,15 @@ func (b *backoff) wait(kind token.Kind, retryAfter time.Duration) time.Duration 
 	return d - time.Duration(rand.Float64()*jitter*float64(d))
 }
 
-// doubled returns first after n-1 doublings, but at most limit.
+// doubled doubles first n-1 times. The result is at most limit.
 func doubled(first, limit time.Duration, n int) time.Duration {
 	return min(first<<min(n-1, 10), limit) // ten doublings exceed every limit
 }
 
-// blocks reports whether no mint may start now because of f. f may be nil.
+// blocks reports whether the wait after f has not passed. f may be nil.
 func (f *Failure) blocks(now clock.Instant) bool { return f != nil && now.Until(f.next) > 0 }
 
-// blocked returns the failure because of which no mint may start now, or nil.
+// blocked returns the last failure if its wait has not passed, and nil otherwise.
 func (b *backoff) blocked(now clock.Instant) *Failure {
 	if b.last.blocks(now) {
 		return b.last

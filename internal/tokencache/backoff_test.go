@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// After each kind of failure, mints wait this long. Reads meanwhile fail at once with that failure.
+// Each kind of failure has its own waits. During a wait, reads fail at once with the last failure.
 func TestKinds(t *testing.T) {
 	const s, m = time.Second, time.Minute
 	doubling := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, m, m, m}

@@ -20,9 +20,8 @@ var errSuperseded = errors.New("superseded")
 // ended.
 const againPause = 500 * time.Millisecond
 
-// entry is the state of one account. Readers of a valid token take no lock: they read the
-// snapshot, which is replaced whenever the entry changes. Callers of the other methods in this
-// package hold mu.
+// entry is the state of one account. Readers of a valid token take no lock. They read the
+// snapshot, which is replaced whenever the entry changes. Callers of an entry's methods hold mu.
 type entry struct {
 	name     string
 	snapshot atomic.Pointer[snapshot]
@@ -97,8 +96,8 @@ func (e *entry) oldEnough() clock.Instant {
 }
 
 // mintedAgain records a mint that returned the cached token again as t. Some providers state the
-// full lifetime in each response, so t can shorten the token's life but not extend it. Only if
-// the policy is Sliding, t can extend it.
+// full lifetime in each response, so t can shorten the token's life but not extend it, unless
+// the policy is Sliding.
 func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	old := e.cached
 	newEnd := t.Sent.Since(old.Sent) + t.Lifetime // counted from old.Sent

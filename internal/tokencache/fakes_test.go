@@ -156,7 +156,8 @@ type saved struct {
 	token    token.Token
 }
 
-// refuses answers mints with a refresh token with a failure of this kind, and logins with a session.
+// refuses fails mints that use a refresh token, with this kind of failure. It answers logins with a
+// session.
 func refuses(kind token.Kind, retryAfter time.Duration) answer {
 	return func(ctx context.Context, c call) (token.Token, error) {
 		if c.refresh != "" {
@@ -183,7 +184,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
 }
 
-// write stores a config. It deletes the token of another revision, as the backend does.
+// write stores a config. It deletes a token of another revision, as the backend does.
 func (s *fakeStore) write(a *fakeAccount) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,8 +31,8 @@ const loginPause = 100 * time.Millisecond
 // errNoSlot reports that a mint found no slot in time.
 var errNoSlot = errors.New("too many mints are running")
 
-// limiter hands out the slots for mints. It also gives each user whose logins run one after another
-// a turn, which one login has at a time. It is safe for concurrent use.
+// limiter hands out the slots for mints. It also hands out turns to the logins of a user whose logins
+// run one after another. It is safe for concurrent use.
 type limiter struct {
 	all   *semaphore.Weighted
 	hosts *keyed[*host]
@@ -55,8 +55,8 @@ func newLimiter(freed func(host string)) *limiter {
 	}
 }
 
-// lane identifies the limits that apply to a mint: the slots of its host and, for a login with a
-// SerialKey, the turn of its user. serialKey is "" for other mints.
+// lane identifies what a mint must wait for: a slot at its host and, if serialKey is not "", the turn
+// of its user. Only logins of an account with a SerialKey need a turn.
 type lane struct{ host, serialKey string }
 
 // acquire waits for what a mint in this lane needs, until ctx ends. It waits for the user's turn

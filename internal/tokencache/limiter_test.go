@@ -55,8 +55,8 @@ func TestLimiterBounds(t *testing.T) {
 	}
 }
 
-// Background refreshes leave slots for readers. A reader that needs more life than the cached token
-// has does not wait until the background refresh of that token gets a slot.
+// Background refreshes leave slots for readers. A reader that needs a new token does not wait until
+// the background refresh gets a slot.
 func TestBackgroundSlots(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const mint = 2 * time.Second
@@ -141,7 +141,7 @@ func TestSerialLogins(t *testing.T) {
 	})
 }
 
-// wantInTurn fails unless there were n logins, one after another. Each takes that long.
+// wantInTurn fails unless there were n logins, one after another. login is how long each takes.
 func (w *world) wantInTurn(logins []call, n int, login time.Duration) {
 	w.t.Helper()
 	equal(w, "logins", len(logins), n)

@@ -67,9 +67,6 @@ type machine struct {
 	ticking  bool                   // the step is a tick
 	closing  bool                   // the step is a restart
 	failed   bool
-
-	logged sync.Mutex // taken after mu
-	log    []string
 }
 
 // pendingCall is a read or a rotate that has not returned.
@@ -167,25 +164,17 @@ func pick[T any](m *machine, choices ...T) T { return choices[m.rand.IntN(len(ch
 // event returns the present time and step. The caller holds m.mu.
 func (m *machine) event() event { return event{m.steps, m.clock.now()} }
 
-// logf keeps a line, which is shown if a check fails.
+// logf logs what the machine does. The test shows the log if a check fails.
 func (m *machine) logf(name, format string, args ...any) {
-	m.logged.Lock()
-	defer m.logged.Unlock()
-	m.log = append(m.log, fmt.Sprintf("step %d, after %s, %s: ", m.steps, m.elapsed(), name)+fmt.Sprintf(format, args...))
+	m.t.Logf("step %d, after %s, %s: %s", m.steps, m.elapsed(), name, fmt.Sprintf(format, args...))
 }
 
-// check fails if err is not nil, and shows the last log lines. The caller holds m.mu.
+// check fails if err is not nil and no check has failed before. The caller holds m.mu.
 func (m *machine) check(name string, err error) {
-	if err == nil || m.failed {
-		return
+	if err != nil && !m.failed {
+		m.failed = true
+		m.t.Errorf("step %d, after %s, %s: %v", m.steps, m.elapsed(), name, err)
 	}
-	m.failed = true
-	m.logged.Lock()
-	defer m.logged.Unlock()
-	for _, line := range m.log[max(0, len(m.log)-300):] {
-		m.t.Log(line)
-	}
-	m.t.Errorf("step %d, after %s, %s: %v", m.steps, m.elapsed(), name, err)
 }
 
 // checkIdle checks the rules while all goroutines wait for time to pass.

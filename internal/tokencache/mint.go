@@ -55,7 +55,7 @@ type mint struct {
 	refreshErr error // why the mint with the refresh token failed
 	loggedIn   bool  // the mint tried to log in
 
-	// Only mints of unshared accounts have these fields, which the entry's mu guards.
+	// These fields are set only for an unshared account. The entry's mu guards them.
 	minted    token.Token
 	abandoned bool // the reader stopped waiting, so the token must be parked
 }
@@ -87,11 +87,11 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 	m := &mint{account: e.account, purpose: p, started: now, cancel: cancel, done: make(chan struct{})}
 	if e.cached != nil {
 		m.previous = e.cached.Lifetime
-		if p == foreground || p == background {
-			m.refresh = e.cached.refreshToken(now)
-		}
 	}
-	if p == rotation || p == rejection {
+	switch p {
+	case foreground, background:
+		m.refresh = e.cached.refreshToken(now)
+	case rotation, rejection:
 		m.force = e.mayForce(now)
 	}
 	if p != unsharedRead {
@@ -105,6 +105,9 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 		}
 		t, err := c.exchange(ctx, m)
 		if result := c.finishMint(ctx, e, m, t, err); result != nil {
+			if result.Failure != nil {
+				e.counts.failed[result.Failure.Kind].Add(1)
+			}
 			try(func() { c.opts.OnMint(*result) })
 		}
 		if p == unsharedRead {
@@ -271,15 +274,14 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 		e.minted(t)
 		e.unsaved = m.unsaved != nil
 	}
-	e.counts.mint(result)
 	return &result
 }
 
 // endsSoon reports whether m may have failed only because the cached token is about to end. If the
 // provider returned that token again, the response may have stated a lifetime of 0.
 func (e *entry) endsSoon(m *mint, err error) bool {
-	return kindOf(err) == token.Malformed && m.purpose <= background && e.backoff.last == nil &&
-		e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
+	return kindOf(err) == token.Malformed && m.purpose != rotation && m.purpose != rejection &&
+		e.backoff.last == nil && e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
 }
 
 // maxRefreshOutages is how often in a row the refresh token is used during an outage. Then the next

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// wantForced fails unless these mints so far forced a new token.
+// wantForced fails unless want says, for each mint so far, whether it forced a new token.
 func (w *world) wantForced(want ...bool) {
 	w.t.Helper()
 	var got []bool

@@ -132,19 +132,6 @@ func TestReadsWaitThreeSecondsDuringWrites(t *testing.T) {
 	})
 }
 
-// A reader that asked for more life and gives up gets the cached token.
-func TestReaderGivesUpWithCachedToken(t *testing.T) {
-	withToken(t, Policy{}, func(w *world) {
-		w.provider.set(hangs)
-		w.advance(40 * time.Minute)
-		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
-		defer cancel()
-		g := w.must(w.Get(ctx, "a", time.Hour))
-		equal(w, "short", g.Short, true)
-		equal(w, "left", g.Left, 20*time.Minute-time.Second)
-	})
-}
-
 // If the provider hangs, a reader waits only until the cached token would soon have too little
 // life to be served.
 func TestWaitEndsBeforeCachedToken(t *testing.T) {
@@ -179,8 +166,7 @@ func TestWaitEndsBeforeCachedToken(t *testing.T) {
 	}
 }
 
-// A reader whose wait ends gets the token that is cached at that time, which may be another token
-// than when the wait began.
+// When the wait of a reader ends, the reader gets the token that is cached then.
 func TestWaitEndsAfterChange(t *testing.T) {
 	for _, test := range []struct {
 		name  string

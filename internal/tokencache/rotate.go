@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// ErrUnshared reports a rotate of an account whose readers do not share a token.
+// ErrUnshared reports that a rotate failed because the account is unshared.
 var ErrUnshared = errors.New("the account has no shared token")
 
 // Rotated is the outcome of Rotate.

@@ -112,7 +112,8 @@ type Counts struct {
 	Rejected [NumRejections]int64 // reports of rejected tokens, by Rejection
 }
 
-// counts are the [Counts] of an entry, except Minted. They need no lock.
+// counts are the [Counts] of an entry, except Minted, which is counted in the entry. They need no
+// lock.
 type counts struct {
 	reads  [NumServed]atomic.Int64
 	failed [token.NumKinds]atomic.Int64
@@ -126,13 +127,6 @@ func (c *counts) read(served Served, err error) {
 		served = ServedNot
 	}
 	c.reads[served].Add(1)
-}
-
-// mint counts a mint if it failed. Successful mints are counted in the entry.
-func (c *counts) mint(r MintResult) {
-	if r.Failure != nil {
-		c.failed[r.Failure.Kind].Add(1)
-	}
 }
 
 // Each calls f for each account in memory, in no particular order, until f returns false. It

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// maxUnsharedMints limits how many mints of one unshared account run at once. If the
-	// password is wrong, so many logins may reach the provider before the first refusal is
-	// known. Providers lock an account only after more.
+	// maxUnsharedMints limits how many mints of one unshared account run at once. If a password
+	// becomes wrong, up to this many logins reach the provider before the first refusal is
+	// known. Providers lock an account only after more failures.
 	maxUnsharedMints = 4
 
 	// maxParked is how long a token is parked.
@@ -217,7 +217,6 @@ func (c *Cache) finishUnshared(e *entry, m *mint, t token.Token, err error) *Min
 		e.unshared.proven = false
 	}
 	result.Failure = m.failure
-	e.counts.mint(result)
 	if current {
 		c.publish(e)
 	}

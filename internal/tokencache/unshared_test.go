@@ -30,33 +30,26 @@ func TestUnshared(t *testing.T) {
 	})
 }
 
-// Until a login with new credentials succeeds, one login runs at a time, so that many readers with a
-// wrong password do not lock the account.
+// Many readers with a wrong password do not lock the account. Until a login has succeeded, one login
+// runs at a time. After that, maxUnsharedMints logins may fail together, as one failure.
 func TestUnsharedWithWrongPassword(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.provider.set(slow(time.Second, fails(token.Refused, 0)))
-		w.putUnshared("1")
-		reads := w.startReads(1000)
-		w.advance(time.Minute - time.Second)
-		w.wantMints(1)
-		for _, read := range reads {
-			w.mustFail(read())
-		}
-	})
-}
-
-// When a password becomes wrong, only the logins that already run reach the provider. Logins that
-// fail together count as one failure.
-func TestUnsharedWhenPasswordBecomesWrong(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.putUnshared("1")
-		w.get("a", 0)
-		w.provider.set(slow(time.Second, fails(token.Refused, 0)))
-		w.startReads(1000)
-		w.advance(time.Minute)
-		w.wantMints(1 + maxUnsharedMints)
-		equal(w, "failures", w.getFailure("a").Failures, 1)
-	})
+	for _, proven := range []bool{false, true} {
+		inWorld(t, func(w *world) {
+			w.putUnshared("1")
+			logins := 1
+			if proven {
+				w.get("a", 0)
+				logins += maxUnsharedMints
+			}
+			w.provider.set(slow(time.Second, fails(token.Refused, 0)))
+			reads := w.startReads(1000)
+			w.advance(time.Minute - time.Second)
+			w.wantMints(logins)
+			for _, read := range reads {
+				equal(w, "failures", w.mustFail(read()).Failures, 1)
+			}
+		})
+	}
 }
 
 // Many readers of a new config repeat their reads. The first login runs alone, and then
