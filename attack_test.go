@@ -25,10 +25,10 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// witness has two hosts. The honest host is the operator's provider, whose tokens begin with
-// honest-. The evil host belongs to an attacker; it issues tokens too, and records its
-// requests. The attacker may write and delete configs and definitions, and may rotate. The
-// attacker knows no secret and may not read creds.
+// witness has two hosts. The honest host is the operator's provider, and its tokens begin with
+// honest-. The evil host belongs to an attacker. It also issues tokens, and records its
+// requests. The attacker may rotate, and may write and delete configs and definitions, but may
+// not read creds and knows no secret.
 type witness struct {
 	honest, evil *httptest.Server
 	minted       atomic.Int64
@@ -71,7 +71,7 @@ func newWitness(t testing.TB) *witness {
 	return w
 }
 
-// relocated is a provider with changed endpoints. Its logins run in parallel.
+// relocated is a provider with other endpoints, whose logins run in parallel.
 type relocated struct {
 	providers.Provider
 	endpoints []providers.Endpoint
@@ -94,8 +94,8 @@ func (w *witness) operatorConfigs() []fields {
 	}
 }
 
-// definitions returns definitions of acme. The first is the operator's. The others are the
-// attacker's: they send secrets to the evil host, show secrets, or declare secret fields as not
+// definitions returns definitions of acme. The first is the operator's. The attacker's
+// definitions send secrets to the evil host, show secrets, or declare that secret fields are not
 // secret.
 func (w *witness) definitions() []string {
 	paths := strings.NewReplacer("/data/token", "/access_token", "/data/expires_in", "/expires_in")
@@ -143,9 +143,9 @@ func (w *witness) changes() []fields {
 	}
 }
 
-// attack runs a script on one config of the given kind. The script's steps write, delete and rotate the config, end
-// leases, read creds honestly, and write and delete definitions. attack fails the test if the evil host got a secret
-// or token of the operator.
+// attack runs a script on a config of the given kind. Each step of the script writes, deletes or
+// rotates the config, ends a lease, reads creds as an app, or writes or deletes a definition.
+// attack fails the test if the evil host got a secret or a token of the operator.
 func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	t.Helper()
 	m, _ := newOffline(t, time.Hour)
@@ -161,8 +161,8 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		}
 	}
 	m.start()
-	// In the last kind, the operator's tool rewrites the whole config again and again, and the
-	// attacker may only write definitions.
+	// In the last kind, a tool of the operator writes the whole config again and again, and the
+	// attacker may write only definitions.
 	kind %= 6
 	applied := kind == 5
 	operator, changes, definitions := w.operatorConfigs()[min(kind, 4)], w.changes(), w.definitions()
@@ -241,8 +241,8 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	m.wantNotLogged("panic")
 }
 
-// An attacker who may write, delete and rotate gets neither a secret nor a token. The
-// scripts are random.
+// An attacker who may write, delete and rotate gets no secret and no token, whatever the order
+// of the steps.
 func TestConfigWriterGetsNoSecretByAnySequence(t *testing.T) {
 	w := newWitness(t)
 	chance := rand.New(rand.NewPCG(1, 2))
@@ -294,8 +294,8 @@ func TestNothingThatIsShownHasControlCharacters(t *testing.T) {
 	m.wantStored("config/a", "token/a")
 }
 
-// The pattern of names accepts two dots in a row, but Vault's storage does not. Users get
-// a 400, and the log shows no failure.
+// The engine refuses names with two dots in a row, because Vault's storage does. The log shows
+// no failure.
 func TestNamesThatStorageRefuses(t *testing.T) {
 	m := newMount(t)
 	m.storage.failWith(func(_, key string) error {
@@ -314,7 +314,7 @@ func TestNamesThatStorageRefuses(t *testing.T) {
 	m.wantNotLogged("request failed")
 }
 
-// However large the input is, the answer is short and nothing is stored.
+// The answer to a huge input is short, and nothing is stored.
 func TestHugeInputs(t *testing.T) {
 	m := newMount(t)
 	huge := strings.Repeat("x", 4<<20)

@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Vault registers a plugin with a backend that has neither storage nor system view.
+// When Vault registers a plugin, it makes a backend without storage and system view.
 func TestSetupWithNothing(t *testing.T) {
 	for version, want := range map[string]string{"v1.2.3": "v1.2.3", "": "v0.0.0-dev"} {
 		b, err := Factory(Options{Version: version})(t.Context(), &logical.BackendConfig{})
@@ -59,7 +59,7 @@ func TestSpecialPaths(t *testing.T) {
 	}
 }
 
-// A write on another node takes effect on this node when Vault invalidates the key of the config.
+// Another node's write takes effect on this node when Vault invalidates the storage key.
 func TestInvalidate(t *testing.T) {
 	for _, key := range []string{"config/a", "token/a"} {
 		m := newSinchMount(t, nil)
@@ -105,11 +105,11 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// Cleanup returns at once even if a mint does not end, and does not touch another mount.
+// Cleanup returns at once even if a mint hangs, and does not affect another mount.
 func TestCleanupDuringAMint(t *testing.T) {
 	f := newFake(minting("fake-token", time.Hour))
 	m := newFakeMount(t, f, fields{"verify_connection": false})
-	n := m.neighbour()
+	n := m.neighbor()
 	n.write("config/a", with(fields{"verify_connection": false}, fakeConfig)).want(t, http.StatusNoContent)
 	n.token("a")
 	stuck, started := make(chan struct{}), make(chan struct{}, 10)
@@ -132,7 +132,7 @@ func TestCleanupDuringAMint(t *testing.T) {
 }
 
 func TestTwoMountsShareNothing(t *testing.T) {
-	n := newSinchMount(t, nil).neighbour()
+	n := newSinchMount(t, nil).neighbor()
 	n.read("creds/a").want(t, http.StatusBadRequest, "there is no config")
 	n.read("config/a").want(t, http.StatusNotFound)
 }
@@ -148,7 +148,7 @@ func TestLogNamesTheMount(t *testing.T) {
 	}
 }
 
-// Help texts and the OpenAPI document describe each field that the schemas have.
+// Help texts and the OpenAPI document describe every field.
 func TestOpenAPI(t *testing.T) {
 	m := newMount(t)
 	doc := m.request(logical.HelpOperation, "", nil).want(t, http.StatusOK).data["openapi"].(*framework.OASDocument)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// badAnswers are answers of providers without a usable token, and what users get. In
-// text, "%" stands for host and path of the token endpoint.
+// badAnswers are answers of a provider that contain no usable token, and the resulting errors.
+// In text, "%" is a placeholder for host and path of the token endpoint.
 var badAnswers = []struct {
 	base     func(*mount) fields
 	settings string // of the simulator
@@ -73,9 +73,9 @@ var badAnswers = []struct {
 	{conversationAt, `{"faults":[{"kind":"no-token"}]}`, 502, "malformed answer: % answered 200 OK: the answer contains no token"},
 }
 
-// After a bad answer, a config write stores nothing. The write gets a 400 unless a later write may
-// succeed, because clients repeat a request that gets a 5xx. A read of creds fails and says when
-// the next attempt is. Reads succeed again when the provider recovers.
+// After a bad answer, a config write stores nothing, and a read of creds fails and names the
+// time of the next attempt. If the answer is malformed, the write gets a 400, because clients
+// repeat a request that gets a 5xx.
 func TestBadAnswers(t *testing.T) {
 	for _, test := range badAnswers {
 		m := newMount(t)

@@ -156,8 +156,8 @@ func TestBadConfigs(t *testing.T) {
 	checkUnchanged()
 }
 
-// newUnchanged makes a mount with config/old. It also returns a function that checks that
-// storage and cache are unchanged and that the provider got no request.
+// newUnchanged makes a mount with config/old. The returned function checks that storage, the
+// cached token and the number of requests to the provider are unchanged.
 func newUnchanged(t *testing.T) (m *mount, check func()) {
 	m = newMount(t)
 	m.write("config/old", m.sinch(nil)).want(t, http.StatusNoContent)

@@ -26,14 +26,14 @@ func BenchmarkCachedRead(b *testing.B) {
 	forBothModes(b, func(b *testing.B, lease bool) { benchmarkRead(b, cachedRead(b, lease)) })
 }
 
-// BenchmarkConstantRead reads the same answer from a backend that has only constants, which
-// is the cost of the framework alone.
+// BenchmarkConstantRead reads the same answer from a backend that returns only constants. Its
+// result is the cost of the framework.
 func BenchmarkConstantRead(b *testing.B) {
 	forBothModes(b, func(b *testing.B, lease bool) { benchmarkRead(b, constantRead(b, lease)) })
 }
 
-// BenchmarkCachedToConstantRead reports the time of a cached read divided by the time of a constant
-// read. It measures both reads in turns, so that other work of the machine affects both.
+// BenchmarkCachedToConstantRead reports how many times longer a cached read takes than a
+// constant read. It measures both in turns, so that other load on the machine affects both.
 func BenchmarkCachedToConstantRead(b *testing.B) {
 	forBothModes(b, func(b *testing.B, lease bool) {
 		const turn = 1_000
@@ -87,7 +87,7 @@ func benchmarkRequest(b *testing.B, backend logical.Backend, storage logical.Sto
 	}
 }
 
-// cachedRead returns a function that reads creds/a of an engine that has the token.
+// cachedRead returns a function that reads creds/a from an engine that has cached the token.
 func cachedRead(b *testing.B, lease bool) func() {
 	storage := &logical.InmemStorage{}
 	backend := newBenchmarkBackend(b, storage, nil)
@@ -96,7 +96,7 @@ func cachedRead(b *testing.B, lease bool) func() {
 	return reader(b, backend, storage)
 }
 
-// constantRead returns a function that reads creds/a of a backend of constants.
+// constantRead returns a function that reads creds/a from a backend that returns only constants.
 func constantRead(b *testing.B, lease bool) func() {
 	backend := &framework.Backend{Paths: []*framework.Path{{
 		Pattern: "creds/" + framework.GenericNameRegex("name"),
@@ -142,8 +142,8 @@ func constantAnswer(lease bool) *logical.Response {
 	return resp
 }
 
-// withoutTokens is a storage that drops tokens, because in a server stored tokens do not use the
-// plugin's memory.
+// withoutTokens is a storage that drops tokens. In a server, stored tokens take no memory of the
+// plugin.
 type withoutTokens struct{ *logical.InmemStorage }
 
 func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {
@@ -153,9 +153,9 @@ func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {
 	return s.InmemStorage.Put(ctx, e)
 }
 
-// BenchmarkGrowth creates and reads many accounts. It reports the memory per account without
-// the token's text, the time of a tick with no due token and with 1,000 due tokens, and the
-// time from a backend's start to its first answer.
+// BenchmarkGrowth creates and reads many accounts. It reports the memory per account, not
+// counting the text of the token, the duration of a tick if no token is due and if 1,000 tokens
+// are due, and the time from the start of a backend to its first answer.
 func BenchmarkGrowth(b *testing.B) {
 	for _, n := range []int{1, 1_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

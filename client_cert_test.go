@@ -18,7 +18,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// longAgo and farAway are the validity of certificates that are valid on any clock of the tests.
+// longAgo and farAway are the start and end of the validity of certificates that are valid in
+// all tests.
 var longAgo, farAway = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)
 
 // clientCert returns a client certificate of a new CA, and its key.
@@ -42,8 +43,7 @@ func clientCertOfCA(t *testing.T, from, until time.Time) (ca *simulator.CA, cert
 	return ca, string(certPEM), string(keyPEM)
 }
 
-// publicAt returns a config of a client without a secret, with an endpoint at which no server
-// listens.
+// publicAt returns a config of a client without a secret. No server listens at its endpoint.
 func publicAt(*mount) fields {
 	return fields{"provider": "oauth2", "client_id": "public-client", "token_url": "https://127.0.0.1:1/token"}
 }
@@ -52,8 +52,8 @@ func publicWithCert(cert, key string) func(*mount) fields {
 	return func(m *mount) fields { return with(publicAt(m), fields{"client_cert": cert, "client_key": key}) }
 }
 
-// mutual starts a server for the simulator that requires a client certificate of ca. It returns a
-// config whose client authenticates only with a certificate (RFC 8705 §2.1).
+// mutual starts a server for the simulator that requires a client certificate. It returns a
+// config whose client authenticates only with its certificate (RFC 8705 §2.1).
 func mutual(t *testing.T, m *mount) fields {
 	t.Helper()
 	ca, cert, key := clientCertOfCA(t, longAgo, farAway)
@@ -73,7 +73,7 @@ func mutual(t *testing.T, m *mount) fields {
 		"revocation_url": server.URL + "/generic/revoke", "ca_cert": string(ca.PEM), "client_cert": cert, "client_key": key}
 }
 
-// A certificate authenticates the client at both endpoints. The provider gets nothing else.
+// A certificate authenticates the client at both endpoints, without a client secret.
 func TestClientCert(t *testing.T) {
 	m := newMount(t)
 	config := mutual(t, m)
@@ -112,8 +112,8 @@ func TestClientCertIsShown(t *testing.T) {
 	m.noKey("the log", m.log.String(), key)
 }
 
-// noKey fails the test if text contains one of the first lines of a key in PEM. The last line has
-// only the public key, which is in the certificate too.
+// noKey fails the test if text contains one of the first two lines of a PEM key. Later lines may
+// hold the public key, which is also in the certificate.
 func (m *mount) noKey(where, text, key string) {
 	m.t.Helper()
 	for _, line := range strings.Split(key, "\n")[1:3] {
@@ -123,8 +123,8 @@ func (m *mount) noKey(where, text, key string) {
 	}
 }
 
-// The engine accepts a certificate that is not valid now, with a warning, because some
-// providers accept it too.
+// The engine accepts an expired or future certificate with a warning, because some providers
+// accept such certificates.
 func TestClientCertThatIsNotValid(t *testing.T) {
 	m := newMount(t)
 	now := m.clock.wall().Truncate(time.Second)
@@ -151,7 +151,7 @@ func TestClientKeyOnOneLine(t *testing.T) {
 	equal(t, "client_cert", m.read("config/a").data["client_cert"], cert)
 }
 
-// A new certificate is another credential: the engine mints with it, and forgets the old token.
+// A new certificate is a new credential, so the engine mints a new token with it.
 func TestNewClientCertMintsAnew(t *testing.T) {
 	m := newMount(t)
 	config := mutual(t, m)

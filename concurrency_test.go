@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// Whatever happens at the same time, no answer is a 5xx, and in the end memory and
+// If requests of all kinds run at the same time, no answer is a 5xx. In the end, memory and
 // storage agree.
 func TestAllAtOnce(t *testing.T) {
 	m := newMount(t)
@@ -78,8 +78,8 @@ func TestReaderGivesUp(t *testing.T) {
 	equal(t, "more mints", len(started), 0)
 }
 
-// readAtOnce reads creds of each name with this many readers at once. It returns, for each name,
-// how many readers got each token.
+// readAtOnce makes the given number of readers read each name at the same time. For each name it
+// returns how many readers got each token.
 func (m *mount) readAtOnce(names []string, readers int) map[string]map[string]int {
 	m.t.Helper()
 	var (
@@ -122,7 +122,7 @@ func TestManyReadersOfOneAccount(t *testing.T) {
 	equal(t, "reads", m.status("reads"), int64(readers))
 }
 
-// Each account logs in once, and at most 64 accounts log in at one host at once.
+// Each account logs in once. At most 64 logins run at the same time at one host.
 func TestReadersOfManyAccounts(t *testing.T) {
 	const accounts = 1000
 	m := newMount(t)
@@ -148,7 +148,7 @@ func TestReadersOfManyAccounts(t *testing.T) {
 	}
 }
 
-// Hanging mints at one mount, and the mount's Cleanup, do not slow down another mount.
+// Neither hanging mints nor the Cleanup of a mount slow down another mount.
 func TestMountThatEndsIsNotFeltAtAnother(t *testing.T) {
 	m, other := newSinchMount(t, nil), newSinchMount(t, nil)
 	token := m.token("a")
@@ -186,8 +186,7 @@ func TestMountThatEndsIsNotFeltAtAnother(t *testing.T) {
 	differ(t, "token after a rotate", m.token("a"), token)
 }
 
-// An open mount leaves no goroutine behind after its work, and a closed mount leaves none
-// at all.
+// An open mount leaves no goroutine behind after its work. A closed mount leaves none at all.
 func TestNoGoroutineIsLeftBehind(t *testing.T) {
 	count := func() (n int) {
 		buf := make([]byte, 4<<20)

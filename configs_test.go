@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// newConfigMount makes a mount with config/a, whose fields config returns.
+// newConfigMount makes a mount with config/a. Its fields are those that config returns.
 func newConfigMount(t testing.TB, config func(m *mount, more fields) fields, more fields) *mount {
 	t.Helper()
 	m := newMount(t)

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// credentials_written is the time of the last change of a secret. Other writes do not change
-// it.
+// credentials_written is the time at which a secret last changed.
 func TestCredentialsWritten(t *testing.T) {
 	m := newSinchMount(t, nil)
 	want := func(when, want string) {
@@ -88,7 +87,7 @@ func TestMetricsOfCredentials(t *testing.T) {
 	}
 }
 
-// A user who writes new credentials without a new credentials_expire gets a warning.
+// A write of new credentials that keeps the old credentials_expire gets a warning.
 func TestNewCredentialsWithTheOldDate(t *testing.T) {
 	m := newSinchMount(t, fields{"credentials_expire": "2027-03-01"})
 	m.write("config/a", fields{"password": "new-1", "verify_connection": false}).wantWarning(t, "credentials_expire is still 2027-03-01")

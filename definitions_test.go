@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// acme is a provider that no Go code knows. It records its requests.
+// acme is the server of a provider that only a definition describes. It records its requests.
 type acme struct {
 	url string
 
@@ -122,9 +122,9 @@ func TestDefinitionInThreeCommands(t *testing.T) {
 	m.restart().read("creds/a").wantData(t, want)
 }
 
-// Editing or deleting a definition does not change existing configs, even if a tool writes a
-// config again as a whole. Only adopt_definition changes the definition of a config, and such a
-// write must contain all secrets.
+// Editing or deleting a definition does not change existing configs, even if a tool writes the
+// whole config again. A config changes its definition only by adopt_definition, in a write that
+// repeats all secrets.
 func TestDefinitionIsPinned(t *testing.T) {
 	m, honest, first := newAcmeMount(t)
 	m.write("config/b", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
@@ -177,14 +177,14 @@ func TestDefinitionIsPinned(t *testing.T) {
 		t.Errorf("got %q at the new endpoint, want one request with the new password", got)
 	}
 	m.read("config/a").wantData(t, fields{"definition": second, "definition_current": true, "region": "us"})
-	// The tool continues with its earlier fields and the digest that it adopted.
+	// The tool now also writes the digest that the config has adopted.
 	m.write("config/a", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
 	m.write("config/b", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
 	m.wantDefinitions("after both adopted", second)
 }
 
-// A definition may show or send what another definition keeps secret. So a field counts as
-// secret if the old or the new definition says so.
+// The new definition may declare that a secret field is not secret. Until it is adopted, the
+// field still counts as secret.
 func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	shows := strings.Replace(acme.definition("Shows"), "    required: true\n    secret: true\n", "", 1)
@@ -197,7 +197,8 @@ func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
 	equal(t, "api_password", m.read("config/a").data["api_password"], "public")
 }
 
-// A definition that is adopted decides where the client certificate is used, so the write repeats its key.
+// A write that adopts a definition must repeat client_key, because the definition says where the
+// certificate is used.
 func TestAdoptedDefinitionNeedsTheClientKey(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	cert, key := clientCert(t, longAgo, farAway)
@@ -210,8 +211,8 @@ func TestAdoptedDefinitionNeedsTheClientKey(t *testing.T) {
 	m.write("config/b", with(adopt, fields{"client_key": key})).want(t, http.StatusNoContent)
 }
 
-// When a config adopts a definition, it loses fields that the definition lacks or declares
-// differently.
+// A config that adopts a definition loses the fields that the new definition lacks or declares
+// with another kind.
 func TestAdoptedDefinitionWithOtherFields(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	m.patch("config/a", fields{"labels": fields{"a": "b"}, "region": "us"}).want(t, http.StatusNoContent)
@@ -221,8 +222,8 @@ func TestAdoptedDefinitionWithOtherFields(t *testing.T) {
 	m.read("config/a").wantData(t, fields{"labels": nil, "region": "eu", "api_user": "alice"})
 }
 
-// With adopt_definition, the first write of a config fails if the definition is not the
-// expected one.
+// If the first write of a config has adopt_definition, it fails unless the current definition
+// has this digest.
 func TestAdoptDefinitionInFirstWrite(t *testing.T) {
 	m, _, digest := newAcmeMount(t)
 	m.write("config/b", with(maps.Clone(acmeConfig), fields{"adopt_definition": "sha256:" + strings.Repeat("0", 64)})).
@@ -232,8 +233,7 @@ func TestAdoptDefinitionInFirstWrite(t *testing.T) {
 	m.write("config/d", fields{"provider": "nobody", "adopt_definition": digest}).want(t, http.StatusBadRequest, "adopt_definition: providers/nobody has no definition to adopt")
 }
 
-// The fields of a definition are checked for their type, size and place, and null restores
-// a default. An unknown field is refused by name.
+// The engine checks fields of a definition as it checks those of a built-in provider.
 func TestDefinitionFields(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	for _, test := range []struct {
@@ -269,7 +269,7 @@ func TestDefinitionFields(t *testing.T) {
 	equal(t, "warnings about unrecognized parameters", len(m.write("config/a", fields{"region": "us"}).warnings), 0)
 }
 
-// A definition stays in storage as long as a name or a config uses it.
+// Storage keeps a definition as long as a name or a config uses it.
 func TestUnusedDefinitionsAreRemoved(t *testing.T) {
 	m, acme, first := newAcmeMount(t)
 	m.write("providers/same", fields{"definition": acme.definition("Acme")}).want(t, http.StatusOK)
@@ -294,8 +294,8 @@ func TestUnusedDefinitionsAreRemoved(t *testing.T) {
 	}
 }
 
-// A definition may be removed while a config write that uses the definition waits for the
-// provider.
+// A config write may wait for the provider while somebody deletes the definition. The config
+// still gets its definition.
 func TestDefinitionRemovedDuringAWrite(t *testing.T) {
 	m := newMount(t)
 	var during func()
@@ -327,8 +327,8 @@ func TestDefinitionsOnOtherNodes(t *testing.T) {
 	equal(t, "title", other.read("providers/acme").data["title"], "Second")
 }
 
-// If a stored definition is damaged or missing, paths that need it answer 500. Its configs and
-// its name can still be deleted.
+// If a stored definition is damaged or missing, the paths that need it return a 500. Its name
+// and its configs can still be deleted.
 func TestStoredDefinitionOfNoUse(t *testing.T) {
 	for name, spoil := range map[string]func(m *mount, key string){
 		"missing":   func(m *mount, key string) { _ = m.storage.InmemStorage.Delete(t.Context(), key) },
@@ -361,8 +361,8 @@ func TestStoredDefinitionOfNoUse(t *testing.T) {
 	}
 }
 
-// If storage fails at any call, each config still has its definition. Only records that the
-// next change removes are left over.
+// Whichever storage call fails, every config still has its definition, and the next change
+// removes what is left over.
 func TestDefinitionStorageFaults(t *testing.T) {
 	acme := newAcme(t)
 	second := acme.definition("Second")
@@ -427,8 +427,8 @@ func TestDefinitionStorageFaults(t *testing.T) {
 	}
 }
 
-// If a provider's new token ends the previous token, the engine does not refresh early unless
-// the config asks for it.
+// If a new token ends the previous one, the engine refreshes early only if the config has a
+// refresh_window.
 func TestExclusiveProvider(t *testing.T) {
 	acme := newAcme(t)
 	m := newMount(t)

@@ -24,8 +24,8 @@ var (
 	codeSpan   = regexp.MustCompile("`[^`\n]*`")
 )
 
-// Every test, fuzz target, benchmark and make target that a page names exists.
-// A page may also name the functions that its own code defines.
+// Every test, fuzz target, benchmark and make target that a page names exists. A page may also
+// name functions in its own code samples.
 func TestDocsNameWhatExists(t *testing.T) {
 	tests := map[string]bool{}
 	for _, text := range readTree(t, ".", "_test.go") {
@@ -74,8 +74,8 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
-// The errors that the runbook of docs/operations.md quotes are in the source. The
-// errors of the network come from Go.
+// The errors in the table of docs/operations.md are in the source, except network errors, which
+// come from Go.
 func TestDocsQuoteErrors(t *testing.T) {
 	text, fromGo := "", []string{"`no such host`", "`connection refused`", "`i/o timeout`"}
 	for _, dir := range []string{"providers", "internal/tokencache", "internal/token"} {
@@ -115,7 +115,7 @@ func TestDocsNameGoVersion(t *testing.T) {
 	}
 }
 
-// headingIDs returns the anchors that GitHub makes of a page's headings.
+// headingIDs returns the anchors that GitHub makes for the headings of a page.
 func headingIDs(text string) []string {
 	var ids []string
 	for _, m := range heading.FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
@@ -124,7 +124,7 @@ func headingIDs(text string) []string {
 	return ids
 }
 
-// readPages returns the text of the Markdown files at the top and below docs, by path.
+// readPages returns the text of the Markdown files in the top directory and in docs, by path.
 func readPages(t *testing.T) map[string]string {
 	t.Helper()
 	pages := readTree(t, "docs", ".md")
@@ -142,7 +142,7 @@ func readPages(t *testing.T) map[string]string {
 	return pages
 }
 
-// readTree returns the text of the files below dir whose names end in suffix, by path.
+// readTree returns the text of the files in dir whose names end in suffix, by path.
 func readTree(t *testing.T, dir, suffix string) map[string]string {
 	t.Helper()
 	files := map[string]string{}

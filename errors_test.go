@@ -58,12 +58,12 @@ func TestRespond(t *testing.T) {
 
 const panicText = "internal error (a panic, see the server's log)"
 
-// If a provider panics, only the requests that need the provider fail. Neither answers nor the
-// log show the panic's value.
+// If a provider panics, only the requests that need the provider fail. No answer and no log line
+// shows the value of the panic.
 func TestPanicOfProvider(t *testing.T) {
 	f := newFake(panics)
 	m := newMount(t, f)
-	n := m.neighbour()
+	n := m.neighbor()
 
 	m.write("config/a", fakeConfig).want(t, http.StatusInternalServerError, panicText)
 	m.wantStored()
@@ -93,7 +93,7 @@ func TestPanicOfProvider(t *testing.T) {
 	n.token("a")
 }
 
-// wantLoggedPanics waits until the log has this many panics with their location.
+// wantLoggedPanics waits until the log has this many panics, with type and stack.
 func (m *mount) wantLoggedPanics(want int) {
 	m.t.Helper()
 	logged := func() int { return strings.Count(m.log.String(), "recovered from a panic") }
@@ -126,7 +126,8 @@ func TestPanicElsewhere(t *testing.T) {
 	n.write("config/a", fields{"min_ttl": 5}).want(t, http.StatusNoContent)
 }
 
-// If the storage panics while the engine saves a token, at most the waiting read fails.
+// If storage panics while the engine saves a token, only the read that waits for the token may
+// fail.
 func TestPanicOfStorageDuringAMint(t *testing.T) {
 	m := newSinchMount(t, fields{"verify_connection": false})
 	m.storage.failWith(func(op, _ string) error {

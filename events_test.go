@@ -24,8 +24,7 @@ func (m *mount) withEvents(sender logical.EventSender) {
 	m.start()
 }
 
-// wantEvent waits for events, and fails the test unless this event is the only one since
-// the previous wantEvent.
+// wantEvent waits for an event, and fails the test unless it is this event alone.
 func (m *mount) wantEvent(sender *logical.MockEventSender, operation string, metadata map[string]string) {
 	m.t.Helper()
 	var events []logical.MockEvent
@@ -103,8 +102,8 @@ func TestNoEventOfARefusedWrite(t *testing.T) {
 	equal(t, "events", len(sender.Events), 0)
 }
 
-// The event of an unshared token names no path to read. Otherwise a subscriber that reads at each
-// event would cause the next event.
+// The event of an unshared token has no data_path. A subscriber that reads the path of each
+// event would otherwise cause endless events.
 func TestEventOfAnUnsharedTokenSaysNothingToRead(t *testing.T) {
 	m, sender := newMount(t), logical.NewMockEventSender()
 	m.withEvents(sender)
@@ -152,7 +151,7 @@ func TestEventThatCannotBeSent(t *testing.T) {
 	m.wantLogged("the bus is full")
 }
 
-// A server that does not take events holds up no read, no rotate, and no other write.
+// A server that is slow to take events delays no read, no rotate and no other write.
 func TestSlowSender(t *testing.T) {
 	m := newMount(t)
 	started, release := make(chan time.Duration, 10), make(chan struct{})

@@ -45,16 +45,15 @@ func (s *storage) call(op, key string) error {
 	return s.fail(op, key)
 }
 
-// failWith sets a function that runs before each call. If it returns an error, the call fails
-// with that error. nil removes the function.
+// failWith makes a call fail if f returns an error for it. nil makes no call fail.
 func (s *storage) failWith(f func(op, key string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = f
 }
 
-// failOn makes the calls fail that begin with one of the given texts, such as "put config/". "" is
-// every call.
+// failOn makes all calls fail that begin with one of the given texts, such as "put config/".
+// Every call begins with "".
 func (s *storage) failOn(calls ...string) {
 	s.failWith(func(op, key string) error {
 		if slices.ContainsFunc(calls, func(call string) bool { return strings.HasPrefix(op+" "+key, call) }) {
@@ -122,8 +121,8 @@ func (s *storage) put(key, value string) {
 // keys returns the keys of the stored configs and tokens, sorted.
 func (s *storage) keys() []string { return slices.Sorted(maps.Keys(s.snapshot())) }
 
-// system is a fake system view that counts its calls. A call of a method that system lacks
-// panics, which fails the request with a 500.
+// system is a fake system view that counts its calls. A call of any method that it does not
+// implement panics.
 type system struct {
 	logical.SystemView
 
@@ -142,8 +141,8 @@ func (s *system) set(f func(*system)) {
 	f(s)
 }
 
-// takeCalls returns how many calls there were since the previous takeCalls, and how many of these
-// called ReplicationState.
+// takeCalls returns the number of calls since the previous takeCalls, and how many of them were
+// of ReplicationState.
 func (s *system) takeCalls() (calls, stateCalls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -235,8 +234,8 @@ func down(context.Context) (token.Token, error) {
 // panics is a mint that panics with a secret.
 func panics(context.Context) (token.Token, error) { panic("the password is hunter2") }
 
-// block makes the mints of f wait until release is called or their context ends. Each mint
-// sends to started when it begins to wait.
+// block makes the mints of f wait until release is called or their context ends. Each mint sends
+// to started when it begins.
 func block(f *fake) (started <-chan struct{}, release func()) {
 	here, released := make(chan struct{}, 100), make(chan struct{})
 	f.set(func(ctx context.Context) (token.Token, error) {

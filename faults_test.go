@@ -13,9 +13,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// faultCases are operations during which each storage call fails in turn. Usually config/a exists
-// and its token is cached before the operation. "cold" restarts the mount first. "tokenless"
-// restarts the mount without a stored token. "new" starts without config/a.
+// faultCases are operations in which each storage call fails in turn. By default config/a exists
+// and its token is cached. With cold, the mount was restarted and the token is only in storage.
+// With tokenless, it is not even there. With new, config/a does not exist.
 var faultCases = map[string]struct {
 	cold, tokenless, new bool
 	do                   func(*mount) answer
@@ -82,8 +82,8 @@ func TestStorageFaults(t *testing.T) {
 	}
 }
 
-// failCall makes only the call with this number fail, and later returns it in *failed. The first
-// call is 1. Calls for revocations do not count, because they run in the background.
+// failCall makes one call fail, and then stores the call in *failed. The first call has number
+// 1. Calls for revocations do not count, because they run in the background.
 func (s *storage) failCall(number int) (failed *string) {
 	calls, failed := 0, new(string)
 	s.failWith(func(op, key string) error {
@@ -99,13 +99,13 @@ func (s *storage) failCall(number int) (failed *string) {
 	return failed
 }
 
-// checkFault checks the answer and the state after one fault. old is the config before the
-// operation.
+// checkFault checks the answer and the state after one fault. old is the stored config before
+// the operation.
 func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 	t.Helper()
 	if strings.HasPrefix(failed, "put token/") {
 		a.succeeded(t, failed+" failed")
-		// A config writer gets this text as a warning. For other mints the text is in the log.
+		// A config write gets this text as a warning. Other mints log it.
 		const unsaved = "the new token is served, but storage does not have it yet; the engine tries again: "
 		if warned := strings.Contains(strings.Join(a.warnings, "\n"), unsaved); warned != (a.token() == "") {
 			t.Errorf("%s failed: got the warnings %q, want %q unless the answer has a token", failed, a.warnings, unsaved)
@@ -122,8 +122,8 @@ func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 	checkAgreement(t, m, "after "+failed+" failed")
 }
 
-// checkAgreement checks that m shows the same config/a as a mount that starts from its
-// storage, and that both serve a token that the provider accepts.
+// checkAgreement checks that m and a mount that restarts from its storage show the same
+// config/a, and that both serve a valid token.
 func checkAgreement(t *testing.T, m *mount, when string) {
 	t.Helper()
 	here, there := m.read("config/a"), m.restart().read("config/a")
@@ -145,8 +145,8 @@ func checkAgreement(t *testing.T, m *mount, when string) {
 	}
 }
 
-// A storage call may take effect and still return an error. The engine then continues with the
-// stored config.
+// If a write takes effect in storage but returns an error, the engine continues with the stored
+// config.
 func TestLostAnswerOfStorage(t *testing.T) {
 	m := newMount(t)
 	m.simulate(`{"any_account": true}`)

@@ -43,8 +43,8 @@ func (offline) Revoke(context.Context, *providers.Client, providers.Settings, se
 	return nil
 }
 
-// newOffline makes a mount that never uses the network, whose tokens have the given
-// lifetime. It also returns the number of mints.
+// newOffline makes a mount that never uses the network. Its tokens have the given lifetime. It
+// also returns the counter of the mints.
 func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 	t.Helper()
 	mints := new(atomic.Int64)
@@ -55,20 +55,20 @@ func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 	return newBareMount(t, all), mints
 }
 
-// damaged matches the error for a stored config that cannot be used. The error quotes only the
-// name of the config's provider.
+// damaged matches the errors for a stored config that cannot be used. They quote nothing of the
+// config but its provider.
 var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 2\); upgrade the plugin|this plugin has no provider ".*"|(ca_cert|client_cert|client_key): [a-zA-Z0-9 ,;]+)$`)
 
 var badPEM = regexp.MustCompile(`cannot be used: (ca_cert|client_cert|client_key): `)
 
-// A stored config may be damaged, or come from an older or newer plugin. All paths agree on
-// whether the config can be used. After a delete, the name can be used again.
+// A stored config may be damaged or written by another version of the plugin. All paths agree on
+// whether it can be used, and a delete frees its name.
 func FuzzStoredConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, _ := newOffline(t, time.Hour)
 		m.storage.put("config/a", string(stored))
 		read, creds := m.read("config/a"), m.read("creds/a")
-		// A config with damaged certificates can be read, so that users can correct it.
+		// A config with a damaged certificate can still be read, so that users can correct it.
 		if (read.status == http.StatusOK) != (creds.status == http.StatusOK) && !badPEM.MatchString(creds.text) {
 			t.Errorf("got %d %s from config and %d %s from creds, want both to succeed or both to fail", read.status, read.text, creds.status, creds.text)
 		}
@@ -90,8 +90,8 @@ func FuzzStoredConfig(f *testing.F) {
 	})
 }
 
-// If a stored token is damaged, expired or from a newer plugin, the engine mints a new token. A
-// stored token is served only before its end, with a lease that ends earlier.
+// If a stored token is damaged, expired or from a newer plugin, the engine mints a new token.
+// Otherwise the lease ends before the stored token.
 func FuzzStoredToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, mints := newOffline(t, time.Hour)
@@ -130,7 +130,7 @@ func FuzzStoredToken(f *testing.F) {
 	})
 }
 
-// Revoking a lease succeeds whatever data the lease contains, and shows none of the data.
+// Revoking a lease succeeds whatever data the lease has, and shows none of them.
 func FuzzStoredRevocation(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		var data fields
@@ -147,8 +147,8 @@ func FuzzStoredRevocation(f *testing.F) {
 	})
 }
 
-// A config write succeeds, or gets a 4xx and changes nothing. Each secret in the test contains
-// hunter2, and the mount searches all answers and logs for that word.
+// A config write succeeds, or gets a 4xx and changes nothing. Each secret contains hunter2, and no
+// answer and no log may.
 func FuzzConfigWrite(f *testing.F) {
 	secretFields := map[string]bool{}
 	for _, p := range providers.All() {
@@ -215,8 +215,8 @@ func marked(v any) any {
 	return v
 }
 
-// Readers get a token or a 400, whatever min_ttl they ask for. They cause at most one mint
-// in half a lifetime.
+// With any min_ttl, a reader gets a token or a 400. Readers cause at most one mint per half
+// lifetime.
 func FuzzCredsMinTTL(f *testing.F) {
 	f.Fuzz(func(t *testing.T, minTTL string, lifetime, step uint16) {
 		life, pause := time.Duration(lifetime)*time.Second+time.Second, time.Duration(step)*100*time.Millisecond

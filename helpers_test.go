@@ -31,7 +31,7 @@ import (
 // fields is the data of a request.
 type fields = map[string]any
 
-// secrets are the credentials that tests write. No answer or log may contain them. Each wrong
+// secrets are the credentials that tests write. No answer and no log may contain one. Each wrong
 // credential, and each credential of a fake provider, contains hunter2.
 var secrets = []string{"correct-horse", "battery-staple-app-key", "conversation-secret", "generic-secret", "wonderland", "hunter2"}
 
@@ -53,7 +53,7 @@ type mount struct {
 	tokens []string // that reads returned
 }
 
-// newMount makes a mount with all providers and more, and a simulator of the providers.
+// newMount makes a mount with all built-in providers and with more, and with a simulator.
 func newMount(t testing.TB, more ...providers.Provider) *mount {
 	m := newBareMount(t, append(providers.All(), more...))
 	m.sim = simulator.New(simulator.Options{Now: m.clock.wall})
@@ -87,11 +87,11 @@ func (m *mount) start() {
 	})
 }
 
-// restart returns a new mount on the same storage, as after a restart.
+// restart returns a new mount on the same storage.
 func (m *mount) restart() *mount { return m.beside(m.storage) }
 
-// neighbour returns another mount of the same process, with its own storage.
-func (m *mount) neighbour() *mount { return m.beside(&storage{}) }
+// neighbor returns another mount of the same process, with its own storage.
+func (m *mount) neighbor() *mount { return m.beside(&storage{}) }
 
 func (m *mount) beside(s *storage) *mount {
 	n := &mount{t: m.t, clock: m.clock, storage: s, system: m.system, sim: m.sim, url: m.url, log: m.log, options: m.options, tokens: m.tokens}
@@ -116,7 +116,7 @@ func (a answer) token() string {
 	return token
 }
 
-// request makes a request as Vault does, with data that went through JSON.
+// request makes a request. As in Vault, its data has passed through JSON.
 func (m *mount) request(op logical.Operation, path string, data fields) answer {
 	m.t.Helper()
 	return m.requestWith(m.t.Context(), op, path, data)
@@ -267,7 +267,7 @@ func (m *mount) wantLogins(want int) {
 // requests returns how many requests the simulator got.
 func (m *mount) requests() int { return m.sim.State().Total.Requests }
 
-// wantStored fails the test unless exactly these keys are stored.
+// wantStored fails the test unless exactly these configs and tokens are stored.
 func (m *mount) wantStored(want ...string) {
 	m.t.Helper()
 	if got := m.storage.keys(); !slices.Equal(got, want) {
@@ -326,7 +326,8 @@ func (a answer) succeeded(t testing.TB, when string) answer {
 	return a
 }
 
-// wantData fails the test unless the answer has these data. nil means that there is no such field.
+// wantData fails the test unless the answer has these fields. A field that is nil must be
+// absent.
 func (a answer) wantData(t testing.TB, want fields) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(want)) {
@@ -364,7 +365,7 @@ func differ(t testing.TB, what string, got, other any) {
 	}
 }
 
-// async makes a request in another goroutine. The channel gets the answer.
+// async makes a request in another goroutine. The channel receives the answer.
 func async(request func() answer) <-chan answer {
 	done := make(chan answer, 1)
 	go func() { done <- request() }()

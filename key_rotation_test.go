@@ -33,7 +33,7 @@ func TestRotateKey(t *testing.T) {
 	equal(t, "failures_in_row", m.status("failures_in_row"), 0)
 }
 
-// If a provider never learns the next key, the engine tries that key once in 5 minutes, and no
+// If the provider does not know the next key, the engine tries the key every 5 minutes, and no
 // read fails.
 func TestRotateKeyThatIsNeverLearned(t *testing.T) {
 	for _, code := range []string{"invalid_client", "invalid_grant"} {
@@ -59,8 +59,8 @@ func TestRotateKeyThatIsNeverLearned(t *testing.T) {
 	}
 }
 
-// If a mint with the next key fails for another reason, the engine counts the failure and does
-// not blame the key.
+// If a mint with the next key fails for another reason than the key, the engine counts the
+// failure as usual.
 func TestRotateKeyDuringAnOutage(t *testing.T) {
 	m, a, _, _ := newRotatedMount(t)
 	a.learn(m, "a", "current", "next")
@@ -76,7 +76,7 @@ func TestRotateKeyDuringAnOutage(t *testing.T) {
 	equal(t, "next key after 5 minutes", m.keyID("next"), "")
 }
 
-// A provider with several nodes may first accept the next key and then refuse it.
+// A provider with several nodes may accept the next key at first and refuse it later.
 func TestRotateKeyIsTakenBack(t *testing.T) {
 	m, a, first, next := newRotatedMount(t)
 	a.learn(m, "a", "current", "next")
@@ -92,7 +92,8 @@ func TestRotateKeyIsTakenBack(t *testing.T) {
 	m.wantKeys("once the provider accepts the new key again", next, "", first)
 }
 
-// An activation before the provider knows the key fails no read, even if it is repeated within minutes.
+// If a key is activated before the provider knows it, no read fails, even if the activation is
+// repeated within minutes.
 func TestKeyIsActivatedTooEarly(t *testing.T) {
 	m, a, first, next := newRotatedMount(t)
 	a.learn(m, "a", "current")
@@ -123,7 +124,7 @@ func TestKeyRotationOutlivesKills(t *testing.T) {
 		a.learn(m, "a", learned...)
 		step("the next key was made")
 		m.clock.advance(5 * time.Minute)
-		// Storage adopts the new key, but the process dies before the write returns.
+		// The provider accepts the next key, but the process dies before the adoption is stored.
 		m.storage.failOn("put key/a")
 		m.read("creds/a").want(t, http.StatusOK)
 		m.storage.failWith(nil)
@@ -174,7 +175,8 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 	m.wantKeys("at the first mint that can store the end of the old key", next, "", "")
 }
 
-// A performance secondary cannot store that a key was adopted, so it remembers this in memory.
+// A performance secondary cannot store the adoption of a key, so it keeps the adoption in
+// memory.
 func TestKeyRotationOnASecondary(t *testing.T) {
 	m, a, first, next := newRotatedMount(t)
 	a.learn(m, "a", "current", "next")

@@ -30,7 +30,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// authority is a fake authorization server that knows some of its client's public keys. It
+// authority is a fake authorization server that knows some public keys of its client. It
 // verifies assertions without the engine's JWT library.
 type authority struct {
 	t   testing.TB
@@ -73,7 +73,8 @@ func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// verify returns the key ID of an assertion, and whether the signature of a known key is good.
+// verify returns the key ID of an assertion, and whether a key that the authority knows has
+// signed the assertion.
 func (a *authority) verify(jwt string) (id string, ok bool) {
 	parts := strings.Split(jwt, ".")
 	if len(parts) != 3 {
@@ -102,8 +103,8 @@ func (a *authority) verify(jwt string) (id string, ok bool) {
 	return header.Kid, ok
 }
 
-// learn sets the keys that the authority knows: the keys with these roles that jwks/<name>
-// publishes and keys/<name> shows.
+// learn replaces the keys that the authority knows by keys of an account. A role is current,
+// next or previous.
 func (a *authority) learn(m *mount, name string, roles ...string) {
 	a.t.Helper()
 	data := m.read("keys/" + name).data
@@ -137,7 +138,7 @@ func (a *authority) set(f func()) {
 	f()
 }
 
-// takeAsked returns the key IDs of the requests since the last call.
+// takeAsked returns the key IDs of the requests since the previous takeAsked.
 func (a *authority) takeAsked() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -169,7 +170,8 @@ func (m *mount) jwks(name string) map[string]fields {
 	return keys
 }
 
-// keyID returns the ID of the current, next or previous key, or "" if that key does not exist.
+// keyID returns the ID of the current, next or previous key of config/a, or "" if that key does
+// not exist.
 func (m *mount) keyID(role string) string {
 	m.t.Helper()
 	data := m.read("keys/a").data
@@ -180,13 +182,15 @@ func (m *mount) keyID(role string) string {
 	return id
 }
 
-// wantAsked fails the test unless the requests since the last call had the keys with these IDs.
+// wantAsked fails the test unless the requests since the previous takeAsked had exactly these
+// key IDs.
 func (a *authority) wantAsked(when string, ids ...string) {
 	a.t.Helper()
 	equal(a.t, "keys of the requests "+when, a.takeAsked(), ids)
 }
 
-// wantKeys fails the test unless keys/a and the JWK Set have the keys with these IDs; "" is no key.
+// wantKeys fails the test unless keys/a and jwks/a have exactly the keys with these IDs. ""
+// means no key.
 func (m *mount) wantKeys(when, current, next, previous string) {
 	m.t.Helper()
 	want := []string{current, next, previous}
@@ -196,8 +200,8 @@ func (m *mount) wantKeys(when, current, next, previous string) {
 	equal(m.t, "keys in the JWK Set "+when, published, slices.DeleteFunc(want, func(id string) bool { return id == "" }))
 }
 
-// newKeyMount makes a mount with config/a. The engine generated the config's key, and the
-// authority knows that key.
+// newKeyMount makes a mount whose config/a has a key that the engine generated. The authority
+// knows the key.
 func newKeyMount(t testing.TB, more fields) (*mount, *authority) {
 	t.Helper()
 	m, a := newMount(t), newAuthority(t)
@@ -207,8 +211,8 @@ func newKeyMount(t testing.TB, more fields) (*mount, *authority) {
 	return m, a
 }
 
-// newRotatedMount is newKeyMount after a rotation that the authority does not know of yet. It also
-// returns the IDs of the current and the next key.
+// newRotatedMount is newKeyMount after a rotation. The authority does not know the next key yet.
+// current and next are the IDs of the keys.
 func newRotatedMount(t testing.TB) (m *mount, a *authority, current, next string) {
 	t.Helper()
 	m, a = newKeyMount(t, nil)
@@ -218,7 +222,8 @@ func newRotatedMount(t testing.TB) (m *mount, a *authority, current, next string
 	return m, a, current, m.keyID("next")
 }
 
-// mintAfter waits until the token is due, and reads a new one.
+// mintAfter advances the clock by d, reads creds/a, and waits until the engine has stored which
+// keys worked.
 func (m *mount) mintAfter(d time.Duration) string {
 	m.t.Helper()
 	m.clock.advance(d)
@@ -249,7 +254,7 @@ func pkcs8(key crypto.PrivateKey, err error) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// serviceAccountFile returns a key file of a service account of Google.
+// serviceAccountFile returns the key file of a Google service account.
 func serviceAccountFile() string {
 	file, _ := json.Marshal(fields{"type": "service_account", "client_email": "a@b.example", "private_key_id": "k", "private_key": keyPEM()})
 	return string(file)

@@ -44,8 +44,8 @@ var (
 // targetLabels are the labels that Prometheus adds; see docs/prometheus/scrape.yml.
 var targetLabels = []string{"job", "instance", "mount", "cluster"}
 
-// check fails the test if the PromQL expression names a metric, a label or a value of a
-// label that the scrape does not have.
+// check fails the test if a PromQL expression names a metric, label or label value that the
+// scrape does not have.
 func (e exposition) check(t *testing.T, where, expr string) {
 	t.Helper()
 	labels := map[string]map[string][]string{} // metric → label → values

@@ -21,8 +21,8 @@ func newCA(t *testing.T) string {
 	return string(ca)
 }
 
-// A write or patch that changes where or how a secret is sent must repeat the secret, whatever
-// verify_connection says.
+// A write that changes where or how a secret is sent must repeat the secret, whatever
+// verify_connection is.
 func TestGuard(t *testing.T) {
 	ca, otherCA := newCA(t), newCA(t)
 	cert, key := clientCert(t, longAgo, farAway)
@@ -105,8 +105,7 @@ func TestGuardDeleteAndWriteAgain(t *testing.T) {
 		want(t, http.StatusBadRequest, "password: is required by sinch-india")
 }
 
-// A new endpoint gets only the secret that the write repeats. It never gets a token of the old
-// endpoint.
+// A new endpoint gets only the secret that the write repeats, and no token of the old endpoint.
 func TestGuardNewEndpointGetsNoRefreshToken(t *testing.T) {
 	m := newSinchMount(t, nil)
 	m.token("a")

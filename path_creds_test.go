@@ -41,8 +41,7 @@ func TestCredsWithoutLease(t *testing.T) {
 	m.read("creds/a").want(t, http.StatusOK)
 }
 
-// ttl is rounded up, because a reader that returned a moment before min_ttl would get the same
-// token again.
+// ttl is rounded up, because a reader that returns too early would get the same token again.
 func TestCredsTTLIsRoundedUp(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", time.Hour)), fields{"lease": false})
 	for _, test := range []struct {
@@ -54,7 +53,7 @@ func TestCredsTTLIsRoundedUp(t *testing.T) {
 	}
 }
 
-// The ttl of a token with a short life ends with the token, although it is rounded up.
+// Although ttl is rounded up, it never exceeds the life of the token.
 func TestCredsTTLOfShortTokens(t *testing.T) {
 	for _, life := range []time.Duration{time.Second, 1500 * time.Millisecond, 2 * time.Second, 3 * time.Second} {
 		for _, gone := range []time.Duration{0, 100 * time.Millisecond, 400 * time.Millisecond} {
@@ -277,7 +276,7 @@ func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	eventually(t, "the new token", func() bool { return m.token("a") == "late-token" })
 }
 
-// Outputs come with the token, but cannot replace fields of creds.
+// An answer contains the outputs of the provider, but an output cannot replace a field of creds.
 func TestOutputs(t *testing.T) {
 	f := newFake(func(context.Context) (token.Token, error) {
 		return token.Token{Access: "fake-token", Type: "Bearer", Lifetime: time.Hour, Outputs: map[string]string{

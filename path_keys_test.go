@@ -77,8 +77,7 @@ func TestActivateKey(t *testing.T) {
 	differ(t, "token at the end", m.mintAfter(20*time.Minute), before)
 }
 
-// Nobody can use the engine's key for another endpoint. A later config of the same name gets
-// another key.
+// The engine's key signs for no other endpoint, and for no later config of the same name.
 func TestGeneratedKeyGuard(t *testing.T) {
 	m, a := newKeyMount(t, nil)
 	first := m.keyID("current")
@@ -116,8 +115,8 @@ func TestVerifyOfAKeyThatIsMade(t *testing.T) {
 	m.wantStored()
 }
 
-// All readers of an account with a minimum age get one token, and nothing signs another one
-// before that age: APNs refuses a provider that does.
+// APNs refuses a provider that signs tokens too often. So the engine signs no new token before
+// the last one has the minimum age.
 func TestMinimumAgeOfSignedTokens(t *testing.T) {
 	m := newMount(t)
 	config := fields{"provider": "apns", "team_id": "DEF123GHIJ", "key_id": "ABC123DEFG", "private_key": p256PEM()}
@@ -136,7 +135,8 @@ func TestMinimumAgeOfSignedTokens(t *testing.T) {
 	eventually(t, "the token is signed anew", func() bool { return m.token("a") != first })
 }
 
-// The JWK Set comes from memory: a stranger causes no storage call, and learns nothing of a failure.
+// A request without a Vault token causes no storage call, and its error does not say why the
+// keys cannot be read.
 func TestJWKSComesFromMemory(t *testing.T) {
 	m, _ := newKeyMount(t, nil)
 	m = m.restart()

@@ -26,7 +26,7 @@ const (
 	maxConfigsShown  = 1000
 )
 
-// exposition is the result of a scrape. It maps each series, as written, to its value.
+// exposition is the result of a scrape: the value of each series.
 type exposition map[string]float64
 
 // scrape reads the metrics and checks their format.
@@ -71,8 +71,8 @@ func (e exposition) want(t testing.TB, series map[string]float64) {
 	}
 }
 
-// of returns series of a config. A key is the name of a metric and its other labels,
-// separated by spaces.
+// of returns the series of a config. Each key is the name of a metric, followed by its other
+// labels, separated by spaces.
 func of(config, provider string, series map[string]float64) map[string]float64 {
 	all := map[string]float64{}
 	for key, value := range series {
@@ -238,7 +238,7 @@ func TestMetricsOfManyConfigs(t *testing.T) {
 	}
 }
 
-// A panic while the registry collects metrics in another goroutine becomes a 500.
+// A panic during a scrape becomes a 500, although the panic is in another goroutine.
 func TestMetricsRecover(t *testing.T) {
 	m := newMount(t)
 	b := m.Backend.(*backend)

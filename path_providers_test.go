@@ -51,7 +51,8 @@ func TestProvidersRead(t *testing.T) {
 	}
 }
 
-// hasNote reports whether the help text of a field ends with brackets that contain the note.
+// hasNote reports whether a help text ends with a list of notes in parentheses that contains
+// note.
 func hasNote(text, note string) bool {
 	i := strings.LastIndex(text, " (")
 	return i >= 0 && slices.Contains(strings.Split(strings.TrimSuffix(text[i+2:], ")"), "; "), note)
@@ -119,7 +120,8 @@ func TestDefinitionIsRefused(t *testing.T) {
 	equal(t, "definition", m.read("providers/acme").data["definition"], padded)
 }
 
-// A definition cannot use a name that every config, or a read of a config or of creds, uses.
+// A definition cannot use the names of the fields that every config and every answer of creds
+// has.
 func TestReservedNames(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	m.write("config/a", fields{"lease": false}).want(t, http.StatusNoContent)
@@ -144,8 +146,8 @@ func TestReservedNames(t *testing.T) {
 	}
 }
 
-// If a later plugin has a built-in provider with the name of an own definition, the name still
-// means the own definition. The own definition can still be deleted.
+// If a new version of the plugin has a built-in provider with the name of an own definition, the
+// own definition stays in use until it is deleted.
 func TestBuiltinThatTakesAnOwnName(t *testing.T) {
 	m, acme, digest := newAcmeMount(t)
 	later, err := providers.ParseDefinition("acme", []byte(acme.definition("Built-in Acme")))

@@ -73,8 +73,8 @@ func TestRotateSaysNothingSecret(t *testing.T) {
 	m.rotate("a").want(t, http.StatusBadRequest, "text withheld because it contains a secret")
 }
 
-// A rotate waits 3 s for the login. After that, the login continues in the background, and the
-// old token is revoked when the new token arrives.
+// A rotate waits 3 s for the login. If the login takes longer, it continues, and the engine then
+// revokes the old token.
 func TestRotateTakesLong(t *testing.T) {
 	t.Parallel()
 	m := newRevocableMount(t, nil)

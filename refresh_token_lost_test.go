@@ -19,8 +19,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// consented returns a config whose credential is a new refresh token of a user. The simulator
-// accepts a refresh token once, and ends its family if it comes again.
+// consented returns a config whose credential is a new refresh token of the user. The simulator
+// accepts a refresh token once. If a spent one is used again, all tokens of the same consent
+// end.
 func (m *mount) consented(user string) fields {
 	m.t.Helper()
 	m.simulate(`{"any_account": true, "providers": {"oauth2": {"refresh_tokens": true, "refresh_ttl": 8640000, "revoke_refresh_token": true}}}`)
@@ -43,7 +44,8 @@ func (m *mount) consented(user string) fields {
 	return m.oauth2(fields{"grant_type": "refresh_token", "refresh_token": answer.Refresh})
 }
 
-// wantRefreshShown fails the test unless status and the metric show this state.
+// wantRefreshShown fails the test unless status and metrics show this state of the refresh
+// token.
 func (m *mount) wantRefreshShown(name, want string) {
 	m.t.Helper()
 	equal(m.t, "refresh_token_state of "+name, m.read("status/" + name).data["refresh_token_state"], want)
@@ -54,29 +56,19 @@ func (m *mount) wantRefreshShown(name, want string) {
 	}
 }
 
-// A refresh token that the provider ended is tried once. From then on error, status, metric and event
-// say that a new one must be written, also after a restart, and the provider is left alone.
+// The engine tries a refresh token that the provider has ended only once. Until a new one is
+// written, errors and status say so, also after a restart.
 func TestLostRefreshTokenIsShown(t *testing.T) {
 	m, sender := newMount(t), logical.NewMockEventSender()
-	m.withEvents(sender)
 	config := m.consented("alice")
 	m.write("config/a", with(config, fields{"verify_connection": false})).want(t, http.StatusNoContent)
 	m.token("a")
 	m.wantRefreshShown("a", "stored")
 	equal(t, "refresh_token_error of a refresh token that works", m.read("status/a").data["refresh_token_error"], nil)
 
-	if n := m.sim.RevokeSessions(simulator.OAuth2, "alice"); n != 1 {
-		t.Fatalf("got %d sessions ended, want 1", n)
-	}
+	equal(t, "ended sessions", m.sim.RevokeSessions(simulator.OAuth2, "alice"), 1)
 	m.clock.advance(2 * time.Hour)
-	eventually(t, "the events so far are sent", func() bool { // a write and a mint
-		sender.Lock()
-		defer sender.Unlock()
-		return len(sender.Events) == 2
-	})
-	sender.Lock()
-	sender.Events = nil
-	sender.Unlock()
+	m.withEvents(sender)
 	const advice = "write it to refresh_token"
 	m.read("creds/a").want(t, http.StatusBadRequest, "no longer accepts the refresh token", "somebody else used or revoked", advice)
 	m.wantEvent(sender, "creds-lost", map[string]string{"path": "creds/a", "data_path": "status/a", "modified": "false", "name": "a", "provider": "oauth2",
@@ -103,8 +95,7 @@ func TestLostRefreshTokenIsShown(t *testing.T) {
 	m.wantRefreshShown("a", "stored")
 }
 
-// A wrong client secret does not lose the refresh token. Once the secret is right, the refresh
-// token works.
+// A refresh token survives a wrong client secret.
 func TestWrongClientSecretKeepsTheRefreshToken(t *testing.T) {
 	m := newMount(t)
 	config := m.consented("alice")
@@ -119,8 +110,8 @@ func TestWrongClientSecretKeepsTheRefreshToken(t *testing.T) {
 	equal(t, "second uses of a refresh token", m.sim.State().Total.RefreshReuses, 0)
 }
 
-// Whoever knows the refresh token that was written first, and the client secret, cannot have the
-// newest refresh token sent to another endpoint.
+// Nobody can have the newest refresh token sent to another endpoint by writing the client secret
+// and a spent refresh token.
 func TestSpentRefreshTokenIsNotRedirected(t *testing.T) {
 	m := newMount(t)
 	config := m.consented("alice")

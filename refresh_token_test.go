@@ -22,9 +22,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// spender is a provider that accepts each refresh token once. If a used refresh token comes
-// again, the provider ends all tokens that descend from the same consent, as RFC 9700 §4.14.2
-// recommends.
+// spender is a provider that accepts each refresh token once. If a spent refresh token is used
+// again, the provider ends its family: all tokens that descend from the same consent (RFC 9700
+// §4.14.2).
 type spender struct {
 	providers.Base
 
@@ -34,8 +34,8 @@ type spender struct {
 	requests int
 	ended    int // families that a spent refresh token has ended
 
-	// before and after run before and after the provider uses a refresh token; each may be nil.
-	// If before fails, the refresh token stays unused. If after fails, the answer is lost.
+	// before and after run before and after the provider uses a refresh token. Each may be nil. If
+	// before fails, the refresh token is not spent. If after fails, the answer is lost.
 	before, after func() error
 }
 
@@ -92,14 +92,15 @@ func (p *spender) set(before, after func() error) {
 	p.before, p.after = before, after
 }
 
-// counts returns how many requests the provider got, and how many families it has ended.
+// counts returns the numbers of requests and of ended families.
 func (p *spender) counts() (requests, ended int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.requests, p.ended
 }
 
-// wantCounts fails the test unless the provider got this many requests and ended as many families.
+// wantCounts fails the test unless the provider got this many requests and ended this many
+// families.
 func (p *spender) wantCounts(t *testing.T, when string, requests, ended int) {
 	t.Helper()
 	gotRequests, gotEnded := p.counts()
@@ -122,7 +123,8 @@ func (m *mount) wantRefreshState(want string) {
 	equal(m.t, "refresh_token_state", m.status("refresh_token_state"), want)
 }
 
-// waitForMint waits until no mint of config/a runs, because the clock must stand still during a mint.
+// waitForMint waits until no mint of config/a runs, so that the clock does not advance during a
+// mint.
 func (m *mount) waitForMint() {
 	m.t.Helper()
 	eventually(m.t, "the mint ends", func() bool { return m.status("state") != "refreshing" })
@@ -156,8 +158,7 @@ func TestRefreshTokenIsKept(t *testing.T) {
 	equal(t, "ended families", ended, 0)
 }
 
-// Terraform writes the original refresh token again at every apply. Such a write changes
-// nothing and uses no refresh token.
+// Terraform writes the first refresh token again at every apply. Such a write changes nothing.
 func TestSpentRefreshTokenIsWrittenAgain(t *testing.T) {
 	m, p := newSpenderMount(t)
 	access := m.token("a")
@@ -169,8 +170,7 @@ func TestSpentRefreshTokenIsWrittenAgain(t *testing.T) {
 	p.wantCounts(t, "after the writes", before, 0)
 }
 
-// A person who knows only a used refresh token cannot have the current refresh token sent to
-// another endpoint.
+// Nobody can have the current refresh token sent to another endpoint by writing a spent one.
 func TestSpentRefreshTokenMovesNothing(t *testing.T) {
 	m, p := newSpenderMount(t)
 	p.set(func() error { return errNoAnswer }, nil)
@@ -230,8 +230,8 @@ func TestRefreshTokenOutcomes(t *testing.T) {
 	}
 }
 
-// After an exchange whose outcome is unknown, the refresh token is used again only when the access
-// token is about to end.
+// If the outcome of an exchange is unknown, the engine uses the refresh token again only when
+// the access token is about to end.
 func TestUnknownRefreshTokenWaits(t *testing.T) {
 	m, p := newSpenderMount(t)
 	m.token("a")
@@ -253,7 +253,8 @@ func TestUnknownRefreshTokenWaits(t *testing.T) {
 	p.wantCounts(t, "near the end of the token", before+1, 0)
 }
 
-// Only the primary uses a refresh token. Other clusters serve the replicated access token.
+// Only the primary cluster uses a refresh token. Other clusters serve the replicated access
+// token.
 func TestRefreshTokenOnASecondary(t *testing.T) {
 	for _, local := range []bool{false, true} {
 		m, p := newSpenderMount(t)
@@ -307,9 +308,9 @@ func TestCleanupWaitsForRefreshTokens(t *testing.T) {
 	equal(t, "ended families", ended, 0)
 }
 
-// TestRefreshTokenMachine does random operations, with crashes between any two steps, storage
-// failures at any step and missing answers. A refresh token may be lost only if, between its use
-// and the storing of the next one, the process dies or the answer does not arrive.
+// TestRefreshTokenMachine runs random operations with crashes, storage faults and lost answers.
+// A refresh token may be lost only if the process dies, or the answer is lost, between its use
+// and the storing of the next one.
 func TestRefreshTokenMachine(t *testing.T) {
 	for range 8 {
 		seed := rand.Uint64()

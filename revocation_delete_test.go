@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// deletionFaults are faults at one storage call of a deletion. failing is the number of the call.
+// deletionFaults are storage faults during a deletion. failing is the number of the call at
+// which they begin.
 var deletionFaults = map[string]func(m *mount, failing int){
 	"the call fails": func(m *mount, failing int) {
 		m.failCalls(func(n int, _, _ string) bool { return n == failing })
@@ -29,8 +30,8 @@ var deletionFaults = map[string]func(m *mount, failing int){
 	},
 }
 
-// failCalls makes a storage call fail if fails returns true. n is the number of the call, starting
-// at 1.
+// failCalls makes the storage calls fail for which fails returns true. n is the number of the
+// call. The first is 1.
 func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	n := 0
 	m.storage.failWith(func(op, key string) error {
@@ -41,9 +42,8 @@ func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	})
 }
 
-// A deletion may fail at any storage call. The test may repeat the deletion, in the same process
-// or after a restart. Afterwards, readers get no ended token. The old token is still served, or
-// has ended, or a warning or the log says that it will expire by itself.
+// A deletion may fail at any storage call, and may be repeated, also after a restart. Afterwards
+// no reader gets a token that has ended, and no token lives on without a warning or a log line.
 func TestDeletionThatFailsHalfway(t *testing.T) {
 	for fault, arrange := range deletionFaults {
 		for _, crash := range []bool{false, true} {

@@ -19,8 +19,8 @@ func (m *mount) unsharedClient(more fields) fields {
 	return with(config, more)
 }
 
-// A write that removes a secret cannot change where or how the secret was sent, because tokens
-// of the old config still exist in leases and in the queue.
+// A write that removes a secret cannot change where or how the secret was sent, because leases
+// and queued revocations still need the old way.
 func TestGuardCoversRemovedSecrets(t *testing.T) {
 	m := newConfigMount(t, (*mount).unsharedClient, nil)
 	ca := newCA(t)
@@ -39,8 +39,8 @@ func TestGuardCoversRemovedSecrets(t *testing.T) {
 	m.patch("config/a", fields{"client_secret": nil, "verify_connection": false}).want(t, http.StatusNoContent)
 }
 
-// The ca_cert of a config without secrets can change, also by deleting the config and writing
-// it again. After that, the engine never sends tokens of older leases.
+// If ca_cert changes, the engine does not send the tokens of older leases. This also holds if
+// the config was deleted and written again.
 func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	for name, change := range map[string]func(m *mount, ca string){
 		"secret removed first": func(m *mount, ca string) {
@@ -73,8 +73,8 @@ func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	}
 }
 
-// A verified write of an unshared config revokes its own token. So the write finds a wrong
-// revocation_url.
+// A verified write of an unshared config revokes the token that it minted, and so reports a
+// wrong revocation_url.
 func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", m.sinch(fields{"share": false, "revocation_url": m.url + "/nowhere"})).want(t, http.StatusOK).
@@ -96,8 +96,8 @@ func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m.patch("config/a", fields{"revocation_url": m.revocable(nil)["revocation_url"], "password": "correct-horse"}).want(t, http.StatusNoContent)
 }
 
-// A verified write may get the token that readers already have. The engine does not revoke that
-// token.
+// The token of a verified write may be one that readers already have. If the write cannot be
+// stored, the engine does not revoke such a token.
 func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
 	m, p := newRevokingMount(t, func(context.Context) error { return &token.Error{Kind: token.Unavailable} }, nil)
 	m.token("a")

@@ -31,15 +31,13 @@ const (
 // alive reports whether the provider accepts a token.
 func (m *mount) alive(token string) bool { return m.sim.Introspect(token).Active }
 
-// wantAlive fails the test unless the provider accepts a token, or rejects it if want is
-// false.
+// wantAlive checks whether the provider accepts the token.
 func (m *mount) wantAlive(what, token string, want bool) {
 	m.t.Helper()
 	equal(m.t, what+" is alive", m.alive(token), want)
 }
 
-// revokeLease revokes the lease of an answer as Vault does, with data that went through
-// JSON.
+// revokeLease revokes the lease of an answer. As in Vault, its data has passed through JSON.
 func (m *mount) revokeLease(a answer) {
 	m.t.Helper()
 	lease := *a.secret
@@ -51,7 +49,7 @@ func (m *mount) revokeLease(a answer) {
 	}
 }
 
-// queued returns the number of tokens that wait for their revocation.
+// queued returns the number of queued revocations.
 func (m *mount) queued() int {
 	m.t.Helper()
 	keys, err := framework.ListWAL(m.t.Context(), &m.storage.InmemStorage)
@@ -61,13 +59,13 @@ func (m *mount) queued() int {
 	return len(keys)
 }
 
-// wantQueued fails the test unless this many tokens wait for their revocation.
+// wantQueued fails the test unless this many revocations are queued.
 func (m *mount) wantQueued(want int) {
 	m.t.Helper()
 	equal(m.t, "queued revocations", m.queued(), want)
 }
 
-// drain ticks until no token waits for its revocation.
+// drain ticks until no revocation is queued.
 func (m *mount) drain() {
 	m.t.Helper()
 	eventually(m.t, "no revocation is queued", func() bool {
@@ -141,8 +139,8 @@ func TestSuccessfulRevocationDrainsTheQueue(t *testing.T) {
 	m.wantAlive("the first token", first.token(), false)
 }
 
-// A failing revocation endpoint delays only the config that used it, because another config may
-// have better credentials or certificates.
+// If revocations of one config fail, those of another config do not wait, because it may have
+// better credentials.
 func TestRevocationsOfOneConfigDoNotHoldUpAnothers(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	m.write("config/b", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
@@ -234,7 +232,7 @@ func newRevoking(revoke func(context.Context) error) *revoking {
 	return &revoking{fake: newFake(minting("fake-token", time.Hour)), revoke: revoke}
 }
 
-// revokingConfig is the data of a config of a revoking provider, without a verification.
+// revokingConfig is the data of an unverified config of a revoking provider.
 var revokingConfig = fields{"provider": "fake", "password": "fake-hunter2", "revocation_url": "https://fake.example/revoke", "verify_connection": false}
 
 // newRevokingMount makes a mount with config/a of a provider that revokes with revoke.
@@ -255,7 +253,7 @@ func TestRevocationThatIsUnsupported(t *testing.T) {
 	m.wantLogged("unsupported_token_type")
 }
 
-// Revoking a lease never fails, because Vault gives up a lease after six failures.
+// Revoking a lease never fails, because Vault gives up on a lease after six failures.
 func TestRevocationThatPanics(t *testing.T) {
 	m, _ := newRevokingMount(t, revokePanics, fields{"share": false})
 	m.revokeLease(m.read("creds/a"))
@@ -271,8 +269,8 @@ func TestRotateToTheSameToken(t *testing.T) {
 	equal(t, "revocations", int(p.calls.Load()), 0)
 }
 
-// Vault revokes the leases of many configs one after another when it disables or moves the
-// mount, or revokes by prefix. This takes seconds in total, however many endpoints hang.
+// Vault revokes leases one after another when it disables or moves a mount. This takes seconds
+// in total, however many revocation endpoints hang.
 func TestLeasesOfManyConfigsThatHang(t *testing.T) {
 	for _, tainted := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// An unusable stored config causes a 500 that quotes nothing of the config. Writes do not overwrite
-// the config, but a delete removes it.
+// An unusable stored config causes a 500 that quotes nothing of the config. A write does not
+// overwrite the config, but a delete removes it.
 func TestStoredConfigOfNoUse(t *testing.T) {
 	const good = `{"version":1,"revision":"r","provider":"sinch-india","fields":{"username":"acme","password":"correct-horse"}}`
 	for name, test := range map[string]struct{ stored, problem string }{
@@ -53,7 +53,7 @@ func TestStoredConfigOfNoUse(t *testing.T) {
 	}
 }
 
-// An invalid field of a stored config is a 500, because the reader cannot correct it.
+// An invalid field of a stored config causes a 500, because a reader of creds cannot correct it.
 func TestStoredConfigWithBadCA(t *testing.T) {
 	m := newMount(t)
 	m.storage.put("config/a", `{"version":1,"revision":"r","provider":"sinch-india","ca_cert":"x","fields":{"username":"acme","password":"correct-horse"}}`)
@@ -62,30 +62,25 @@ func TestStoredConfigWithBadCA(t *testing.T) {
 
 // A stored token that cannot be used costs one login.
 func TestStoredTokenOfNoUse(t *testing.T) {
-	for name, spoil := range map[string]func(good string) string{
-		"empty":          func(string) string { return "" },
-		"truncated":      func(good string) string { return good[:len(good)/2] },
-		"garbage":        func(string) string { return "\x00\xff" },
-		"newer":          func(good string) string { return strings.Replace(good, `"version":1`, `"version":2`, 1) },
-		"no version":     func(good string) string { return strings.Replace(good, `"version":1,`, "", 1) },
-		"other revision": func(good string) string { return strings.Replace(good, `"revision":"`, `"revision":"x`, 1) },
-		"no token":       func(good string) string { return strings.Replace(good, `"access_token":`, `"was_access_token":`, 1) },
-		"no time":        func(good string) string { return strings.Replace(good, `"sent":`, `"was_sent":`, 1) },
-		"no lifetime":    func(good string) string { return strings.Replace(good, `"lifetime_ms":3600000`, `"lifetime_ms":0`, 1) },
-		"negative":       func(good string) string { return strings.Replace(good, `"lifetime_ms":3600000`, `"lifetime_ms":-1`, 1) },
-		"overflow": func(good string) string {
-			return strings.Replace(good, `"lifetime_ms":3600000`, `"lifetime_ms":9223372036854775807`, 1)
-		},
-		"refresh overflow": func(good string) string {
-			return strings.Replace(good, `"refresh_lifetime_ms":1800000`, `"refresh_lifetime_ms":9223372036854775807`, 1)
-		},
-		"ended":         func(good string) string { return strings.Replace(good, "2026-11-22T08", "2026-11-22T07", 1) },
-		"of the future": func(good string) string { return strings.Replace(good, "2026-11-22T0", "2036-11-22T0", 1) },
+	for name, change := range map[string]struct{ old, new string }{
+		"truncated":        {`}`, ""},
+		"garbage":          {`{`, "\x00\xff"},
+		"newer":            {`"version":1`, `"version":2`},
+		"no version":       {`"version":1,`, ""},
+		"other revision":   {`"revision":"`, `"revision":"x`},
+		"no token":         {`"access_token":`, `"was_access_token":`},
+		"no time":          {`"sent":`, `"was_sent":`},
+		"no lifetime":      {`"lifetime_ms":3600000`, `"lifetime_ms":0`},
+		"negative":         {`"lifetime_ms":3600000`, `"lifetime_ms":-1`},
+		"overflow":         {`"lifetime_ms":3600000`, `"lifetime_ms":9223372036854775807`},
+		"refresh overflow": {`"refresh_lifetime_ms":1800000`, `"refresh_lifetime_ms":9223372036854775807`},
+		"ended":            {"2026-11-22T08", "2026-11-22T07"},
+		"of the future":    {"2026-11-22T0", "2036-11-22T0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newSinchMount(t, nil)
 			token, good := m.token("a"), m.storage.snapshot()["token/a"]
-			bad := spoil(good)
+			bad := strings.Replace(good, change.old, change.new, 1)
 			if bad == good {
 				t.Fatalf("got no change of %s, want a bad token", good)
 			}
@@ -99,8 +94,8 @@ func TestStoredTokenOfNoUse(t *testing.T) {
 	}
 }
 
-// Vault refuses writes of a mount whose plugin could not start when the server became active. The
-// error, the warning and the log say what to do.
+// If a plugin could not start when its server became active, Vault refuses all writes of the
+// mount. Error, warning and log say what to do.
 func TestStorageThatIsStillBeingSetUp(t *testing.T) {
 	const advice = `run "vault operator step-down", or restart the server`
 	m := newSinchMount(t, nil)

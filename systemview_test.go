@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// A read of a cached token does not call storage. It calls the system view only for the
-// replication state, once a second.
+// A cached read does not call storage. It calls the system view at most once a second, for the
+// replication state.
 func TestCachedReadCallsNothing(t *testing.T) {
 	for _, lease := range []bool{true, false} {
 		m := newSinchMount(t, fields{"lease": lease})
@@ -57,7 +57,7 @@ func TestCachingSystemView(t *testing.T) {
 	}
 }
 
-// nodes are the states of a node, with what the node may do in each state.
+// nodes are the replication states of a node, and what the node does in each.
 var nodes = map[string]struct {
 	state   consts.ReplicationState
 	local   bool // mount

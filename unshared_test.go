@@ -28,7 +28,7 @@ func TestUnshared(t *testing.T) {
 	equal(t, "second token with share=true", m.token("a"), m.token("a"))
 }
 
-// If max_ttl shortens a lease, the end of the lease also ends the token at the provider.
+// If max_ttl shortens a lease, the engine revokes the token when the lease ends.
 func TestUnsharedWithMaxTTL(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false, "max_ttl": "60s"})
 	a := m.read("creds/a")
@@ -37,8 +37,8 @@ func TestUnsharedWithMaxTTL(t *testing.T) {
 	m.wantAlive("the token of the lease", a.token(), false)
 }
 
-// A reader that gives up gets no lease. The next reader gets that unshared token. If nobody
-// reads for a minute, the engine revokes the token.
+// The unshared token of a reader that gives up is kept for the next reader. If nobody reads for
+// a minute, the engine revokes the token.
 func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	logins := m.logins()
@@ -66,8 +66,8 @@ func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	})
 }
 
-// While a provider is down, many ended leases cause one request in total. The same holds while
-// Vault disables or moves the mount. A moved mount keeps its queue.
+// While a provider is down, many revoked leases cause only one request. This also holds while
+// Vault disables or moves the mount.
 func TestUnsharedRevocationInAnOutage(t *testing.T) {
 	for _, tainted := range []bool{false, true} {
 		m := newRevocableMount(t, fields{"share": false})
@@ -95,8 +95,8 @@ func TestUnsharedRevocationInAnOutage(t *testing.T) {
 	}
 }
 
-// The engine sends a token only to the endpoint that the token's lease records. Deleting a
-// config ends the queued tokens.
+// The engine sends a token only to the endpoint that the lease records. Deleting a config
+// revokes its queued tokens.
 func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
 	for name, move := range map[string]func(m *mount) answer{
 		"deleted": func(m *mount) answer { return m.delete("config/a") },
