@@ -128,7 +128,7 @@ var badConfigs = []struct {
 	{keyAt, fields{"generate_key": "hunter2"}, "generate_key: must be one of rsa-2048, rsa-4096, ec-p256, ed25519"},
 	{keyAt, fields{"signing_algorithm": "ES256"}, "private_key: is an RSA key; the algorithm ES256 needs an EC key on the curve P-256"},
 	{keyAt, fields{"client_secret": "hunter2"}, "client_secret: cannot be set for auth_style=private_key_jwt, because the client authenticates with its key; remove the field"},
-	{googleAt, fields{"service_account": `{"type": "authorized_user", "refresh_token": "hunter2"}`}, `service_account: is another kind of file: type must be "service_account"`},
+	{googleAt, fields{"service_account": `{"type": "authorized_user", "refresh_token": "hunter2"}`}, `service_account: is not the expected file: type must be "service_account"`},
 	{googleAt, fields{"service_account": "@hunter2.json"}, "service_account: must be the content of a JSON file; with the vault program, write service_account=@file.json"},
 	{googleAt, fields{"service_account": nil}, "client_email: is required by google-rcs; or set service_account"},
 	{googleAt, fields{"key_id": "k"}, "key_id: cannot be set beside service_account, which contains it; remove one of the two"},

@@ -57,8 +57,8 @@ func isLoopback(host string) bool {
 // hostLabel matches a label of a host name. A value that is only part of a label must match too.
 var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// URL returns the token URL with the values of the fields, or "" if a value is not valid in it.
-// [Provider.Validate] reports the field of such a value.
+// URL returns the token URL with the values of the fields. It returns "" if a value is not valid
+// in a URL; [Provider.Validate] reports such a value.
 func (e Endpoint) URL(values map[string]secret.String) string {
 	t, problem := parseTemplate(e.TokenURL)
 	if problem != "" {

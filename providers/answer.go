@@ -54,9 +54,9 @@ func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	return e
 }
 
-// object returns the JSON object in the body. Later errors about the answer hide the tokens in
-// the object. object also returns the fields of an error response that is form-encoded or other
-// JSON. For other bodies, the error explains the status, or else the body.
+// object returns the JSON object in the body, or the fields of an error response in another
+// format. Later errors about the answer hide the tokens in the object. For any other body, object
+// returns an error that explains the status or the body.
 func (a *answer) object() (fields, error) {
 	problem := ""
 	if a.unread == nil {
@@ -76,8 +76,8 @@ func (a *answer) object() (fields, error) {
 	case a.certificatePage() != "":
 		return nil, a.fail(token.Refused, a.certificatePage())
 	case a.status == http.StatusForbidden, a.status == http.StatusProxyAuthRequired:
-		// The answer probably comes from a proxy or firewall, because the endpoint answers with
-		// JSON. So the credentials do not count as refused.
+		// The endpoint itself answers with JSON, so this answer probably comes from a proxy or
+		// firewall. The credentials do not count as refused.
 		if a.unread != nil {
 			problem = a.unread.Problem
 		}
@@ -98,8 +98,8 @@ func (a *answer) object() (fields, error) {
 	return nil, a.fail(token.Malformed, problem)
 }
 
-// certificatePage returns what is wrong with the client certificate if nginx says so, otherwise
-// "". nginx completes the TLS handshake, and then answers with a page about the certificate.
+// certificatePage returns what nginx says is wrong with the client certificate, or "". nginx
+// completes the TLS handshake, and then answers with a page about the certificate.
 func (a *answer) certificatePage() string {
 	switch {
 	case a.status != http.StatusBadRequest:
@@ -111,8 +111,8 @@ func (a *answer) certificatePage() string {
 	return ""
 }
 
-// oddError returns the fields of an error response that is form-encoded, or JSON of another type
-// than an object. It returns nil for other bodies.
+// oddError returns the fields of an error response that is form-encoded, or that is JSON but not
+// an object. It returns nil for other bodies.
 func (a *answer) oddError() fields {
 	if f := formError(a.body); f != nil {
 		return f
@@ -148,7 +148,7 @@ func (a *answer) statusHint() string {
 	return hint
 }
 
-// wrongAddress explains a status of a wrong address. It returns "" for other statuses.
+// wrongAddress explains a status that means a wrong address. It returns "" for other statuses.
 func (a *answer) wrongAddress() string {
 	switch a.status {
 	case http.StatusNotFound, http.StatusGone:
@@ -159,7 +159,7 @@ func (a *answer) wrongAddress() string {
 	return ""
 }
 
-// clocksDiffer is the least difference of clocks that can make a provider refuse an assertion.
+// clocksDiffer is the least difference between clocks for which providers may refuse assertions.
 const clocksDiffer = 30 * time.Second
 
 // aboutTime matches a provider's error text that blames the times in an assertion.
@@ -206,9 +206,9 @@ func (a *answer) redirected(from *url.URL) *token.Error {
 // harmlessHost matches a host that can be shown.
 var harmlessHost = regexp.MustCompile(`^[A-Za-z0-9.-]{1,253}(:\d{1,5})?$`)
 
-// retryAfter returns the delay of a Retry-After header (RFC 9110 §10.2.3), in seconds or until a
-// date; now is the time on the provider's clock. The delay is 0 without a valid header, and for
-// a date in the past.
+// retryAfter returns the delay of a Retry-After header (RFC 9110 §10.2.3), which is a number of
+// seconds or a date. now is the time on the provider's clock. The delay is 0 if the header is not
+// valid, or if the date is in the past.
 func retryAfter(header string, now time.Time) time.Duration {
 	header = strings.TrimSpace(header)
 	if header == "" {

@@ -45,7 +45,7 @@ type signature struct {
 	needsCertificate, leavesID bool // leavesID: an OAuth client sends no client_id beside its assertion
 }
 
-// fields returns the names of the fields that the claims contain.
+// fields returns the names of the fields of a config that the claims contain.
 func (d *signature) fields() []string {
 	return slices.Concat(d.issuer.fields(), d.subject.fields(), d.audience.fields(), value{members: d.claims}.fields())
 }
@@ -115,8 +115,8 @@ func (d *signature) payload(now, end time.Time, values map[string]secret.String,
 	return appendObject(nil, append(claims, d.claims...), values)
 }
 
-// key returns the key that signs with s, the algorithm, and the values of the fields. The key_id
-// among the values is the ID of the key.
+// key returns the key that signs with s, the algorithm, and the values of s. In these values,
+// key_id is the ID of the key.
 func (d *signature) key(s Settings) (key *Key, algorithm string, values map[string]secret.String, err error) {
 	key, values = s.Key, s.Values
 	if key == nil {
@@ -225,7 +225,7 @@ func (spec Spec) keySource(s Settings) string {
 	return fieldPrivateKey
 }
 
-// keyRequired returns the problem of a config without a key, and names the fields for a key.
+// keyRequired returns the error text for a config without a key. It names the fields for a key.
 func (spec Spec) keyRequired(when string) string {
 	problem := "is required"
 	if when != "" {

@@ -160,8 +160,8 @@ func TestKeyFieldsOfStyles(t *testing.T) {
 		"LINE with both":             {"line", []string{"channel_id", "1", "auth_style", "private_key_jwt", "private_key", key, "channel_secret", "s"}, "channel_secret: cannot be set for auth_style=private_key_jwt"},
 		"Entra without certificate":  {"entra", []string{"tenant", "t", "auth_style", "private_key_jwt", "private_key", key}, "certificate: is required beside private_key"},
 		"Entra with an EC key":       {"entra", []string{"tenant", "t", "auth_style", "private_key_jwt", "private_key", withTestKey("p256 key")}, "private_key: is an EC key on the curve P-256; the algorithm PS256 needs an RSA key"},
-		"a Google file of a user":    {"google-rcs", []string{"service_account", `{"type":"authorized_user","refresh_token":"1//x"}`}, `service_account: is another kind of file: type must be "service_account"`},
-		"a Google file without key":  {"google-rcs", []string{"service_account", `{"type":"service_account","client_email":"a"}`}, "service_account: is another kind of file, or not complete: it has no private_key_id"},
+		"a Google file of a user":    {"google-rcs", []string{"service_account", `{"type":"authorized_user","refresh_token":"1//x"}`}, `service_account: is not the expected file: type must be "service_account"`},
+		"a Google file without key":  {"google-rcs", []string{"service_account", `{"type":"service_account","client_email":"a"}`}, "service_account: is not the expected file, or is not complete: it has no private_key_id"},
 		"a Google file with a wrong": {"firebase", []string{"service_account", `{"type":"service_account","client_email":"a","private_key_id":"k","private_key":"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"}`}, "service_account: is a public key"},
 		"no file":                    {"firebase", []string{"service_account", "@key.json"}, "service_account: must be the content of a JSON file"},
 	} {
@@ -174,8 +174,8 @@ func TestKeyFieldsOfStyles(t *testing.T) {
 	}
 }
 
-// A config can contain a finished assertion. The engine sends the assertion unchanged, with one
-// grant only.
+// A config can contain a finished assertion. The engine sends it unchanged, with the grant
+// jwt_bearer.
 func TestReadyMadeAssertion(t *testing.T) {
 	d := parse(t, `title: Ready
 fields:
@@ -199,7 +199,7 @@ oauth2:
 	wantFailure(t, err, token.Refused, withheld, "ready.made.assertion")
 }
 
-// keyed returns a client of the provider oauth2 with a key, at an endpoint.
+// keyed returns the provider oauth2, with a config that has a key and the given endpoint.
 func keyed(t *testing.T, e *endpoint) (Provider, Settings) {
 	t.Helper()
 	p := mustLookup(t, "oauth2")
@@ -286,8 +286,8 @@ func TestSigningFields(t *testing.T) {
 	}
 }
 
-// ParseKey accepts keys in every form that tools write, and recognises files that people often
-// confuse with a private key.
+// ParseKey accepts private keys in every form that tools write. Its errors name other files that
+// people often write instead.
 func TestParseKey(t *testing.T) {
 	for name, test := range parseKeyTests(t) {
 		key, err := ParseKey(secret.String(test.pem), "id")

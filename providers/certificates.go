@@ -110,8 +110,7 @@ func CertificateValidity(text string) (from, until time.Time) {
 }
 
 // certificates returns the certificates in a PEM, which must contain at least one. A certificate
-// may follow a comment. To find damaged blocks, which pem.Decode skips, certificates counts the
-// blocks.
+// may follow a comment. pem.Decode skips damaged blocks, so certificates counts the blocks.
 func certificates(text string) (found []*x509.Certificate, err error) {
 	rest := []byte(text)
 	for {

@@ -35,8 +35,8 @@ func identity(t *testing.T, ca *simulator.CA, until time.Time) (cert string, key
 	return string(certificate), secret.String(private)
 }
 
-// mutualServer starts a server that requires a client certificate of ca. The answered token is
-// the certificate's common name.
+// mutualServer starts a server that requires a client certificate of ca. Its token contains the
+// common name of the certificate.
 func mutualServer(t *testing.T, ca *simulator.CA, configure func(*httptest.Server)) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -25,9 +25,9 @@ type Clients struct {
 type TLS struct {
 	CACert string // PEM of the CAs to trust; "" means those of the system
 
-	// ClientCert and ClientKey authenticate the client (RFC 8705 §2); "" if it has none.
-	// ClientCert is the PEM of the certificate, which CAs may follow. ClientKey is the PEM of its
-	// private key.
+	// ClientCert and ClientKey authenticate the client (RFC 8705 §2). Both are "" for a client
+	// without a certificate. ClientCert is the PEM of the certificate; the certificates of CAs may
+	// follow. ClientKey is the PEM of the private key.
 	ClientCert string
 	ClientKey  secret.String
 }

@@ -16,9 +16,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// contracts are providers of every protocol, with different formats of answers. The tests in
-// this file and a fuzz target run for each. The tests in catalogue_test.go run for each
-// provider of the catalogue.
+// contracts are providers of the protocols http and oauth2, with different formats of answers.
+// The tests in catalogue_test.go run for every provider of the catalogue.
 var contracts = []contract{
 	{"enablex-sms", enablexWire, values("app_id", "acme", "app_key", hidden)},
 	{"oauth2", oauthWire, values("client_id", "acme", "client_secret", hidden, "grant_type", "client_credentials", "auth_style", "header")},

@@ -19,8 +19,7 @@ var (
 	environmentName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 )
 
-// reservedFields cannot be names of fields, because configs have parameters or results of these
-// names.
+// reservedFields cannot be names of fields, because config/<name> already uses these names.
 var reservedFields = []string{
 	"name", "provider", "environment", "token_url", "revocation_url", "ca_cert", "client_cert", "client_key", "request_timeout", "refresh_window",
 	"min_ttl", "max_ttl", "default_ttl", "lease_ttl", "lease", "share", "verify_connection", "secrets_set", "revision",
@@ -146,7 +145,7 @@ func (d *decoder) decodeEndpoints(endpoints object) {
 	}
 }
 
-// checkAddress checks the URL of an endpoint. Validate will check the values of its fields.
+// checkAddress checks the URL of an endpoint, and adds checks of the fields in the URL.
 func (n node) checkAddress() {
 	d, url := n.d, n.text()
 	t, problem := parseTemplate(url)
@@ -247,25 +246,22 @@ func (n node) value() value {
 }
 
 // members returns the members of a JSON object, or nil if there is no value.
-func (n node) members() []param {
-	return params(n, node.value)
-}
+func (n node) members() []param { return n.decodeMembers(node.value) }
 
-// params returns the parameters of a query or a form, or headers.
+// params returns query parameters, form parameters or headers, or nil if there is no value.
 func (n node) params() []param {
-	return params(n, func(n node) value { return value{text: n.template()} })
+	return n.decodeMembers(func(n node) value { return value{text: n.template()} })
 }
 
-// params returns the members of a mapping, or nil if there is no value.
-func params(n node, decode func(node) value) []param {
+func (n node) decodeMembers(decode func(node) value) []param {
 	if !n.exists() {
 		return nil
 	}
-	params, o := []param{}, n.object()
+	members, o := []param{}, n.object()
 	for _, name := range o.keys {
-		params = append(params, param{name, decode(o.at(name))})
+		members = append(members, param{name, decode(o.at(name))})
 	}
-	return params
+	return members
 }
 
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?$`)

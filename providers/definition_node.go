@@ -56,8 +56,8 @@ func (d *decoder) root(text []byte) node {
 	return root
 }
 
-// A node is a value of a definition. Its methods decode the value. They return a zero value if
-// there is no value, or if the value is not valid.
+// A node is a value of a definition. Its methods decode the value. They return a zero value for a
+// missing or invalid value.
 type node struct {
 	d     *decoder
 	place string     // in the definition, such as "http.lifetime.seconds"

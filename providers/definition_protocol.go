@@ -123,7 +123,7 @@ func (d *decoder) force(http object, method string) *message {
 	m := o.message()
 	for _, body := range []string{"json", "form"} {
 		if o.has(body) && (method == "GET" || http.has("json") != (body == "json") && (http.has("json") || http.has("form"))) {
-			o.at(body).fail("must be a body of the same kind as that of other requests")
+			o.at(body).fail("must be a body of the same kind as in other requests")
 		}
 	}
 	if len(m.headers)+len(m.query)+len(m.json)+len(m.form) == 0 {
@@ -169,8 +169,10 @@ func (d *decoder) oauth2(n node) *oauth2Protocol {
 		o.at("assertion").fail("must be set for the grant jwt_bearer, and for no other grant")
 	case hasPassword && (p.username == nil || p.password == nil):
 		o.at("grant_type").fail("needs username and password in oauth2 for the grant password")
-	case !hasPassword && (p.username != nil || p.password != nil):
-		o.at("username").fail("and password can only be set for the grant password")
+	case !hasPassword && p.username != nil:
+		o.at("username").fail("can only be set for the grant password")
+	case !hasPassword && p.password != nil:
+		o.at("password").fail("can only be set for the grant password")
 	case p.secret != nil && p.id == nil:
 		o.at("client_secret").fail("cannot be set without client_id")
 	case hasHeader(p.headers, "Authorization"):
@@ -231,7 +233,7 @@ func (d *decoder) choices(t template) []string {
 	return []string{t[0].text}
 }
 
-// mapField returns the name of the field whose placeholder is the value of n.
+// mapField returns the name of the map field in a placeholder such as {token_params}.
 func (n node) mapField() string {
 	t, _ := parseTemplate(n.text())
 	if names := t.fields(); len(t) == 1 && len(names) == 1 {

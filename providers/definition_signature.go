@@ -165,7 +165,7 @@ func (d *decoder) keyField(f *Field, n node, uses []use) {
 		return
 	}
 	if f.Required && f.Name != fieldKeyID {
-		n.fail("cannot be required, because the engine knows when the field is")
+		n.fail("cannot be required, because the engine decides when a config needs the field")
 	}
 	f.OfKey = !f.Required
 	f.RequiresSecrets = f.Name == fieldAlgorithm // JWK Sets name the algorithm of a key

@@ -123,7 +123,7 @@ func (found *fault) addNested(raw json.RawMessage, depth int) {
 	}
 }
 
-// isFaultName reports whether a field of this plain name contains an error.
+// isFaultName reports whether a field with this [plainName] contains an error.
 func isFaultName(name string) bool {
 	return strings.HasPrefix(name, "err") || strings.HasPrefix(name, "fault") || strings.HasPrefix(name, "exception")
 }

@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// fileValues returns the values of the fields that a JSON file sets; nil for a text that is not
-// JSON.
+// fileValues returns the values of the fields that a JSON file sets, or nil for a text that is
+// not JSON.
 func (f Field) fileValues(text string) map[string]secret.String {
 	var file fields
 	if json.Unmarshal([]byte(text), &file) != nil {
@@ -37,13 +37,13 @@ func (f Field) fileProblem(text string) string {
 	}
 	for _, e := range f.Expect {
 		if !e.isMet(file) {
-			return fmt.Sprintf("is another kind of file: %s must be %q", e.at, strings.Join(e.values, " or "))
+			return fmt.Sprintf("is not the expected file: %s must be %q", e.at, strings.Join(e.values, " or "))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Sets)) {
 		value := jsonString(file.at(f.Sets[name]))
 		if value == "" {
-			return fmt.Sprintf("is another kind of file, or not complete: it has no %s", f.Sets[name])
+			return fmt.Sprintf("is not the expected file, or is not complete: it has no %s", f.Sets[name])
 		}
 		if name != fieldPrivateKey && value != printable(value) {
 			return fmt.Sprintf("has control characters in %s", f.Sets[name])

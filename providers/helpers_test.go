@@ -149,7 +149,7 @@ func (h transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// failure returns err as a [*token.Error] that shows none of the secrets.
+// failure returns err as a [*token.Error], and checks that it shows none of the secrets.
 func failure(t *testing.T, err error, secrets ...string) *token.Error {
 	t.Helper()
 	var e *token.Error
@@ -194,7 +194,7 @@ func wantToken(t *testing.T, got token.Token, err error, access string, lifetime
 	}
 }
 
-// checkToken checks what the fields of a [token.Token] promise.
+// checkToken checks the contracts of the fields of a [token.Token].
 func checkToken(t *testing.T, got token.Token) {
 	t.Helper()
 	access := got.Access.Reveal()

@@ -17,7 +17,7 @@ import (
 // counts.
 type fields map[string]json.RawMessage
 
-// decode returns the fields of a JSON object, or what is wrong with a body that is none.
+// decode returns the fields of the JSON object in a body, or what is wrong with the body.
 func decode(body []byte, contentType string) (f fields, problem string) {
 	body = trimBody(body)
 	if err := json.Unmarshal(body, &f); err == nil && f != nil {
@@ -61,7 +61,7 @@ var formPairs = regexp.MustCompile(`^[\w.-]+=[^\s=]*(&[\w.-]+=[^\s=]*)*$`)
 
 func isForm(body []byte) bool { return formPairs.Match(body) }
 
-// formError returns the fields of a form-encoded error response, which some servers send, or nil.
+// formError returns the fields of an error response that is form-encoded, or nil.
 func formError(body []byte) fields {
 	body = trimBody(body)
 	if !isForm(body) {

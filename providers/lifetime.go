@@ -16,8 +16,8 @@ import (
 // maxSkew is how far apart two clocks may be and still agree.
 const maxSkew = 5 * time.Minute
 
-// operatorTTL returns the lifetime that the operator set for tokens whose stated lifetime is
-// absurd; 0 if the operator set none.
+// operatorTTL returns the lesser of default_ttl and max_ttl, or the one that is set. It returns 0
+// if neither is set.
 func (s Settings) operatorTTL() time.Duration {
 	if s.DefaultTTL > 0 && s.MaxTTL > 0 {
 		return min(s.DefaultTTL, s.MaxTTL)
@@ -157,7 +157,7 @@ func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 //
 //   - A Date that agrees with neither our clock nor issued is ignored.
 //   - Our clock is ignored if Date and issued agree, and our clock differs.
-//   - If only one clock says that the token has ended, the lifetime begins at issued.
+//   - If only one clock says that the token has ended, its lifetime counts from issued.
 func (a *answer) until(unix float64, issued *float64) float64 {
 	ours, date := seconds(a.now), seconds(a.date)
 	dated := !a.date.IsZero()

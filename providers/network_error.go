@@ -61,8 +61,8 @@ const (
 )
 
 // certificateHint suggests that the client certificate caused the failure of a connection. It
-// returns "" if the server asked for no certificate. The alert of a server that refuses the
-// certificate can get lost, because a TLS 1.3 server may refuse it after the request.
+// returns "" if the server asked for no certificate. A TLS 1.3 server may refuse a certificate
+// after the client has sent its request, and the alert that says so can get lost.
 func (a *answer) certificateHint() string {
 	switch {
 	case !a.asked:

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// httpProtocol is the protocol http: a single request of any form whose answer has a token.
+// httpProtocol is the protocol http: an HTTP request of any form, whose answer contains a token.
 type httpProtocol struct {
 	method                     string
 	message                    message

@@ -193,7 +193,7 @@ func (p *oauth2Protocol) refresh(ctx context.Context, c *Client, s Settings, red
 }
 
 // ask sends a token request, with the further parameters of the definition and the config.
-// Refreshes need them too, because one may be the audience of the token.
+// Refreshes need these parameters too, because they may name the audience of the token.
 func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact redactor, form url.Values) (token.Token, error) {
 	maps.Copy(form, fillParams(p.parameters, s.Values))
 	pairs, _ := url.ParseQuery(s.Value(p.pairs)) // validate has checked them
@@ -278,8 +278,8 @@ func (p *oauth2Protocol) advise(s Settings, err error) error {
 }
 
 // revoke ends tokens at s.RevocationURL (RFC 7009 §2.1). It revokes the refresh token first,
-// because most servers then end the whole session. It also revokes the access token, for servers
-// that do not.
+// because most servers then end the whole session. It then revokes the access token, for the
+// other servers.
 func (p *oauth2Protocol) revoke(ctx context.Context, c *Client, s Settings, redact redactor, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String

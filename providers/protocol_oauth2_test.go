@@ -129,7 +129,7 @@ func TestOAuth2JSON(t *testing.T) {
 	}
 }
 
-// A definition may name the client's fields itself, and say which styles allow them.
+// The style of a definition says where the client ID and secret are sent.
 func TestOAuth2Styles(t *testing.T) {
 	for style, want := range map[string]string{"header": "", "body": "acme", "none": "acme"} {
 		d := parse(t, plain+"  auth_style: "+style+"\n  token: /data/token\n  lifetime: {fixed: 1m}\n")

@@ -194,8 +194,8 @@ type Settings struct {
 // Value returns the value of a field; "" if the field has none.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
 
-// WithDefaults returns values with the fields that JSON files set and the defaults of unset
-// fields. If there are none, it returns the given map.
+// WithDefaults adds the values that JSON files set, and the defaults of unset fields. It returns
+// the given map if there is nothing to add, and otherwise a new map.
 func (spec Spec) WithDefaults(values map[string]secret.String) map[string]secret.String {
 	all := map[string]secret.String{}
 	for _, f := range spec.Fields {

@@ -43,7 +43,7 @@ type output struct {
 	at   pointer
 }
 
-// outcome is the kind of failures with certain statuses, codes or messages.
+// outcome says that failures with certain statuses, codes or messages are of a kind.
 type outcome struct {
 	name            string
 	kind            token.Kind
@@ -51,7 +51,8 @@ type outcome struct {
 	codes, messages []string
 }
 
-// setDefaults sets the places that RFC 6749 §5.1 defines, and Keycloak's refresh_expires_in.
+// setDefaults fills in the places of values that RFC 6749 §5.1 defines, and the place of
+// refresh_expires_in, which Keycloak sends.
 func (r *reading) setDefaults() {
 	if r.token == nil {
 		r.token = pointer{"access_token"}
