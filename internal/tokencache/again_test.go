@@ -99,8 +99,8 @@ func TestReadersWaitForNextToken(t *testing.T) {
 	})
 }
 
-// A mint returns the cached token again. That is no failure. The stated lifetime shortens the
-// token's life, but extends it only if the policy is Sliding.
+// If a mint returns the cached token again, a shorter lifetime counts. A longer lifetime counts
+// only if the policy is Sliding.
 func TestLifeOfSameToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -108,9 +108,8 @@ func TestClockJumpsAndBackoff(t *testing.T) {
 	}
 }
 
-// While refreshes fail, reads in the refresh window get the cached token and the failure. From 2 s
-// before the end of the token, reads fail. After the outage, reads get a token when the backoff
-// ends.
+// While refreshes fail, reads get the cached token and the failure, until 2 s before the token's
+// end. Then reads fail, until the provider works again and the backoff has ended.
 func TestServedWhileRefreshesFail(t *testing.T) {
 	for _, kind := range []token.Kind{token.Unavailable, token.Malformed, token.RateLimited, token.Refused} {
 		t.Run(kind.String(), func(t *testing.T) {

@@ -203,9 +203,9 @@ func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 	}
 }
 
-// Put makes a the current account of that name. If t is not nil, it is a token that a.Mint just
-// returned, and Put saves and serves it. commit, if not nil, runs first and stores the config.
-// If commit fails, Put returns its error and forgets what is in memory, because commit may have
+// Put sets the current account of that name to a. t, if not nil, is a token that a.Mint just
+// returned. Put saves and serves t. commit, if not nil, runs first and stores the config. If
+// commit fails, Put returns its error and forgets what is in memory, because commit may have
 // taken effect in part. unsaved is why t was not saved; a later tick saves it.
 //
 // An account of the same revision keeps its token, its running mint and its failures, unless t

@@ -190,8 +190,7 @@ func (m *machine) tick() {
 	m.Tick()
 }
 
-// write writes a config of the same or another revision. Some writes bring a token. Some fail, before
-// or after the config was stored.
+// write writes a config of the same or another revision. Some writes bring a token, and some fail.
 func (m *machine) write(name string) {
 	a := m.accounts[name]
 	next := &fakeAccount{name: name, provider: m.provider, policy: Policy{

@@ -162,8 +162,8 @@ func TestRefreshTokenIsUsedAndReplaced(t *testing.T) {
 	})
 }
 
-// After a failure, the refresh token is dropped, and the next mint is a login. In an outage, that
-// happens after three failures. After a rate limit, it does not happen.
+// A failed refresh token is dropped, and the next mint is a login. The refresh token is kept during
+// a rate limit, and during the first failures of an outage.
 func TestRefreshTokenAfterFailure(t *testing.T) {
 	for kind, refreshes := range map[token.Kind]int{token.Refused: 1, token.Malformed: 1, token.Unavailable: maxRefreshOutages, token.RateLimited: 20} {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -242,9 +242,8 @@ func TestDeadRefreshTokens(t *testing.T) {
 	}
 }
 
-// If the token of a mint with a refresh token lives at most 90 % as long as the token before, the
-// next mint is a login. A loss of one second does not count, because providers round. After a login,
-// any lifetime is fine.
+// If a refresh token brings a token that lives at most 90 % as long as the last token, the next
+// mint is a login. A loss of one second does not count, because providers round.
 func TestRefreshTokenOfShorterToken(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -60,7 +60,7 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 
 // read calls try with the named account's entry, and counts the read. While try returns
 // errSuperseded, read starts over. The context of try ends with ctx, when the cache closes, or
-// after MaxWait. Its cause tells these apart.
+// after MaxWait. The cause of that context says which.
 func (c *Cache) read(ctx context.Context, name string, try func(context.Context, *entry) (Grant, error)) (Grant, error) {
 	e, err := c.entry(ctx, name)
 	wait, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)

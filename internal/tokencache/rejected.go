@@ -62,9 +62,9 @@ func (r *rejections) report(now clock.Instant, t *cachedToken, minimumAge time.D
 	return RejectedHonored
 }
 
-// GetAfterRejection is Get for a reader that reports that the provider rejected the token with
-// this [token.ID]. If that token is cached, the cache logs in, as often as the limits on reports
-// allow, and the reader waits up to MaxWait for the new token. Otherwise the reader gets the
+// GetAfterRejection is Get for a reader whose token the provider rejected. id is the [token.ID] of
+// that token. If the token is still cached and the limits on reports allow a login, the cache
+// logs in, and the reader waits up to MaxWait for the new token. Otherwise the reader gets the
 // cached token. Grant.Rejection says what became of the report.
 func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked time.Duration) (Grant, error) {
 	return c.read(ctx, name, func(ctx context.Context, e *entry) (g Grant, err error) {

@@ -37,9 +37,9 @@ type Replaced struct {
 // Rotate replaces the named account's token with a new token and returns the new token. It does
 // not count as a read. It logs in even if there is a refresh token. First it ends the backoff,
 // unless a Retry-After has not passed. If the login fails, readers still get the cached token.
-// Concurrent rotates share one login. A rotate within 10 s of its end returns the same result,
-// because some clients repeat a failed request by themselves. If the account is unshared, the
-// error wraps ErrUnshared.
+// Concurrent rotates share one login. A rotate within 10 s after the login returns the same
+// result, because some clients repeat a failed request by themselves. If the account is unshared,
+// the error wraps ErrUnshared.
 func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	var r Rotated
 	for {

@@ -38,9 +38,9 @@ type Policy struct {
 	// report of a rejected token. 0 means no limit.
 	MinimumAge time.Duration
 
-	// CanForce says that the provider can be forced to return a new token, which a rotate and a
-	// report of a rejected token do. ForceInterval is the least time between two such mints, and
-	// ForceDailyLimit is how many may run in 24 hours. 0 means no limit.
+	// CanForce says that a mint can force the provider to return a new token. Rotates and
+	// reports of a rejected token do so. ForceInterval is the least time between two such
+	// mints. ForceDailyLimit is how many may run in 24 hours. For both, 0 means no limit.
 	CanForce        bool
 	ForceInterval   time.Duration
 	ForceDailyLimit int

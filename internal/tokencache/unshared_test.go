@@ -30,8 +30,8 @@ func TestUnshared(t *testing.T) {
 	})
 }
 
-// Many readers with a wrong password do not lock the account. Until a login has succeeded, one login
-// runs at a time. After that, maxUnsharedMints logins may fail together, as one failure.
+// Until a login of an unshared account has succeeded, one login runs at a time. After that,
+// maxUnsharedMints logins may fail together, and count as one failure.
 func TestUnsharedWithWrongPassword(t *testing.T) {
 	for _, proven := range []bool{false, true} {
 		inWorld(t, func(w *world) {
@@ -52,8 +52,8 @@ func TestUnsharedWithWrongPassword(t *testing.T) {
 	}
 }
 
-// Many readers of a new config repeat their reads. The first login runs alone, and then
-// maxUnsharedMints run at a time. Each token reaches one reader.
+// The first login of an unshared account runs alone, and then maxUnsharedMints logins run at a
+// time. Each token reaches one of the readers.
 func TestUnsharedReadersQueueBeforeFirstMint(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const readers = 40
