@@ -69,8 +69,7 @@ func TestPanicInStore(t *testing.T) {
 func TestMintTimeout(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
-		_, err := w.readPatiently("a")
-		f := w.mustFail(Grant{}, err)
+		f := w.mustFail(w.readPatiently("a"))
 		equal(w, "elapsed time", w.elapsed(), mintTimeout)
 		equal(w, "kind", f.Kind, token.Unavailable)
 		w.wantErr("mint", f, context.DeadlineExceeded)

@@ -210,6 +210,24 @@ func TestCachedReadMakesNoCall(t *testing.T) {
 	})
 }
 
+// A node that may not mint serves the cached token. Only what needs another token fails.
+func TestMayMint(t *testing.T) {
+	withToken(t, Policy{}, func(w *world) {
+		errSecondary := errors.New("this node is a secondary")
+		w.opts.MayMint = func(Account, bool) error { return errSecondary }
+		w.advance(50 * time.Minute)
+		w.get("a", 0)
+		w.Tick()
+		equal(w, "short", w.get("a", 30*time.Minute).Short, true)
+		w.resultErr(w.startRotate(w.t.Context()), errSecondary)
+		w.resultErr(func() (Grant, error) { return w.reject(1) }, errSecondary)
+		w.advance(10 * time.Minute)
+		w.getErr(errSecondary)
+		w.wantMints(1)
+		w.wantCounts(Counts{Minted: 1, Reads: [...]int64{ServedWaited: 1, ServedStale: 2, ServedNot: 2}})
+	})
+}
+
 func TestGrant(t *testing.T) {
 	withAccount(t, Policy{MaxTTL: 40 * time.Minute}, func(w *world) {
 		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
