@@ -85,9 +85,9 @@ func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gath
 type accountMetrics struct {
 	cache   *tokencache.Cache
 	builtin []string // names of providers
+	all     []*prometheus.Desc
 
-	// by provider
-	accounts, failing *prometheus.Desc
+	accounts, failing *prometheus.Desc // by provider
 
 	// by config and provider
 	reads, mints, failures, backingOff, expiry, minted, rejected, clientCert, credentialsExpire, credentialsWritten, keyActivated, keyNext, refreshToken *prometheus.Desc
@@ -96,66 +96,51 @@ type accountMetrics struct {
 }
 
 func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetrics {
+	m := &accountMetrics{cache: cache, builtin: builtin}
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, "", name), help, labels, nil)
+		d := prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, "", name), help, labels, nil)
+		m.all = append(m.all, d)
+		return d
 	}
-	return &accountMetrics{
-		cache:   cache,
-		builtin: builtin,
-		accounts: desc("accounts", "Accounts in memory. An account comes into memory when it is first read or written after the plugin starts.",
-			"provider"),
-		failing: desc("accounts_failing", "Accounts in memory whose last mint failed.",
-			"provider"),
-		reads: desc("reads_total", "Reads of creds/<config>, by how they were served: fresh, stale (a token in its refresh window, or with less life than the read asked for), waited (for a mint) or failed.",
-			"config", "provider", "served"),
-		mints: desc("mints_total", "Mints that ended, by outcome (success, failure) and kind of failure (refused, rate_limited, unavailable, malformed). Mints of config writes count if they succeed.",
-			"config", "provider", "outcome", "kind"),
-		failures: desc("consecutive_failures", "Consecutive failed mints, under the kind of the last failure. 0 if the last mint succeeded.",
-			"config", "provider", "kind"),
-		backingOff: desc("backing_off", "1 while no mint is attempted because the last mint failed, otherwise 0.",
-			"config", "provider"),
-		expiry: desc("token_expiry_timestamp_seconds", "When the cached token ends. Absent without a token.",
-			"config", "provider"),
-		minted: desc("token_minted_timestamp_seconds", "When the cached token was requested. Absent without a token.",
-			"config", "provider"),
-		rejected: desc("rejected_tokens_total", "Reports that the provider rejected a token, by what became of them: honored (the engine logged in), replaced (the token was no longer cached), recent (the token was too new), too_frequent or backing_off.",
-			"config", "provider", "result"),
-		credentialsExpire: desc("credentials_expire_timestamp_seconds", "When the credentials end, as the config says in credentials_expire. Absent if the config says nothing.",
-			"config", "provider"),
-		credentialsWritten: desc("credentials_written_timestamp_seconds", "When a secret of the config last changed. Absent if no secret is set, or if the secrets are older than this metric.",
-			"config", "provider"),
-		keyActivated: desc("key_activated_timestamp_seconds", "Since when the key that signs is in use. Absent if the account does not sign.",
-			"config", "provider"),
-		keyNext: desc("key_next_created_timestamp_seconds", "When the next key of a rotation was made. Absent if no rotation is under way.",
-			"config", "provider"),
-		refreshToken: desc("refresh_token_state", "1 for the state of the refresh token that is the credential, 0 for the others: unused, stored, unsaved (storage refused it), unknown (the outcome of its last use) or lost. Absent if the credential is no refresh token.",
-			"config", "provider", "state"),
-		clientCert: desc("client_cert_expiry_timestamp_seconds", "When the client certificate of the config expires. Absent without a client certificate.",
-			"config", "provider"),
-		leftOut: desc("configs_left_out", fmt.Sprintf("Accounts in memory without their own series. At most %d accounts have their own series: failing accounts first, then by name.", maxConfigsShown)),
+	perConfig := func(name, help string, more ...string) *prometheus.Desc {
+		return desc(name, help, append([]string{"config", "provider"}, more...)...)
 	}
+	m.accounts = desc("accounts", "Accounts in memory. An account comes into memory when it is first read or written after the plugin starts.", "provider")
+	m.failing = desc("accounts_failing", "Accounts in memory whose last mint failed.", "provider")
+	m.reads = perConfig("reads_total", "Reads of creds/<config>, by how they were served: fresh, stale (a token in its refresh window, or with less life than the read asked for), waited (for a mint) or failed.", "served")
+	m.mints = perConfig("mints_total", "Mints that ended, by outcome (success, failure) and kind of failure (refused, rate_limited, unavailable, malformed). Mints of config writes count if they succeed.", "outcome", "kind")
+	m.failures = perConfig("consecutive_failures", "Consecutive failed mints, under the kind of the last failure. 0 if the last mint succeeded.", "kind")
+	m.backingOff = perConfig("backing_off", "1 while no mint is attempted because the last mint failed, otherwise 0.")
+	m.expiry = perConfig("token_expiry_timestamp_seconds", "When the cached token ends. Absent without a token.")
+	m.minted = perConfig("token_minted_timestamp_seconds", "When the cached token was requested. Absent without a token.")
+	m.rejected = perConfig("rejected_tokens_total", "Reports that the provider rejected a token, by what became of them: honored (the engine logged in), replaced (the token was no longer cached), recent (the token was too new), too_frequent or backing_off.", "result")
+	m.credentialsExpire = perConfig("credentials_expire_timestamp_seconds", "When the credentials end, as the config says in credentials_expire. Absent if the config says nothing.")
+	m.credentialsWritten = perConfig("credentials_written_timestamp_seconds", "When a secret of the config last changed. Absent if no secret is set, or if the secrets are older than this metric.")
+	m.keyActivated = perConfig("key_activated_timestamp_seconds", "Since when the key that signs is in use. Absent if the account does not sign.")
+	m.keyNext = perConfig("key_next_created_timestamp_seconds", "When the next key of a rotation was made. Absent if no rotation is under way.")
+	m.refreshToken = perConfig("refresh_token_state", "1 for the state of the refresh token that is the credential, 0 for the others: unused, stored, unsaved (storage refused it), unknown (the outcome of its last use) or lost. Absent if the credential is no refresh token.", "state")
+	m.clientCert = perConfig("client_cert_expiry_timestamp_seconds", "When the client certificate of the config expires. Absent without a client certificate.")
+	m.leftOut = desc("configs_left_out", fmt.Sprintf("Accounts in memory without their own series. At most %d accounts have their own series: failing accounts first, then by name.", maxConfigsShown))
+	return m
 }
 
 // Describe implements [prometheus.Collector].
 func (m *accountMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.accounts, m.failing, m.reads, m.mints, m.failures, m.backingOff, m.expiry, m.minted, m.rejected, m.clientCert, m.credentialsExpire, m.credentialsWritten, m.keyActivated, m.keyNext, m.refreshToken, m.leftOut} {
+	for _, d := range m.all {
 		ch <- d
 	}
 }
 
 // accountSample is the state of one account at a scrape.
 type accountSample struct {
-	config, provider  string
-	expire, written   time.Time // of the credentials
-	clientCertExpires time.Time
-	key               account.KeyState
-	refreshToken      string // its state; "" if the credential is no refresh token
-	status            tokencache.Status
-	counts            tokencache.Counts
+	config  string
+	account *account.Account
+	status  tokencache.Status
+	counts  tokencache.Counts
 }
 
-// Collect implements [prometheus.Collector]. The registry calls it in a new goroutine, so
-// no handler would recover a panic.
+// Collect implements [prometheus.Collector]. The registry calls Collect in a new goroutine, so
+// Collect itself recovers a panic.
 func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 	var err error
 	defer func() {
@@ -164,24 +149,19 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}()
 	defer secret.RecoverTo(&err)
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	gauge := func(d *prometheus.Desc, value int, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
 	}
 	accounts, failing := map[string]int{}, map[string]int{}
 	var shown []accountSample
 	seen := 0
 	m.cache.Each(func(name string, a tokencache.Account, s tokencache.Status, counts tokencache.Counts) bool {
-		c := a.(*account.Account).Config
-		provider := c.Provider
+		sample := accountSample{name, a.(*account.Account), s, counts}
+		provider := sample.account.Config.Provider
 		seen++
 		accounts[provider]++
 		if s.Failures > 0 {
 			failing[provider]++
-		}
-		_, certExpires := c.ClientCertValidity()
-		sample := accountSample{name, provider, c.CredentialsExpire(), c.Written, certExpires, account.KeyState{}, a.(*account.Account).RefreshTokenState(), s, counts}
-		if key := a.(*account.Account).KeyState(); key != nil {
-			sample.key = *key
 		}
 		if shown = append(shown, sample); len(shown) == 2*maxConfigsShown {
 			shown = mostUrgent(shown)
@@ -192,11 +172,11 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 	for _, name := range m.builtin {
 		accounts[name] += 0 // also without an account
 	}
-	for name := range accounts {
-		gauge(m.accounts, float64(accounts[name]), name)
-		gauge(m.failing, float64(failing[name]), name)
+	for name, n := range accounts {
+		gauge(m.accounts, n, name)
+		gauge(m.failing, failing[name], name)
 	}
-	gauge(m.leftOut, float64(seen-len(shown)))
+	gauge(m.leftOut, seen-len(shown))
 	for _, s := range shown {
 		m.collect(ch, s)
 	}
@@ -219,8 +199,21 @@ func mostUrgent(samples []accountSample) []accountSample {
 
 // collect makes the series of one account.
 func (m *accountMetrics) collect(ch chan<- prometheus.Metric, s accountSample) {
+	c := s.account.Config
 	send := func(d *prometheus.Desc, t prometheus.ValueType, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, t, value, append([]string{s.config, s.provider}, labels...)...)
+		ch <- prometheus.MustNewConstMetric(d, t, value, append([]string{s.config, c.Provider}, labels...)...)
+	}
+	flag := func(d *prometheus.Desc, set bool, labels ...string) {
+		value := 0.0
+		if set {
+			value = 1
+		}
+		send(d, prometheus.GaugeValue, value, labels...)
+	}
+	moment := func(d *prometheus.Desc, t time.Time) {
+		if !t.IsZero() {
+			send(d, prometheus.GaugeValue, float64(t.UnixMilli())/1e3)
+		}
 	}
 	for served, n := range s.counts.Reads {
 		send(m.reads, prometheus.CounterValue, float64(n), tokencache.Served(served).String())
@@ -239,30 +232,22 @@ func (m *accountMetrics) collect(ch chan<- prometheus.Metric, s accountSample) {
 			send(m.rejected, prometheus.CounterValue, float64(n), r.String())
 		}
 	}
-	backingOff := 0.0
-	if s.status.State == tokencache.BackingOff {
-		backingOff = 1
-	}
-	send(m.backingOff, prometheus.GaugeValue, backingOff)
-	for d, t := range map[*prometheus.Desc]time.Time{m.credentialsExpire: s.expire, m.credentialsWritten: s.written, m.keyActivated: s.key.Activated, m.keyNext: s.key.NextCreated} {
-		if !t.IsZero() {
-			send(d, prometheus.GaugeValue, float64(t.Unix()))
-		}
+	flag(m.backingOff, s.status.State == tokencache.BackingOff)
+	moment(m.credentialsExpire, c.CredentialsExpire())
+	moment(m.credentialsWritten, c.Written)
+	if key := s.account.KeyState(); key != nil {
+		moment(m.keyActivated, key.Activated)
+		moment(m.keyNext, key.NextCreated)
 	}
 	if !s.status.Expires.IsZero() {
-		send(m.expiry, prometheus.GaugeValue, float64(s.status.Expires.UnixMilli())/1e3)
-		send(m.minted, prometheus.GaugeValue, float64(s.status.Minted.UnixMilli())/1e3)
+		moment(m.expiry, s.status.Expires)
+		moment(m.minted, s.status.Minted)
 	}
-	for _, state := range account.RefreshStates() {
-		if s.refreshToken != "" {
-			is := 0.0
-			if state == s.refreshToken {
-				is = 1
-			}
-			send(m.refreshToken, prometheus.GaugeValue, is, state)
+	if current := s.account.RefreshTokenState(); current != "" {
+		for _, state := range account.RefreshStates() {
+			flag(m.refreshToken, state == current, state)
 		}
 	}
-	if !s.clientCertExpires.IsZero() {
-		send(m.clientCert, prometheus.GaugeValue, float64(s.clientCertExpires.Unix()))
-	}
+	_, certExpires := c.ClientCertValidity()
+	moment(m.clientCert, certExpires)
 }
