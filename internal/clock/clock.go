@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package clock tells the time on two clocks at once, so that the age of a token
-// is right on a machine that is suspended or whose wall clock is set.
+// Package clock reads two clocks at once. The age of a token is then right even if the machine was
+// suspended or its wall clock was set.
 package clock
 
 import "time"
 
-// Instant is a moment on two clocks, because neither clock alone gives the age of a token. The
-// monotonic clock stops while the machine is suspended, and people and NTP change the wall
-// clock. The zero Instant is a moment long ago.
+// Instant is a moment on two clocks. The monotonic clock stops while the machine is suspended, and
+// the wall clock can be set, so neither clock alone gives the age of a token. The zero Instant is
+// a moment long ago.
 type Instant struct {
 	Wall time.Time     // without a monotonic reading
 	Mono time.Duration // since a fixed moment in the life of the process
@@ -26,8 +26,8 @@ func System() Clock {
 	}
 }
 
-// Since returns the time from earlier to i. If the clocks differ, Since returns the longer
-// time, so that no lifetime is overestimated.
+// Since returns the time from earlier to i. If the clocks disagree, Since returns the longer time,
+// so that a token is never taken to be younger than it is.
 func (i Instant) Since(earlier Instant) time.Duration {
 	return max(i.Wall.Sub(earlier.Wall), i.Mono-earlier.Mono)
 }
@@ -36,7 +36,7 @@ func (i Instant) Since(earlier Instant) time.Duration {
 // clock, because setting the wall clock must not change a backoff.
 func (i Instant) Until(later Instant) time.Duration { return later.Mono - i.Mono }
 
-// Add returns the moment d after i, or before i if d is negative.
+// Add returns the moment d after i. A negative d gives a moment before i.
 func (i Instant) Add(d time.Duration) Instant {
 	return Instant{Wall: i.Wall.Add(d), Mono: i.Mono + d}
 }

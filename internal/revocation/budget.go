@@ -9,15 +9,14 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// The requests of a mount wait for revocation endpoints at most budgetWait in any budgetPeriod,
-// because Vault cannot disable or move the mount while a request waits.
+// In any budgetPeriod, the requests of a mount wait for revocation endpoints at most budgetWait in
+// total. Vault cannot disable or move the mount while a request waits.
 const (
 	budgetWait   = 5 * time.Second
 	budgetPeriod = 30 * time.Second
 )
 
-// budget measures the time during which at least one request waits. It is safe for
-// concurrent use.
+// budget limits the time during which at least one request waits. It is safe for concurrent use.
 type budget struct {
 	clock clock.Clock
 
@@ -27,15 +26,14 @@ type budget struct {
 	since   clock.Instant // when the first of the waiting requests began
 }
 
-// spell is a period of waiting. It is either one wait or several waits with at most a second
-// between them.
+// spell is one wait, or several waits that follow one another within a second.
 type spell struct {
 	start, end clock.Instant
 	waited     time.Duration
 }
 
-// start begins a wait and returns how long the wait may last. The caller must call end after
-// the wait. If the budget is used up, start returns 0 and a nil end.
+// start begins a wait and returns how long the wait may last. Call end after the wait. If the
+// budget is used up, start returns 0 and nil.
 func (b *budget) start() (left time.Duration, end func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

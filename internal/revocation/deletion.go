@@ -10,9 +10,8 @@ import (
 )
 
 // To delete a config, the backend calls Prepare, removes the token and the config from storage,
-// and then calls EndConfig. If the removal fails, the backend calls Abandon instead of
-// EndConfig. This order loses no token in a failure or crash: while the config exists, a drain
-// or the next deletion revokes its token.
+// and then calls EndConfig. If the removal fails, the backend calls Abandon instead of EndConfig.
+// If the process crashes while the config exists, a drain or the next deletion revokes the token.
 
 // Prepare queues the tokens of a config before the config is deleted. Drains skip these tokens
 // until Abandon is called. If Prepare fails, the caller must not delete the config.
@@ -31,16 +30,15 @@ func (r *Revoker) Prepare(revs ...Revocation) error {
 	return nil
 }
 
-// Abandon lets drains handle the tokens of a config whose deletion failed. A drain leaves a
-// token alone if the token is still stored.
+// Abandon lets drains handle the tokens of a config whose deletion failed. A drain does not revoke
+// the token that is still stored for the config.
 func (r *Revoker) Abandon(config string) {
 	r.queue.release(config)
 }
 
-// EndConfig revokes the queued tokens of a deleted config with the credentials of a. This is the
-// last attempt, because no credentials remain. If the credentials are already lost, a is nil.
-// EndConfig returns a warning for the user if it could not revoke a token, otherwise "". It waits
-// within the mount's budget.
+// EndConfig revokes the queued tokens of a deleted config with the credentials of a. A nil a means
+// that the credentials are already lost. This attempt is the last. If a token was not revoked,
+// EndConfig returns a warning for the user, otherwise "". The budget of the mount limits its wait.
 func (r *Revoker) EndConfig(config string, a *account.Account) (warning string) {
 	ctx, cancel := r.storageContext()
 	defer cancel()

@@ -5,7 +5,8 @@ package revocation
 import (
 	"context"
 	"testing"
-	"time"
+
+	"vault-plugin-secrets-messaging/internal/account"
 )
 
 // deleteConfig removes the stored config.
@@ -16,21 +17,23 @@ func (f *fixture) deleteConfig(name string) {
 	}
 }
 
+// endConfig deletes a config, which must revoke all of its tokens.
+func (f *fixture) endConfig(a *account.Account) {
+	f.t.Helper()
+	f.deleteConfig(a.Name)
+	if warning := f.EndConfig(a.Name, a); warning != "" {
+		f.t.Errorf("got warning %q, want none", warning)
+	}
+}
+
 func TestEndConfig(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
 	f.Queue(f.token(f.config("b"), "of-b"), f.token(a, "leased"))
 	f.restart() // the next process does not know the queue yet
-	if err := f.Prepare(f.token(a, "shared")); err != nil {
-		t.Fatal(err)
-	}
-	f.deleteConfig("a")
-	if warning := f.EndConfig("a", a); warning != "" {
-		t.Errorf("got warning %q, want none", warning)
-	}
-	if got := len(f.provider.take()); got != 2 {
-		t.Errorf("got %d revocations, want 2: the shared token and the queued token", got)
-	}
+	f.prepare(f.token(a, "shared"))
+	f.endConfig(a)
+	f.wantRequests("the shared and the queued token", 2, 2)
 	f.wantQueued(1)
 }
 
@@ -43,48 +46,36 @@ func TestEndConfigAfterAFailure(t *testing.T) {
 	f.RevokeOrQueue(f.token(a, "leased"))
 	f.provider.fail(nil)
 	f.provider.take()
-	f.deleteConfig("a")
-	if warning := f.EndConfig("a", a); warning != "" {
-		t.Errorf("got warning %q, want none", warning)
-	}
+	f.endConfig(a)
 	f.wantSent("leased")
 	f.wantQueued(0)
 }
 
-// If the process dies during a deletion, a token can remain whose credentials are lost. The
-// next deletion warns about that token.
+// If the process dies during a deletion, a queued token can lose its credentials. The next
+// deletion warns about that token.
 func TestEndConfigWithoutAConfig(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
-	if err := f.Prepare(f.token(a, "shared")); err != nil {
-		t.Fatal(err)
-	}
+	f.prepare(f.token(a, "shared"))
 	f.deleteConfig("a")
 	f.restart()
 	wantContains(t, f.EndConfig("a", nil), "left to expire")
 	f.wantQueued(0)
-	if warning := f.EndConfig("a", nil); warning != "" {
-		t.Errorf("got warning %q for a config without tokens, want none", warning)
-	}
+	wantNone(t, f.EndConfig("a", nil))
 }
 
-// Storage that fails after the deletion does not lose the token.
+// EndConfig revokes the token even if the storage fails.
 func TestEndConfigWhileStorageFails(t *testing.T) {
 	for _, op := range []string{"list", "get", "delete"} {
 		f := newFixture(t)
 		a := f.config("a")
-		if err := f.Prepare(f.token(a, "shared")); err != nil {
-			t.Fatal(err)
-		}
+		f.prepare(f.token(a, "shared"))
 		f.deleteConfig("a")
 		f.storage.failOn(op)
-		if warning := f.EndConfig("a", a); warning != "" {
-			t.Errorf("%s fails: got warning %q, want none", op, warning)
-		}
+		wantNone(t, f.EndConfig("a", a))
 		f.wantSent("shared")
 		f.storage.failOn("")
-		f.advance(time.Minute)
-		f.tick()
+		f.ticks(1)
 		f.wantSent()
 		f.wantQueued(0)
 	}
@@ -105,18 +96,13 @@ func TestPrepareDuringADrain(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
 	rev := f.token(a, "shared")
-	if err := f.Prepare(rev); err != nil {
-		t.Fatal(err)
-	}
+	f.prepare(rev)
 	f.Abandon("a")
 	f.provider.set(func(context.Context, string) error { return f.Prepare(rev) })
 	f.tick()
 	f.provider.fail(nil)
 	f.provider.take()
-	f.deleteConfig("a")
-	if warning := f.EndConfig("a", a); warning != "" {
-		t.Errorf("got warning %q, want none", warning)
-	}
+	f.endConfig(a)
 	f.wantSent("shared")
 	f.wantQueued(0)
 }
@@ -125,9 +111,7 @@ func TestPrepareDuringADrain(t *testing.T) {
 // ended.
 func TestAbandon(t *testing.T) {
 	f := newFixture(t)
-	if err := f.Prepare(f.token(f.config("a"), "shared")); err != nil {
-		t.Fatal(err)
-	}
+	f.prepare(f.token(f.config("a"), "shared"))
 	f.tick()
 	f.wantSent()
 	f.Abandon("a")
@@ -143,9 +127,7 @@ func TestAbandonedTokenThatIsStillStored(t *testing.T) {
 		a := f.config("a")
 		rev := f.token(a, "shared")
 		f.save(a, "shared")
-		if err := f.Prepare(rev); err != nil {
-			t.Fatal(err)
-		}
+		f.prepare(rev)
 		if crash {
 			f.restart()
 		} else {
@@ -155,13 +137,8 @@ func TestAbandonedTokenThatIsStillStored(t *testing.T) {
 		f.wantSent()
 		f.wantQueued(0)
 
-		if err := f.Prepare(rev); err != nil { // the next attempt to delete the config
-			t.Fatal(err)
-		}
-		f.deleteConfig("a")
-		if warning := f.EndConfig("a", a); warning != "" {
-			t.Errorf("crash=%t: got warning %q, want none", crash, warning)
-		}
+		f.prepare(rev) // the next attempt to delete the config
+		f.endConfig(a)
 		f.wantSent("shared")
 	}
 }

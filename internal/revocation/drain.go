@@ -11,11 +11,11 @@ import (
 	"vault-plugin-secrets-messaging/internal/telemetry"
 )
 
-// maxReads limits how many records a drain reads from storage without revoking a token. It
-// limits the work of the first drains after a start while an endpoint is down.
+// maxReads limits how many records a drain reads without revoking a token. After a start, the
+// queue knows only the keys of its records, and an endpoint may be down.
 const maxReads = 1000
 
-// errServed reports that readers still get a token, because its config was not deleted.
+// errServed reports that readers still get the token, because the deletion of its config failed.
 var errServed = errors.New("the deletion of the config failed, so the token stays in use")
 
 // Pending reports whether Drain has work to do. It uses neither storage nor network.
@@ -23,7 +23,7 @@ func (r *Revoker) Pending() bool {
 	return !r.queue.isListed() || len(r.queue.filter(r.isDue)) > 0
 }
 
-// isDue reports whether a drain has to handle an entry now; the caller holds the queue's mu.
+// isDue reports whether a drain has to handle the entry e now. The caller holds the queue's mu.
 func (r *Revoker) isDue(e *entry) bool {
 	now := r.opts.Clock()
 	switch {
@@ -37,8 +37,8 @@ func (r *Revoker) isDue(e *entry) bool {
 	return now.Until(e.due) <= 0 && !r.endpoints.resting(e.id)
 }
 
-// due returns the entries that a drain has to handle now. The entries and endpoints that
-// failed least come first, so that a failure holds up nothing that works.
+// due returns the entries that a drain has to handle now. Entries with the fewest failures come
+// first, so that failing endpoints do not delay the others.
 func (r *Revoker) due() []*entry {
 	failures := map[*entry]int{}
 	due := r.queue.filter(func(e *entry) bool {
@@ -94,8 +94,8 @@ func (r *Revoker) Drain() {
 	}
 }
 
-// drainEntry tries to revoke a token, and reports whether it succeeded. The error comes from
-// storage.
+// drainEntry tries to revoke the token of an entry, and reports whether it was revoked. The error
+// is an error of the storage.
 func (r *Revoker) drainEntry(e *entry) (revoked bool, err error) {
 	rev, err := r.queue.read(r.ctx, e)
 	log := r.opts.Log().With("config", rev.Config)

@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// While an endpoint is down, a tick reads only due records, however long the queue is. After a
-// restart, ticks read each record once, a limited number per tick.
+// While an endpoint is down, a tick reads only the records that are due. After a restart, ticks
+// read each record once, and a limited number per tick.
 func TestTicksReadOnlyWhatIsDue(t *testing.T) {
 	const tokens = 5000
 	f := newFixture(t)
@@ -27,15 +27,11 @@ func TestTicksReadOnlyWhatIsDue(t *testing.T) {
 	for range 2 {
 		f.storage.take()
 		f.tick()
-		for range 10 {
-			f.advance(time.Minute)
-			f.tick()
-		}
+		f.ticks(10)
 		if got, limit := f.storage.take(), tokens+11*perAttempt; got > limit {
 			t.Errorf("10 ticks: got %d calls of the storage, want at most %d", got, limit)
 		}
-		f.advance(time.Minute)
-		f.tick()
+		f.ticks(1)
 		if got := f.storage.take(); got > perAttempt {
 			t.Errorf("a later tick: got %d calls of the storage, want at most %d", got, perAttempt)
 		}
@@ -48,10 +44,7 @@ func TestTicksReadOnlyWhatIsDue(t *testing.T) {
 	}
 
 	f.provider.fail(nil)
-	for range 20 { // the 15 minutes of the longest wait, and some ticks for the records that nobody has read
-		f.advance(time.Minute)
-		f.tick()
-	}
+	f.ticks(20) // the 15 minutes of the longest wait, and some ticks for the records that nobody has read
 	f.wantQueued(0)
 }
 
@@ -67,7 +60,7 @@ func TestIdleTick(t *testing.T) {
 	}
 }
 
-// A token is stored once, however often it is queued, also across a restart.
+// A token that is queued several times is stored once, even after a restart.
 func TestTokenIsQueuedOnce(t *testing.T) {
 	f := newFixture(t)
 	rev := f.token(f.config("a"), "one")
@@ -86,8 +79,7 @@ func TestTokenIsQueuedOnce(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// The queue logs a damaged record once and removes the record. It ignores records of other
-// kinds.
+// A drain logs and removes each damaged record. It ignores records of other kinds.
 func TestDamagedRecords(t *testing.T) {
 	f := newFixture(t)
 	for i, record := range []string{"not JSON", `{"type":"revocation","data":7}`, `{"type":"revocation","data":{"config":"a","expires":"soon"}}`,
@@ -142,19 +134,12 @@ func TestEndpointThatFailsIsAskedLessAndLess(t *testing.T) {
 		for i := range 51 {
 			f.RevokeOrQueue(f.token(a, fmt.Sprint("token-", i)))
 		}
-		if got := len(f.provider.take()); got != 1 {
-			t.Errorf("%v: got %d requests for 51 leases, want 1", failure, got)
-		}
+		f.wantRequests(failure.Error()+", for 51 leases", 1, 1)
 		if f.Pending() {
 			t.Errorf("%v: got Pending right after the failure, want nothing to do", failure)
 		}
-		for range 60 {
-			f.advance(time.Minute)
-			f.tick()
-		}
-		if got := len(f.provider.take()); got < 4 || got > 8 {
-			t.Errorf("%v: got %d requests in an hour, want 4 to 8", failure, got)
-		}
+		f.ticks(60)
+		f.wantRequests(failure.Error()+", in an hour", 4, 8)
 		f.provider.fail(nil)
 		f.advance(longestWait)
 		f.tick()
@@ -162,8 +147,8 @@ func TestEndpointThatFailsIsAskedLessAndLess(t *testing.T) {
 	}
 }
 
-// If an answer may concern a single token, other tokens do not wait. If an endpoint rejects
-// every token, the queue retries with growing waits.
+// If an endpoint rejects one token, the other tokens do not wait. If it rejects every token, the
+// queue retries with growing waits.
 func TestEndpointThatRejectsTokens(t *testing.T) {
 	f := newFixture(t)
 	f.provider.set(func(_ context.Context, access string) error {
@@ -180,28 +165,18 @@ func TestEndpointThatRejectsTokens(t *testing.T) {
 	f.tick()
 	f.wantQueued(1)
 	f.provider.take()
-	for range 60 {
-		f.advance(time.Minute)
-		f.tick()
-	}
-	if got := len(f.provider.take()); got < 4 || got > 8 {
-		t.Errorf("a bad token: got %d requests in an hour, want 4 to 8", got)
-	}
+	f.ticks(60)
+	f.wantRequests("a bad token, in an hour", 4, 8)
 
 	f.provider.fail(errRejected)
 	for i := range 51 {
 		f.RevokeOrQueue(f.token(a, fmt.Sprint("token-", i)))
 	}
-	for range 59 {
-		f.advance(time.Minute)
-		f.tick()
-	}
-	if got := len(f.provider.take()); got > maxRejected+8 {
-		t.Errorf("51 bad tokens: got %d requests in an hour, want at most %d", got, maxRejected+8)
-	}
+	f.ticks(59)
+	f.wantRequests("51 bad tokens, in an hour", 1, maxRejected+8)
 }
 
-// A Retry-After that is longer than the wait counts.
+// The queue respects a Retry-After that is longer than its own wait.
 func TestRetryAfter(t *testing.T) {
 	f := newFixture(t)
 	busy := *errDown
@@ -213,8 +188,7 @@ func TestRetryAfter(t *testing.T) {
 	f.advance(9 * time.Minute)
 	f.tick()
 	f.wantSent()
-	f.advance(time.Minute)
-	f.tick()
+	f.ticks(1)
 	f.wantSent("one")
 }
 
@@ -229,9 +203,7 @@ func TestFailuresArePerConfig(t *testing.T) {
 	})
 	a, b := f.config("a"), f.config("b")
 	f.RevokeOrQueue(f.token(a, "of-a"))
-	if warning := f.RevokeOrQueue(f.token(b, "of-b")); warning != "" {
-		t.Errorf("got warning %q, want none", warning)
-	}
+	wantNone(t, f.RevokeOrQueue(f.token(b, "of-b")))
 	f.wantQueued(1)
 }
 
@@ -243,22 +215,15 @@ func TestSuccessWakesTheQueue(t *testing.T) {
 		f.provider.fail(errDown)
 		a := f.config("a")
 		f.RevokeOrQueue(f.token(a, "one"))
-		for range 20 {
-			f.advance(time.Minute)
-			f.tick()
-		}
+		f.ticks(20)
 		f.provider.take()
 		for i := range 6 { // for a minute
 			f.RevokeOrQueue(f.token(a, fmt.Sprint("more-", i)))
 			f.advance(10 * time.Second)
 		}
-		if got := len(f.provider.take()); got != 2 {
-			t.Errorf("got %d attempts of requests in a minute, want 2", got)
-		}
+		f.wantRequests("in a minute", 2, 2)
 		f.provider.fail(nil)
-		if warning := f.RevokeOrQueue(f.token(a, "two")); warning != "" {
-			t.Errorf("got warning %q, want none", warning)
-		}
+		wantNone(t, f.RevokeOrQueue(f.token(a, "two")))
 		synctest.Wait() // for the drain that the success started
 		f.wantQueued(0)
 	})
@@ -274,9 +239,7 @@ func TestRequestsAskAWrongEndpointLessAndLess(t *testing.T) {
 		f.RevokeOrQueue(f.token(a, fmt.Sprint("token-", i)))
 		f.advance(time.Minute)
 	}
-	if got := len(f.provider.take()); got < 4 || got > 8 {
-		t.Errorf("got %d attempts of requests in an hour, want 4 to 8", got)
-	}
+	f.wantRequests("in an hour", 4, 8)
 }
 
 // Attempts that run at the same time and fail count once.
@@ -294,7 +257,7 @@ func TestConcurrentFailuresCountOnce(t *testing.T) {
 	}
 }
 
-// A token that has expired leaves the queue even if its endpoint has just failed.
+// An expired token leaves the queue even while its endpoint must not be asked.
 func TestTokenExpiresInTheQueue(t *testing.T) {
 	f := newFixture(t)
 	f.provider.fail(errDown)
@@ -328,9 +291,7 @@ func TestTaintedMount(t *testing.T) {
 	f.tainted = false
 	f.tick()
 	f.wantQueued(0)
-	if got := len(f.provider.take()); got != 2 {
-		t.Errorf("got %d revocations after the move, want 2", got)
-	}
+	f.wantRequests("after the move", 2, 2)
 }
 
 func TestProviderThatPanics(t *testing.T) {
@@ -338,10 +299,7 @@ func TestProviderThatPanics(t *testing.T) {
 	f.provider.set(func(context.Context, string) error { panic("hunter2") })
 	wantContains(t, f.RevokeOrQueue(f.token(f.config("a"), "one")), "a panic, see the server's log")
 	f.wantQueued(1)
-	for range 60 {
-		f.advance(time.Minute)
-		f.tick()
-	}
+	f.ticks(60)
 	if got := f.log.count("recovered from a panic"); got < 2 || got > 10 {
 		t.Errorf("got %d log lines of panics in an hour, want 2 to 10", got)
 	}

@@ -24,12 +24,13 @@ const (
 	maxRejected = 10
 )
 
-// waitAfter returns the wait after the given number of failures in a row.
+// waitAfter returns how long to wait after this many failures in a row.
 func waitAfter(failures int) time.Duration {
 	return min(firstWait<<min(max(failures-1, 0), 10), longestWait)
 }
 
-// errWaits reports that a token was not sent, because its endpoint failed recently.
+// errWaits reports that a token was not sent and that a later attempt will send it. An error that
+// wraps errWaits gives the reason.
 var errWaits = errors.New("its revocation has to wait")
 
 // endpointID identifies a revocation endpoint of one config. Two configs may reach one
@@ -38,7 +39,7 @@ type endpointID struct{ config, endpoint string }
 
 func (rev Revocation) endpointID() endpointID { return endpointID{rev.Config, rev.Endpoint} }
 
-// endpoints are the revocation endpoints that failed lately. It is safe for concurrent use.
+// endpoints remembers the revocation endpoints that failed lately. It is safe for concurrent use.
 type endpoints struct {
 	clock clock.Clock
 
@@ -58,10 +59,9 @@ type endpoint struct {
 	err      error  // the last failure
 }
 
-// blocked returns an error if the endpoint failed lately, so that no request is held up by the
-// endpoint now. The error wraps errWaits, because the revocation comes later.
-// A new revision of the config is not blocked, because the change may have repaired the
-// endpoint.
+// blocked returns an error if requests must not ask the endpoint now, because it failed lately.
+// The error wraps errWaits. A write of the config changes its revision, and so ends the block: the
+// write may have corrected the endpoint.
 func (s *endpoints) blocked(id endpointID, revision string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +90,7 @@ func (s *endpoints) failures(id endpointID) int {
 	return 0
 }
 
-// succeed records a success, and reports whether the endpoint works again.
+// succeed records a success, and reports whether the endpoint had failed before.
 func (s *endpoints) succeed(id endpointID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,8 +106,8 @@ func (s *endpoints) forget(id endpointID) {
 	delete(s.failed, id)
 }
 
-// fail records a failed attempt, given the time at which it began and its context. It also
-// forgets endpoints that were not used for a long time.
+// fail records an attempt that failed. ctx is the context of the attempt, and began is its start.
+// fail also forgets endpoints whose last failure was long ago.
 func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, began clock.Instant, err error) {
 	var refusal *token.Error
 	if !errors.As(err, &refusal) || errors.Is(ctx.Err(), context.Canceled) || isPermanent(err) {
@@ -144,7 +144,8 @@ func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, be
 	}
 }
 
-// rejectsToken reports whether an answer may concern only the token that was sent.
+// rejectsToken reports whether the endpoint may have rejected only this token, and may accept
+// others.
 func rejectsToken(e *token.Error) bool {
 	return e.Status == http.StatusBadRequest && (e.Kind == token.Malformed || e.Code == "invalid_grant")
 }

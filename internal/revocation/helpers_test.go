@@ -110,14 +110,14 @@ type fakeStorage struct {
 	logical.InmemStorage
 
 	mu    sync.Mutex
-	calls map[string]int // by operation
-	fail  string         // the operation that fails on the write-ahead log
+	calls int
+	fail  string // the operation that fails on the write-ahead log
 }
 
 func (s *fakeStorage) call(op, key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls[op]++
+	s.calls++
 	if s.fail == op && strings.HasPrefix(key, framework.WALPrefix) {
 		return errStorage
 	}
@@ -162,10 +162,7 @@ func (s *fakeStorage) failOn(op string) {
 func (s *fakeStorage) take() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, calls := range s.calls {
-		n += calls
-	}
-	s.calls = map[string]int{}
+	n, s.calls = s.calls, 0
 	return n
 }
 
@@ -203,7 +200,7 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	f := &fixture{t: t, provider: &fakeProvider{name: "fake"}, other: &fakeProvider{name: "other"},
-		storage: &fakeStorage{calls: map[string]int{}}, log: &lockedBuffer{},
+		storage: &fakeStorage{}, log: &lockedBuffer{},
 		now: clock.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC), Mono: time.Hour}}
 	f.start(func() clock.Instant {
 		f.mu.Lock()
@@ -246,6 +243,22 @@ func (f *fixture) tick() {
 	}
 }
 
+// ticks makes n ticks, each after a minute.
+func (f *fixture) ticks(n int) {
+	for range n {
+		f.advance(time.Minute)
+		f.tick()
+	}
+}
+
+// prepare begins the deletion of a config.
+func (f *fixture) prepare(rev Revocation) {
+	f.t.Helper()
+	if err := f.Prepare(rev); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // config stores a config, with changes, and returns its account.
 func (f *fixture) config(name string, changes ...func(*account.Config)) *account.Account {
 	f.t.Helper()
@@ -279,20 +292,20 @@ func (f *fixture) save(a *account.Account, access string) {
 	f.opts.Store.Save(f.t.Context(), a.Name, a, token.Token{Access: secret.String(access), Sent: f.opts.Clock(), Lifetime: 2 * time.Hour})
 }
 
-// queued returns the number of stored revocations.
-func (f *fixture) queued() int {
-	f.t.Helper()
-	keys, err := framework.ListWAL(f.t.Context(), &f.storage.InmemStorage)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return len(keys)
-}
-
+// wantQueued fails the test unless this many revocations are stored.
 func (f *fixture) wantQueued(want int) {
 	f.t.Helper()
-	if got := f.queued(); got != want {
-		f.t.Errorf("got %d queued tokens, want %d", got, want)
+	keys, err := framework.ListWAL(f.t.Context(), &f.storage.InmemStorage)
+	if err != nil || len(keys) != want {
+		f.t.Errorf("got %d queued tokens, error %v, want %d", len(keys), err, want)
+	}
+}
+
+// wantRequests fails the test unless the provider got this many requests since the previous take.
+func (f *fixture) wantRequests(what string, low, high int) {
+	f.t.Helper()
+	if got := len(f.provider.take()); got < low || got > high {
+		f.t.Errorf("%s: got %d requests, want %d to %d", what, got, low, high)
 	}
 }
 
@@ -309,5 +322,20 @@ func wantContains(t *testing.T, text, part string) {
 	t.Helper()
 	if !strings.Contains(text, part) {
 		t.Errorf("got %q, want %q in it", text, part)
+	}
+}
+
+func wantNone(t *testing.T, warning string) {
+	t.Helper()
+	if warning != "" {
+		t.Errorf("got warning %q, want none", warning)
+	}
+}
+
+// wantWaited fails the test if the time since start is longer than limit.
+func wantWaited(t *testing.T, start time.Time, limit time.Duration) {
+	t.Helper()
+	if got := time.Since(start); got > limit {
+		t.Errorf("got a wait of %s, want at most %s", got, limit)
 	}
 }

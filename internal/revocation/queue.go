@@ -18,25 +18,25 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// walKind is the kind of the queue's write-ahead entries. They are stored under
+// walKind is the kind of the queue's records in the write-ahead log, whose keys begin with
 // framework.WALPrefix.
 const walKind = "revocation"
 
-// record is a write-ahead entry, as [framework.PutWAL] stores it.
+// record is a record of the write-ahead log, as [framework.PutWAL] stores it.
 type record struct {
 	Kind string          `json:"type"`
 	Data json.RawMessage `json:"data"`
 }
 
-// queue holds the tokens that are to be revoked later. The records are in storage. An index in
-// memory says which tokens are due, so that the queue reads storage only for those. A queue is
+// queue holds the tokens to revoke later. Each token is a record in storage and an entry in
+// memory. The entries show which tokens are due, so that only their records are read. A queue is
 // safe for concurrent use.
 type queue struct {
 	storage logical.Storage
 	clock   clock.Clock
 
 	mu      sync.Mutex
-	listed  bool              // the index has the records of earlier processes
+	listed  bool              // entries include the records of earlier processes
 	entries map[string]*entry // by key
 	kept    int               // how many entries have their token in memory
 }
@@ -59,14 +59,14 @@ type entry struct {
 // maxKept is how many tokens are kept in memory.
 const maxKept = 1000
 
-// keyOf returns the key of a token. A token has the same key each time it is queued.
+// keyOf returns the storage key of a token. The key is the same each time the token is queued.
 func keyOf(rev Revocation) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t", rev.Config, rev.Endpoint, rev.AccessToken.Reveal(), rev.Deleting))
 	return hex.EncodeToString(sum[:])
 }
 
-// add queues a token, unless the token is stored already. If storage refuses the token,
-// add returns the error, and the token is kept in memory.
+// add queues a token, unless the token is queued already. If the storage fails, add returns the
+// error and keeps the token in memory, which has room for maxKept tokens.
 func (q *queue) add(ctx context.Context, rev Revocation) error {
 	key := keyOf(rev)
 	q.mu.Lock()
@@ -121,15 +121,16 @@ func (q *queue) put(ctx context.Context, key string, rev Revocation) error {
 }
 
 var (
-	// errGone reports that a record is gone from storage, or is not a token to revoke.
+	// errGone reports that storage no longer has the record, or that the record is not a
+	// revocation.
 	errGone = errors.New("the stored revocation is gone")
 
-	// errEnded reports that only the record is left of a token.
+	// errEnded reports that a token has ended and that its record remains to be removed.
 	errEnded = errors.New("the token has ended")
 )
 
-// read returns the token of an entry. The error is errGone, errEnded, errDamaged or a storage
-// error. For an expired token, read may return a revocation without the token's text.
+// read returns the revocation of an entry. The error is errGone, errEnded, errDamaged or an error
+// of the storage. The revocation of an expired token may lack the token.
 func (q *queue) read(ctx context.Context, e *entry) (Revocation, error) {
 	q.mu.Lock()
 	kept, ended := e.kept, e.ended
@@ -166,7 +167,8 @@ func (q *queue) read(ctx context.Context, e *entry) (Revocation, error) {
 	return rev, nil
 }
 
-// list adds the records of earlier processes to the index, once.
+// list adds an entry for each record of earlier processes. Only the first successful call reads
+// the storage.
 func (q *queue) list(ctx context.Context) error {
 	if q.isListed() {
 		return nil
@@ -186,8 +188,7 @@ func (q *queue) list(ctx context.Context) error {
 	return nil
 }
 
-// remove removes an entry. If storage refuses, the entry stays in the queue and is removed
-// later.
+// remove removes an entry and its record. If the storage fails, a later drain removes both.
 func (q *queue) remove(ctx context.Context, e *entry) error {
 	q.mu.Lock()
 	e.ended = true
@@ -200,7 +201,7 @@ func (q *queue) remove(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// forget removes an entry from the index alone, unless its token was queued again.
+// forget removes an entry but not its record, unless the token was queued again.
 func (q *queue) forget(e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -210,7 +211,7 @@ func (q *queue) forget(e *entry) {
 	}
 }
 
-// postpone makes an entry wait after a failure.
+// postpone delays the next attempt at an entry after a failure.
 func (q *queue) postpone(e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -220,17 +221,18 @@ func (q *queue) postpone(e *entry) {
 
 // wake makes the tokens of an endpoint due, and reports whether there are any.
 func (q *queue) wake(id endpointID) bool {
-	entries := q.filter(func(e *entry) bool { return e.known && e.id == id })
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, e := range entries {
-		e.due = q.clock()
+	woken := false
+	for _, e := range q.entries {
+		if e.known && e.id == id {
+			e.due, woken = q.clock(), true
+		}
 	}
-	return len(entries) > 0
+	return woken
 }
 
-// release lets drains handle the tokens of a config again, after the config's deletion has
-// ended.
+// release lets drains handle the tokens of a config again.
 func (q *queue) release(config string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -241,7 +243,7 @@ func (q *queue) release(config string) {
 	}
 }
 
-// end marks entries as ended, so that only their records remain to be removed.
+// end marks entries as ended, so that drains only remove them.
 func (q *queue) end(entries []*entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

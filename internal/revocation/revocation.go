@@ -21,8 +21,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Revocation is a token to end at its provider. Its stored form is kept only in leases and
-// in the write-ahead log, which Vault encrypts.
+// Revocation is a token to end at its provider. Only leases and the write-ahead log contain stored
+// revocations, and Vault encrypts both.
 type Revocation struct {
 	Config       string        `json:"config"`
 	URL          string        `json:"revocation_url"` // "" leaves the token to expire
@@ -30,9 +30,9 @@ type Revocation struct {
 	RefreshToken secret.String `json:"refresh_token"`
 	Expires      int64         `json:"expires"` // Unix time of the token's end
 
-	// Endpoint is the [account.Account.RevocationEndpoint] of the account that minted the
-	// token. The token is sent only if the config still has this endpoint. Records of older
-	// plugins have no Endpoint, so their tokens are never sent and expire by themselves.
+	// Endpoint is the [account.Account.RevocationEndpoint] of the account that minted the token.
+	// The token is sent only if the config still has this endpoint. Records of older plugins have
+	// no Endpoint, so their tokens are left to expire.
 	Endpoint string `json:"endpoint"`
 
 	// Deleting says that the config was about to be deleted. If the deletion failed, the
@@ -40,8 +40,8 @@ type Revocation struct {
 	Deleting bool `json:"deleting"`
 }
 
-// New returns the revocation of a token of a. The revocation lasts until the token ends at the
-// provider, even if max_ttl is shorter.
+// New returns the revocation of t, a token of the account a. Expires is the end of the token at
+// the provider, which max_ttl does not change.
 func New(a *account.Account, t token.Token) Revocation {
 	return Revocation{
 		Config:       a.Name,
@@ -53,8 +53,8 @@ func New(a *account.Account, t token.Token) Revocation {
 	}
 }
 
-// Stored returns the stored form of rev. If rev has no revocation endpoint, the stored form
-// omits the token.
+// Stored returns the form of rev that Vault stores. Without a revocation endpoint, this form omits
+// the token.
 func (rev Revocation) Stored() map[string]any {
 	stored := map[string]any{"config": rev.Config, "expires": rev.Expires}
 	if rev.URL != "" {
@@ -67,8 +67,8 @@ func (rev Revocation) Stored() map[string]any {
 	return stored
 }
 
-// errDamaged reports a stored revocation that cannot be decoded. The error of
-// encoding/json may quote a token.
+// errDamaged reports a stored revocation that cannot be decoded. It replaces the error of
+// encoding/json, which may quote a token.
 var errDamaged = errors.New("the stored revocation is damaged")
 
 // Decode returns the revocation whose stored form is data.

@@ -21,7 +21,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-// maxWait limits how long a request waits for one token's revocation, and for one access to
+// maxWait limits how long a request waits for the revocation of one token, and for one call of the
 // storage.
 const maxWait = 3 * time.Second
 
@@ -45,7 +45,8 @@ type Revoker struct {
 	draining  sync.Mutex // held by the drain that runs
 }
 
-// NewRevoker returns a Revoker. Its first Drain also handles what another process queued.
+// NewRevoker returns a Revoker. Its first Drain also finds the tokens that earlier processes
+// queued.
 func NewRevoker(opts Options) *Revoker {
 	r := &Revoker{
 		opts:      opts,
@@ -66,30 +67,29 @@ func (r *Revoker) Close() {
 }
 
 var (
-	// errMoved reports that the config no longer has the token's revocation endpoint. Neither
-	// the token nor the config's credentials may be sent to another endpoint.
+	// errMoved reports that the config no longer has the token's revocation endpoint. The token
+	// must not be sent to any other endpoint.
 	errMoved = errors.New("the config is gone, or the provider, environment, revocation_url, ca_cert or client_id of the config has changed, so the token is left to expire")
 
 	errTainted = fmt.Errorf("%w, because the mount is being disabled or moved", errWaits)
 	errBudget  = fmt.Errorf("%[1]w, because requests have waited %[2]s for revocation endpoints in the last %[3]s", errWaits, budgetWait, budgetPeriod)
 )
 
-// isPermanent reports whether no later attempt at a revocation can succeed.
+// isPermanent reports whether later attempts at the revocation would fail too.
 func isPermanent(err error) bool {
 	var e *token.Error
 	return errors.Is(err, errMoved) || errors.As(err, &e) && e.Code == "unsupported_token_type" // RFC 7009 §2.2.1
 }
 
-// alive reports whether rev has a token that has not expired, and an endpoint that can revoke
-// it.
+// alive reports whether the token of rev has not expired and can be revoked.
 func (r *Revoker) alive(rev Revocation) bool {
 	return rev.URL != "" && rev.Expires > r.opts.Clock().Wall.Unix()
 }
 
-// RevokeOrQueue revokes tokens, or queues them for a later attempt. It returns a warning for
-// the user if a token is not revoked yet, otherwise "". It returns no error, because Vault
-// keeps a lease whose revocation fails. It takes no context, because the tokens must be revoked
-// even if the client disconnects. It waits within the mount's budget.
+// RevokeOrQueue revokes tokens, or queues them for a later attempt. If a token is not revoked yet,
+// RevokeOrQueue returns a warning for the user, otherwise "". It returns no error, because Vault
+// would keep a lease whose revocation fails. It takes no context, because the tokens must be
+// revoked even if the client disconnects. The budget of the mount limits its wait.
 func (r *Revoker) RevokeOrQueue(revs ...Revocation) (warning string) {
 	return each(revs, r.revokeOrQueue)
 }
@@ -146,7 +146,7 @@ func (r *Revoker) queueOrLog(rev Revocation) (warning string) {
 
 // RevokeOnce tries once to revoke tokens of the account a. The account is not stored, so a later
 // attempt would have no credentials. If a token was not revoked, RevokeOnce returns a warning for
-// the user, otherwise "". The time that RevokeOnce waits counts towards the budget of the mount.
+// the user, otherwise "". The budget of the mount limits its wait.
 func (r *Revoker) RevokeOnce(a *account.Account, revs ...Revocation) (warning string) {
 	return each(revs, func(rev Revocation) string {
 		if !r.alive(rev) {
@@ -169,7 +169,7 @@ func (r *Revoker) leave(config string, err error) (warning string) {
 	return fmt.Sprintf("a token was not revoked and is left to expire, because no stored config has its credentials: %s", err)
 }
 
-// each calls f for each token, and joins the different warnings into one text.
+// each calls f for each token and joins the warnings. Equal warnings appear once.
 func each(revs []Revocation, f func(Revocation) string) string {
 	var warnings []string
 	for _, rev := range revs {
@@ -194,7 +194,8 @@ func (r *Revoker) revokeNow(rev Revocation) error {
 	return r.wait(a, rev)
 }
 
-// load returns the account of the stored config, and the config's stored token.
+// load returns the account of the stored config and, if there is one, the stored token of the
+// config.
 func (r *Revoker) load(ctx context.Context, rev Revocation) (*account.Account, *token.Token, error) {
 	a, t, err := r.opts.Store.LoadAccount(ctx, rev.Config)
 	if errors.Is(err, tokencache.ErrNotFound) {
@@ -218,7 +219,7 @@ func (r *Revoker) wait(a *account.Account, rev Revocation) error {
 	return r.send(ctx, a, rev)
 }
 
-// send ends a token with the credentials of a. A panic of the provider is an error.
+// send ends a token with the credentials of a. A panic in the provider's code becomes an error.
 func (r *Revoker) send(ctx context.Context, a *account.Account, rev Revocation) (err error) {
 	defer func() { telemetry.LogPanic(r.opts.Log(), err) }()
 	defer secret.RecoverTo(&err)

@@ -15,21 +15,13 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// newCA returns a CA certificate in PEM.
-func newCA(t *testing.T) string {
-	t.Helper()
-	ca, _, err := simulator.NewCertificate(time.Now())
+// A token is sent only if the endpoint, the trusted CA and the client_id are those of the mint. A
+// changed secret does not matter.
+func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
+	ca, err := simulator.NewCA(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(ca)
-}
-
-// A token in a lease or in the queue is sent only to the endpoint that its config had at the
-// mint, and only with the same trusted CA. A changed secret does not matter, because tokens
-// outlive a change of secret.
-func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
-	ca := newCA(t)
 	for name, test := range map[string]struct {
 		change func(*account.Config)
 		sent   bool
@@ -38,7 +30,7 @@ func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
 		"password":       {func(c *account.Config) { c.Fields["password"] = "hunter2-new" }, true},
 		"no secret":      {func(c *account.Config) { delete(c.Fields, "password") }, true},
 		"scopes":         {func(c *account.Config) { c.Fields["scopes"] = "read" }, true},
-		"ca_cert":        {func(c *account.Config) { c.CACert = ca }, false},
+		"ca_cert":        {func(c *account.Config) { c.CACert = string(ca.PEM) }, false},
 		"revocation_url": {func(c *account.Config) { c.RevocationURL = "https://evil.example/revoke" }, false},
 		"environment":    {func(c *account.Config) { c.Environment = "uat" }, false},
 		"provider":       {func(c *account.Config) { c.Provider = "other" }, false},
@@ -77,7 +69,7 @@ func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
 	}
 }
 
-// A lease of an older plugin records no trusted CA, so its token is never sent.
+// A lease of an older plugin has no endpoint, so its token is never sent.
 func TestLeaseOfAnOlderPlugin(t *testing.T) {
 	f := newFixture(t)
 	stored := f.token(f.config("a"), "leased").Stored()
@@ -111,15 +103,12 @@ func TestStoredForm(t *testing.T) {
 	}
 }
 
-// If a verified write cannot be stored, the token is revoked at once, because no stored config
-// has its credentials.
+// RevokeOnce uses the credentials of its account, not those of the stored config.
 func TestRevokeOnce(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a", func(c *account.Config) { c.Revision = "2" })
 	f.config("a", func(c *account.Config) { c.RevocationURL = "https://old.example/revoke" })
-	if warning := f.RevokeOnce(a, f.token(a, "one"), f.token(a, "two")); warning != "" {
-		t.Errorf("got warning %q, want none", warning)
-	}
+	wantNone(t, f.RevokeOnce(a, f.token(a, "one"), f.token(a, "two")))
 	f.wantSent("one", "two")
 	f.provider.fail(errDown)
 	warning := f.RevokeOnce(a, f.token(a, "three"))
@@ -147,9 +136,7 @@ func TestNewRevisionIsTriedAtOnce(t *testing.T) {
 	f.wantSent("one")
 	f.provider.fail(nil)
 	a := f.config("a", func(c *account.Config) { c.Revision = "2"; c.Fields["password"] = "hunter2-right" })
-	if warning := f.RevokeOrQueue(f.token(a, "three")); warning != "" {
-		t.Errorf("got warning %q, want none", warning)
-	}
+	wantNone(t, f.RevokeOrQueue(f.token(a, "three")))
 }
 
 func TestTokensThatNeedNoRevocation(t *testing.T) {
@@ -199,8 +186,7 @@ func TestStorageThatRefusesTheQueue(t *testing.T) {
 	f.storage.failOn("")
 	f.provider.fail(nil)
 	f.provider.take()
-	f.advance(time.Minute)
-	f.tick()
+	f.ticks(1)
 	f.wantSent("one")
 	if f.Pending() {
 		t.Error("got Pending after the token ended, want nothing to do")

@@ -7,8 +7,8 @@ import (
 	"runtime/debug"
 )
 
-// PanicError is the error of a function that panicked. It withholds the value of the
-// panic, because that value may hold a secret.
+// PanicError reports that a function panicked. It omits the value of the panic, because the value
+// may contain a secret.
 type PanicError struct {
 	Type  string // the Go type of the value
 	Stack []byte // where the function panicked, for logs
@@ -16,7 +16,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return "internal error (a panic, see the server's log)" }
 
-// Recovered returns the error for value, a result of recover; nil if value is nil.
+// Recovered returns a PanicError for value, which is the result of recover. It returns nil if
+// value is nil.
 func Recovered(value any) *PanicError {
 	if value == nil {
 		return nil
@@ -24,9 +25,8 @@ func Recovered(value any) *PanicError {
 	return &PanicError{Type: fmt.Sprintf("%T", value), Stack: debug.Stack()}
 }
 
-// RecoverTo sets *err to a [*PanicError] if the calling function panics; use it in a defer
-// statement. A panic that nobody recovers ends the process, and with the process every
-// mount that it serves.
+// RecoverTo sets *err to a [*PanicError] if the function that defers RecoverTo panics. Without it,
+// the panic would end the process and so every mount that the process serves.
 func RecoverTo(err *error) {
 	if p := Recovered(recover()); p != nil {
 		*err = p

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package secret keeps secrets out of text: of values, and of panics.
+// Package secret keeps secrets out of logs, errors and panics.
 package secret
 
 import (
@@ -11,16 +11,16 @@ import (
 // redacted is the text of every String that is not empty.
 const redacted = "[redacted]"
 
-// String holds a credential or a token. The usual ways of turning a value into text
-// (package fmt, encoding/json, log/slog, text marshalling) give "[redacted]", so that a
-// careless log line or error shows no secret. Only Reveal returns the text itself. The text
-// of an empty String is "", which tells that nothing is set.
+// String holds a credential or a token. Packages fmt, encoding/json and log/slog print it as
+// "[redacted]", so that a careless log line or error shows no secret. An empty String prints as
+// "". Only Reveal returns the secret.
 //
-// String does not protect the keys of a map from encoding/json, or the memory of the process.
+// String does not protect the keys of a map that encoding/json encodes, or the memory of the
+// process.
 type String string
 
-// Reveal returns the secret. Each call is a place where a secret leaves the type that
-// protects it: for a request, for storage, or for its only reader.
+// Reveal returns the secret. Call it only to send the secret to a provider, to store it or to
+// return it to its reader.
 func (s String) Reveal() string { return string(s) }
 
 // String implements [fmt.Stringer].

@@ -21,8 +21,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-// Operations that Vault's event system is told of. As in Vault's own engines, the type of
-// an event is its operation after the name of the engine: "messaging/config-write".
+// Operations of events. The type of an event is eventPrefix and the operation, such as
+// "messaging/config-write", as in Vault's own engines.
 const (
 	EventConfigWrite  = "config-write"    // a config was created, updated or patched
 	EventConfigDelete = "config-delete"   // a config was deleted
@@ -39,7 +39,7 @@ const eventPrefix = "messaging/"
 // eventTimeout bounds the sending of an event.
 const eventTimeout = 5 * time.Second
 
-// Event is something that happened to a config. It holds no secret.
+// Event describes something that happened to a config. It contains no secret.
 type Event struct {
 	Operation string
 	Config    string
@@ -55,7 +55,8 @@ type Events struct {
 	Log    func() hclog.Logger
 }
 
-// Send sends an event and waits until Vault takes it. The event is sent even if ctx ends.
+// Send sends an event and waits until Vault accepts it, for at most eventTimeout. The end of ctx
+// does not stop Send.
 func (s *Events) Send(ctx context.Context, e Event) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventTimeout)
 	defer cancel()
@@ -74,15 +75,15 @@ func (s *Events) Send(ctx context.Context, e Event) {
 	}
 }
 
-// withoutEvents reports whether err, an error of sending an event, says that the server has
-// no event system or has not started it.
+// withoutEvents reports whether sending an event failed because the server has no event system or
+// has not started it.
 func withoutEvents(err error) bool {
 	return errors.Is(err, framework.ErrNoEvents) ||
 		status.Code(err) == codes.Unimplemented ||
 		strings.Contains(err.Error(), "event broker has not been started")
 }
 
-// OnMint logs a mint that ended, and sends its event in the background.
+// OnMint logs the result of a mint, and sends an event in the background.
 func (s *Events) OnMint(r tokencache.MintResult) {
 	provider := r.Account.(*account.Account).Provider()
 	log := s.Log().With("config", r.Name, "provider", provider, "took", r.Took.Round(time.Millisecond).String())
@@ -109,7 +110,7 @@ func (s *Events) OnMint(r tokencache.MintResult) {
 	}
 }
 
-// mintEvent is the event of a mint that ended.
+// mintEvent returns the event for the result of a mint.
 func mintEvent(r tokencache.MintResult, provider string) Event {
 	e := Event{
 		Operation: eventMint,

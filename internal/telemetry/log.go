@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package telemetry tells the outside what a mount does: log lines, metrics and events.
-// Nothing in it holds a secret.
+// Package telemetry makes the log lines, metrics and events of a mount. None of them contains a
+// secret.
 package telemetry
 
 import (
@@ -13,14 +13,15 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// Log makes the logger of a mount. A process that serves many mounts logs under the name
-// of the first, so each line names its mount. Log is safe for concurrent use.
+// Log makes the logger of a mount. If a process serves several mounts, Vault names the logger
+// after the first mount, so each line also contains the path of its mount. Log is safe for
+// concurrent use.
 type Log struct {
 	base  hclog.Logger
 	mount atomic.Pointer[string]
 }
 
-// NewLog returns a Log that writes to base; nil discards all lines.
+// NewLog returns a Log that writes to base. If base is nil, all lines are discarded.
 func NewLog(base hclog.Logger) *Log {
 	if base == nil {
 		base = hclog.NewNullLogger()
@@ -28,8 +29,8 @@ func NewLog(base hclog.Logger) *Log {
 	return &Log{base: base}
 }
 
-// SetMount sets the path of the mount, which Vault tells with each request and which a
-// move changes. An empty path changes nothing.
+// SetMount sets the path of the mount. Every request contains the path, which changes when the
+// mount is moved. An empty path changes nothing.
 func (l *Log) SetMount(path string) {
 	if m := l.mount.Load(); path != "" && (m == nil || *m != path) {
 		moved := path // only a move costs an allocation
@@ -46,7 +47,7 @@ func (l *Log) Logger() hclog.Logger {
 	return l.base.With("mount", mount)
 }
 
-// LogPanic logs where err panicked, if err wraps a [*secret.PanicError].
+// LogPanic logs the stack of a panic if err wraps a [*secret.PanicError].
 func LogPanic(log hclog.Logger, err error) {
 	if p := (*secret.PanicError)(nil); errors.As(err, &p) {
 		log.Error("recovered from a panic: please report it", "type", p.Type, "stack", string(p.Stack))

@@ -4,7 +4,7 @@ package telemetry
 
 import "testing"
 
-// Every request tells the path of the mount, so the usual case must cost nothing.
+// Every request sets the path, which usually has not changed.
 func TestSetMountAllocatesNothing(t *testing.T) {
 	l := NewLog(nil)
 	l.SetMount("messaging/")

@@ -18,15 +18,14 @@ import (
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-// metricsNamespace begins the name of each metric. Vault's own metrics begin with vault_.
+// metricsNamespace is the prefix of each metric's name.
 const metricsNamespace = "vault_messaging"
 
-// maxConfigsShown is the number of configs that have their own series. Each config has
-// some 18 series, and a scrape is one message from the plugin to Vault.
+// maxConfigsShown limits the configs that have their own series. A config has about 20 series, and
+// the plugin returns all of them to Vault in one message.
 const maxConfigsShown = 1000
 
-// Metrics are the metrics of one mount. They share nothing with other mounts of the
-// process, and are safe for concurrent use.
+// Metrics are the metrics of one mount. They are safe for concurrent use.
 type Metrics struct {
 	registry   *prometheus.Registry
 	inProgress *prometheus.GaugeVec
@@ -57,9 +56,9 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// Observe returns the observer of the named provider's mints, whose series are shown from
-// then on. Call the observer before a mint, and its result after the mint.
-func (m *Metrics) Observe(provider string) func() (end func()) {
+// Observe returns the function start for the mints of a provider. Call start before a mint, and
+// call end after the mint. The provider's series appear when Observe is called.
+func (m *Metrics) Observe(provider string) (start func() (end func())) {
 	inProgress, duration := m.inProgress.WithLabelValues(provider), m.duration.WithLabelValues(provider)
 	return func() (end func()) {
 		inProgress.Inc()
@@ -71,16 +70,16 @@ func (m *Metrics) Observe(provider string) func() (end func()) {
 	}
 }
 
-// Collect adds the metrics of the accounts in cache. The built-in providers, which have the
-// given names, show also without an account. Call it once.
+// Collect adds the metrics of the accounts in cache. The providers named in builtin appear even if
+// they have no account. Call Collect once.
 func (m *Metrics) Collect(cache *tokencache.Cache, builtin []string) {
 	m.registry.MustRegister(newAccountMetrics(cache, builtin))
 }
 
-// Gather returns the metrics as they are now.
+// Gather returns the current metrics.
 func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
 
-// accountMetrics is a [prometheus.Collector] of what the token cache counts. It makes the
+// accountMetrics is a [prometheus.Collector] for the accounts in the token cache. It makes the
 // series anew for each scrape.
 type accountMetrics struct {
 	cache   *tokencache.Cache

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Kind classifies a failed mint. It decides when the next attempt is made.
+// Kind classifies a failed mint. The time of the next attempt depends on the kind.
 type Kind int
 
 const (
@@ -31,11 +31,11 @@ func (k Kind) phrase() string {
 	return [NumKinds]string{Unavailable: "unavailable", Malformed: "malformed answer", RateLimited: "rate-limited", Refused: "credentials refused"}[k]
 }
 
-// MaxRetryAfter bounds how long a provider can defer the next request.
+// MaxRetryAfter is the longest time for which a provider can delay the next request.
 const MaxRetryAfter = 15 * time.Minute
 
-// Error says why a provider issued no token, or did not revoke one. No field holds a
-// secret, so the error may be logged and shown. It does not change once returned.
+// Error says why a provider did not issue or revoke a token. No field contains a secret, so the
+// error may be logged and shown. Do not modify an Error that was returned.
 type Error struct {
 	Kind     Kind
 	Step     string // what failed, where it was not a login: "refreshing the token"
@@ -43,11 +43,11 @@ type Error struct {
 	Status   int    // the HTTP status; 0 if there was no answer
 	Problem  string // in our words: what is wrong, and what would be right if known
 
-	// Operator says that someone has to change a setting at the provider. Kind is Refused.
+	// Operator says that only a change of the account at the provider helps. Kind is then Refused.
 	Operator bool
 
-	// Client says that the provider refuses the client, so that the answer tells nothing about the
-	// refresh token that was sent. Kind is Refused.
+	// Client says that the provider refused the client itself. The refresh token that was sent may
+	// still be valid. Kind is then Refused.
 	Client bool
 
 	Unsent bool // no byte of the request was sent
@@ -56,14 +56,14 @@ type Error struct {
 	Code  string // the provider's error code ("invalid_grant", "1003"); "" if it sent none
 	Words string // the provider's own words: printable, at most 300 characters
 
-	// RetryAfter is how long the provider asks to be left alone, from 0 (it did not
-	// say) to MaxRetryAfter, counted from its answer.
+	// RetryAfter is how long the provider asks to wait after its answer, at most MaxRetryAfter. 0
+	// means that the provider did not ask.
 	RetryAfter time.Duration
 
 	Cause error // what callers may test for with errors.Is, such as context.Canceled; may be nil
 }
 
-// Error says what is wrong, where, and what would be right if that is known:
+// Error returns a text such as:
 //
 //	credentials refused: auth.example.com/token answered 401 Unauthorized: invalid_grant "Invalid user credentials"
 func (e *Error) Error() string {
@@ -100,6 +100,6 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns Cause. Other underlying errors stay out of the error chain, because their texts
-// may show what Error does not.
+// Unwrap returns Cause. No other underlying error is in the error chain, because its text might
+// show a secret.
 func (e *Error) Unwrap() error { return e.Cause }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package token holds what providers and the token cache have in common: the bearer
-// token that a mint returns, and the error of a mint that failed.
+// Package token defines the bearer token that a mint returns, and the error of a mint that failed.
+// The providers and the token cache share both types.
 package token
 
 import (
@@ -17,8 +17,8 @@ const (
 	// MaxSize is the largest token, in bytes.
 	MaxSize = 32 << 10
 
-	// MaxLifetime is longer than any bearer token should live. A longer lifetime is
-	// a unit mistaken for another, such as a Unix time in milliseconds.
+	// MaxLifetime is the longest plausible lifetime of a token. A longer lifetime is probably in
+	// another unit, such as milliseconds.
 	MaxLifetime = 10 * 365 * 24 * time.Hour
 )
 
@@ -27,8 +27,8 @@ type Token struct {
 	Access secret.String // never empty; every byte is visible ASCII
 	Type   string        // "Bearer"
 
-	// Sent is when the request for the token was sent. Lifetimes count from Sent. A
-	// zero Sent stands for the moment at which the mint began.
+	// Sent is when the request for the token was sent. Lifetimes start at Sent. A zero Sent means
+	// the start of the mint.
 	Sent clock.Instant
 
 	Lifetime time.Duration // of the access token; positive
@@ -36,13 +36,13 @@ type Token struct {
 	Refresh         secret.String // the refresh token; "" if there is none
 	RefreshLifetime time.Duration // of the refresh token; 0 if it has no known end
 
-	// Outputs are further values that came with the token, for readers of the token. They
-	// are no secrets, and printable. The map does not change; nil if there are none.
+	// Outputs are other values from the provider's response that readers of the token get. They
+	// are printable and not secret. Nil means none. Do not modify the map.
 	Outputs map[string]string
 }
 
-// ID returns the identifier of an access token: the first 16 hex digits of its SHA-256. It
-// identifies a token without showing it.
+// ID returns the first 16 hex digits of the SHA-256 of an access token. The ID identifies the
+// token without revealing it.
 func ID(access secret.String) string {
 	sum := sha256.Sum256([]byte(access.Reveal()))
 	return hex.EncodeToString(sum[:8])
