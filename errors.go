@@ -112,9 +112,8 @@ func (r *responder) respond(req *logical.Request, err error) (*logical.Response,
 		return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
 	case errors.As(err, &failure):
 		wait := max(failure.Next.Sub(r.clock().Wall), 0)
-		text := fmt.Sprintf("%s; the next attempt is at the first read after %s (in %s)", err,
-			failure.Next.UTC().Format(time.RFC3339), wait.Round(time.Second))
-		return mintFailed(failure.Kind, text)
+		return mintFailed(failure.Kind, fmt.Sprintf("%s; the next attempt is at the first read after %s (in %s)",
+			err, showTime(failure.Next), wait.Round(time.Second)))
 	case errors.As(err, &provider):
 		return mintFailed(provider.Kind, err.Error())
 	case errors.Is(err, tokencache.ErrClosed):

@@ -35,17 +35,17 @@ providers/<name> shows. The provider of a config cannot be changed: delete the
 config and write it again.
 
 A write that changes credentials, endpoints or share first mints a token, and
-stores nothing if that fails, unless you set verify_connection=false. A field
+stores nothing if that fails. To skip this, set verify_connection=false. A field
 that you leave out keeps its value. An empty string or null restores the
 default. A write that changes where or how a secret is sent (token_url,
 revocation_url, environment, ca_cert, auth_style) must repeat the secrets.
 Secrets are write-only: a read shows only which secrets are set, in secrets_set.
 
 If you defined the provider yourself, the config keeps the definition that it was
-written with. A read shows the digest in definition, and in definition_current
-whether a new config would get the same. To adopt the definition that
-providers/<name> shows, write its digest to adopt_definition, and repeat the
-secrets.
+written with. In a read, definition is the digest of that definition, and
+definition_current says whether new configs get the same definition. To adopt the
+definition that providers/<name> shows, write its digest to adopt_definition, and
+repeat the secrets.
 `
 	configListSynopsis = "List the configured accounts."
 
@@ -196,8 +196,8 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	}
 	changed := old == nil || !old.SameTokens(next)
 	if changed || !next.Share && w.Verify(changed) {
-		// A new revision discards the token and ends a backoff. The latter is also needed after
-		// the verification of an unshared account.
+		// A new revision discards the token and ends a backoff. Verifying an unshared account
+		// also ends its backoff, although it keeps no token.
 		next.Revision = rand.Text()
 	}
 	verify, err := p.prepareKey(old, next, w, changed)
@@ -279,7 +279,7 @@ func (p *configPath) prepareKey(old, next *account.Config, w *account.Write, cha
 	return verify && next.SelfSigned(), p.registry.MakeKey(next, rand.Text())
 }
 
-// withWarnings adds warnings to resp, which may be nil. It leaves out empty warnings.
+// withWarnings adds warnings to resp, which may be nil, and ignores those that are "".
 func withWarnings(resp *logical.Response, warnings ...string) *logical.Response {
 	for _, w := range warnings {
 		if w == "" {
@@ -306,7 +306,7 @@ const maxVerifyWait = 10 * time.Second
 func (p *configPath) verify(ctx context.Context, a *account.Account) (*token.Token, error) {
 	if until := p.cache.RetryAfter(a.Name, a); !until.IsZero() {
 		return nil, logical.CodedError(http.StatusBadGateway, fmt.Sprintf(
-			"nothing was stored: the provider asked for no more requests until %s: write again then, or now with verify_connection=false", until.UTC().Format(time.RFC3339)))
+			"nothing was stored: the provider asked for no more requests until %s: write again then, or now with verify_connection=false", showTime(until)))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, maxVerifyWait, &token.Error{Kind: token.Unavailable,
 		Problem: fmt.Sprintf("the provider has not issued a token within %s", maxVerifyWait)})

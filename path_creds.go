@@ -117,9 +117,9 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 	return resp, nil
 }
 
-// readAgain returns the number of seconds until the reader should read again. If limit is not 0,
-// that is at most limit. The result is rounded up, because a reader that returns too early gets the
-// same token again, but it does not exceed the token's life.
+// readAgain returns after how many seconds a reader should read again: before the token ends and,
+// if limit is not 0, within limit. The result is rounded up, because a reader that returns too
+// early gets the same token again.
 func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 	d := g.Left - g.MinTTL
 	if limit > 0 {

@@ -18,29 +18,30 @@ const (
 	keysSynopsis = "Read the public key of an account that signs."
 
 	keysDescription = `
-Shows the public part of the key that signs for the account: as PEM, and as JWK.
-If the engine made the key (generate_key), also shows the next key of a rotation
-that is under way, and the previous key, which is kept until the current key has
-proven itself. No path shows the private part of a key.
+Shows the public part of the key that signs for the account, as PEM and as JWK.
+If the engine made the key (generate_key), a read during a rotation also shows
+the next key. After the rotation it shows the previous key until a later mint
+confirms that the current key works. No path shows the private part of a key.
 `
 	rotateKeySynopsis = "Make the next key of an account."
 
 	rotateKeyDescription = `
 Makes the next key of an account whose key the engine made, and publishes it at
-jwks/<name> beside the current key. After 5 minutes, when the provider has had
-time to fetch it, mints try the next key, at most once in 5 minutes. Once the
-provider accepts it, it becomes the current key. Until then the current key
-continues to sign. A provider that cannot reach Vault needs a copy of the public
-key. The token stays in use. If there is a next key already, nothing changes.
+jwks/<name> beside the current key. From 5 minutes later, when the provider has
+had time to fetch the next key, the engine tries it when it mints, at most once
+in 5 minutes. If the provider accepts the next key, it becomes the current key.
+Until then the current key continues to sign. A provider that cannot reach Vault
+needs a copy of the public key. The token stays in use. If there is a next key
+already, nothing changes.
 `
 	activateKeySynopsis = "Make the next key of an account the current key."
 
 	activateKeyDescription = `
 Makes the next key the current key, without asking the provider. Use it if the
-engine signs the tokens itself, because then nobody says whether the provider
-knows the key, and only after the provider has the public key. The key that was
-current becomes the previous key. To take the activation back, name the previous
-key in key_id. The current token stays in use until it is refreshed.
+engine signs the tokens itself, because the engine then cannot learn whether the
+provider knows the key. Give the public key to the provider first. The key that
+was current becomes the previous key. To undo the activation, write the ID of
+the previous key to key_id. The current token stays in use until it is refreshed.
 `
 )
 
@@ -164,7 +165,7 @@ func (p *keysPath) rotate(ctx context.Context, req *logical.Request, d *framewor
 	case !fresh:
 		warning = "a rotation is under way, so no other key was made"
 	case c.SelfSigned():
-		warning = fmt.Sprintf("register the public key that next shows at the provider, and then write keys/%s/activate", name)
+		warning = fmt.Sprintf("register the public key in next at the provider, then write keys/%s/activate", name)
 	}
 	return withWarnings(resp, warning), nil
 }
@@ -185,12 +186,12 @@ const (
 	jwksSynopsis = "Read the public keys of an account as a JWK Set, without a Vault token."
 
 	jwksDescription = `
-Answers the JWK Set (RFC 7517) of an account whose key the engine made, for
+Returns the JWK Set (RFC 7517) of an account whose key the engine made, for
 providers that fetch the keys of their clients. The set contains the current key,
 and during a rotation the next and the previous key. The path needs no Vault
-token. A name without such a key answers an empty set, so that nobody can find
-out which names exist. The answer comes from memory, and may be cached for
-5 minutes. Each request is audited, so set a rate limit quota on the path.
+token. Other names return an empty set, so that nobody can find out which names
+exist. The answer comes from memory, and may be cached for 5 minutes. Vault
+audits each request, so set a rate limit quota on the path.
 `
 )
 

@@ -61,7 +61,7 @@ func TestActivateKey(t *testing.T) {
 	before := m.token("a")
 	first := m.keyID("current")
 	m.write("keys/a/activate", nil).want(t, http.StatusBadRequest, "key_id: is required, because there is no next key")
-	m.write("keys/a/rotate", nil).wantWarning(t, "register the public key that next shows at the provider, and then write keys/a/activate")
+	m.write("keys/a/rotate", nil).wantWarning(t, "register the public key in next at the provider, then write keys/a/activate")
 	next := m.keyID("next")
 	m.mintAfter(20 * time.Minute)
 	equal(t, "current key before the activation", m.keyID("current"), first)
