@@ -157,7 +157,7 @@ func (a *Account) withKey(ctx context.Context, mint func(*providers.Key) (token.
 	case err != nil:
 		return token.Token{}, err
 	case a.provider.spec.SelfSigned: // no provider's answer says whether the key is accepted
-		return mint(a.ring.preferred(keys).Key)
+		return mint(a.ring.inUse(keys).current.Key)
 	}
 	return a.ring.mint(a.keyrings.clock(), keys, mint)
 }
@@ -175,7 +175,7 @@ func (a *Account) Revoke(ctx context.Context, access, refresh secret.String) err
 		if err != nil {
 			return err
 		}
-		settings.Key = a.ring.preferred(keys).Key
+		settings.Key = a.ring.inUse(keys).current.Key
 	}
 	return a.provider.Provider.Revoke(ctx, a.client, settings, access, refresh)
 }

@@ -22,9 +22,8 @@ var typeRules = map[framework.FieldType]string{
 	framework.TypeKVPairs:          "must be a map of strings to strings, or key=value",
 }
 
-// CheckTypes checks that each value in data has the type of its field. It returns data with
-// decoded pairs, without byte order marks, and with nil in place of empty strings. The error is a
-// [*providers.FieldError].
+// CheckTypes checks that each value in data has the type of its field. It returns data without byte
+// order marks, and with nil in place of empty strings. The error is a [*providers.FieldError].
 //
 // The framework checks types too, but its errors quote the value, which may be a secret. It also
 // accepts an empty string as a map.
@@ -39,10 +38,7 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 		if err != nil {
 			return nil, err
 		}
-		switch value.(type) {
-		case nil, pairs:
-			checked[name] = value
-		default:
+		if checked[name] = nil; value != nil {
 			checked[name] = withoutMarks(data[name])
 		}
 	}
@@ -51,8 +47,8 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 
 // Decode decodes raw for a field with the given schema. null and the empty string decode to nil,
 // which means the default. A duration decodes to a [time.Duration], and key=value pairs decode to
-// pairs. The framework decodes the other types. Decode drops a byte order mark at the beginning of
-// a text. The error is a [*providers.FieldError] that does not quote raw.
+// [url.Values]. The framework decodes the other types. Decode drops a byte order mark at the
+// beginning of a text. The error is a [*providers.FieldError] that does not quote raw.
 func Decode(name string, s *framework.FieldSchema, raw any) (any, error) {
 	raw = withoutMarks(raw)
 	if raw == nil || raw == "" {

@@ -100,18 +100,25 @@ func checkOwner(name string, keys *keySet, owner string) error {
 	return nil
 }
 
-// preferred returns the key that the provider accepted last.
-func (r *keyring) preferred(keys *keySet) *madeKey {
+// inUse returns keys with the key that the provider accepted last as the current key, although
+// storage may not say so yet. A performance secondary cannot store it.
+func (r *keyring) inUse(keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.preferredLocked(keys)
+	return r.inUseLocked(keys)
 }
 
-func (r *keyring) preferredLocked(keys *keySet) *madeKey {
-	if k := keys.named(r.accepted); k != nil {
-		return k
+func (r *keyring) inUseLocked(keys *keySet) *keySet {
+	k := keys.named(r.accepted)
+	switch {
+	case k == nil || k == keys.current:
+		return keys
+	case k == keys.next:
+		return keys.with(k, nil, keys.current)
+	case keys.next == nil: // k is the previous key: the provider no longer accepts the current one
+		return keys.with(k, keys.current, nil)
 	}
-	return keys.current
+	return keys.with(k, keys.next, nil)
 }
 
 // choose returns the key that signs first, and the key that signs if the provider refuses the
@@ -119,7 +126,7 @@ func (r *keyring) preferredLocked(keys *keySet) *madeKey {
 func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	first = r.preferredLocked(keys)
+	first = r.inUseLocked(keys).current
 	paused := r.tried != (clock.Instant{}) && now.Until(r.tried.Add(keyPause)) > 0
 	switch {
 	case first != keys.current: // the provider accepted it, but storage does not say so yet
@@ -188,16 +195,10 @@ func (r *keyring) wasRefused(now clock.Instant, k *madeKey) {
 func (r *keyring) settled(now time.Time, keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch k := keys.named(r.accepted); {
-	case k != nil && k == keys.next: // adopt
-		return keys.with(k.at(now), nil, keys.current)
-	case k != nil && k == keys.previous: // the provider no longer accepts the current key: step back
-		next := keys.next
-		if next == nil {
-			next = keys.current
-		}
-		return keys.with(k.at(now), next, nil)
-	case r.proven && keys.previous != nil && waited(clock.Instant{Wall: now}, keys.current.Activated):
+	if used := r.inUseLocked(keys); used != keys {
+		return used.with(used.current.at(now), used.next, used.previous)
+	}
+	if r.proven && keys.previous != nil && waited(clock.Instant{Wall: now}, keys.current.Activated) {
 		return keys.with(keys.current, keys.next, nil)
 	}
 	return nil
@@ -216,20 +217,6 @@ func (r *keyring) activated() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.accepted, r.proven, r.tried = "", false, clock.Instant{}
-}
-
-// roles returns the keys by role. A key that the provider accepted is current even before the change
-// is stored, because a performance secondary cannot store it.
-func (r *keyring) roles(keys *keySet) (current, next, previous *madeKey) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch current = r.preferredLocked(keys); current {
-	case keys.next:
-		return current, nil, keys.current
-	case keys.previous:
-		return current, keys.current, nil
-	}
-	return keys.current, keys.next, keys.previous
 }
 
 // refusedAt returns when the provider refused k; zero if it did not, or has accepted k since.
@@ -251,10 +238,10 @@ func (r *keyring) inMemory() *keySet {
 
 // state returns which key signs.
 func (r *keyring) state(keys *keySet) *KeyState {
-	current, next, _ := r.roles(keys)
-	s := &KeyState{ID: current.ID(), Activated: current.Activated}
-	if next != nil {
-		s.NextID, s.NextCreated = next.ID(), next.Created
+	used := r.inUse(keys)
+	s := &KeyState{ID: used.current.ID(), Activated: used.current.Activated}
+	if used.next != nil {
+		s.NextID, s.NextCreated = used.next.ID(), used.next.Created
 	}
 	return s
 }

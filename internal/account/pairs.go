@@ -12,35 +12,27 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// pairs is the decoded value of a field with key=value pairs. A key may have several values. The
-// framework would keep only one.
-//
-// pairs is a struct because the framework takes a struct without exported fields for an empty map,
-// and so accepts it as the value of the field.
-type pairs struct {
-	// values holds the values of each key in the order of the input. A key whose value is null has
-	// no values.
-	values map[string][]string
-}
-
-// decodePairs returns the pairs in raw, and whether raw has one of these forms: a map of strings
-// or of lists of strings, a text key=value, or a list of such texts and maps.
-func decodePairs(raw any) (pairs, bool) {
-	if p, ok := raw.(pairs); ok {
+// decodePairs decodes the value of a field with key=value pairs, and reports whether raw has one of
+// these forms: a map of strings or of lists of strings, a text key=value, or a list of such texts
+// and maps. A key may have several values, in the order of the input; the framework would keep
+// only one. A key whose value is null has no values.
+func decodePairs(raw any) (url.Values, bool) {
+	if p, ok := raw.(url.Values); ok {
 		return p, true
 	}
-	p := pairs{map[string][]string{}}
-	return p, p.add(raw)
+	p := url.Values{}
+	return p, addPairs(p, raw)
 }
 
-func (p pairs) add(raw any) bool {
+// addPairs adds the pairs in raw to p.
+func addPairs(p url.Values, raw any) bool {
 	if members, ok := raw.(map[string]any); ok {
 		for _, key := range slices.Sorted(maps.Keys(members)) {
 			values, ok := memberValues(members[key])
 			if !ok {
 				return false
 			}
-			p.values[key] = append(p.values[key], values...)
+			p[key] = append(p[key], values...)
 		}
 		return true
 	}
@@ -51,11 +43,11 @@ func (p pairs) add(raw any) bool {
 		if !ok || !isPair || key == "" {
 			return false
 		}
-		p.values[key] = append(p.values[key], value)
+		p[key] = append(p[key], value)
 		return true
 	}
 	for _, element := range list {
-		if _, nested := element.([]any); nested || !p.add(element) {
+		if _, nested := element.([]any); nested || !addPairs(p, element) {
 			return false
 		}
 	}
@@ -98,22 +90,10 @@ func scalarText(raw any) (string, bool) {
 	return text, ok && err == nil && isText
 }
 
-// over returns the stored pairs changed by p. Each key of p replaces the stored values of that key.
-// A key of p without values removes the stored key.
-func (p pairs) over(stored url.Values) pairs {
-	merged := maps.Clone(map[string][]string(stored))
-	maps.Copy(merged, p.values)
-	return pairs{merged}
-}
-
-// encode returns the pairs in the form in which [providers.Settings] store them. It keeps the
-// order of a key's values.
-func (p pairs) encode() string { return url.Values(p.values).Encode() }
-
-// storedPairs returns the pairs in a text from encode.
+// storedPairs returns the pairs in a text from [url.Values.Encode], as [providers.Settings] store it.
 func storedPairs(text string) url.Values {
-	values, _ := url.ParseQuery(text)
-	return values
+	pairs, _ := url.ParseQuery(text)
+	return pairs
 }
 
 // showPairs returns stored pairs as a read shows them: a list where a key has several values.

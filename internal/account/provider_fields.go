@@ -5,6 +5,7 @@ package account
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -93,15 +94,15 @@ func fieldText(f providers.Field, value any) (secret.String, error) {
 			}
 		}
 		text = strings.Join(v, " ")
-	case pairs:
-		for k, values := range v.values {
+	case url.Values:
+		for k, values := range v {
 			for _, part := range append([]string{k}, values...) {
 				if err := checkText(part); err != nil {
 					return "", err
 				}
 			}
 		}
-		text = v.encode()
+		text = v.Encode()
 	}
 	check, limit := checkText, maxText
 	switch f.Kind {

@@ -40,11 +40,11 @@ func (r *Registry) PublicKeys(ctx context.Context, name string, c *Config) (*Pub
 		return nil, err
 	}
 	shown := &PublicKeys{Generated: true}
-	current, next, previous := ring.roles(keys)
+	keys = ring.inUse(keys)
 	for _, k := range []struct {
 		key   *madeKey
 		shown **PublicKey
-	}{{current, &shown.Current}, {next, &shown.Next}, {previous, &shown.Previous}} {
+	}{{keys.current, &shown.Current}, {keys.next, &shown.Next}, {keys.previous, &shown.Previous}} {
 		if k.key == nil {
 			continue
 		}

@@ -78,8 +78,10 @@ func (c *Config) Patched(data map[string]any) map[string]any {
 		if f.Kind != providers.Pairs || raw == nil || raw == "" {
 			continue
 		}
-		if p, ok := decodePairs(raw); ok { // Merge refuses other values
-			update[f.Name] = p.over(storedPairs(c.Fields[f.Name].Reveal()))
+		if changed, ok := decodePairs(raw); ok { // Merge refuses other values
+			pairs := storedPairs(c.Fields[f.Name].Reveal())
+			maps.Copy(pairs, changed)
+			update[f.Name] = pairs
 		}
 	}
 	return update
@@ -165,31 +167,29 @@ func (c *Config) validate() error {
 	if err := p.Validate(settings); err != nil {
 		return err
 	}
-	for _, f := range []struct{ name, text string }{{"token_url", c.TokenURL}, {"client_cert", c.ClientCert}} {
-		if p.spec.SelfSigned && f.text != "" {
-			return &providers.FieldError{Field: f.name, Problem: "cannot be set for " + p.spec.Name + ", because the engine signs the tokens itself; remove the field"}
+	selfSigned := "cannot be set for " + p.spec.Name + ", because the engine signs the tokens itself; remove the field"
+	address := c.tokenURL()
+	parsed, err := url.Parse(address)
+	for _, rule := range []struct {
+		broken         bool
+		field, problem string
+	}{
+		{p.spec.SelfSigned && c.TokenURL != "", "token_url", selfSigned},
+		{p.spec.SelfSigned && c.ClientCert != "", "client_cert", selfSigned},
+		{!c.Share && p.spec.MinimumAge > 0, "share",
+			fmt.Sprintf("must be true for %s, because the provider allows no new token before the last one is %s old", p.spec.Name, p.spec.MinimumAge)},
+		{address == "" && !p.spec.SelfSigned, "token_url", "is required by " + p.spec.Name},
+		{c.ClientCert != "" && err == nil && parsed.Scheme == "http", "client_cert",
+			"needs an https token_url, because a client presents its certificate in the TLS handshake"},
+		{!p.spec.CanRevoke && c.RevocationURL != "", "revocation_url", p.spec.Name + " cannot revoke tokens; remove the field"},
+		{c.spendsRefresh() && !c.Share, "share", "must be true for a refresh token, because each unshared token would spend it"},
+		{c.spendsRefresh() && c.RevocationURL != "", "revocation_url",
+			"cannot be set with a refresh token, because a provider that revokes an access token may also revoke the refresh token (RFC 7009 section 2.1); remove the field"},
+		{!c.Share && !c.Lease, "lease", "must be true with share=false, because an unshared token ends with its lease"},
+	} {
+		if rule.broken {
+			return &providers.FieldError{Field: rule.field, Problem: rule.problem}
 		}
-	}
-	if !c.Share && p.spec.MinimumAge > 0 {
-		return &providers.FieldError{Field: "share", Problem: fmt.Sprintf("must be true for %s, because the provider allows no new token before the last one is %s old", p.spec.Name, p.spec.MinimumAge)}
-	}
-	if c.tokenURL() == "" && !p.spec.SelfSigned {
-		return &providers.FieldError{Field: "token_url", Problem: "is required by " + p.spec.Name}
-	}
-	if u, err := url.Parse(c.tokenURL()); c.ClientCert != "" && err == nil && u.Scheme == "http" {
-		return &providers.FieldError{Field: "client_cert", Problem: "needs an https token_url, because a client presents its certificate in the TLS handshake"}
-	}
-	if !p.spec.CanRevoke && c.RevocationURL != "" {
-		return &providers.FieldError{Field: "revocation_url", Problem: fmt.Sprintf("%s cannot revoke tokens; remove the field", p.spec.Name)}
-	}
-	if c.spendsRefresh() && !c.Share {
-		return &providers.FieldError{Field: "share", Problem: "must be true for a refresh token, because each unshared token would spend it"}
-	}
-	if c.spendsRefresh() && c.RevocationURL != "" {
-		return &providers.FieldError{Field: "revocation_url", Problem: "cannot be set with a refresh token, because a provider that revokes an access token may also revoke the refresh token (RFC 7009 section 2.1); remove the field"}
-	}
-	if !c.Share && !c.Lease {
-		return &providers.FieldError{Field: "lease", Problem: "must be true with share=false, because an unshared token ends with its lease"}
 	}
 	return nil
 }
