@@ -69,9 +69,7 @@ func (a *Account) RevocationEndpoint() string {
 	} {
 		fmt.Fprintf(h, "%d:%s,", len(part), part)
 	}
-	if a.Config.Definition != "" {
-		fmt.Fprint(h, a.Config.Definition)
-	}
+	fmt.Fprint(h, a.Config.Definition)
 	return hex.EncodeToString(h.Sum(nil))
 }
 

@@ -71,8 +71,7 @@ func (s *seconds) pointer() *time.Duration {
 	if s == nil {
 		return nil
 	}
-	d := s.duration()
-	return &d
+	return new(s.duration())
 }
 
 // clone returns a copy of c that can be changed.

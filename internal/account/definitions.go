@@ -202,7 +202,7 @@ func (r *Registry) unpin(ctx context.Context, s logical.Storage, config string, 
 // logUnswept logs a failure to remove records that nothing uses.
 func (r *Registry) logUnswept(err error) {
 	if err != nil {
-		r.log().Warn("records of unused definitions stay in storage until the next change of a definition", "error", err)
+		r.opts.Log().Warn("records of unused definitions stay in storage until the next change of a definition", "error", err)
 	}
 }
 

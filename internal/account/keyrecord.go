@@ -103,9 +103,7 @@ func (c *Config) makeKey(now time.Time) (*madeKey, error) {
 // signingKey returns the key and the algorithm with which an account with these settings signs; nil
 // if it does not sign.
 func (p *provider) signingKey(settings providers.Settings) (*providers.Key, string) {
-	if d, ok := p.Provider.(interface {
-		ShownKey(providers.Settings) (*providers.Key, string)
-	}); ok {
+	if d, ok := p.Provider.(*providers.Definition); ok {
 		return d.ShownKey(settings)
 	}
 	return nil, ""

@@ -37,10 +37,6 @@ type Keyrings struct {
 	listed  bool // rings has a keyring for each stored record
 }
 
-func newKeyrings(s logical.Storage, now clock.Clock, log func() hclog.Logger) *Keyrings {
-	return &Keyrings{storage: s, clock: now, log: log}
-}
-
 // ring returns the keyring of the named config. The keyring reads its keys when it needs them.
 func (k *Keyrings) ring(name string) *keyring {
 	if r, ok := k.rings.Load(name); ok {
@@ -54,21 +50,16 @@ func (k *Keyrings) ring(name string) *keyring {
 // stored keys.
 func (k *Keyrings) Invalidate(name string) { k.ring(name).forget() }
 
-// create stores the first key of a config. It replaces keys that an earlier config of the same name
-// may have left behind.
-func (k *Keyrings) create(ctx context.Context, s logical.Storage, name string, set *keySet) error {
+// replace stores keys in place of any keys that the named config, or an earlier config of the same
+// name, has. If set is nil, replace only removes keys.
+func (k *Keyrings) replace(ctx context.Context, s logical.Storage, name string, set *keySet) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	k.ring(name).forget()
+	if set == nil {
+		return remove(ctx, s, KeyPrefix+name)
+	}
 	return writeKeys(ctx, s, name, set)
-}
-
-// remove removes the keys of a config that no longer uses them.
-func (k *Keyrings) remove(ctx context.Context, s logical.Storage, name string) error {
-	k.writing.Lock()
-	defer k.writing.Unlock()
-	k.ring(name).forget()
-	return remove(ctx, s, KeyPrefix+name)
 }
 
 // change stores what the function change makes of a config's stored keys. If the function returns
@@ -186,7 +177,7 @@ func (c *Config) SelfSigned() bool { return c.provider.spec.SelfSigned }
 
 // MakeKey makes the first key of a config. WriteConfig stores it.
 func (r *Registry) MakeKey(c *Config, owner string) error {
-	now := r.clock().Wall
+	now := r.opts.Clock().Wall
 	key, err := c.makeKey(now)
 	if err != nil {
 		return err
@@ -233,7 +224,7 @@ func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string
 	if err != nil || keys.next != nil {
 		return false, err
 	}
-	key, err := c.makeKey(r.clock().Wall) // may take seconds, so without a lock
+	key, err := c.makeKey(r.opts.Clock().Wall) // may take seconds, so without a lock
 	if err != nil {
 		return false, err
 	}
@@ -266,9 +257,9 @@ func (r *Registry) ActivateKey(ctx context.Context, s logical.Storage, name stri
 		case k == keys.current:
 			return nil, nil
 		case k == keys.next:
-			return keys.with(k.at(r.clock().Wall), nil, keys.current), nil
+			return keys.with(k.at(r.opts.Clock().Wall), nil, keys.current), nil
 		}
-		return keys.with(k.at(r.clock().Wall), keys.next, keys.current), nil
+		return keys.with(k.at(r.opts.Clock().Wall), keys.next, keys.current), nil
 	})
 	if err == nil {
 		r.keyrings.ring(name).activated()

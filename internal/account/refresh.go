@@ -330,11 +330,9 @@ func (r *RefreshTokens) Wait(limit time.Duration) {
 		r.running.Wait()
 		close(idle)
 	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
 	select {
 	case <-idle:
-	case <-timer.C:
+	case <-time.After(limit):
 		r.log().Error("the mount is being closed while a refresh token is in use; the refresh token may be lost")
 	}
 }

@@ -19,13 +19,9 @@ import (
 // Registry knows the built-in providers and the providers that operators define ("own"
 // definitions). It makes the accounts of configs. It is safe for concurrent use.
 type Registry struct {
-	builtin map[string]*provider
-	clients *providers.Clients
-	observe func(provider string) func() (end func())
-	log     func() hclog.Logger
-	refresh *RefreshTokens
-	clock   clock.Clock
-
+	opts     RegistryOptions
+	builtin  map[string]*provider
+	refresh  *RefreshTokens
 	keyrings *Keyrings // the keys that the engine made
 
 	// writing is held while definitions, and configs that change their definition, are stored. So
@@ -62,27 +58,27 @@ type RegistryOptions struct {
 
 // NewRegistry returns a registry.
 func NewRegistry(opts RegistryOptions) *Registry {
-	r := &Registry{builtin: make(map[string]*provider, len(opts.Builtin)), clients: opts.Clients, observe: opts.Observe, log: opts.Log, clock: opts.Clock}
-	if r.clock == nil {
-		r.clock = clock.System()
+	if opts.Clock == nil {
+		opts.Clock = clock.System()
 	}
-	r.keyrings = newKeyrings(opts.Storage, r.clock, opts.Log)
+	r := &Registry{
+		opts:     opts,
+		builtin:  map[string]*provider{},
+		refresh:  newRefreshTokens(opts.Storage, opts.Clock, opts.Log),
+		keyrings: &Keyrings{storage: opts.Storage, clock: opts.Clock, log: opts.Log},
+	}
 	for _, p := range opts.Builtin {
 		made := r.provider(p)
 		r.builtin[made.spec.Name] = made
 	}
-	r.refresh = newRefreshTokens(opts.Storage, r.clock, r.log)
 	return r
 }
 
 // provider returns p with what its accounts share.
 func (r *Registry) provider(p providers.Provider) *provider {
 	made := &provider{Provider: p, spec: p.Spec()}
-	made.observe = r.observe(made.spec.Name)
-	if d, ok := p.(interface {
-		Text() []byte
-		Digest() string
-	}); ok {
+	made.observe = r.opts.Observe(made.spec.Name)
+	if d, ok := p.(*providers.Definition); ok {
 		made.text, made.digest = string(d.Text()), d.Digest()
 	}
 	return made
@@ -147,7 +143,7 @@ func (r *Registry) RefreshTokens() *RefreshTokens { return r.refresh }
 // Account returns the account of a config. The error is a [*providers.FieldError] for ca_cert,
 // client_cert or client_key.
 func (r *Registry) Account(name string, c *Config) (*Account, error) {
-	client, err := r.clients.For(providers.TLS{CACert: c.CACert, ClientCert: c.ClientCert, ClientKey: c.ClientKey})
+	client, err := r.opts.Clients.For(providers.TLS{CACert: c.CACert, ClientCert: c.ClientCert, ClientKey: c.ClientKey})
 	if err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name stri
 		old = &Config{}
 	}
 	if c.newKeys != nil {
-		if err := r.keyrings.create(ctx, s, name, c.newKeys); err != nil {
+		if err := r.keyrings.replace(ctx, s, name, c.newKeys); err != nil {
 			return err
 		}
 	}
@@ -112,8 +112,8 @@ func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name stri
 		r.refresh.drop(ctx, name)
 	}
 	if old.KeyOwner != "" && c.KeyOwner == "" {
-		if err := r.keyrings.remove(ctx, s, name); err != nil { // the key is of no use without its config
-			r.log().Warn("a key that no config uses stays in storage until the config is deleted", "config", name, "error", err)
+		if err := r.keyrings.replace(ctx, s, name, nil); err != nil { // the key is of no use without its config
+			r.opts.Log().Warn("a key that no config uses stays in storage until the config is deleted", "config", name, "error", err)
 		}
 	}
 	return nil
@@ -159,7 +159,7 @@ func (r *Registry) DeleteConfig(ctx context.Context, s logical.Storage, name str
 		c, _ = decodeConfig(entry.Value)
 	}
 	if c == nil || c.KeyOwner != "" { // without a config, an earlier deletion may have left keys
-		if err := r.keyrings.remove(ctx, s, name); err != nil {
+		if err := r.keyrings.replace(ctx, s, name, nil); err != nil {
 			return err
 		}
 	}

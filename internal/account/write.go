@@ -129,7 +129,7 @@ func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w 
 		next.KeyOwner = ""
 	}
 	if old == nil && len(next.secretsSet()) > 0 || old != nil && !next.SameSecrets(old) {
-		next.Written = r.clock().Wall.UTC().Truncate(time.Second)
+		next.Written = r.opts.Clock().Wall.UTC().Truncate(time.Second)
 	}
 	if old != nil {
 		return next, guard(old, next, repeated)
@@ -233,22 +233,21 @@ func (c *Config) requiredError(name string, settings providers.Settings) error {
 	return &providers.FieldError{Field: name, Problem: problem}
 }
 
+// validateEnvironment checks that the provider has the environment.
 func (c *Config) validateEnvironment() error {
-	if c.Environment == "" {
-		return nil
-	}
-	spec := c.provider.spec
-	if len(spec.Endpoints) < 2 {
-		return &providers.FieldError{Field: "environment", Problem: fmt.Sprintf("%s has a single environment; remove the field", spec.Name)}
-	}
 	var names []string
-	for _, e := range spec.Endpoints {
-		if e.Environment == c.Environment {
-			return nil
-		}
+	for _, e := range c.provider.spec.Endpoints {
 		names = append(names, e.Environment)
 	}
-	return &providers.FieldError{Field: "environment", Problem: "must be one of " + strings.Join(names, ", ")}
+	switch {
+	case c.Environment == "":
+		return nil
+	case len(names) < 2:
+		return &providers.FieldError{Field: "environment", Problem: c.provider.spec.Name + " has a single environment; remove the field"}
+	case !slices.Contains(names, c.Environment):
+		return &providers.FieldError{Field: "environment", Problem: "must be one of " + strings.Join(names, ", ")}
+	}
+	return nil
 }
 
 // guard refuses a write that changes where or how a secret is sent but does not repeat the secret.
