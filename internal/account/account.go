@@ -142,8 +142,8 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (
 // such a token.
 func (a *Account) SpendsRefresh() bool { return a.Config.spendsRefresh() }
 
-// withKey calls mint with the account's generated key; nil if it has none. If the provider may not
-// know the key, withKey may call mint again with another key.
+// withKey calls mint with the account's generated key; nil if the account has none. If the provider
+// refuses the key, withKey may call mint again with another key.
 func (a *Account) withKey(ctx context.Context, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
 	if a.ring == nil {
 		return mint(nil)

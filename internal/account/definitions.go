@@ -56,9 +56,9 @@ func readName(ctx context.Context, s logical.Storage, name string) (string, erro
 	return n.Digest, err
 }
 
-// definition returns the named provider as the own definition with the given valid digest
-// describes it. If the stored definition is missing or cannot be used, the error is a
-// [*RecordError].
+// definition returns the provider that an own definition describes. name is the provider's name, and
+// digest, which must be valid, identifies the definition. If the stored definition is missing or
+// cannot be used, the error is a [*RecordError].
 func (r *Registry) definition(ctx context.Context, s logical.Storage, name, digest string) (*provider, error) {
 	if p, ok := r.own.Load(ownKey{name, digest}); ok {
 		return p.(*provider), nil

@@ -20,7 +20,8 @@ const KeyPrefix = "key/"
 
 const keyVersion = 1
 
-// GenerateKey is the field that has the engine make a key. Its value is the kind of key.
+// GenerateKey is the name of the field that tells the engine to make a key. Its value is the kind of
+// key.
 const GenerateKey = "generate_key"
 
 // keyRecord is the stored form of a keySet.

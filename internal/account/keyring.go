@@ -100,8 +100,8 @@ func checkOwner(name string, keys *keySet, owner string) error {
 	return nil
 }
 
-// inUse returns keys with the key that the provider accepted last as the current key, although
-// storage may not say so yet. A performance secondary cannot store it.
+// inUse returns keys in the roles that they have now: the current key is the key that the provider
+// accepted last. Storage follows later. A performance secondary cannot store the roles.
 func (r *keyring) inUse(keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -121,8 +121,8 @@ func (r *keyring) inUseLocked(keys *keySet) *keySet {
 	return keys.with(k, keys.next, nil)
 }
 
-// choose returns the key that signs first, and the key that signs if the provider refuses the
-// first key. The second key may be nil.
+// choose returns the key that signs first. If the provider refuses it, second signs; nil if no other
+// key may.
 func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,15 +144,15 @@ func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKe
 // was set back by more than that.
 func waited(now clock.Instant, since time.Time) bool { return now.Wall.Sub(since).Abs() >= keyPause }
 
-// mint calls mint with one of the keys, and with a second one if the provider refuses the first. It
-// remembers which key the provider accepted.
-func (r *keyring) mint(now clock.Instant, keys *keySet, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
+// mint calls ask with one of the keys. If the provider refuses that key, mint may call ask again with
+// another key. It remembers which key the provider accepted.
+func (r *keyring) mint(now clock.Instant, keys *keySet, ask func(*providers.Key) (token.Token, error)) (token.Token, error) {
 	k, second := r.choose(now, keys)
-	t, err := mint(k.Key)
+	t, err := ask(k.Key)
 	if second != nil && isKeyRefused(err) {
 		r.wasRefused(now, k)
 		k = second
-		t, err = mint(k.Key)
+		t, err = ask(k.Key)
 	}
 	if err == nil {
 		r.worked(now, keys, k)

@@ -18,7 +18,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// settleTimeout limits how long the storing of changed key roles may take.
+// settleTimeout limits how long it may take to store the keys after a mint.
 const settleTimeout = 10 * time.Second
 
 // Keyrings holds the generated keys of all configs of a mount. It is safe for concurrent use.
@@ -50,8 +50,8 @@ func (k *Keyrings) ring(name string) *keyring {
 // stored keys.
 func (k *Keyrings) Invalidate(name string) { k.ring(name).forget() }
 
-// replace stores keys in place of any keys that the named config, or an earlier config of the same
-// name, has. If set is nil, replace only removes keys.
+// replace stores set in place of the keys of the named config, or of an earlier config of the same
+// name. If set is nil, replace only removes the old keys.
 func (k *Keyrings) replace(ctx context.Context, s logical.Storage, name string, set *keySet) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
@@ -62,9 +62,9 @@ func (k *Keyrings) replace(ctx context.Context, s logical.Storage, name string, 
 	return writeKeys(ctx, s, name, set)
 }
 
-// change stores what the function change makes of a config's stored keys. If the function returns
-// nil, nothing is stored. The keys must have the given owner.
-func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner string, change func(*keySet) (*keySet, error)) error {
+// change calls edit with the stored keys of a config, and stores the keys that edit returns. If edit
+// returns nil, nothing is stored. Keys with another owner are an error.
+func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner string, edit func(*keySet) (*keySet, error)) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	keys, err := readKeys(ctx, s, name)
@@ -74,7 +74,7 @@ func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner st
 	if err != nil {
 		return err
 	}
-	changed, err := change(keys)
+	changed, err := edit(keys)
 	if err == nil && changed != nil {
 		err = writeKeys(ctx, s, name, changed)
 		keys = changed
@@ -214,8 +214,8 @@ func (a *Account) SettleKeys() {
 	}()
 }
 
-// RotateKey makes the next key of the named config c, and reports whether it did. It makes none if c
-// already has a next key.
+// RotateKey makes the next key of the named config c. If c already has a next key, fresh is false and
+// nothing changes.
 func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string, c *Config) (fresh bool, err error) {
 	if c.KeyOwner == "" {
 		return false, errNoGeneration

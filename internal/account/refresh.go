@@ -57,7 +57,7 @@ type refreshState struct {
 	mu      sync.Mutex     // held while storage is read and written
 	unsaved *refreshRecord // newer than the stored record; nil if storage has the newest
 	inTurn  *refreshRecord // the newest record, while an exchange runs; saves a read of storage
-	dropped int            // how often the record was dropped; an older exchange must not store it again
+	dropped int            // how often the record was dropped; an exchange from before must not store it again
 
 	noted atomic.Pointer[refreshNotes] // never nil
 }
@@ -112,10 +112,13 @@ func (c *Config) refreshID() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// update changes the stored record of a config. If change returns an error, update stores nothing
-// and returns the error. For errUnchanged it returns nil, and stores the record if it is unsaved. If
-// storage fails, update keeps a record that must not be lost in memory. begins says that an
-// exchange begins.
+var errUnchanged = errors.New("nothing to store") // for update
+
+// update calls change with a copy of a config's newest record, and stores the copy. If change returns
+// an error, update stores nothing and returns the error. errUnchanged is an exception: update
+// returns nil, and stores the record only if it is unsaved. If storage refuses a record that must
+// not be lost, update keeps the record in memory and returns the error. begins says that an exchange
+// begins.
 func (r *RefreshTokens) update(ctx context.Context, name string, begins bool, change func(*refreshRecord) error) error {
 	s := r.state(name)
 	s.mu.Lock()
@@ -218,7 +221,7 @@ func (r *RefreshTokens) token(ctx context.Context, name string, c *Config) (*tok
 	return g.Token.token(), nil
 }
 
-// save stores an access token of a. It also stores an unsaved record.
+// save stores an access token of a, and the refresh token if that is not stored yet.
 func (r *RefreshTokens) save(ctx context.Context, a *Account, t token.Token) error {
 	return r.update(ctx, a.Name, false, func(record *refreshRecord) error {
 		stored := newTokenRecord(a.Revision(), t)
@@ -242,7 +245,7 @@ func (r *RefreshTokens) knows(name string) bool {
 // removeToken removes the access tokens of a config from storage, and keeps the refresh tokens.
 func (r *RefreshTokens) removeToken(ctx context.Context, name string) error {
 	return r.update(ctx, name, false, func(record *refreshRecord) error {
-		result := errUnchanged
+		result := errUnchanged // if there is none
 		for i := range record.Generations {
 			if record.Generations[i].Token != nil {
 				record.Generations[i].Token, result = nil, nil
@@ -252,8 +255,8 @@ func (r *RefreshTokens) removeToken(ctx context.Context, name string) error {
 	})
 }
 
-// keepOnly removes all generations but that of c, after c was stored. A failure leaves only unused
-// refresh tokens behind.
+// keepOnly removes all generations except that of c, which was just stored. A failure leaves only
+// unused refresh tokens behind.
 func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	err := r.update(ctx, name, false, func(record *refreshRecord) error {
 		n, id := len(record.Generations), c.refreshID()

@@ -79,7 +79,7 @@ func (r *RefreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *
 	t.Refresh, t.RefreshLifetime = "", 0 // the token cache must not use the refresh token itself
 	err = r.update(ctx, a.Name, false, func(record *refreshRecord) error {
 		if s.dropped != dropped {
-			return errDropped
+			return errUnchanged
 		}
 		g := record.generation(id, current)
 		switch outcomeOf(sendErr) {
@@ -104,16 +104,11 @@ func (r *RefreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errDropped) {
+	if err != nil {
 		r.log().Error("a refresh token could not be stored and is known only to this process; the engine tries again", "config", a.Name, "error", err)
 	}
 	return t, sendErr
 }
-
-var (
-	errDropped   = errors.New("the record was dropped")
-	errUnchanged = errors.New("nothing to store") // for update
-)
 
 // outcome says what became of the refresh token that an exchange used.
 type outcome int

@@ -28,8 +28,8 @@ type refreshRecord struct {
 	Generations []refreshGeneration `json:"generations"` // the last one used comes first
 }
 
-// refreshGeneration is a refresh token that an operator wrote, followed by those that the provider
-// issued in exchange, one after another.
+// refreshGeneration is one generation of refresh tokens: the one that an operator wrote, and its
+// successors from the provider.
 type refreshGeneration struct {
 	ID      string `json:"id"`      // see Config.refreshID
 	Current string `json:"current"` // the refresh token to use next
@@ -57,8 +57,8 @@ func (r *refreshRecord) find(id string) *refreshGeneration {
 	return nil
 }
 
-// generation returns the generation with the given ID, and moves it to the front. If there is none,
-// it is created with the refresh token seed.
+// generation returns the generation with the given ID, and moves it to the front. If r lacks the
+// generation, generation adds it with the refresh token seed.
 func (r *refreshRecord) generation(id string, seed secret.String) *refreshGeneration {
 	g := refreshGeneration{ID: id, Current: seed.Reveal()}
 	if found := r.find(id); found != nil {
@@ -74,8 +74,8 @@ func (r *refreshRecord) remove(id string) {
 	r.Generations = slices.DeleteFunc(r.Generations, func(g refreshGeneration) bool { return g.ID == id })
 }
 
-// brings reports whether r, which replaces old, must not be lost: whether it has a new refresh token,
-// or the knowledge that the old one is lost or was not used.
+// brings reports whether r says something that old does not and that must not be lost: a new refresh
+// token, or what became of the old one.
 func (r *refreshRecord) brings(old *refreshRecord) bool {
 	if len(r.Generations) < len(old.Generations) {
 		return true

@@ -66,20 +66,20 @@ func TestRefreshTokenInStorage(t *testing.T) {
 	r := newRefreshTokens(s, clock.System(), hclog.NewNullLogger)
 	a := &Account{Name: "a", refresh: r, Config: &Config{Fields: map[string]secret.String{providers.RefreshField: "one"},
 		provider: &provider{spec: providers.Spec{SpendsRefresh: true}}}}
-	use := func(r *RefreshTokens, want secret.String, failPut bool) {
+	use := func(r *RefreshTokens, want secret.String, during func()) {
 		t.Helper()
 		_, err := r.exchange(ctx, a, func(_ context.Context, got secret.String) (token.Token, error) {
 			if got != want {
 				t.Errorf("got the refresh token %s, want %s", got.Reveal(), want.Reveal())
 			}
-			s.Underlying().FailPut(failPut)
+			during()
 			return token.Token{Access: "t", Lifetime: time.Hour, Sent: clock.System()(), Refresh: "two"}, nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	use(r, "one", true)
+	use(r, "one", func() { s.Underlying().FailPut(true) })
 	if !r.HasUnsaved() || a.RefreshTokenState() != refreshUnsaved {
 		t.Errorf("storage refused the refresh token: got the state %s, want %s", a.RefreshTokenState(), refreshUnsaved)
 	}
@@ -89,16 +89,15 @@ func TestRefreshTokenInStorage(t *testing.T) {
 	if r.HasUnsaved() || a.RefreshTokenState() != refreshStored {
 		t.Errorf("storage works again: got the state %s, want %s", a.RefreshTokenState(), refreshStored)
 	}
-	use(newRefreshTokens(s, clock.System(), hclog.NewNullLogger), "two", false) // after a restart
+	use(newRefreshTokens(s, clock.System(), hclog.NewNullLogger), "two", func() {}) // after a restart
 	if err := r.removeToken(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := r.token(ctx, "a", a.Config); got != nil || err != nil {
 		t.Errorf("the access token was removed: got %v, %v, want none", got, err)
 	}
-	use(r, "two", false)
-	r.drop(ctx, "a")
+	use(r, "two", func() { r.drop(ctx, "a") })
 	if entry, err := s.Get(ctx, RefreshPrefix+"a"); entry != nil || err != nil {
-		t.Errorf("the config was deleted: got the record %v, %v, want none", entry, err)
+		t.Errorf("the config was deleted during an exchange: got the record %v, %v, want none", entry, err)
 	}
 }

@@ -194,8 +194,8 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// validateFields checks that all required fields are set, and that no field is set both directly
-// and by a file such as service_account.
+// validateFields checks that all required fields are set. It refuses a field that is set both
+// directly and in a JSON file such as service_account.
 func (c *Config) validateFields(settings providers.Settings) error {
 	for _, f := range c.provider.spec.Fields {
 		if _, ok := c.Fields[f.Name]; !ok {
@@ -216,8 +216,8 @@ func (c *Config) validateFields(settings providers.Settings) error {
 	return nil
 }
 
-// requiredError reports a missing required field. If a file such as service_account can set the
-// field and the file is set, the error says what is wrong with the file.
+// requiredError reports a missing required field. If a JSON file such as service_account should
+// contain the field, the error says what is wrong with the file.
 func (c *Config) requiredError(name string, settings providers.Settings) error {
 	problem := "is required by " + c.provider.spec.Name
 	for _, f := range c.provider.spec.Fields {
