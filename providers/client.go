@@ -3,6 +3,7 @@
 package providers
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -107,20 +108,11 @@ type request struct {
 // send sends r once. (net/http may repeat a request of which no byte was sent.) It returns an
 // error for a redirect, and an answer for any other status. Errors are of type [*token.Error].
 func (c *Client) send(ctx context.Context, r request) (*answer, error) {
-	if r.timeout <= 0 {
-		r.timeout = defaultTimeout
-	}
-	if r.role == (role{}) {
-		r.role = tokenEndpoint
-	}
-	var connected atomic.Bool
+	r.timeout, r.role, r.method = cmp.Or(r.timeout, defaultTimeout), cmp.Or(r.role, tokenEndpoint), cmp.Or(r.method, http.MethodPost)
+	var connected, asked atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	if r.method == "" {
-		r.method = http.MethodPost
-	}
-	var asked atomic.Bool
 	limited = context.WithValue(limited, askedKey{}, &asked)
 	req, err := http.NewRequestWithContext(limited, r.method, r.url, strings.NewReader(r.body))
 	if err != nil || req.URL.Host == "" || (req.URL.Scheme != "https" && req.URL.Scheme != "http") {

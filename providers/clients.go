@@ -3,6 +3,7 @@
 package providers
 
 import (
+	"cmp"
 	"runtime"
 	"sync"
 	"weak"
@@ -47,9 +48,7 @@ func NewClients(opts ClientOptions) *Clients {
 	if opts.Clock == nil {
 		opts.Clock = clock.System()
 	}
-	if opts.MaxConnsPerHost == 0 {
-		opts.MaxConnsPerHost = 32
-	}
+	opts.MaxConnsPerHost = cmp.Or(opts.MaxConnsPerHost, 32)
 	return &Clients{options: opts, byTLS: map[TLS]weak.Pointer[Client]{}}
 }
 

@@ -3,6 +3,7 @@
 package providers
 
 import (
+	"cmp"
 	"net/http"
 	"regexp"
 	"slices"
@@ -48,11 +49,7 @@ var readingKeys = []string{"success", "token", "refresh_token", "refresh_lifetim
 
 func (d *decoder) http(n node) *httpProtocol {
 	o := n.object(append([]string{"method", "headers", "auth", "json", "form", "query", "force"}, readingKeys...)...)
-	p := &httpProtocol{method: http.MethodPost}
-	if method := o.at("method").oneOf(http.MethodPost, http.MethodGet); method != "" {
-		p.method = method
-	}
-	p.message = o.message()
+	p := &httpProtocol{method: cmp.Or(o.at("method").oneOf(http.MethodPost, http.MethodGet), http.MethodPost), message: o.message()}
 	auth := o.at("auth").object("basic", "bearer")
 	basic := auth.at("basic").object("username", "password")
 	p.username, p.password, p.bearer = basic.at("username").template(), basic.at("password").template(), auth.at("bearer").template()

@@ -4,6 +4,7 @@ package providers
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"mime"
@@ -28,18 +29,15 @@ func decode(body []byte, contentType string) (f fields, problem string) {
 	case len(body) == 0:
 		return nil, "the body is empty"
 	case json.Valid(body):
-		kind := map[byte]string{'[': "a JSON list", '"': "a JSON string", 'n': "a JSON null", 't': "a JSON boolean", 'f': "a JSON boolean"}[body[0]]
-		if kind == "" {
-			kind = "a JSON number"
-		}
-		return nil, must + "not " + kind
+		kind := map[byte]string{'[': "list", '"': "string", 'n': "null", 't': "boolean", 'f': "boolean"}[body[0]]
+		return nil, must + "not a JSON " + cmp.Or(kind, "number")
 	case body[0] == '{':
 		return nil, must + "but the JSON is damaged or cut short"
 	case body[0] == '<' && isHTML(body, contentType):
 		return nil, must + "not an HTML page"
 	case body[0] == '<':
 		return nil, must + "not XML"
-	case isForm(body):
+	case formPairs.Match(body):
 		return nil, must + "not form-encoded parameters"
 	}
 	return nil, must + "not plain text"
@@ -59,12 +57,10 @@ func isHTML(body []byte, contentType string) bool {
 
 var formPairs = regexp.MustCompile(`^[\w.-]+=[^\s=]*(&[\w.-]+=[^\s=]*)*$`)
 
-func isForm(body []byte) bool { return formPairs.Match(body) }
-
 // formError returns the fields of an error response that is form-encoded, or nil.
 func formError(body []byte) fields {
 	body = trimBody(body)
-	if !isForm(body) {
+	if !formPairs.Match(body) {
 		return nil
 	}
 	form, _ := url.ParseQuery(string(body))
