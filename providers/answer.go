@@ -4,6 +4,7 @@ package providers
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -45,11 +46,7 @@ type answer struct {
 func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	e := &token.Error{Kind: kind, Step: a.role.step, Endpoint: a.endpoint, Status: a.status, Problem: problem}
 	if kind == token.RateLimited || kind == token.Unavailable {
-		now := a.date
-		if now.IsZero() {
-			now = a.now
-		}
-		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), now)
+		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), cmp.Or(a.date, a.now))
 	}
 	return e
 }

@@ -136,9 +136,7 @@ func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	}
 	defer resp.Body.Close()
 	a.status, a.header = resp.StatusCode, resp.Header
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		a.date = date
-	}
+	a.date, _ = http.ParseTime(resp.Header.Get("Date")) // zero if the header is not valid
 	if a.status/100 == 3 {
 		return nil, a.redirected(req.URL)
 	}

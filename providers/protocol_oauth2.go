@@ -116,7 +116,7 @@ func (p *oauth2Protocol) validateChoices(s Settings) error {
 		{p.ownFields(p.signedAssertion), isBearer, false, forGrant("jwt_bearer")},
 		{p.ownFields(p.clientAssertion), isKey, false, forStyle(stylePrivateKey)},
 	}
-	allowed := map[string]bool{}
+	allowed := map[string]bool{} // by one of the rules
 	for _, r := range rules {
 		for _, field := range r.fields {
 			allowed[field] = allowed[field] || r.applies
@@ -124,14 +124,16 @@ func (p *oauth2Protocol) validateChoices(s Settings) error {
 	}
 	for _, r := range rules {
 		for _, field := range r.fields {
-			switch _, given := s.Values[field]; {
+			_, given := s.Values[field]
+			isSecret := slices.Contains(p.secret.fields(), field)
+			switch {
 			case r.applies && r.needs && !given:
 				return &FieldError{field, "must be set for " + r.when}
-			case given && !allowed[field] && isKey && slices.Contains(p.secret.fields(), field):
+			case given && !allowed[field] && isKey && isSecret:
 				return &FieldError{field, "cannot be set for " + forStyle(style) + ", because the client authenticates with its key; remove the field"}
 			case given && !allowed[field]:
 				return &FieldError{field, "can only be set for " + r.when}
-			case given && style == "none" && len(p.style.fields()) > 0 && slices.Contains(p.secret.fields(), field):
+			case given && style == "none" && len(p.style.fields()) > 0 && isSecret:
 				return &FieldError{field, "cannot be set for " + forStyle(style) + ", which sends only the client ID; remove the field"}
 			}
 		}
