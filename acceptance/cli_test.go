@@ -29,7 +29,7 @@ func TestList(t *testing.T) {
 		}
 		out := w.CLI(t, "read", "messaging/providers/"+a.provider).OK(t).Stdout
 		if !strings.Contains(out, a.secretField) {
-			t.Errorf("providers/%s: want the field %s in it, got\n%s", a.provider, a.secretField, out)
+			t.Errorf("providers/%s: got\n%s\nwant the field %s in it", a.provider, out, a.secretField)
 		}
 	}
 }
@@ -47,25 +47,14 @@ func TestPathHelp(t *testing.T) {
 		help := w.CLI(t, "path-help", path).OK(t).Stdout
 		for _, word := range words {
 			if !strings.Contains(help, word) {
-				t.Errorf("path-help of %s: want %q in it, got\n%s", path, word, help)
+				t.Errorf("path-help of %s: got\n%s\nwant %q in it", path, help, word)
 			}
 		}
 	}
 }
 
-// The OpenAPI document has the mount's paths and the fields that every config has. It lacks the
-// fields of a single provider, because definitions add those.
-func TestOpenAPIDocument(t *testing.T) {
-	w := newWorld(t)
-	r := w.Read(t, "sys/internal/specs/openapi?context=messaging/").OK(t)
-	for _, want := range []string{"/messaging/config/{name}", "/messaging/providers/{name}", `"refresh_window":{`, `"definition":{`} {
-		if !strings.Contains(r.Raw, want) {
-			t.Errorf("OpenAPI document: want %s in it, got %.500s", want, r.Raw)
-		}
-	}
-}
-
-// vault secrets list shows the version that the binary was built with. vault plugin info needs it.
+// "vault secrets list" shows the version of the plugin's binary. "vault plugin info" works only with
+// this version.
 func TestRunningVersion(t *testing.T) {
 	w := newWorld(t)
 	out := w.CLI(t, "secrets", "list", "-detailed").OK(t).Stdout
@@ -79,8 +68,8 @@ func TestRunningVersion(t *testing.T) {
 		t.Errorf("vault secrets list: got %q, want %s and its version", line, harness.PluginName)
 	}
 
-	// The harness registers the plugin without a version. Vault stores the plugin under the version
-	// that the plugin reports.
+	// The harness registers the plugin without a version, so Vault uses the version that the plugin
+	// reports.
 	version := w.CLI(t, "read", "-field=plugin_version", "sys/mounts/messaging").OK(t).Stdout
 	w.CLI(t, "plugin", "info", "-version="+strings.TrimSpace(version), "secret", harness.PluginName).OK(t)
 	if r := w.CLI(t, "plugin", "info", "secret", harness.PluginName); r.Code == 0 {

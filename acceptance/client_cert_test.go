@@ -11,43 +11,27 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// mutual returns a simulator that requires client certificates (RFC 8705), the CA that the
-// simulator trusts, and an account without a secret. The account's config has no certificate yet.
+// mutual starts a simulator that requires client certificates (RFC 8705). It returns an account at this
+// simulator, whose config has no certificate yet, and the CA that the simulator trusts.
 func mutual(t *testing.T) (a account, ca *simulator.CA) {
 	t.Helper()
-	ca, err := simulator.NewCA(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca = harness.NewCA(t)
 	sim, caCert := harness.StartMutualSimulator(t, ca)
 	return account{"mutual", simulator.OAuth2, "client_key", harness.Fields{"client_id": "public-client", "auth_style": "none",
 		"token_url": sim.TokenURL(simulator.OAuth2), "revocation_url": revocationURL(sim, simulator.OAuth2), "ca_cert": caCert}}, ca
 }
 
-func clientCert(t *testing.T, ca *simulator.CA, until time.Time) harness.Fields {
-	t.Helper()
-	cert, key, err := ca.Client("acme", until.Add(-24*time.Hour), until)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return harness.Fields{"client_cert": string(cert), "client_key": string(key)}
-}
-
-// The engine presents the certificate at both endpoints. A certificate that the provider refuses is
-// not stored, and the status says when the stored certificate expires.
+// The engine presents the certificate at both endpoints. It stores no certificate that the provider
+// refuses. The status shows when the certificate expires.
 func TestClientCertificate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	a, ca := mutual(t)
-	otherCA, err := simulator.NewCA(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
-	good := clientCert(t, ca, until)
+	good := harness.ClientCert(t, ca, "acme", until)
 
-	// With HTTP/2 the client may not see the server's TLS alert. The engine's error then says
-	// that the certificate may be the cause.
+	// With HTTP/2, the client may not see the server's TLS alert. The engine then says that the
+	// certificate may be the cause.
 	refused := func(change harness.Fields, words ...string) {
 		r := w.Write(t, a.path(), a.body(w.sim, change))
 		if r.Status != 400 && r.Status != 502 {
@@ -56,8 +40,8 @@ func TestClientCertificate(t *testing.T) {
 		r.Refused(t, r.Status, append(words, "nothing was stored", "client_cert")...)
 	}
 	refused(nil, "client_key")
-	refused(clientCert(t, otherCA, until))
-	refused(clientCert(t, ca, time.Now().Add(-time.Hour)), "it expired at")
+	refused(harness.ClientCert(t, harness.NewCA(t), "acme", until))
+	refused(harness.ClientCert(t, ca, "acme", time.Now().Add(-time.Hour)), "it expired at")
 	w.Write(t, a.path(), a.body(w.sim, good)).OK(t)
 	first := w.token(t, a)
 	if got := w.Read(t, a.statusPath()).OK(t).Text("client_cert_expire_time"); got != until.Format(time.RFC3339) {

@@ -4,109 +4,13 @@ package acceptance
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-func TestWrongPasswordIsRefusedAtTheWrite(t *testing.T) {
-	w := newWorld(t)
-	words := map[string]string{
-		sinch.config:    "Invalid user credentials",
-		whatsapp.config: "invalid credentials or the account has been deactivated",
-		rcs.config:      "invalid credentials or the account has been deactivated",
-	}
-	for _, a := range accounts {
-		t.Run(a.provider, func(t *testing.T) {
-			wrong := a.body(w.sim, harness.Fields{a.secretField: "not-the-secret"})
-			w.Write(t, a.path(), wrong).Refused(t, 400, words[a.config])
-			w.Read(t, a.path()).Refused(t, 404)
-			if keys := w.List(t, "messaging/config").Keys(); slices.Contains(keys, a.config) {
-				t.Errorf("after a refused write: got configs %q, want no %s", keys, a.config)
-			}
-
-			// an update with a wrong secret changes nothing
-			w.writeConfig(t, a)
-			config, token := w.Read(t, a.path()).OK(t), w.token(t, a)
-			w.Write(t, a.path(), wrong).Refused(t, 400, words[a.config])
-			wantSameConfig(t, w.Server, a, config)
-			w.wantToken(t, a, token, "after a refused write")
-
-			// without verification the write succeeds, and the read reports the error
-			wrong["verify_connection"] = false
-			w.Write(t, a.path(), wrong).OK(t)
-			w.Read(t, a.creds()).Refused(t, 400, a.config, words[a.config])
-			w.Delete(t, a.path()).OK(t)
-		})
-	}
-}
-
-func TestBadConfigsAreRefused(t *testing.T) {
-	w := newWorld(t)
-	for _, a := range accounts {
-		w.Write(t, "messaging/config/good-"+a.config, a.body(w.sim)).OK(t)
-	}
-	logins := w.sim.State(t).Total
-
-	tests := []struct {
-		what   string
-		of     account
-		change harness.Fields
-		words  []string // of the error; the first is the field
-	}{
-		{"missing provider", sinch, harness.Fields{"provider": nil}, []string{"provider"}},
-		{"unknown provider", sinch, harness.Fields{"provider": "sinch-mars"}, []string{"provider", "list providers/"}},
-		{"missing username", sinch, harness.Fields{"username": nil}, []string{"username"}},
-		{"missing password", sinch, harness.Fields{"password": nil}, []string{"password"}},
-		{"empty password", sinch, harness.Fields{"password": ""}, []string{"password"}},
-		{"missing app id", whatsapp, harness.Fields{"app_id": nil}, []string{"app_id"}},
-		{"missing app key", rcs, harness.Fields{"app_key": nil}, []string{"app_key"}},
-		{"field of EnableX", sinch, harness.Fields{"app_key": "x"}, []string{"app_key", "sinch-india"}},
-		{"field of Sinch", whatsapp, harness.Fields{"password": "x"}, []string{"password", "enablex-whatsapp"}},
-		{"environment of Sinch", rcs, harness.Fields{"environment": "uat"}, []string{"environment"}},
-		{"unknown environment", sinch, harness.Fields{"environment": "staging"}, []string{"environment", "production", "uat"}},
-		{"bad duration", sinch, harness.Fields{"refresh_window": "soon"}, []string{"refresh_window", "30s"}},
-		{"negative duration", sinch, harness.Fields{"min_ttl": "-5s"}, []string{"min_ttl"}},
-		{"duration under a second", sinch, harness.Fields{"min_ttl": "500ms"}, []string{"min_ttl", "seconds"}},
-		{"endless duration", sinch, harness.Fields{"max_ttl": "99999999999999999999s"}, []string{"max_ttl"}},
-		{"bad PEM", sinch, harness.Fields{"ca_cert": "-----BEGIN NONSENSE-----"}, []string{"ca_cert", "PEM"}},
-		{"http to the world", sinch, harness.Fields{"token_url": "http://auth.example.com/token"}, []string{"token_url", "https", "loopback"}},
-		{"no URL", whatsapp, harness.Fields{"token_url": "auth.example.com"}, []string{"token_url", "https"}},
-		{"other scheme", whatsapp, harness.Fields{"token_url": "ftp://auth.example.com/token"}, []string{"token_url", "https"}},
-		{"user in the URL", rcs, harness.Fields{"token_url": "https://me:mine@auth.example.com/"}, []string{"token_url"}},
-		{"map instead of a string", sinch, harness.Fields{"password": harness.Fields{"x": "hunter2"}}, []string{"password"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.what, func(t *testing.T) {
-			fields := tt.of.body(w.sim, tt.change)
-			r := w.Write(t, "messaging/config/bad", fields)
-			r.Refused(t, 400, tt.words...)
-			if strings.Contains(r.Raw, "hunter2") || strings.Contains(r.Raw, "me:mine") {
-				t.Errorf("got an error that quotes a secret: %s", r.Raw)
-			}
-			w.Read(t, "messaging/config/bad").Refused(t, 404)
-
-			if slices.Contains(slices.Collect(maps.Values(tt.change)), nil) {
-				return // an update may leave out a required field
-			}
-			good := account{config: "good-" + tt.of.config}
-			before := w.Read(t, good.path()).OK(t)
-			w.Write(t, good.path(), tt.change).Refused(t, 400, tt.words[0])
-			wantSameConfig(t, w.Server, good, before)
-		})
-	}
-	if keys := w.List(t, "messaging/config").OK(t).Keys(); len(keys) != len(accounts) {
-		t.Errorf("after the refused writes: got configs %q, want %d", keys, len(accounts))
-	}
-	if got := w.sim.State(t).Total; got.Logins() != logins.Logins() {
-		t.Errorf("refused writes: got %d logins, want 0", got.Logins()-logins.Logins())
-	}
-}
-
-// A write that changes where secrets are sent must repeat the secrets.
+// A write that changes where the engine sends secrets must repeat the secrets.
 func TestNewEndpointWantsTheSecretAgain(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
@@ -161,15 +65,6 @@ func TestUpdateMerges(t *testing.T) {
 
 	w.wantToken(t, sinch, token, "after writes of lifetimes")
 	w.wantLogins(t, sinch, 1)
-}
-
-func TestPatchOfNoConfig(t *testing.T) {
-	w := newWorld(t)
-	w.Patch(t, "messaging/config/none", sinch.body(w.sim)).Refused(t, 404)
-	w.Read(t, "messaging/config/none").Refused(t, 404)
-	if r := w.CLI(t, "patch", "messaging/config/none", "min_ttl=1m"); r.Code == 0 {
-		t.Errorf("vault patch of no config: got %+v, want a failure", r)
-	}
 }
 
 func TestReadShowsNoSecret(t *testing.T) {

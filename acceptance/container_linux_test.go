@@ -14,9 +14,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Vault runs the plugin from the image of "make image" after the commands of docs/upgrade.md, if Vault
-// does not run as root. The test needs root, and DOCKER_DIR, a folder with Docker's programs;
-// "make test-containers" sets it. Docker runs in namespaces of its own.
+// Vault runs the plugin from the image that "make image" builds, after the commands of docs/upgrade.md.
+// Vault must not run as root.
+//
+// The test needs root, and DOCKER_DIR, which names a folder with Docker's programs. "make
+// test-containers" sets it. Docker runs in its own namespaces.
 func TestContainer(t *testing.T) {
 	programs := os.Getenv("DOCKER_DIR")
 	if programs == "" {
@@ -30,7 +32,7 @@ func TestContainer(t *testing.T) {
 		t.Error("scripts/image: got another archive from the same files, want the same")
 	}
 	socket := startDocker(t, programs)
-	commands := shellBlocks(file(t, "../docs/upgrade.md")[strings.Index(file(t, "../docs/upgrade.md"), "\n## In a container"):])
+	commands := harness.CodeBlocks(t, harness.Section(t, "../docs/upgrade.md", "In a container"), "sh")
 	if len(commands) != 1 {
 		t.Fatalf("got %d blocks of commands in the section, want 1", len(commands))
 	}
@@ -46,7 +48,7 @@ func TestContainer(t *testing.T) {
 		c := startVaultAs(t, nobody, programs, socket)
 		c.Shell(t, release, docker+commands[0]).OK(t)
 		c.CLI(t, "secrets", "enable", "-path=messaging", harness.PluginName).OK(t)
-		// The container has no network, so use a provider whose tokens the engine signs.
+		// The container has no network, so the engine itself must sign the tokens.
 		c.Write(t, "messaging/config/acme", harness.Fields{
 			"provider": "vonage", "application_id": "acme", "generate_key": "rsa-2048",
 		}).OK(t)
@@ -63,20 +65,18 @@ func TestContainer(t *testing.T) {
 // nobody is the user and group that Vault runs as.
 const nobody = 65534
 
-// makeImage runs scripts/image and returns the content of the archive.
+// makeImage runs scripts/image and returns the content of the image's archive.
 func makeImage(t *testing.T, release string) string {
 	t.Helper()
 	arch := strings.TrimPrefix(hostPlatform(), "linux/")
 	cmd := exec.Command("../scripts/image", "v1.2.0", arch)
 	cmd.Env = append(os.Environ(), "DIST="+release)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
-	}
-	return file(t, filepath.Join(release, "vault-plugin-secrets-messaging_v1.2.0_linux_"+arch+".image.tar"))
+	harness.RunCommand(t, cmd)
+	return harness.ReadFile(t, filepath.Join(release, "vault-plugin-secrets-messaging_v1.2.0_linux_"+arch+".image.tar"))
 }
 
-// startDocker starts Docker in namespaces of its own, without a network. It returns Docker's socket.
-// It skips the test where that is not possible.
+// startDocker starts Docker in its own namespaces without a network, and returns the path of Docker's
+// socket. It skips the test if this user cannot make namespaces.
 func startDocker(t *testing.T, programs string) (socket string) {
 	t.Helper()
 	unshare := []string{"unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"}
@@ -96,7 +96,7 @@ func startDocker(t *testing.T, programs string) (socket string) {
 	return socket
 }
 
-// startVaultAs starts a dev server of a user, with access to Docker.
+// startVaultAs starts a dev server that runs as this user and may use Docker.
 func startVaultAs(t *testing.T, user uint32, programs, socket string) *harness.Client {
 	t.Helper()
 	dir := openDir(t)
@@ -104,7 +104,7 @@ func startVaultAs(t *testing.T, user uint32, programs, socket string) *harness.C
 		t.Fatal(err)
 	}
 	vault := filepath.Join(openDir(t), "vault") // the user may have no access to the folder of VAULT_BIN
-	content := file(t, os.Getenv("VAULT_BIN"))
+	content := harness.ReadFile(t, os.Getenv("VAULT_BIN"))
 	if err := os.WriteFile(vault, []byte(content), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,8 @@ func startVaultAs(t *testing.T, user uint32, programs, socket string) *harness.C
 	return c
 }
 
-// openDir returns a folder that all users may enter. Its path is short, because Docker's sockets are in it.
+// openDir returns a folder that all users may enter. The path is short, because the path of a socket
+// must be short.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "oci") //nolint:usetesting // only this user may enter t.TempDir
@@ -134,7 +135,8 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// runInBackground runs a program as a user until the end of the test. If the test fails, it shows the output.
+// runInBackground runs a program as this user until the end of the test. If the test fails, it shows
+// the program's output.
 func runInBackground(t *testing.T, user uint32, log string, env []string, args ...string) {
 	t.Helper()
 	out, err := os.Create(log)
@@ -155,7 +157,7 @@ func runInBackground(t *testing.T, user uint32, log string, env []string, args .
 		_ = cmd.Wait()
 		out.Close()
 		if t.Failed() {
-			t.Logf("output of %s:\n%.8000s", args[0], file(t, log))
+			t.Logf("output of %s:\n%.8000s", args[0], harness.ReadFile(t, log))
 		}
 	})
 }

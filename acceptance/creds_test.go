@@ -5,47 +5,9 @@ package acceptance
 import (
 	"encoding/json"
 	"testing"
-	"time"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
-
-func TestEachProviderWriteAndReadTwice(t *testing.T) {
-	w := newWorld(t)
-	for _, a := range accounts {
-		t.Run(a.provider, func(t *testing.T) {
-			w.writeConfig(t, a)
-			first := w.readCreds(t, a)
-			known := w.sim.Token(t, first.Text("access_token"))
-			second := w.readCreds(t, a)
-
-			wantLease(t, "first read", known, first)
-			if known.Kind != "access" || known.Provider != a.provider {
-				t.Errorf("got token %+v, want an access token of %s", known, a.provider)
-			}
-			if first.LeaseID == "" || first.LeaseID == second.LeaseID {
-				t.Errorf("got lease ids %q and %q, want two different ones", first.LeaseID, second.LeaseID)
-			}
-			if second.Text("access_token") != first.Text("access_token") {
-				t.Error("second read: got another token, want the same one")
-			}
-			if first.Text("token_type") != "Bearer" || first.Text("provider") != a.provider {
-				t.Errorf("got token_type %q, provider %q, want Bearer, %s", first.Text("token_type"), first.Text("provider"), a.provider)
-			}
-			end, err := time.Parse(time.RFC3339, first.Text("expire_time"))
-			if left := time.Until(end).Seconds(); err != nil || left > known.ExpiresIn+1 || left < known.ExpiresIn-3 {
-				t.Errorf("got expire_time %q (error %v), %.1f s from now; want %.1f s from now", first.Text("expire_time"), err, left, known.ExpiresIn)
-			}
-			w.wantLogins(t, a, 1)
-		})
-	}
-	w.wantNoViolations(t)
-}
-
-func TestCredsOfNoConfig(t *testing.T) {
-	w := newWorld(t)
-	w.Read(t, "messaging/creds/none").Refused(t, 400, "no config", "none")
-}
 
 func TestPolicyOfAnApp(t *testing.T) {
 	w := newWorld(t)

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -17,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// strangers is a fake provider that neither the plugin nor the simulator knows. It answers as
-// docs/adding-a-provider.md describes, and records request bodies.
+// strangers is a provider that neither the plugin nor the simulator knows. It answers as
+// docs/adding-a-provider.md describes, and records the bodies of requests.
 type strangers struct {
 	mu   sync.Mutex
 	seen []string
@@ -40,7 +38,7 @@ func (s *strangers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		"token": fmt.Sprintf("pb-%d", len(s.seen)), "valid_for": 900, "base_url": "https://eu.parcelbird.example"}})
 }
 
-// requests returns the bodies of the requests since the previous call.
+// requests returns the bodies of the requests since its last call.
 func (s *strangers) requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +47,7 @@ func (s *strangers) requests() []string {
 	return seen
 }
 
-// acmeDefinition is a definition of strangers at this address.
+// acmeDefinition returns a definition of the provider strangers at this URL.
 func acmeDefinition(url string) string {
 	return fmt.Sprintf(`title: Acme
 fields:
@@ -65,10 +63,9 @@ http:
 `, url)
 }
 
-// An operator gets from a definition to a token with three commands. Editing or deleting the
-// definition sends no secret, and the config works after a restart.
+// An operator gets a token from a new definition with three commands. Changing or deleting the
+// definition sends no secret to another endpoint. The config still works after a restart.
 func TestOwnDefinitions(t *testing.T) {
-	harness.Need(t)
 	honest, evil := &strangers{}, &strangers{}
 	var urls []string
 	for _, s := range []*strangers{honest, evil} {
@@ -77,8 +74,8 @@ func TestOwnDefinitions(t *testing.T) {
 		urls = append(urls, server.URL)
 	}
 	dir := t.TempDir()
-	putFile(t, dir, "acme.yaml", acmeDefinition(urls[0]))
-	putFile(t, dir, "evil.yaml", acmeDefinition(urls[1]))
+	harness.WriteFile(t, dir, "acme.yaml", acmeDefinition(urls[0]))
+	harness.WriteFile(t, dir, "evil.yaml", acmeDefinition(urls[1]))
 	s := harness.StartDev(t)
 	s.InstallPlugin(t)
 	out := s.Shell(t, dir, `
@@ -124,26 +121,22 @@ vault read messaging/creds/a`).OK(t).Stdout
 	}
 }
 
-// Each command of docs/adding-a-provider.md runs word for word, and the samples on the page
-// match the answers.
+// Each command of docs/adding-a-provider.md works word for word, and the answers look like the samples
+// on the page.
 func TestAddingAProvider(t *testing.T) {
-	harness.Need(t)
-	if runtime.GOOS == "darwin" {
-		t.Skip("Go reads no certificate file on this system, so the example cannot use the provider's host name")
-	}
 	parcelbird := &strangers{}
 	s := harness.StartDevWith(t, harness.Options{Env: harness.Internet(t, parcelbird, "api.parcelbird.example", "sandbox.parcelbird.example")})
 	s.InstallPlugin(t)
-	page := file(t, "../docs/adding-a-provider.md")
+	page := harness.ReadFile(t, "../docs/adding-a-provider.md")
 	dir := t.TempDir()
-	putFile(t, dir, "key.txt", "correct-horse\n")
+	harness.WriteFile(t, dir, "key.txt", "correct-horse\n")
 	var outputs []string
-	for _, block := range shellBlocks(page) {
+	for _, block := range harness.CodeBlocks(t, page, "sh") {
 		t.Log("$ " + block)
 		outputs = append(outputs, s.Shell(t, dir, block).OK(t).Stdout)
 	}
 	if len(outputs) != 3 {
-		t.Fatalf("%s: got %d blocks, want 3", filepath.Base("docs/adding-a-provider.md"), len(outputs))
+		t.Fatalf("docs/adding-a-provider.md: got %d blocks of commands, want 3", len(outputs))
 	}
 	for _, name := range outputNames(page) {
 		if !strings.Contains(outputs[1], "\n"+name+" ") {

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// "make dev" shows three tokens and what to type next. Ctrl-C ends every process.
+// "make dev" shows three tokens and the commands to try next. Ctrl-C ends every process.
 func TestMakeDev(t *testing.T) {
 	harness.Need(t)
 	// take port 8200, unless another process has it
@@ -24,7 +24,7 @@ func TestMakeDev(t *testing.T) {
 
 	for _, want := range []string{"Port 8200 is taken", "read messaging/creds/sinch ", "read messaging/config/sinch ", "path-help messaging/creds/sinch "} {
 		if !strings.Contains(out, want) {
-			t.Errorf("output: want %q in it", want)
+			t.Errorf("output: got no %q, want it", want)
 		}
 	}
 	if n := len(regexp.MustCompile(`(?m)^access_token +\S+$`).FindAllString(out, -1)); n != 3 {
@@ -32,7 +32,7 @@ func TestMakeDev(t *testing.T) {
 	}
 	next := regexp.MustCompile(`export VAULT_ADDR=(\S+) VAULT_TOKEN=(\S+)`).FindStringSubmatch(out)
 	if next == nil {
-		t.Fatalf("output: want a command that exports VAULT_ADDR and VAULT_TOKEN, got\n%s", out)
+		t.Fatalf("output: got\n%s\nwant a command that exports VAULT_ADDR and VAULT_TOKEN", out)
 	}
 	left := dev.Descendants()
 	if len(left) < 3 {
@@ -41,7 +41,7 @@ func TestMakeDev(t *testing.T) {
 	dev.Interrupt(t)
 	for _, pid := range left {
 		if !harness.WaitGone(pid) {
-			t.Errorf("after Ctrl-C: process %d still runs", pid)
+			t.Errorf("after Ctrl-C: got process %d running, want it ended", pid)
 		}
 	}
 	for _, addr := range []string{next[1], regexp.MustCompile(`token_url=(\S+)`).FindStringSubmatch(out)[1]} {
@@ -51,7 +51,7 @@ func TestMakeDev(t *testing.T) {
 		}
 		if conn, err := net.Dial("tcp", u.Host); err == nil {
 			conn.Close()
-			t.Errorf("after Ctrl-C: a process still listens on %s", u.Host)
+			t.Errorf("after Ctrl-C: got a process that listens on %s, want none", u.Host)
 		}
 	}
 	if t.Failed() {

@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,11 +19,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Release files are byte for byte the same in every build folder. Vault accepts the
-// hash in SHA256SUMS and reports the release's version.
+// The files of a release do not depend on the folder in which they are built. Vault accepts the hash in
+// SHA256SUMS and reports the version of the release.
 func TestDist(t *testing.T) {
 	harness.Need(t)
-	here, there := realTempDir(t), realTempDir(t)
+	here, there := t.TempDir(), t.TempDir()
 	dist(t, "..", here, "v1.2.3", hostPlatform())
 	dist(t, taggedCopy(t, "v1.2.3"), there, "", hostPlatform())
 
@@ -34,15 +33,15 @@ func TestDist(t *testing.T) {
 		t.Fatalf("dist: got files %q, want %q", got, want)
 	}
 	for _, name := range want {
-		if file(t, filepath.Join(here, name)) != file(t, filepath.Join(there, name)) {
+		if harness.ReadFile(t, filepath.Join(here, name)) != harness.ReadFile(t, filepath.Join(there, name)) {
 			t.Errorf("%s: got another content from another folder, want the same", name)
 		}
 	}
 	sums := map[string]string{}
-	for line := range strings.Lines(file(t, filepath.Join(here, "SHA256SUMS"))) {
+	for line := range strings.Lines(harness.ReadFile(t, filepath.Join(here, "SHA256SUMS"))) {
 		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		sums[name] = sum
-		if got := fmt.Sprintf("%x", sha256.Sum256([]byte(file(t, filepath.Join(here, name))))); got != sum {
+		if got := fmt.Sprintf("%x", sha256.Sum256([]byte(harness.ReadFile(t, filepath.Join(here, name))))); got != sum {
 			t.Errorf("SHA256SUMS of %s: got %s, want %s", name, sum, got)
 		}
 	}
@@ -58,13 +57,11 @@ func TestDist(t *testing.T) {
 	wantBillOfMaterials(t, filepath.Join(here, binary+".cdx.json"), sums[binary])
 }
 
-// A signed release passes the check of docs/upgrade.md. A changed SHA256SUMS and the signature of
-// another key do not.
+// A signed release passes the check of docs/upgrade.md. The check fails with a changed SHA256SUMS, or
+// with another key's signature.
 func TestDistIsSigned(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("there is no openssl on the PATH")
-	}
-	text := file(t, "../docs/upgrade.md")
+	harness.NeedPrograms(t, "the signature of a release", "openssl")
+	text := harness.ReadFile(t, "../docs/upgrade.md")
 	check := regexp.MustCompile("(?m)^openssl dgst .*$").FindString(text)
 	var makeKey []string
 	for _, m := range regexp.MustCompile("`(openssl [^`]*)`").FindAllStringSubmatch(text, -1) {
@@ -73,7 +70,7 @@ func TestDistIsSigned(t *testing.T) {
 	if check == "" || len(makeKey) != 2 {
 		t.Fatalf("docs/upgrade.md: got the check %q and the commands %q for a key, want one check and two commands", check, makeKey)
 	}
-	dir := realTempDir(t)
+	dir := t.TempDir()
 	shell := func(script string) error {
 		cmd := exec.Command("bash", "-euc", script)
 		cmd.Dir = dir
@@ -92,16 +89,12 @@ func TestDistIsSigned(t *testing.T) {
 	if err := shell(check); err != nil {
 		t.Errorf("got %v for a signed release, want success", err)
 	}
-	sums := file(t, filepath.Join(dir, "SHA256SUMS"))
-	if err := os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte("changed"+sums), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	sums := harness.ReadFile(t, filepath.Join(dir, "SHA256SUMS"))
+	harness.WriteFile(t, dir, "SHA256SUMS", "changed"+sums)
 	if shell(check) == nil {
 		t.Error("got success for a changed SHA256SUMS, want a failure")
 	}
-	if err := os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(sums), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	harness.WriteFile(t, dir, "SHA256SUMS", sums)
 	newKey()
 	if shell(check) == nil {
 		t.Error("got success with another key, want a failure")
@@ -130,64 +123,30 @@ func TestDistRefuses(t *testing.T) {
 	}
 }
 
-// dist runs the scripts/dist that is in root.
+// dist runs scripts/dist in the folder root.
 func dist(t *testing.T, root, dir, version, platform string) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(root, "scripts/dist"), version, platform)
 	cmd.Env = append(os.Environ(), "DIST="+dir)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
-	}
+	harness.RunCommand(t, cmd)
 }
 
 // taggedCopy copies the source to another folder, commits the copy and tags the commit.
 func taggedCopy(t *testing.T, tag string) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "a folder of another name")
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, _ := filepath.Rel("..", path)
-		switch {
-		case rel == ".git" && !entry.IsDir(): // a file that leads to the repository of a worktree
-			return nil
-		case entry.IsDir() && (rel == "bin" || rel == "dist" || rel == ".git" || entry.Name() == "node_modules"):
-			return fs.SkipDir
-		case entry.IsDir():
-			return os.MkdirAll(filepath.Join(root, rel), 0o700)
-		case !entry.Type().IsRegular():
-			return nil
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(root, rel), content, info.Mode())
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range [][]string{
-		{"init", "-q"}, {"add", "-A"},
-		{"-c", "user.name=nobody", "-c", "user.email=nobody@example.com", "commit", "-q", "--no-verify", "-m", "A release"},
-		{"tag", tag},
-	} {
-		cmd := exec.Command("git", args...)
-		cmd.Dir = root
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", cmd, err, out)
-		}
-	}
+	harness.Run(t, "..", "sh", "-euc", `mkdir "$1"
+tar -cf - --exclude ./bin --exclude ./dist --exclude ./.git --exclude node_modules . | tar -xf - -C "$1"
+cd "$1"
+git init -q
+git add -A
+git -c user.name=nobody -c user.email=nobody@example.com commit -q --no-verify -m "A release"
+git tag "$2"`, "sh", root, tag)
 	return root
 }
 
-// wantBillOfMaterials fails the test unless the file is a CycloneDX bill of materials of
-// v1.2.3 that lists the binary's hash and every module in the binary.
+// wantBillOfMaterials fails the test unless the file is a CycloneDX bill of materials of v1.2.3, with
+// the binary's hash and every module in the binary.
 func wantBillOfMaterials(t *testing.T, name, sum string) {
 	t.Helper()
 	type named struct{ Name, Version, Value string }
@@ -201,7 +160,7 @@ func wantBillOfMaterials(t *testing.T, name, sum string) {
 		SerialNumber string
 		Components   []named
 	}
-	if err := json.Unmarshal([]byte(file(t, name)), &bom); err != nil {
+	if err := json.Unmarshal([]byte(harness.ReadFile(t, name)), &bom); err != nil {
 		t.Fatal(err)
 	}
 	if bom.BOMFormat != "CycloneDX" || bom.Metadata.Component != (named{Name: harness.PluginName, Version: "v1.2.3"}) {
@@ -222,7 +181,7 @@ func wantBillOfMaterials(t *testing.T, name, sum string) {
 		if f := strings.Fields(lines.Text()); len(f) > 2 && f[0] == "dep" {
 			modules++
 			if !slices.Contains(bom.Components, named{Name: f[1], Version: f[2]}) {
-				t.Errorf("%s: want module %s %s in it", name, f[1], f[2])
+				t.Errorf("%s: got no module %s %s, want it", name, f[1], f[2])
 			}
 		}
 	}

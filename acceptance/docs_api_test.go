@@ -13,20 +13,20 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// docs/api.md has the same operations and fields as the mount's OpenAPI document.
+// docs/api.md and the mount's OpenAPI document have the same operations and fields.
 func TestAPIReferenceHasEveryField(t *testing.T) {
 	w := newWorld(t)
 	documented := apiReference(t)
 	served := w.operations(t)
 	for _, op := range slices.Sorted(maps.Keys(served)) {
 		if documented[op] == nil {
-			t.Errorf("docs/api.md: want the operation %s", op)
+			t.Errorf("docs/api.md: got no operation %s, want it", op)
 			continue
 		}
 		for _, field := range slices.Sorted(maps.Keys(served[op])) {
 			kind, ok := documented[op][field]
 			if !ok {
-				t.Errorf("docs/api.md, %s: want the field %s", op, field)
+				t.Errorf("docs/api.md, %s: got no field %s, want it", op, field)
 			} else if want := served[op][field]; want != "" && kind != want {
 				t.Errorf("docs/api.md, %s: got type %s of field %s, want %s", op, kind, field, want)
 			}
@@ -44,36 +44,31 @@ func TestAPIReferenceHasEveryField(t *testing.T) {
 	}
 }
 
-// fieldsOf maps the fields of an operation to their types, as docs/api.md names them.
+// fieldsOf maps the fields of an operation to their types. The types have the names of docs/api.md.
 type fieldsOf map[string]string
 
-// operations returns the mount's operations, such as "POST /messaging/config/:name", from
-// the server's OpenAPI document.
+// operations returns the operations in the mount's OpenAPI document, such as "POST
+// /messaging/config/:name", with their fields.
 func (w world) operations(t *testing.T) map[string]fieldsOf {
 	t.Helper()
-	type schema struct {
-		Type   string `json:"type"`
-		Format string `json:"format"`
-	}
+	type schema struct{ Type, Format string }
 	type parameter struct {
-		Name   string `json:"name"`
-		Schema schema `json:"schema"`
+		Name   string
+		Schema schema
 	}
 	type operation struct {
-		OperationID string          `json:"operationId"`
-		Parameters  []parameter     `json:"parameters"`
-		RequestBody json.RawMessage `json:"requestBody"`
+		OperationID string
+		Parameters  []parameter
+		RequestBody json.RawMessage
 	}
 	var document struct {
 		Paths map[string]struct {
-			Parameters               []parameter `json:"parameters"`
+			Parameters               []parameter
 			Get, Post, Patch, Delete *operation
-		} `json:"paths"`
+		}
 		Components struct {
-			Schemas map[string]struct {
-				Properties map[string]schema `json:"properties"`
-			} `json:"schemas"`
-		} `json:"components"`
+			Schemas map[string]struct{ Properties map[string]schema }
+		}
 	}
 	r := w.Read(t, "sys/internal/specs/openapi").OK(t)
 	if err := json.Unmarshal([]byte(r.Raw), &document); err != nil {
@@ -130,16 +125,16 @@ func (w world) operations(t *testing.T) map[string]fieldsOf {
 		}
 	}
 	if len(ops) == 0 {
-		t.Fatal("OpenAPI document: got no operations of the mount")
+		t.Fatal("OpenAPI document: got no operation of the mount, want some")
 	}
 	return ops
 }
 
-// apiReference returns the operations and fields of docs/api.md.
+// apiReference returns the operations in docs/api.md, with their fields.
 func apiReference(t *testing.T) map[string]fieldsOf {
 	t.Helper()
 	ops := map[string]fieldsOf{}
-	for _, section := range sections(t) {
+	for section := range strings.SplitSeq(harness.ReadFile(t, "../docs/api.md"), "\n## ") {
 		fields := fieldsOf{}
 		for _, m := range regexp.MustCompile("(?m)^- `(\\w+)` `\\((\\w+): [^)]*\\)` – ").FindAllStringSubmatch(section, -1) {
 			fields[m[1]] = m[2]
@@ -151,39 +146,26 @@ func apiReference(t *testing.T) map[string]fieldsOf {
 	return ops
 }
 
-// sections returns the sections of docs/api.md by title.
-func sections(t *testing.T) map[string]string {
-	t.Helper()
-	chapters := map[string]string{}
-	for _, text := range strings.Split(file(t, "../docs/api.md"), "\n## ")[1:] {
-		title, _, _ := strings.Cut(text, "\n")
-		chapters[title] = text
-	}
-	return chapters
-}
-
-// The samples in docs/api.md have the same fields as the server's answers, and docs/api.md
-// quotes the server's errors.
+// The samples in docs/api.md have the same fields as the server's answers. The page quotes the server's
+// errors.
 func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	s, _ := internetWorld(t)
-	sections := sections(t)
+	samples := func(title string) []string {
+		return harness.CodeBlocks(t, harness.Section(t, "../docs/api.md", title), "json")
+	}
 	like := func(title string, sample int, r harness.Response) {
 		t.Helper()
-		var want, got struct {
-			Data map[string]any `json:"data"`
+		var want struct{ Data map[string]any }
+		if err := json.Unmarshal([]byte(samples(title)[sample]), &want); err != nil {
+			t.Errorf("docs/api.md, %s: got error %v, want a sample in JSON", title, err)
 		}
-		samples := fenced(t, sections[title], "json")
-		if err := json.Unmarshal([]byte(samples[sample]), &want); err != nil {
-			t.Errorf("%s: %v", title, err)
-		}
-		got.Data = r.OK(t).Data
-		if w, g := shape(want.Data), shape(got.Data); w != g {
+		if w, g := shape(want.Data), shape(r.OK(t).Data); w != g {
 			t.Errorf("docs/api.md, %s: got a sample with\n%s\nwant the fields of the answer\n%s", title, w, g)
 		}
 	}
 
 	var payload harness.Fields
-	if err := json.Unmarshal([]byte(fenced(t, sections["Write an account"], "json")[0]), &payload); err != nil {
+	if err := json.Unmarshal([]byte(samples("Write an account")[0]), &payload); err != nil {
 		t.Fatal(err)
 	}
 	if r := s.Write(t, "messaging/config/sinch", payload).OK(t); r.Status != 204 {
@@ -205,7 +187,7 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	like("Read a provider", 0, s.Read(t, "messaging/providers/sinch-india"))
 	like("Define a provider", 0, s.Write(t, "messaging/providers/acme", harness.Fields{"definition": acmeDefinition("https://auth.acme.example/")}))
 	acme := s.List(t, "messaging/providers").OK(t)
-	if info, ok := acme.Data["key_info"].(map[string]any); ok { // the sample shows one of the providers
+	if info, ok := acme.Data["key_info"].(map[string]any); ok { // the sample shows only one provider
 		acme.Data["key_info"] = map[string]any{"acme": info["acme"]}
 	}
 	like("List providers", 0, acme)
@@ -213,8 +195,7 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	documents(t, s.Delete(t, "messaging/providers/oauth2"), 400)
 	s.Delete(t, "messaging/config/sinch").OK(t)
 
-	wrong := maps.Clone(payload)
-	wrong["password"] = "wrong"
+	wrong := union(payload, harness.Fields{"password": "wrong"})
 	documents(t, s.Write(t, "messaging/config/sinch", wrong), 400)
 	wrong["verify_connection"] = false
 	s.Write(t, "messaging/config/sinch", wrong).OK(t)
@@ -265,14 +246,11 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 		{oauth, harness.Fields{"request_timeout": "2m"}},
 		{oauth, harness.Fields{"lease": "a"}},
 	} {
-		data := harness.Fields{}
-		maps.Copy(data, bad.base)
-		maps.Copy(data, bad.change)
-		documents(t, s.Write(t, "messaging/config/new", data), 400)
+		documents(t, s.Write(t, "messaging/config/new", union(bad.base, bad.change)), 400)
 	}
 }
 
-// documents fails the test unless the answer has this status and docs/api.md quotes its error.
+// documents fails the test unless the answer has this status and an error that docs/api.md quotes.
 func documents(t *testing.T, r harness.Response, status int) {
 	t.Helper()
 	if r.Status != status || len(r.Errors) == 0 {
@@ -280,12 +258,12 @@ func documents(t *testing.T, r harness.Response, status int) {
 		return
 	}
 	text := strings.TrimSpace(strings.TrimPrefix(r.Errors[0], "1 error occurred:\n\t* "))
-	if !strings.Contains(file(t, "../docs/api.md"), "`"+text+"`") {
-		t.Errorf("docs/api.md: want the error %q", text)
+	if !strings.Contains(harness.ReadFile(t, "../docs/api.md"), "`"+text+"`") {
+		t.Errorf("docs/api.md: got no error %q, want it", text)
 	}
 }
 
-// shape returns the names of the fields in data and in the objects within data.
+// shape returns the names of the fields in data, including those of nested objects.
 func shape(data any) string {
 	object, ok := data.(map[string]any)
 	if !ok {

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
 // docs/operations.md explains each line that the plugin logs, with its level.
@@ -20,13 +22,13 @@ func TestOperationsExplainsEveryLogLine(t *testing.T) {
 		}
 		sources = append(sources, found...)
 	}
-	page, lines := file(t, "../docs/operations.md"), 0
+	page, lines := harness.ReadFile(t, "../docs/operations.md"), 0
 	for _, source := range sources {
 		if strings.HasSuffix(source, "_test.go") {
 			continue
 		}
 		call := regexp.MustCompile(`(?:log|[lL]og\(\)|hclog\.New\(.*\))\.(Trace|Debug|Info|Warn|Error)\((.*)`)
-		for _, m := range call.FindAllStringSubmatch(file(t, source), -1) {
+		for _, m := range call.FindAllStringSubmatch(harness.ReadFile(t, source), -1) {
 			lines++
 			message := regexp.MustCompile(`^"([^"]+)"`).FindStringSubmatch(m[2])
 			if message == nil {
@@ -35,7 +37,7 @@ func TestOperationsExplainsEveryLogLine(t *testing.T) {
 			}
 			row := regexp.MustCompile("(?m)^\\| " + strings.ToLower(m[1]) + " \\|.*`" + regexp.QuoteMeta(message[1]) + "`")
 			if !row.MatchString(page) {
-				t.Errorf("docs/operations.md: want the message %q at level %s, from %s", message[1], m[1], source)
+				t.Errorf("docs/operations.md: got no row for the message %q at level %s, want one because %s logs it", message[1], m[1], source)
 			}
 		}
 	}

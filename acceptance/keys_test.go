@@ -4,145 +4,115 @@ package acceptance
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// fetcher is an authorization server that fetches the keys of its client from jwks/<name> when it
-// is told to, and verifies assertions itself.
-type fetcher struct {
-	t    *testing.T
-	jwks func() (harness.Response, error)
-	url  string
-
+// verifier is an authorization server that verifies signed assertions. It knows only the keys that the
+// test gives it.
+type verifier struct {
 	mu   sync.Mutex
-	keys map[string]*ecdsa.PublicKey
-	last string // the key ID of the last assertion that was good
-	n    int
+	keys jose.JSONWebKeySet
+	last string // the ID of the key of the last good assertion
+	n    int    // good assertions
 }
 
-func startFetcher(t *testing.T, w world) *fetcher {
-	t.Helper()
-	nobody := w.As("")
-	f := &fetcher{t: t, jwks: func() (harness.Response, error) { return nobody.Do(http.MethodGet, "messaging/jwks/acme", nil) }}
-	server := httptest.NewServer(f)
-	t.Cleanup(server.Close)
-	f.url = server.URL
-	return f
+func (v *verifier) know(keys jose.JSONWebKeySet) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.keys = keys
 }
 
-// fetch learns the keys that Vault publishes, and returns their IDs.
-func (f *fetcher) fetch() (ids []string) {
-	f.t.Helper()
-	r, err := f.jwks()
-	if err != nil || r.Status != 200 || r.Header.Get("Content-Type") != "application/jwk-set+json" || r.Header.Get("Cache-Control") != "max-age=300" {
-		f.t.Fatalf("jwks without a Vault token: got status %d, header %v, error %v; want a JWK Set that may be cached", r.Status, r.Header, err)
-	}
-	var set struct {
-		Keys []struct{ Kid, Kty, Crv, X, Y, D string }
-	}
-	if err := json.Unmarshal([]byte(r.Raw), &set); err != nil {
-		f.t.Fatalf("%v in %s", err, r.Raw)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.keys = map[string]*ecdsa.PublicKey{}
-	for _, k := range set.Keys {
-		if k.Kty != "EC" || k.Crv != "P-256" || k.D != "" {
-			f.t.Errorf("got the JWK %+v, want the public part of an EC key", k)
-		}
-		key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, decoded(k.X), decoded(k.Y)))
-		if err != nil {
-			f.t.Fatalf("%v in %s", err, r.Raw)
-		}
-		f.keys[k.Kid] = key
-		ids = append(ids, k.Kid)
-	}
-	return ids
-}
-
-func decoded(text string) []byte {
-	b, _ := base64.RawURLEncoding.DecodeString(text)
-	return b
-}
-
-func (f *fetcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_ = r.ParseForm()
-	parts := strings.Split(r.PostForm.Get("client_assertion"), ".")
-	var header struct{ Kid string }
-	_ = json.Unmarshal(decoded(parts[0]), &header)
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (v *verifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
-	sum := sha256.Sum256([]byte(strings.Join(parts[:len(parts)-1], ".")))
-	signature := decoded(parts[len(parts)-1])
-	key := f.keys[header.Kid]
-	if key == nil || len(signature) != 64 || !ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
+	assertion, err := jose.ParseSigned(r.PostFormValue("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+	if err == nil {
+		_, err = assertion.Verify(v.keys)
+	}
+	if err != nil {
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprint(w, `{"error":"invalid_client","error_description":"no such key"}`)
 		return
 	}
-	f.last = header.Kid
-	f.n++
-	fmt.Fprintf(w, `{"access_token":"token-%d-of-the-fetcher","expires_in":600}`, f.n)
+	v.last = assertion.Signatures[0].Header.KeyID
+	v.n++
+	fmt.Fprintf(w, `{"access_token":"token-%d-of-the-verifier","expires_in":600}`, v.n)
 }
 
-// A key rotation outlives kills of the plugin after each step. The provider learns of the new key
-// late, so the engine steps back to the key that the provider knows, and no read fails.
+// publishedKeys returns the keys that Vault publishes for the config acme. It uses no Vault token.
+func publishedKeys(t *testing.T, w world) (set jose.JSONWebKeySet) {
+	t.Helper()
+	r := w.As("").Read(t, "messaging/jwks/acme").OK(t)
+	if r.Header.Get("Content-Type") != "application/jwk-set+json" || r.Header.Get("Cache-Control") != "max-age=300" {
+		t.Errorf("jwks without a Vault token: got header %v, want a JWK Set that may be cached for 300 s", r.Header)
+	}
+	if err := json.Unmarshal([]byte(r.Raw), &set); err != nil {
+		t.Fatalf("jwks: got %s, want a JWK Set: %v", r.Raw, err)
+	}
+	for _, k := range set.Keys {
+		if _, ok := k.Key.(*ecdsa.PublicKey); !ok {
+			t.Errorf("jwks: got a key of type %T, want the public part of an EC key", k.Key)
+		}
+	}
+	return set
+}
+
+// The plugin is killed after each step of a key rotation, and each mint succeeds. While the provider
+// does not know the new key, the engine goes back to the old key.
 func TestKeyRotationOutlivesPluginKills(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	f := startFetcher(t, w)
-	config := harness.Fields{"provider": "oauth2", "token_url": f.url + "/token", "client_id": "acme", "auth_style": "private_key_jwt", "generate_key": "ec-p256"}
+	v := &verifier{}
+	server := httptest.NewServer(v)
+	t.Cleanup(server.Close)
+	config := harness.Fields{"provider": "oauth2", "token_url": server.URL + "/token", "client_id": "acme", "auth_style": "private_key_jwt", "generate_key": "ec-p256"}
 	if r := w.Write(t, "messaging/config/acme", config).OK(t); len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "the engine made a key") {
-		t.Errorf("got the warnings %q, want one about the key", r.Warnings)
+		t.Errorf("config write: got warnings %q, want one about the key", r.Warnings)
 	}
-	step := func(after, key string) {
+	wantLogin := func(after, key string) {
 		t.Helper()
 		w.KillPlugin(t)
-		w.Write(t, "messaging/rotate/acme", nil).OK(t) // a login
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.last != key {
-			t.Errorf("after %s and a kill: got a login with the key %s, want %s", after, f.last, key)
+		w.Write(t, "messaging/rotate/acme", nil).OK(t) // causes a login
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.last != key {
+			t.Errorf("after %s and a kill: got a login with the key %s, want %s", after, v.last, key)
 		}
 	}
 	w.KillPlugin(t)
-	first := f.fetch()[0]
-	step("the key was made", first)
+	keys := publishedKeys(t, w)
+	v.know(keys)
+	first := keys.Keys[0].KeyID
+	wantLogin("the first key was made", first)
 
 	next := w.Write(t, "messaging/keys/acme/rotate", nil).OK(t).Data["next"].(map[string]any)["key_id"].(string)
-	step("the next key was made", first)
-	if ids := f.keysOf(t); len(ids) != 2 {
-		t.Errorf("got the keys %v in the JWK Set, want the current and the next key", ids)
+	wantLogin("the next key was made", first)
+	keys = publishedKeys(t, w)
+	if len(keys.Keys) != 2 {
+		t.Errorf("jwks: got %d keys, want the current and the next key", len(keys.Keys))
 	}
 	w.Write(t, "messaging/keys/acme/activate", nil).OK(t)
-	step("the activation of a key that the provider does not know", first)
-	harness.Within(t, harness.Timeout, "the engine steps back to the key that works", func() error {
-		if got := w.Read(t, "messaging/keys/acme").OK(t).Text("key_id"); got != first {
-			return errors.New("the current key is " + got)
-		}
-		return nil
+	wantLogin("the activation of a key that the provider does not know", first)
+	harness.Until(t, "the engine goes back to the key that works", func() bool {
+		return w.Read(t, "messaging/keys/acme").OK(t).Text("key_id") == first
 	})
-	f.fetch() // late
+	v.know(keys)
 	w.Write(t, "messaging/keys/acme/activate", harness.Fields{"key_id": next}).OK(t)
-	step("the activation of a key that the provider knows", next)
+	wantLogin("the activation of a key that the provider knows", next)
 	status := w.Read(t, "messaging/status/acme").OK(t)
 	if status.Text("key_id") != next || status.Text("failures_in_row") != "0" {
-		t.Errorf("got %v, want the new key and no failures", status.Data)
+		t.Errorf("status: got %v, want key_id %s and no failures", status.Data, next)
 	}
 
 	nobody := w.As("")
@@ -154,25 +124,12 @@ func TestKeyRotationOutlivesPluginKills(t *testing.T) {
 			t.Errorf("%s without a Vault token: got status %d, want 403 or 404", path, r.Status)
 		}
 	}
-	w.Shell(t, t.TempDir(), fenced(t, file(t, "../docs/keys.md"), "sh")[2]).OK(t) // the quota
+	w.Shell(t, t.TempDir(), harness.CodeBlocks(t, harness.ReadFile(t, "../docs/keys.md"), "sh")[2]).OK(t) // writes a quota for jwks
 	limited := false
 	for range 30 {
 		limited = limited || nobody.Read(t, "messaging/jwks/acme").Status == http.StatusTooManyRequests
 	}
 	if !limited {
-		t.Error("got no request limited, want the quota of docs/keys.md to limit jwks")
+		t.Error("30 reads of jwks: got none with status 429, want some because of the quota of docs/keys.md")
 	}
-}
-
-// keysOf returns the IDs in the JWK Set without learning the keys.
-func (f *fetcher) keysOf(t *testing.T) (ids []string) {
-	t.Helper()
-	f.mu.Lock()
-	known := f.keys
-	f.mu.Unlock()
-	ids = f.fetch()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.keys = known
-	return ids
 }

@@ -27,8 +27,8 @@ type killLoss struct {
 	config, text string
 }
 
-// newKillAccount writes the config of an account. Its reads make no leases: after a kill, Vault 1.21.1
-// revokes leases that have ended so often at the dead process that it stops answering.
+// newKillAccount writes the config of an account without leases. With leases, Vault 1.21.1 may stop
+// answering after a kill, because it tries too often to revoke expired leases at the dead process.
 func newKillAccount(r *killRun, config string) *killAccount {
 	a := &killAccount{run: r, account: account{config, simulator.OAuth2, "refresh_token", harness.Fields{
 		"client_id": "generic-client", "client_secret": "generic-secret", "grant_type": "refresh_token", "refresh_window": "3s", "lease": false}}}
@@ -47,7 +47,8 @@ func (a *killAccount) read() {
 	a.run.failure.Store(err.Error())
 }
 
-// operate does what must not lose a refresh token: Terraform's repeated write, a patch, or a rotate.
+// operate does one of the operations that must not lose a refresh token: the same write again, a patch,
+// or a rotate.
 func (a *killAccount) operate() {
 	acts := map[string]func(){
 		"same write": func() { _, _ = a.write() },
@@ -62,14 +63,15 @@ func (a *killAccount) operate() {
 	}
 }
 
-// write writes the config with the refresh token that was written last.
+// write writes the config. It repeats the refresh token of the last consent, as Terraform does.
 func (a *killAccount) write() (harness.Response, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.run.do(http.MethodPut, a.path(), a.body(a.run.sim))
 }
 
-// watch looks for a loss, which status must show. It then does what a person does.
+// watch looks for a lost refresh token, which the status must show. If the token is lost, watch gets a
+// new consent, as a person would.
 func (a *killAccount) watch() {
 	status, err := a.run.do(http.MethodGet, a.statusPath(), nil)
 	if failed(status, err) != nil || status.Text("refresh_token_state") != "lost" {
@@ -77,7 +79,7 @@ func (a *killAccount) watch() {
 	}
 	refused, err := a.run.do(http.MethodGet, a.creds(), nil)
 	if err != nil || refused.Status != http.StatusBadRequest {
-		return // disturbed; the next look finds it again
+		return // a kill interrupted the read; the next call sees the loss again
 	}
 	a.run.mu.Lock()
 	a.run.losses = append(a.run.losses, killLoss{a.config, refused.Raw})
@@ -85,8 +87,9 @@ func (a *killAccount) watch() {
 	a.consent()
 }
 
-// consent writes a new refresh token of the account. A kill may hit the write. The write is then
-// repeated, as a person would, until the engine has the refresh token or says that it is lost.
+// consent writes a new refresh token for the account. A kill may interrupt the write, so consent
+// repeats it until the engine has the refresh token. If the engine says that this one is lost, too,
+// consent starts again.
 func (a *killAccount) consent() {
 	for {
 		seed := consent(a.run.t, a.run.sim, a.config)
@@ -109,21 +112,11 @@ func (a *killAccount) consent() {
 	}
 }
 
-// wantWorking fails the test unless the account gets a token and has lost nothing unnoticed.
-func (a *killAccount) wantWorking() {
-	t := a.run.t
-	t.Helper()
-	harness.Within(t, time.Minute, a.config+" works", func() error {
-		a.watch()
-		return failed(a.run.do(http.MethodGet, a.creds(), nil))
-	})
-}
-
-// lossWindow finds when the exchange began whose outcome the engine does not know.
+// lossWindow finds the time of the refresh whose answer the engine did not store.
 var lossWindow = regexp.MustCompile(`the answer to the refresh at (\S+Z) was not stored`)
 
-// cause returns what explains the loss: the first kill or step-down after the exchange began. It
-// returns "" if no such event explains the loss.
+// cause returns the kind of the event that explains the loss: the first kill or step-down after the
+// refresh began. It returns "" if no event explains the loss.
 func (l killLoss) cause(events []killEvent) string {
 	found := lossWindow.FindStringSubmatch(l.text)
 	if found == nil {
@@ -133,7 +126,7 @@ func (l killLoss) cause(events []killEvent) string {
 	if err != nil {
 		return ""
 	}
-	const exchange = time.Second // from its beginning to the end of the store, on a busy machine
+	const exchange = time.Second // from its beginning until its answer is stored, on a busy machine
 	for _, e := range events {
 		if (e.kind == "kill" || e.kind == "step-down") && !e.to.Before(began) && e.from.Before(began.Add(time.Second+exchange)) {
 			return e.kind

@@ -18,14 +18,16 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// TestKills kills the plugin at random moments while readers make it exchange refresh tokens that
-// work once. Reloads, config writes, rotates and, with KILLS set, step-downs happen in between.
-// KILLS sets the number of kills; the figures in docs/testing.md need 200. The rules are at
-// [killRun.judge].
+// TestKills kills the plugin at random moments, while readers make the plugin use refresh tokens that
+// work only once. Between the kills it reloads the plugin, writes configs and rotates tokens. If KILLS
+// is set, it also steps down the active node.
+//
+// KILLS sets the number of kills. The figures in docs/testing.md need 200. See [killRun.judge] for what
+// must hold.
 func TestKills(t *testing.T) {
 	text, isLong := os.LookupEnv("KILLS")
 	if !isLong {
-		t.Parallel() // it mostly waits
+		t.Parallel() // the test mostly waits
 		runKills(t, killPlan{kills: 6}, harness.StartRaft(t))
 		return
 	}
@@ -44,8 +46,8 @@ func TestKills(t *testing.T) {
 
 // killPlan is what a run does.
 type killPlan struct {
-	kills   int           // with reloads and step-downs in between
-	reloads int           // without kills and step-downs, so that nothing may be lost
+	kills   int           // kills, with reloads and step-downs in between
+	reloads int           // reloads without kills and step-downs, so that no refresh token may be lost
 	grace   time.Duration // how long the provider accepts a used refresh token
 }
 
@@ -59,17 +61,16 @@ type killRun struct {
 
 	over    chan struct{}
 	working sync.WaitGroup
-	reads   [2]atomic.Int64 // that failed, and that got a token
+	reads   [2]atomic.Int64 // how many reads failed, and how many got a token
 	failure atomic.Value    // the error of the last read that failed
 	started time.Time
 
 	mu     sync.Mutex
 	events []killEvent
 	losses []killLoss
-	done   map[string]int
 }
 
-// killEvent is something that was done to the engine, at an interval of time.
+// killEvent is something that the test did to the engine, with the time at which it began and ended.
 type killEvent struct {
 	kind     string
 	from, to time.Time
@@ -77,13 +78,13 @@ type killEvent struct {
 
 const (
 	killAccounts = 6
-	killLife     = 6 * time.Second // of access tokens; they are refreshed at half of it
+	killLife     = 6 * time.Second // the lifetime of access tokens, which the engine refreshes after half of it
 	killLatency  = 50 * time.Millisecond
 )
 
 func runKills(t *testing.T, plan killPlan, nodes ...*harness.Server) {
 	r := &killRun{t: t, cluster: &harness.Cluster{Nodes: nodes}, sim: harness.StartSimulator(t), plan: plan,
-		over: make(chan struct{}), done: map[string]int{}, started: time.Now()}
+		over: make(chan struct{}), started: time.Now()}
 	r.active().InstallPlugin(t)
 	r.sim.Configure(t, fmt.Sprintf(`{"any_account": true, "providers": {"oauth2": {%s, "refresh_grace": %v, "access_ttl": %v, "latency": %v}}}`,
 		reuseDetection, plan.grace.Seconds(), killLife.Seconds(), killLatency.Seconds()))
@@ -138,7 +139,7 @@ func (r *killRun) repeat(pace time.Duration, act func()) {
 	})
 }
 
-// event does something to the engine and remembers when.
+// event does something to the engine and records it as a killEvent.
 func (r *killRun) event(kind string, act func()) {
 	e := killEvent{kind: kind, from: time.Now()}
 	act()
@@ -146,10 +147,9 @@ func (r *killRun) event(kind string, act func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
-	r.done[kind]++
 }
 
-// waitForTokens waits until the plugin serves tokens, and a random time longer.
+// waitForTokens waits until readers get tokens again, and then for a random time.
 func (r *killRun) waitForTokens() {
 	r.t.Helper()
 	served := r.reads[1].Load()
@@ -182,7 +182,7 @@ func (r *killRun) reload() {
 	})
 }
 
-// stepDown makes another node active. The event lasts until that node is active.
+// stepDown makes another node active, and returns when that node is active.
 func (r *killRun) stepDown() {
 	r.event("step-down", func() {
 		r.active().Write(r.t, "sys/step-down", nil)
@@ -190,19 +190,25 @@ func (r *killRun) stepDown() {
 	})
 }
 
-// judge fails the test unless
-//   - each loss is explained by a kill or a step-down between the provider's answer and the store,
-//     and a provider with a grace has none;
-//   - the engine has ended no other family of refresh tokens: it used no refresh token twice, except
-//     once after an exchange whose outcome it does not know;
-//   - each account works at the end.
+// judge fails the test unless all of this holds:
+//   - A kill or a step-down between the provider's answer and its storage explains each lost refresh
+//     token. No refresh token is lost if the provider accepts a used one for a while.
+//   - The engine used no refresh token twice, except once after each refresh whose answer it did not
+//     store.
+//   - Each account works at the end.
 func (r *killRun) judge() {
 	t := r.t
 	for _, a := range r.accounts {
-		a.wantWorking()
+		harness.Within(t, time.Minute, a.config+" works", func() error {
+			a.watch()
+			return failed(r.do(http.MethodGet, a.creds(), nil))
+		})
 	}
 	counts := r.sim.State(t).Providers[simulator.OAuth2]
-	causes := map[string]int{}
+	done, causes := map[string]int{}, map[string]int{}
+	for _, e := range r.events {
+		done[e.kind]++
+	}
 	for _, l := range r.losses {
 		cause := l.cause(r.events)
 		if causes[cause]++; cause == "" {
@@ -210,7 +216,7 @@ func (r *killRun) judge() {
 		}
 	}
 	t.Logf("%s, %d exchanges, %d reads with a token, %d without; %v; losses by cause: %v; second uses: %d, families ended: %d",
-		time.Since(r.started).Round(time.Second), counts.RefreshesSucceeded, r.reads[1].Load(), r.reads[0].Load(), r.done, causes,
+		time.Since(r.started).Round(time.Second), counts.RefreshesSucceeded, r.reads[1].Load(), r.reads[0].Load(), done, causes,
 		counts.RefreshReuses, counts.SessionsEndedByReuse)
 	if counts.SessionsEndedByReuse > len(r.losses) {
 		t.Errorf("got %d families of refresh tokens ended by a second use, want at most one for each of the %d losses", counts.SessionsEndedByReuse, len(r.losses))

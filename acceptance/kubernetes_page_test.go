@@ -14,14 +14,15 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The manifests of the Kubernetes page are YAML, and the init container of
-// its Helm values installs the plugin if the checksum is right. "make test-kubernetes" applies the
-// manifests.
+// The manifests in docs/recipes/kubernetes.md are valid YAML. The init container in its Helm values
+// installs the plugin, but only if the checksum is right.
 func TestRecipeKubernetes(t *testing.T) {
-	page, script := file(t, "../docs/recipes/kubernetes.md"), ""
-	for _, block := range fenced(t, page, "yaml") {
+	page, script := harness.ReadFile(t, "../docs/recipes/kubernetes.md"), ""
+	for _, block := range harness.CodeBlocks(t, page, "yaml") {
 		for doc := range strings.SplitSeq(block, "\n---\n") {
 			var values struct {
 				Server struct {
@@ -29,7 +30,7 @@ func TestRecipeKubernetes(t *testing.T) {
 				}
 			}
 			if err := yaml.Unmarshal([]byte(doc), &values); err != nil {
-				t.Errorf("docs/recipes/kubernetes.md: %v in\n%s", err, doc)
+				t.Errorf("docs/recipes/kubernetes.md: got %v, want valid YAML:\n%s", err, doc)
 			}
 			for _, c := range values.Server.ExtraInitContainers {
 				if strings.Join(c.Command, " ") != "sh -euc" || len(c.Args) != 1 {
@@ -39,11 +40,7 @@ func TestRecipeKubernetes(t *testing.T) {
 			}
 		}
 	}
-	for _, tool := range []string{"curl", "sha256sum"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("NOT RUN: the init container, because %s is not installed", tool)
-		}
-	}
+	harness.NeedPrograms(t, "the init container of docs/recipes/kubernetes.md", "curl", "sha256sum")
 	const name, content = "vault-plugin-secrets-messaging_v1.1.0_linux_amd64", "the plugin"
 	sum := sha256.Sum256([]byte(content))
 	releases := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -69,7 +66,7 @@ func TestRecipeKubernetes(t *testing.T) {
 	if err != nil {
 		t.Fatalf("got %v from the init container, want the plugin to be installed", err)
 	}
-	if got := file(t, installed); got != content {
+	if got := harness.ReadFile(t, installed); got != content {
 		t.Errorf("got the plugin %q, want %q", got, content)
 	}
 	if _, err := exec.LookPath(installed); err != nil {

@@ -7,12 +7,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -23,22 +20,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// parrot is an authorization server that repeats assertions in its refusals, each time in another
-// form, and keeps them.
+// parrot is an authorization server that records assertions. Its refusals repeat the assertion, each
+// time in another encoding.
 type parrot struct {
-	url string
-
 	mu         sync.Mutex
 	assertions []string
-}
-
-func startParrot(t *testing.T) *parrot {
-	t.Helper()
-	p := &parrot{}
-	server := httptest.NewServer(p)
-	t.Cleanup(server.Close)
-	p.url = server.URL
-	return p
 }
 
 func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -60,24 +46,27 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// p256Prefix is how the PKCS #8 of every EC key on P-256 begins, in base64. It finds the keys that
-// the engine makes, which nobody else knows.
+// p256Prefix is the base64 of the first bytes that every EC key on P-256 has in PKCS #8. The test
+// searches for it, because it cannot know the keys that the engine makes.
 const p256Prefix = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg"
 
-// leakKeys uses accounts that sign, rightly and wrongly. It returns the spy that did so, the private
-// keys, the assertions, and the tokens that the engine signed, by name.
+// leakKeys uses accounts that sign assertions or tokens, with right and wrong keys. It returns the spy
+// that used them. It also returns, by name, the private keys, the assertions, and the tokens that the
+// engine signed.
 func leakKeys(t *testing.T, w world) (s *spy, keys, assertions, tokens map[string]string) {
 	t.Helper()
 	s = &spy{t: t, world: w}
-	p := startParrot(t)
+	p := &parrot{}
+	server := httptest.NewServer(p)
+	t.Cleanup(server.Close)
 	rsaPEM, ecPEM, small := newKey(t, 2048), newKey(t, 256), newKey(t, 1024)
 	file, _ := json.Marshal(map[string]string{"type": "service_account", "client_email": "a@b.example", "private_key_id": "k", "private_key": rsaPEM})
 	user, _ := json.Marshal(map[string]string{"type": "authorized_user", "private_key": ecPEM})
-	oauth2 := harness.Fields{"provider": "oauth2", "client_id": "acme", "auth_style": "private_key_jwt", "token_url": p.url + "/token", "revocation_url": p.url + "/revoke", "verify_connection": false}
+	oauth2 := harness.Fields{"provider": "oauth2", "client_id": "acme", "auth_style": "private_key_jwt", "token_url": server.URL + "/token", "revocation_url": server.URL + "/revoke", "verify_connection": false}
 	configs := map[string]harness.Fields{
-		"key-oauth2": with(oauth2, harness.Fields{"private_key": rsaPEM}),
-		"key-made":   with(oauth2, harness.Fields{"generate_key": "ec-p256"}),
-		"key-google": {"provider": "google-rcs", "service_account": string(file), "token_url": p.url + "/token", "verify_connection": false},
+		"key-oauth2": union(oauth2, harness.Fields{"private_key": rsaPEM}),
+		"key-made":   union(oauth2, harness.Fields{"generate_key": "ec-p256"}),
+		"key-google": {"provider": "google-rcs", "service_account": string(file), "token_url": server.URL + "/token", "verify_connection": false},
 		"key-vonage": {"provider": "vonage", "application_id": "a", "private_key": rsaPEM},
 		"key-apns":   {"provider": "apns", "team_id": "t", "key_id": "k", "private_key": ecPEM},
 	}
@@ -88,7 +77,7 @@ func leakKeys(t *testing.T, w world) (s *spy, keys, assertions, tokens map[strin
 		}
 		for _, bad := range []string{small, ecPEM + rsaPEM, strings.ReplaceAll(rsaPEM, "PRIVATE", "PUBLIC"), strings.ReplaceAll(ecPEM, "PRIVATE", "ENCRYPTED PRIVATE"), ecPEM[:len(ecPEM)/2], string(user)} {
 			for _, field := range []string{"private_key", "service_account", "certificate", "generate_key", "token_url", "no_such_field"} {
-				s.write("messaging/config/"+name, with(config, harness.Fields{field: bad}))
+				s.write("messaging/config/"+name, union(config, harness.Fields{field: bad}))
 			}
 		}
 		s.write("messaging/config/"+name, harness.Fields{"private_key": harness.Fields{"a": rsaPEM}})
@@ -128,15 +117,9 @@ func leakKeys(t *testing.T, w world) (s *spy, keys, assertions, tokens map[strin
 	return s, keys, assertions, tokens
 }
 
-func with(fields, more harness.Fields) harness.Fields {
-	all := maps.Clone(fields)
-	maps.Copy(all, more)
-	return all
-}
-
 func signatureOf(jwt string) string { return jwt[strings.LastIndex(jwt, ".")+1:] }
 
-// newKey returns a new private key in PEM: an RSA key, or an EC key of 256 bits.
+// newKey returns a new private key in PEM: an EC key if bits is 256, and an RSA key otherwise.
 func newKey(t *testing.T, bits int) string {
 	t.Helper()
 	t.Setenv("GODEBUG", "rsa1024min=0")
@@ -148,9 +131,5 @@ func newKey(t *testing.T, bits int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return harness.KeyPEM(t, key)
 }

@@ -19,8 +19,8 @@ import (
 // form is one way to write a secret.
 type form struct{ how, text string }
 
-// formsOf returns the forms of a secret that a search looks for. A text may contain only a part of
-// a long secret, so formsOf returns the forms of its beginning and of its end.
+// formsOf returns the ways to write a secret that a search looks for. A text may contain only a part of
+// a long secret. So for a long secret it returns the forms of the beginning and of the end.
 func formsOf(secret string) []form {
 	if len(secret) > 2*window {
 		return append(formsOf(secret[:window]), formsOf(secret[len(secret)-window:])...)
@@ -58,8 +58,8 @@ func formsOf(secret string) []form {
 	return all
 }
 
-// inside returns the base64 of a text at an offset of 0 to 2 within a longer text. It omits the
-// characters that depend on the surrounding text.
+// inside returns the base64 of a text that begins at an offset of 0 to 2 bytes in a longer text. It
+// leaves out the characters that depend on the surrounding text.
 func inside(encoding *base64.Encoding, text string, offset int) string {
 	encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", offset) + text))
 	from := (offset*8 + 5) / 6
@@ -86,16 +86,16 @@ func lowerHex(s string) string {
 }
 
 const (
-	// window is how many bytes of the beginning and of the end of a long secret the search
+	// window is the number of bytes at the beginning and at the end of a long secret that the search
 	// looks for.
 	window = 32
 
-	// keyLen is the length of the keys in the search index, in bytes. Each form of a secret has
-	// at least this length.
+	// keyLen is the number of bytes at the beginning of a form that are its key in the search index. No
+	// form may be shorter.
 	keyLen = 12
 )
 
-// search looks for all forms of many secrets in one pass.
+// search looks for all forms of many secrets in one pass over a text.
 type search struct {
 	needles map[[keyLen]byte][]needle
 }
@@ -135,7 +135,7 @@ func (s *search) find(text string) (found []string) {
 	return found
 }
 
-// The search finds each form of a secret at every offset.
+// The search finds each form of a secret at each offset.
 func TestLeakSearch(t *testing.T) {
 	for name, secret := range map[string]string{
 		"odd": leakySecret("odd"), "token": strings.Repeat("0123456789abcdef", 4), "JWT": "eyJhbGciOiJFUzUxMiJ9." + strings.Repeat("Zm9v", 100) + ".c2ln" + strings.Repeat("YmFy", 20),

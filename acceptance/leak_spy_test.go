@@ -4,7 +4,6 @@ package acceptance
 
 import (
 	"crypto/sha256"
-	"encoding/pem"
 	"fmt"
 	"maps"
 	"net/http"
@@ -17,24 +16,24 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// leakyAccount is an account whose secrets a search can find.
+// leakyAccount is an account whose secrets are easy to find in a text.
 type leakyAccount struct {
 	account
 	secrets map[string]string // by field
 }
 
-// leakySecret returns a secret that each way of escaping changes differently. Two such secrets
-// have only the escaped characters in common.
+// leakySecret returns a secret that each kind of escaping changes in another way. Two such secrets
+// share only the characters that are escaped.
 func leakySecret(of string) string {
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(of)))
 	return sum[:16] + ` "<&> %/+\ü=~ ` + sum[16:32]
 }
 
-// wrong returns a secret that differs from the account's secret.
+// wrong returns a secret that the provider refuses instead of this secret.
 func wrong(secret string) string { return leakySecret("not " + secret) }
 
-// leakyAccounts returns accounts that cover each provider, each way to log in, and shared
-// and unshared tokens.
+// leakyAccounts returns accounts with each provider, each way to log in, and shared and unshared
+// tokens.
 func leakyAccounts(sim *harness.Simulator) []leakyAccount {
 	var all []leakyAccount
 	add := func(config string, a account, secretFields ...string) {
@@ -43,7 +42,7 @@ func leakyAccounts(sim *harness.Simulator) []leakyAccount {
 			l.secrets[f] = leakySecret(config + "-" + f)
 			l.fields[f] = l.secrets[f]
 		}
-		for _, name := range []string{"username", "app_id", "client_id"} { // so that the provider tells the accounts apart
+		for _, name := range []string{"username", "app_id", "client_id"} { // each account needs its own user at the provider
 			if _, ok := l.fields[name]; ok {
 				l.fields[name] = name + "-of-" + config
 			}
@@ -65,20 +64,16 @@ func leakyAccounts(sim *harness.Simulator) []leakyAccount {
 // leakyMutual returns an account that authenticates with a certificate and a secret.
 func leakyMutual(t *testing.T, tap *tap) leakyAccount {
 	t.Helper()
-	ca, err := simulator.NewCA(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: tap.mutual.Certificate().Raw}))
-	l := leakyAccount{generic.with("generic-mutual", clientCert(t, ca, time.Now().Add(time.Hour))), map[string]string{}}
+	server := harness.CertPEM(tap.mutual.Certificate().Raw)
+	l := leakyAccount{generic.with("generic-mutual", harness.ClientCert(t, harness.NewCA(t), "acme", time.Now().Add(time.Hour))), map[string]string{}}
 	maps.Copy(l.fields, harness.Fields{"request_timeout": "1s", "ca_cert": server, "client_id": "client_id-of-generic-mutual",
 		"client_secret": leakySecret("generic-mutual"), "token_url": strings.Replace(tap.sim.TokenURL(simulator.OAuth2), tap.sim.URL, tap.mutual.URL, 1)})
 	l.secrets["client_secret"], l.secrets["client_key"] = fmt.Sprint(l.fields["client_secret"]), fmt.Sprint(l.fields["client_key"])
 	return l
 }
 
-// keyLines returns the secret lines of a private key in PEM. The end of an EC key is the public key,
-// which is in its certificate too.
+// keyLines returns the secret lines of a private key in PEM. It leaves out the end of an EC key,
+// because that is the public key, which is also in the certificate.
 func keyLines(key string) (lines []string) {
 	for line := range strings.Lines(key) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "-----") {
@@ -91,7 +86,7 @@ func keyLines(key string) (lines []string) {
 	return lines
 }
 
-// spy uses accounts and keeps the answers.
+// spy uses accounts and records the server's answers.
 type spy struct {
 	world
 	t        *testing.T
@@ -137,7 +132,7 @@ func (s *spy) turn(settings string) {
 	}
 }
 
-// work uses the accounts first without faults and then with each fault.
+// work uses the accounts without faults of the provider, and then with each fault.
 func (s *spy) work() {
 	settings := simulator.ProviderSettings{
 		Accounts:    map[string]simulator.Account{},
@@ -212,7 +207,7 @@ func (s *spy) mend(a leakyAccount) {
 	}
 }
 
-// suffer makes every request that causes a mint, while the provider is faulty.
+// suffer sends each kind of request that causes a mint, while the provider is faulty.
 func (s *spy) suffer(a leakyAccount) {
 	broken := "messaging/config/broken-" + a.config
 	s.write(a.path(), a.body(s.sim, harness.Fields{"verify_connection": true}))
@@ -230,7 +225,7 @@ func (s *spy) suffer(a leakyAccount) {
 	s.do(http.MethodDelete, broken, nil)
 }
 
-// revoke reads creds and revokes the lease, if there is one, while the provider is faulty.
+// revoke reads creds and revokes the lease, unless there is none, while the provider is faulty.
 func (s *spy) revoke(a leakyAccount) {
 	lease := s.read(a.creds()).LeaseID
 	if lease == "" {
@@ -262,8 +257,8 @@ func (s *spy) badWrites(a leakyAccount) {
 			s.do(http.MethodPatch, a.path(), change)
 			s.write("messaging/config/new-"+a.config, change)
 		}
-		// Vault writes the request's URI to the audit log in this mixed escaping. The search does not look for this
-		// escaping, so it finds only secrets that the plugin wrote.
+		// Vault writes the URI of the request to the audit log in this partial escaping. The search
+		// does not look for this form, so it finds only secrets that the plugin has written.
 		partly := strings.NewReplacer("%", "%25", " ", "%20", "+", "%2B", "&", "%26", "#", "%23").Replace(bad)
 		s.do(http.MethodGet, a.creds()+"?min_ttl="+partly, nil)
 	}

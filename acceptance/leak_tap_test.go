@@ -19,8 +19,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// tap is a proxy between the plugin and the simulator. It records the simulator's answers, so
-// that the test also knows the tokens that no reader gets.
+// tap is a proxy between the plugin and the simulator. It records the simulator's answers, because no
+// reader gets some of their tokens.
 type tap struct {
 	sim     *harness.Simulator // the simulator at the address of the tap
 	mutual  *httptest.Server   // another address of the tap, which requires a client certificate
@@ -48,9 +48,9 @@ func startTap(t *testing.T, sim *harness.Simulator) *tap {
 		}{io.TeeReader(r.Body, &lockedWriter{&tp.mu, seen}), r.Body}
 		return nil
 	}
-	// A fault that cuts the simulator's connection cuts the plugin's too.
+	// If a fault makes the simulator cut the connection, the proxy cuts the plugin's connection, too.
 	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
-	proxy.ErrorLog = log.New(io.Discard, "", 0) // it would log each cut answer
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // otherwise it logs each answer that is cut
 	server := httptest.NewServer(proxy)
 	t.Cleanup(server.Close)
 	at.URL = server.URL
@@ -73,12 +73,12 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 	return w.to.Write(b)
 }
 
-// tokenLike matches the simulator's tokens. It captures only the signature of a JWT, because the
-// other parts are almost the same in every JWT.
+// tokenLike matches the simulator's tokens. Of a JWT it captures only the signature, because the other
+// parts are nearly the same in all JWTs.
 var tokenLike = regexp.MustCompile(`("refresh_token":")?(?:eyJ[\w-]{10,}\.[\w-]{10,}\.([\w-]{32,})|\b([0-9a-f]{64})\b)`)
 
-// tokens returns the tokens in the answers under numbered names. It also returns the beginning that
-// all JWTs share.
+// tokens returns the tokens in the recorded answers, by a name with a number. It also returns the
+// beginning of every JWT.
 func (tp *tap) tokens() map[string]string {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()

@@ -13,11 +13,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// No credential, access token or refresh token appears in the server's log at trace level, in
-// the audit log, or in the output of the vault command. Only reads of creds answer with tokens.
+// No credential, access token or refresh token appears in the server's log at trace level, in the audit
+// log, or in the output of the vault command. Only answers to reads of creds have access tokens. The
+// server's log includes the plugin's log.
 //
-// The test makes correct and wrong requests for every provider, under every fault that the
-// simulator has. The server's log includes the plugin's log.
+// The test sends right and wrong requests for each provider, under each fault of the simulator.
 func TestNothingLeaks(t *testing.T) {
 	w := newWorld(t)
 	w.EnableAudit(t)
@@ -31,14 +31,14 @@ func TestNothingLeaks(t *testing.T) {
 	refreshTokens := maps.Clone(tokens)
 	maps.DeleteFunc(refreshTokens, func(name, _ string) bool { return !strings.HasPrefix(name, "refresh") })
 	if len(tokens) < 50 || len(refreshTokens) < 20 {
-		t.Errorf("got %d tokens, of which %d refresh tokens; want at least 50 and 20", len(tokens), len(refreshTokens))
+		t.Errorf("got %d tokens, of which %d are refresh tokens, want at least 50 and 20", len(tokens), len(refreshTokens))
 	}
 	var answers, reads strings.Builder
 	for _, s := range spies {
 		answers.WriteString(s.answers.String())
 		reads.WriteString(s.reads.String())
 	}
-	places := map[string]string{"server's log": file(t, w.Log), "audit log": file(t, w.Audit), "answers and output": answers.String()}
+	places := map[string]string{"server's log": harness.ReadFile(t, w.Log), "audit log": harness.ReadFile(t, w.Audit), "answers and output": answers.String()}
 	t.Logf("looked for %d credentials and %d tokens in %d bytes of log, %d of audit log, %d of answers, %d of reads", len(credentials), len(tokens),
 		len(places["server's log"]), len(places["audit log"]), len(places["answers and output"]), reads.Len())
 
@@ -53,7 +53,7 @@ func TestNothingLeaks(t *testing.T) {
 	wantPlantedFound(t, everything, places, secrets, planted)
 }
 
-// work runs a spy for each provider, and then one for the whole mount. It returns the spies.
+// work runs a spy for each provider at once, and then a spy for the whole mount. It returns the spies.
 func work(t *testing.T, w world, leaky []leakyAccount) []*spy {
 	byProvider := map[string]*spy{}
 	for _, a := range leaky {
@@ -77,7 +77,7 @@ func work(t *testing.T, w world, leaky []leakyAccount) []*spy {
 	return append(slices.Collect(maps.Values(byProvider)), last)
 }
 
-// credentialsOf returns the credentials that the spies write, right and wrong, by name.
+// credentialsOf returns, by name, the right and wrong credentials that the spies write.
 func credentialsOf(leaky []leakyAccount) map[string]string {
 	credentials := map[string]string{}
 	for _, a := range leaky {
@@ -92,8 +92,10 @@ func credentialsOf(leaky []leakyAccount) map[string]string {
 	return credentials
 }
 
-func union(a, b map[string]string) map[string]string {
-	both := maps.Clone(a)
+// union returns the entries of both maps. For a key in both, it returns the value in b.
+func union[V any](a, b map[string]V) map[string]V {
+	both := map[string]V{}
+	maps.Copy(both, a)
 	maps.Copy(both, b)
 	return both
 }
@@ -101,14 +103,15 @@ func union(a, b map[string]string) map[string]string {
 func wantNoFinds(t *testing.T, place string, finds []string) {
 	t.Helper()
 	for _, f := range finds[:min(len(finds), 5)] {
-		t.Errorf("%s: got a secret in it: %s", place, f)
+		t.Errorf("%s: got a secret in it, want none: %s", place, f)
 	}
 	if len(finds) > 5 {
 		t.Errorf("%s: got %d more secrets in it", place, len(finds)-5)
 	}
 }
 
-// wantContent fails the test if a place lacks text that the spies must have caused there.
+// wantContent fails the test unless each place has text that the spies must have caused there.
+// Otherwise a search there would prove nothing.
 func wantContent(t *testing.T, places map[string]string) {
 	t.Helper()
 	for name, words := range map[string][]string{
@@ -118,14 +121,14 @@ func wantContent(t *testing.T, places map[string]string) {
 	} {
 		for _, word := range words {
 			if !strings.Contains(places[name], word) {
-				t.Errorf("%s of %d bytes: want %q in it", name, len(places[name]), word)
+				t.Errorf("%s: got %d bytes without %q, want it in them", name, len(places[name]), word)
 			}
 		}
 	}
 }
 
-// wantPlantedFound fails the test unless the search finds each form of each planted secret
-// in the middle of each place.
+// wantPlantedFound plants each form of these secrets in the middle of each place. It fails the test
+// unless the search finds each of them.
 func wantPlantedFound(t *testing.T, s *search, places, secrets map[string]string, planted []string) {
 	t.Helper()
 	for name, text := range places {

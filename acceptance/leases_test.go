@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Revoking a lease of a shared token needs neither the provider nor the config. The token lives on,
-// because other readers use it.
+// A lease of a shared token can be revoked without the provider and without the config. The token lives
+// on, because other readers use it.
 func TestRevokeLease(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
@@ -69,7 +69,7 @@ func TestRevokeByPrefix(t *testing.T) {
 	}
 }
 
-// Revoking an app's Vault token revokes the app's leases. The shared token lives on.
+// When an app's Vault token is revoked, its leases are revoked, too. The shared token lives on.
 func TestLeaseEndsWithItsVaultToken(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
@@ -99,7 +99,7 @@ func TestDisableWithLeasesOut(t *testing.T) {
 	wantGone(t, w.Server, lease.LeaseID)
 }
 
-// wantGone waits until a lease is gone, because Vault revokes some leases in the background.
+// wantGone waits until a lease is gone. Vault revokes some leases in the background.
 func wantGone(t *testing.T, s *harness.Server, lease string) {
 	t.Helper()
 	harness.Within(t, 10*time.Second, "the lease is gone", func() error {

@@ -17,8 +17,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Prometheus can scrape the metrics with the policy in docs/prometheus. The metrics hold no
-// secret.
+// Prometheus scrapes the metrics with the policy in docs/prometheus. The metrics contain no secret.
 func TestMetricsAreScraped(t *testing.T) {
 	w := newWorld(t)
 	w.EnableAudit(t)
@@ -30,7 +29,7 @@ func TestMetricsAreScraped(t *testing.T) {
 	w.sim.Configure(t, `{"faults": [{"kind": "status", "status": 503}]}`)
 	w.Write(t, rcs.rotatePath(), nil).Refused(t, 502)
 
-	policy := file(t, "../docs/prometheus/policy.hcl")
+	policy := harness.ReadFile(t, "../docs/prometheus/policy.hcl")
 	prometheus := w.AppToken(t, policy)
 	text := scrape(t, w.Server, prometheus)
 	for series, want := range map[string]float64{
@@ -66,20 +65,21 @@ func TestMetricsAreScraped(t *testing.T) {
 	w.As(prometheus).Read(t, sinch.creds()).Refused(t, 403)
 	app := w.As(w.AppToken(t, sinchPolicy))
 	app.Read(t, "messaging/metrics").Refused(t, 403)
-	if audit := file(t, w.Audit); strings.Contains(audit, "vault_messaging_reads_total") {
+	if audit := harness.ReadFile(t, w.Audit); strings.Contains(audit, "vault_messaging_reads_total") {
 		t.Error("audit log: got a whole scrape in it, want a hash")
 	}
 
 	t.Run("promtool check metrics", func(t *testing.T) { wantPromtoolOK(t, text) })
 }
 
-// The commands and the agent of docs/prometheus/agent.hcl give Prometheus its own Vault token.
+// With the commands in docs/prometheus/agent.hcl and the agent that it configures, Prometheus gets its
+// own Vault token.
 func TestPrometheusAgent(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
-	config := strings.NewReplacer("/etc/prometheus", dir, "https://vault.example.com:8200", w.Addr).Replace(file(t, "../docs/prometheus/agent.hcl"))
-	putFile(t, dir, "agent.hcl", config)
-	putFile(t, dir, "policy.hcl", file(t, "../docs/prometheus/policy.hcl"))
+	config := strings.NewReplacer("/etc/prometheus", dir, "https://vault.example.com:8200", w.Addr).Replace(harness.ReadFile(t, "../docs/prometheus/agent.hcl"))
+	harness.WriteFile(t, dir, "agent.hcl", config)
+	harness.WriteFile(t, dir, "policy.hcl", harness.ReadFile(t, "../docs/prometheus/policy.hcl"))
 	w.CLI(t, "auth", "enable", "approle").OK(t)
 	commands := regexp.MustCompile(`(?m)^#   (vault .*)$`).FindAllStringSubmatch(config, -1)
 	if len(commands) != 4 {
@@ -97,7 +97,7 @@ func TestPrometheusAgent(t *testing.T) {
 	if info, _ := os.Stat(token); info.Mode().Perm() != 0o640 {
 		t.Errorf("mode of the token's file: got %o, want 640", info.Mode().Perm())
 	}
-	prometheus := w.As(strings.TrimSpace(file(t, token)))
+	prometheus := w.As(strings.TrimSpace(harness.ReadFile(t, token)))
 	prometheus.Read(t, "messaging/metrics").OK(t)
 	prometheus.Read(t, "messaging/status/sinch").Refused(t, 403)
 	if self := prometheus.Read(t, "auth/token/lookup-self").OK(t); self.Data["renewable"] != true || self.Data["period"] == nil {
@@ -113,7 +113,7 @@ func wantPromtoolOK(t *testing.T, metrics string) {
 	cmd := exec.Command(promtool, "check", "metrics")
 	cmd.Stdin = strings.NewReader(metrics)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("promtool check metrics: %v\n%s", err, out)
+		t.Errorf("promtool check metrics: got %v, want success\n%s", err, out)
 	}
 }
 
@@ -126,7 +126,7 @@ func TestEventsAreSilent(t *testing.T) {
 	// The engine sends the event after it has answered the reads. The test cannot observe that
 	// moment, so it waits.
 	time.Sleep(time.Second)
-	for line := range strings.Lines(file(t, w.Log)) {
+	for line := range strings.Lines(harness.ReadFile(t, w.Log)) {
 		if strings.Contains(line, harness.PluginName) && strings.Contains(line, "event") {
 			t.Errorf("got the log line %q, want none about events", line)
 		}
@@ -160,6 +160,6 @@ func value(t *testing.T, text, series string) float64 {
 			return v
 		}
 	}
-	t.Fatalf("metrics: want the series %s, got\n%s", series, text)
+	t.Fatalf("metrics: got\n%s\nwant the series %s in them", text, series)
 	return 0
 }

@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Two mounts share a plugin process. Operations on one mount neither delay nor break reads of the
-// other mount, even while a provider hangs. Only a reload of the plugin makes reads fail, because a
-// reload ends the process. Afterwards each mount still has its token.
+// Two mounts share a plugin process. Nothing that happens to one mount delays reads of the other mount
+// or makes them fail, even while a provider hangs. There is one exception: reloading the plugin ends
+// the process, so reads may fail. After each operation, each mount still has its token.
 func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
@@ -34,7 +34,7 @@ func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	}
 	for _, act := range []struct {
 		name    string
-		hangs   bool // a mint of the other mount hangs meanwhile
+		hangs   bool // a mint at the other mount hangs meanwhile
 		reloads bool
 		do      func(t *testing.T)
 	}{
@@ -67,16 +67,16 @@ func TestMountsDoNotDisturbEachOther(t *testing.T) {
 				t.Errorf("slowest read: got %s, want at most %s", got.slowest, limit)
 			}
 			if !act.reloads && got.failed > 0 || got.failing > 2*time.Second {
-				t.Errorf("got %d failed reads over %s, want none, or failures over at most 2s after a reload", got.failed, got.failing)
+				t.Errorf("got %d failed reads over %s, want none, or after a reload failures over at most 2s", got.failed, got.failing)
 			}
 		})
 	}
 	w.wantLogins(t, sinch, 2) // one for each mount
 }
 
-// slowestRead returns how long a read may take while another mount is disabled or moved. OpenBao
-// locks all mounts until the requests of that mount have ended, and a read that waits for a mint
-// ends after 3s.
+// slowestRead returns how long a read may take while another mount is disabled or moved. OpenBao locks
+// all mounts until the requests of the other mount have ended, and a read there may wait 3 s for a
+// mint.
 func slowestRead(otherMountHangs bool) time.Duration {
 	if harness.OpenBao() && otherMountHangs {
 		return 5 * time.Second
@@ -84,7 +84,7 @@ func slowestRead(otherMountHangs bool) time.Duration {
 	return 2 * time.Second
 }
 
-// enableOther mounts the plugin at other/ too, with a config of unshared tokens.
+// enableOther mounts the plugin also at other/, and writes a config with unshared tokens there.
 func (w world) enableOther(t *testing.T) {
 	t.Helper()
 	w.Write(t, "sys/mounts/other", harness.Fields{"type": harness.PluginName}).OK(t)
@@ -94,7 +94,7 @@ func (w world) enableOther(t *testing.T) {
 	}
 }
 
-// startHangingMint starts a mint at the mount other/. The provider does not answer the mint.
+// startHangingMint starts a mint at the mount other/ that the provider does not answer.
 func (w world) startHangingMint(t *testing.T) {
 	t.Helper()
 	before := w.sim.State(t).Total.Requests
@@ -124,9 +124,9 @@ type readStats struct {
 	failing time.Duration // from the first failed read to the last
 }
 
-// readRepeatedly reads the account's creds until you call stop and 20 more reads have
-// succeeded. It fails the test unless each read returns the token, or the error that Vault
-// gives when the plugin process has ended.
+// readRepeatedly reads the account's creds again and again. Each read must return the token, or the
+// error that Vault returns after the plugin process has ended. stop returns after 20 more reads have
+// succeeded.
 func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func() readStats) {
 	t.Helper()
 	const readers, readsAfterStop = 4, 20
@@ -153,7 +153,7 @@ func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func(
 			}
 			stats.failing = now.Sub(firstFailure)
 		default:
-			t.Errorf("%s: got error %v, body %s; want the token from before", a.creds(), err, r.Raw)
+			t.Errorf("%s: got error %v, body %s, want the token from before", a.creds(), err, r.Raw)
 			return false
 		}
 		return left != 0
@@ -177,7 +177,7 @@ func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func(
 	return func() readStats { end(); return stats }
 }
 
-// Reloading the plugin ends its process. The next reads return the stored token.
+// A reload of the plugin ends its process. The next reads return the stored token.
 func TestReloadKeepsTheToken(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)

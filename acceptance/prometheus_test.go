@@ -10,26 +10,25 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
-	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// A real Prometheus scrapes a mount over TLS, with docs/prometheus/scrape.yml, alerts.yml and
-// policy.hcl. When the provider fails, the alerts arrive at a receiver behind a real Alertmanager.
-// Each query of the dashboard returns data. The test needs PROMETHEUS_DIR, a folder with the
-// programs prometheus and alertmanager; "make test-prometheus" sets it.
+// A real Prometheus scrapes a mount over TLS, with scrape.yml, alerts.yml and policy.hcl from
+// docs/prometheus. When the provider fails, the alerts arrive at a webhook behind a real Alertmanager.
+// Each query of the dashboard returns data.
+//
+// The test needs PROMETHEUS_DIR, a folder with the programs prometheus and alertmanager. "make
+// test-prometheus" sets it.
 func TestPrometheus(t *testing.T) {
 	programs := os.Getenv("PROMETHEUS_DIR")
 	if programs == "" {
 		t.Skip(`PROMETHEUS_DIR is not set; run "make test-prometheus"`)
 	}
-	harness.Need(t)
 	vault := harness.FreeAddress(t)
 	w := world{harness.StartDevWith(t, harness.Options{HTTPS: vault}), harness.StartSimulator(t)}
 	w.InstallPlugin(t)
@@ -63,42 +62,23 @@ func TestPrometheus(t *testing.T) {
 		return nil
 	})
 	p.checkDashboard()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() { // apps go on reading
-		for ticks := time.Tick(time.Second); ; {
-			select {
-			case <-stop:
-				return
-			case <-ticks:
-				_, _ = w.Do("GET", sinch.creds(), nil)
-			}
-		}
-	}()
+	harness.Repeat(t, time.Second, func() { _, _ = w.Do("GET", sinch.creds(), nil) }) // apps go on reading
 	receiver.wait(t, "MessagingReadsFail", "sinch", 2*time.Minute)
 }
 
-// writeSeriesOfEveryKind writes configs with a client certificate, with a key that is being rotated, and
-// with a refresh token as their credential.
+// writeSeriesOfEveryKind writes three configs, so that the mount has metrics of every kind. One has a
+// client certificate, one has a key in rotation, and one has a refresh token as its credential.
 func (w world) writeSeriesOfEveryKind(t *testing.T) {
 	t.Helper()
-	ca, err := simulator.NewCA(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key, err := ca.Client("acme", time.Now().Add(-time.Hour), time.Now().Add(24*365*time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Write(t, "messaging/config/certificate", harness.Fields{"provider": "oauth2", "client_id": "public-client", "token_url": "https://127.0.0.1:1/token",
-		"client_cert": string(cert), "client_key": string(key), "verify_connection": false}).OK(t)
+	w.Write(t, "messaging/config/certificate", union(harness.Fields{"provider": "oauth2", "client_id": "public-client", "token_url": "https://127.0.0.1:1/token",
+		"verify_connection": false}, harness.ClientCert(t, harness.NewCA(t), "acme", time.Now().Add(24*365*time.Hour)))).OK(t)
 	w.Write(t, "messaging/config/key", harness.Fields{"provider": "oauth2", "client_id": "acme", "token_url": w.sim.TokenURL("oauth2"),
 		"auth_style": "private_key_jwt", "generate_key": "ec-p256", "verify_connection": false}).OK(t)
 	w.Write(t, "messaging/keys/key/rotate", nil).OK(t)
 	w.Write(t, "messaging/config/refresh", harness.Fields{"provider": "oauth2", "client_id": "acme", "client_secret": "s3cret", "token_url": w.sim.TokenURL("oauth2"),
 		"grant_type": "refresh_token", "refresh_token": "seed", "verify_connection": false}).OK(t)
 	for _, name := range []string{"certificate", "key", "refresh"} {
-		_, _ = w.Do("GET", "messaging/creds/"+name, nil) // brings the account into memory
+		_, _ = w.Do("GET", "messaging/creds/"+name, nil) // makes the engine load the account
 	}
 }
 
@@ -108,26 +88,21 @@ type prometheus struct {
 	dir, programs, address string
 }
 
-// start starts both with the files of docs/prometheus. They look every second instead of every
-// minute, and send alerts to a webhook.
+// start starts Prometheus and Alertmanager with the files of docs/prometheus. They work every second
+// instead of every minute, and send alerts to the webhook.
 func (p *prometheus) start(w world, vault, webhook string) {
 	p.t.Helper()
-	token := w.AppToken(p.t, file(p.t, "../docs/prometheus/policy.hcl"))
-	putFile(p.t, p.dir, "vault-messaging.token", token)
+	token := w.AppToken(p.t, harness.ReadFile(p.t, "../docs/prometheus/policy.hcl"))
 	scrape := strings.NewReplacer(
-		"/etc/prometheus/vault-messaging.token", filepath.Join(p.dir, "vault-messaging.token"),
+		"/etc/prometheus/vault-messaging.token", harness.WriteFile(p.t, p.dir, "vault-messaging.token", token),
 		"    # tls_config:\n    #   ca_file: /etc/prometheus/vault-ca.pem", "    tls_config:\n      ca_file: "+w.CA,
 		"vault.example.com:8200", vault,
 		"        # labels: {cluster: eu}", "        labels: {cluster: eu}",
-	).Replace(file(p.t, "../docs/prometheus/scrape.yml"))
+	).Replace(harness.ReadFile(p.t, "../docs/prometheus/scrape.yml"))
 	alertmanager := harness.FreeAddress(p.t)
-	rules, err := filepath.Abs("../docs/prometheus/alerts.yml")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	putFile(p.t, p.dir, "prometheus.yml", fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%s]\n"+
-		"alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}\n", rules, alertmanager)+scrape)
-	putFile(p.t, p.dir, "alertmanager.yml", fmt.Sprintf("route: {receiver: test, group_by: ['...'], group_wait: 0s, group_interval: 1s}\n"+
+	harness.WriteFile(p.t, p.dir, "prometheus.yml", fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%s]\n"+
+		"alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}\n", harness.Absolute(p.t, "../docs/prometheus/alerts.yml"), alertmanager)+scrape)
+	harness.WriteFile(p.t, p.dir, "alertmanager.yml", fmt.Sprintf("route: {receiver: test, group_by: ['...'], group_wait: 0s, group_interval: 1s}\n"+
 		"receivers: [{name: test, webhook_configs: [{url: %q}]}]\n", webhook))
 	w.StartShell(p.t, p.dir, fmt.Sprintf("exec %s/alertmanager --config.file=alertmanager.yml --storage.path=alertmanager --cluster.listen-address= --web.listen-address=%s",
 		p.programs, alertmanager))
@@ -135,7 +110,7 @@ func (p *prometheus) start(w world, vault, webhook string) {
 		p.programs, p.address))
 }
 
-// hasData reports why a query returns no data; nil if it does.
+// hasData returns an error unless a query returns data.
 func (p *prometheus) hasData(query string) error {
 	resp, err := http.Get("http://" + p.address + "/api/v1/query?query=" + url.QueryEscape(query))
 	if err != nil {
@@ -164,7 +139,7 @@ func (p *prometheus) checkDashboard() {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal([]byte(file(p.t, "../docs/grafana/dashboard.json")), &dashboard); err != nil {
+	if err := json.Unmarshal([]byte(harness.ReadFile(p.t, "../docs/grafana/dashboard.json")), &dashboard); err != nil {
 		p.t.Fatal(err)
 	}
 	variables := strings.NewReplacer("$__rate_interval", "1m", "$job", ".*", "$cluster", ".*", "$instance", ".*", "$mount", ".*", "$provider", ".*", "$config", ".*")

@@ -6,10 +6,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Every command in docs/providers runs word for word, and each page reads a token
-// that works.
+// Each command in docs/providers works word for word, and each page reads a working token.
 func TestProviderPages(t *testing.T) {
 	s, sim := internetWorld(t)
 	pages, err := filepath.Glob("../docs/providers/*.md")
@@ -18,15 +19,15 @@ func TestProviderPages(t *testing.T) {
 	}
 	for _, path := range pages {
 		page := recipe(t, "../providers/"+filepath.Base(path))
-		putFile(t, page.dir, "pw.txt", sinchPassword+"\n")
-		putFile(t, page.dir, "app-key.txt", enablexKey+"\n")
-		putFile(t, page.dir, "key-secret.txt", conversation.fields["client_secret"].(string)+"\n")
+		harness.WriteFile(t, page.dir, "pw.txt", sinchPassword+"\n")
+		harness.WriteFile(t, page.dir, "app-key.txt", enablexKey+"\n")
+		harness.WriteFile(t, page.dir, "key-secret.txt", conversation.fields["client_secret"].(string)+"\n")
 		out := page.run(t, &s.Client)
 		token := regexp.MustCompile(`(?m)^access_token +(\S+)$`).FindStringSubmatch(out)
 		if token == nil {
-			t.Errorf("the commands of %s print no access_token:\n%s", path, out)
+			t.Errorf("%s: got no access_token from the commands, want one:\n%s", path, out)
 		} else if known := sim.Token(t, token[1]); !known.Active {
-			t.Errorf("the token of %s is %+v, want an active one", path, known)
+			t.Errorf("%s: got the token %+v, want an active one", path, known)
 		}
 	}
 }

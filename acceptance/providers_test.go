@@ -4,7 +4,6 @@ package acceptance
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -12,18 +11,21 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// For each way to log in, the request is as the provider's documentation says, two reads
-// cost one login, and the lease ends just before the token.
+// For each way to log in, the request is as the provider documents it. Two reads cause one login, and
+// the lease ends just before the token.
 func TestProviderLogins(t *testing.T) {
 	w := newWorld(t)
 	for _, test := range []struct {
 		account
 		knobs  string // the provider's settings in the simulator
 		op     string
-		auth   string            // the client authentication
+		auth   string            // how the client authenticates
 		params map[string]string // some of the request's parameters
-		life   float64           // of the lease in seconds; 0 for the token's life
+		life   float64           // of the lease in seconds; 0 means the lifetime of the token
 	}{
+		{account: sinch, op: "password", auth: "public"},
+		{account: whatsapp, op: "app_key"},
+		{account: rcs, op: "app_key"},
 		{account: conversation, op: "client_credentials", auth: "header"},
 		{account: sms, op: "app_key"},
 		{account: sms.with("sms-text", nil), knobs: `{"expiry_format": "string", "success_status": 201}`, op: "app_key"},
@@ -46,15 +48,22 @@ func TestProviderLogins(t *testing.T) {
 			w.writeConfig(t, test.account)
 			first, second := w.readCreds(t, test.account), w.readCreds(t, test.account)
 			w.wantLogins(t, test.account, before+1)
-			if first.Text("access_token") != second.Text("access_token") {
-				t.Error("second read: got another token, want the same one")
+			if first.Text("access_token") != second.Text("access_token") || first.LeaseID == second.LeaseID {
+				t.Errorf("two reads: got the lease ids %q and %q, want the same token with two leases", first.LeaseID, second.LeaseID)
+			}
+			if first.Text("token_type") != "Bearer" || first.Text("provider") != test.provider {
+				t.Errorf("got token_type %q, provider %q, want Bearer, %s", first.Text("token_type"), first.Text("provider"), test.provider)
 			}
 			known := w.sim.Token(t, first.Text("access_token"))
-			if known.Provider != test.provider {
-				t.Errorf("got a token of %s, want one of %s", known.Provider, test.provider)
+			if known.Kind != "access" || known.Provider != test.provider {
+				t.Errorf("got the token %+v, want an access token of %s", known, test.provider)
 			}
 			known.ExpiresIn = cmp.Or(test.life, known.ExpiresIn)
 			wantLease(t, "second read", known, second)
+			end, err := time.Parse(time.RFC3339, second.Text("expire_time"))
+			if left := time.Until(end).Seconds(); err != nil || left > known.ExpiresIn+1 || left < known.ExpiresIn-3 {
+				t.Errorf("got expire_time %q (error %v), %.1f s from now, want about %.1f s from now", second.Text("expire_time"), err, left, known.ExpiresIn)
+			}
 			asked := w.sim.State(t).Providers[test.provider].LastRequest
 			if asked.Op != test.op || asked.ClientAuth != test.auth {
 				t.Errorf("request: got %q with client authentication %q, want %q with %q", asked.Op, asked.ClientAuth, test.op, test.auth)
@@ -69,8 +78,8 @@ func TestProviderLogins(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// A write with a wrong secret is refused with the provider's words after one login, and
-// stores nothing.
+// A write with a wrong secret causes one login, is refused with the provider's words, and stores
+// nothing.
 func TestProviderRefusals(t *testing.T) {
 	w := newWorld(t)
 	const invalidClient = `401 Unauthorized: invalid_client "Invalid client or Invalid client credentials"`
@@ -78,19 +87,41 @@ func TestProviderRefusals(t *testing.T) {
 		account
 		words string
 	}{
+		{sinch, "Invalid user credentials"},
+		{whatsapp, "invalid credentials or the account has been deactivated"},
+		{rcs, "invalid credentials or the account has been deactivated"},
 		{conversation, invalidClient},
 		{sms, `"Authentication failed"`},
 		{generic, invalidClient},
 		{generic.with("body", harness.Fields{"auth_style": "body"}), invalidClient},
 		{genericUser, `401 Unauthorized: invalid_grant "Invalid user credentials"`},
 	} {
-		a := test.account
-		before := w.sim.Logins(t, a.provider)
-		w.Write(t, a.path(), a.body(w.sim, harness.Fields{a.secretField: "wrong"})).Refused(t, 400, "nothing was stored", test.words)
-		w.Read(t, a.path()).Refused(t, 404)
-		if n := w.sim.Logins(t, a.provider) - before; n > 1 { // 0 if the provider refuses the client before the login
-			t.Errorf("%s: got %d logins, want at most 1", a.config, n)
-		}
+		t.Run(test.config, func(t *testing.T) {
+			a := test.account
+			before := w.sim.Logins(t, a.provider)
+			wrong := a.body(w.sim, harness.Fields{a.secretField: "wrong"})
+			w.Write(t, a.path(), wrong).Refused(t, 400, "nothing was stored", test.words)
+			w.Read(t, a.path()).Refused(t, 404)
+			if n := w.sim.Logins(t, a.provider) - before; n > 1 { // 0 if the provider refuses the client before the login
+				t.Errorf("refused write: got %d logins, want at most 1", n)
+			}
+
+			// A refused update changes nothing.
+			w.writeConfig(t, a)
+			config, token := w.Read(t, a.path()).OK(t), w.token(t, a)
+			w.Write(t, a.path(), wrong).Refused(t, 400, test.words)
+			wantSameConfig(t, w.Server, a, config)
+			w.wantToken(t, a, token, "after a refused write")
+
+			// Without verification, the write succeeds and a read returns the error.
+			wrong["verify_connection"] = false
+			w.Write(t, a.path(), wrong).OK(t)
+			w.Read(t, a.creds()).Refused(t, 400, a.config, test.words)
+			w.Delete(t, a.path()).OK(t)
+		})
+	}
+	if keys := w.List(t, "messaging/config").Keys(); len(keys) > 0 {
+		t.Errorf("after the refused writes: got configs %q, want none", keys)
 	}
 	w.sim.Configure(t, `{"expiry_format": "absent"}`)
 	for _, a := range []account{conversation, sms, generic} {
@@ -103,7 +134,7 @@ func TestProviderRefusals(t *testing.T) {
 	w.Write(t, generic.path(), generic.body(w.sim, harness.Fields{"grant_type": "password"})).Refused(t, 400, "username")
 }
 
-// The engine refreshes a token with its refresh token, without a second login.
+// The engine refreshes a token with its refresh token, without another login.
 func TestProviderRefreshes(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"access_ttl": 6, "refresh_ttl": 60, "refresh_tokens": true}`)
@@ -111,15 +142,10 @@ func TestProviderRefreshes(t *testing.T) {
 		genericUser, publicUser, generic.with("body", harness.Fields{"auth_style": "body", "token_params": "audience=x"}),
 	} {
 		before := w.sim.State(t).Providers[a.provider]
-		// With less life than 2 s, a token is replaced by a login.
+		// If a token has less than 2 s left, the engine logs in instead.
 		w.writeConfig(t, a, harness.Fields{"refresh_window": "3s"})
 		token := w.token(t, a)
-		harness.Within(t, 15*time.Second, "the token is refreshed", func() error {
-			if w.token(t, a) == token {
-				return errors.New("got the old token")
-			}
-			return nil
-		})
+		harness.Until(t, "the token is refreshed", func() bool { return w.token(t, a) != token })
 		after := w.sim.State(t).Providers[a.provider]
 		if logins, refreshes := after.Logins()-before.Logins(), after.RefreshesSucceeded-before.RefreshesSucceeded; logins != 1 || refreshes == 0 {
 			t.Errorf("%s: got %d logins and %d refreshes, want 1 login and at least 1 refresh", a.config, logins, refreshes)
@@ -129,8 +155,7 @@ func TestProviderRefreshes(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// The engine revokes a token that a rotate replaced or whose config is deleted, if the
-// config has a revocation URL.
+// If a config has a revocation URL, a rotate revokes the old token. So does the deletion of the config.
 func TestProviderEndsOldTokens(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"refresh_tokens": true}`)
@@ -148,7 +173,7 @@ func TestProviderEndsOldTokens(t *testing.T) {
 				rotated := w.Write(t, a.rotatePath(), nil).OK(t)
 				replaced := w.token(t, a)
 				if replaced == old || !w.sim.Token(t, replaced).Active || len(rotated.Warnings) > 0 {
-					t.Errorf("rotate: got the old token: %t, warnings %q; want a new active token without warnings", replaced == old, rotated.Warnings)
+					t.Errorf("rotate: got the old token: %t, warnings %q, want a new active token and no warnings", replaced == old, rotated.Warnings)
 				}
 				if known := w.sim.Token(t, old); known.Active == revocable {
 					t.Errorf("old token after the rotate: got %+v, want active %t", known, !revocable)

@@ -12,12 +12,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// reuseDetection makes the generic OAuth 2.0 provider issue refresh tokens for a single use. A
-// second use ends the whole family.
+// reuseDetection makes the provider oauth2 accept each refresh token once. A second use ends all tokens
+// that came from the same login.
 const reuseDetection = `"refresh_tokens": true, "refresh_ttl": 86400, "revoke_refresh_token": true`
 
-// consentedConfig writes the config of an account whose credential is a refresh token, which the
-// provider accepts once.
+// consentedConfig writes the config of an account whose credential is a refresh token. The provider
+// accepts each refresh token once.
 func (w world) consentedConfig(t *testing.T, config string) account {
 	t.Helper()
 	w.sim.Configure(t, `{"any_account": true, "providers": {"oauth2": {`+reuseDetection+`}}}`)
@@ -27,7 +27,7 @@ func (w world) consentedConfig(t *testing.T, config string) account {
 	return a
 }
 
-// consent does what a person does: it returns a new refresh token of the user.
+// consent logs in as the user, as a person would, and returns the new refresh token.
 func consent(t *testing.T, sim *harness.Simulator, user string) string {
 	t.Helper()
 	form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {user + "-secret"},
@@ -46,21 +46,21 @@ func consent(t *testing.T, sim *harness.Simulator, user string) string {
 	return answer.Refresh
 }
 
-// wantRefreshes fails the test unless the simulator has counted this many exchanges of refresh
-// tokens, and no second use of a refresh token.
+// wantRefreshes fails the test unless the simulator has counted this many refreshes, none of which
+// failed or used a refresh token twice.
 func (w world) wantRefreshes(t *testing.T, state string, want int) {
 	t.Helper()
 	got := w.sim.State(t).Providers[simulator.OAuth2]
 	if got.RefreshesSucceeded != want || got.RefreshesFailed+got.RefreshReuses != 0 {
-		t.Errorf("%s: got %d refreshes, %d refused and %d second uses of a refresh token; want %d, 0 and 0",
+		t.Errorf("%s: got %d refreshes, %d refused and %d second uses of a refresh token, want %d, 0 and 0",
 			state, got.RefreshesSucceeded, got.RefreshesFailed, got.RefreshReuses, want)
 	}
 }
 
-// Terraform applies the spent refresh token again, and a patch sets another field: both leave the
-// newest refresh token where it is. So do a reload, a kill, and a restart of the server.
+// Neither a repeated write with the used refresh token, as Terraform sends it, nor a patch of another
+// field loses the newest refresh token. Nor do a reload, a kill, and a restart of the server.
 func TestWritingASpentRefreshTokenChangesNothing(t *testing.T) {
-	t.Parallel() // it mostly waits for the server
+	t.Parallel() // the test mostly waits
 	w := newWorldOn(t, harness.StartRaft)
 	a := w.consentedConfig(t, "slack")
 	token := w.token(t, a)

@@ -8,9 +8,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The README lists the servers that "make test-servers" runs, and the tests that it runs exist.
+// The README lists the servers that "make test-servers" uses, and each test that it runs exists.
 func TestServersOfTheREADME(t *testing.T) {
 	out, err := exec.Command("../scripts/servers", "list").Output()
 	if err != nil {
@@ -21,16 +23,16 @@ func TestServersOfTheREADME(t *testing.T) {
 		server, version, _ := strings.Cut(strings.TrimSpace(line), " ")
 		want[server] = append(want[server], version)
 	}
-	readme := file(t, "../README.md")
+	readme := harness.ReadFile(t, "../README.md")
 	for _, server := range []string{"Vault", "OpenBao"} {
 		if row := "\n| " + server + " | " + strings.Join(want[server], ", ") + " |\n"; !strings.Contains(readme, row) {
-			t.Errorf("README.md: want the row %q", row)
+			t.Errorf("README.md: got no row %q, want it", row)
 		}
 	}
 
-	smoke := regexp.MustCompile(`(?m)^smoke := \^\((.*)\)\$\$$`).FindStringSubmatch(file(t, "../Makefile"))
+	smoke := regexp.MustCompile(`(?m)^smoke := \^\((.*)\)\$\$$`).FindStringSubmatch(harness.ReadFile(t, "../Makefile"))
 	if smoke == nil {
-		t.Fatal("Makefile: want the names of the tests that make test-servers runs")
+		t.Fatal("Makefile: got no line smoke := ^(Test...)$, want the tests that \"make test-servers\" runs")
 	}
 	var sources strings.Builder
 	names, err := filepath.Glob("*_test.go")
@@ -38,11 +40,11 @@ func TestServersOfTheREADME(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		sources.WriteString(file(t, name))
+		sources.WriteString(harness.ReadFile(t, name))
 	}
 	for name := range strings.SplitSeq(smoke[1], "|") {
 		if !strings.Contains(sources.String(), "\nfunc "+name+"(t *testing.T)") {
-			t.Errorf("Makefile: make test-servers names the test %s, want one that exists", name)
+			t.Errorf("Makefile: got no test %s in the sources, want each test of \"make test-servers\"", name)
 		}
 	}
 }

@@ -3,18 +3,14 @@
 package acceptance
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"testing"
-	"time"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// world is a Vault server with the plugin mounted at messaging/, and a simulator that
-// plays the providers.
+// world is a Vault server with the plugin mounted at messaging/, and a simulator of the providers.
 type world struct {
 	*harness.Server
 	sim *harness.Simulator
@@ -32,7 +28,7 @@ func newWorld(t *testing.T) world {
 	return newWorldOn(t, harness.StartDev)
 }
 
-// newWorldOn returns a world with the server that start returns.
+// newWorldOn returns a world with a server that the function start starts.
 func newWorldOn(t *testing.T, start func(testing.TB) *harness.Server) world {
 	t.Helper()
 	w := world{sim: harness.StartSimulator(t), Server: start(t)}
@@ -40,7 +36,7 @@ func newWorldOn(t *testing.T, start func(testing.TB) *harness.Server) world {
 	return w
 }
 
-// writeConfig writes the config of an account. See [account.body] for changes.
+// writeConfig writes the config of an account. [account.body] explains the changes.
 func (w world) writeConfig(t *testing.T, a account, changes ...harness.Fields) {
 	t.Helper()
 	w.Write(t, a.path(), a.body(w.sim, changes...)).OK(t)
@@ -52,7 +48,7 @@ func (w world) readCreds(t *testing.T, a account) harness.Response {
 	return w.Read(t, a.creds()).OK(t)
 }
 
-// token reads a token of the account and returns the access token alone.
+// token reads the account's creds and returns only the access token.
 func (w world) token(t *testing.T, a account) string {
 	t.Helper()
 	return w.readCreds(t, a).Text("access_token")
@@ -66,7 +62,7 @@ func (w world) wantToken(t *testing.T, a account, want, state string) {
 	}
 }
 
-// wantNewToken fails the test unless a read of the account's creds returns another token.
+// wantNewToken fails the test if a read of the account's creds returns the token old.
 func (w world) wantNewToken(t *testing.T, a account, old, state string) {
 	t.Helper()
 	if w.token(t, a) == old {
@@ -82,7 +78,7 @@ func (w world) wantLogins(t *testing.T, a account, want int) {
 	}
 }
 
-// wantNoViolations fails the test if a request differed from the provider's documentation.
+// wantNoViolations fails the test if a request was not as the provider documents it.
 func (w world) wantNoViolations(t *testing.T) {
 	t.Helper()
 	for _, v := range w.sim.State(t).Violations {
@@ -93,20 +89,15 @@ func (w world) wantNoViolations(t *testing.T) {
 // waitForRequest waits until the providers have received more requests than before.
 func (w world) waitForRequest(t *testing.T, before int) {
 	t.Helper()
-	harness.Within(t, 10*time.Second, "a provider receives a request", func() error {
-		if w.sim.State(t).Total.Requests == before {
-			return errors.New("no request yet")
-		}
-		return nil
-	})
+	harness.Until(t, "a provider receives a request", func() bool { return w.sim.State(t).Total.Requests > before })
 }
 
-// wantLease fails the test unless known, which describes the token in r, is active and
-// the lease of r ends 0 to 2 s before the token.
+// wantLease fails the test unless the token in r is active and the lease in r ends 0 to 2 s before the
+// token. known is what the simulator knows of the token.
 func wantLease(t *testing.T, state string, known simulator.Introspection, r harness.Response) {
 	t.Helper()
 	if early := known.ExpiresIn - float64(r.LeaseDuration); !known.Active || early < 0 || early > 2 || r.Renewable {
-		t.Errorf("%s: got lease_duration %d, renewable %t for the token %+v; want an active token and a lease that is 0 to 2 s shorter and not renewable",
+		t.Errorf("%s: got lease_duration %d, renewable %t for the token %+v, want an active token and a lease that is 0 to 2 s shorter and not renewable",
 			state, r.LeaseDuration, r.Renewable, known)
 	}
 }
@@ -116,20 +107,10 @@ func forProvider(provider, knobs string) string {
 	return fmt.Sprintf(`{"providers": {%q: %s}}`, provider, knobs)
 }
 
-// failed returns err, or an error that describes any status other than 200.
+// failed returns err. If err is nil, it returns an error for any status except 200.
 func failed(r harness.Response, err error) error {
 	if err == nil && r.Status != 200 {
 		err = fmt.Errorf("status %d: %s", r.Status, r.Raw)
 	}
 	return err
-}
-
-// file returns the content of a file.
-func file(t *testing.T, name string) string {
-	t.Helper()
-	content, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
 }

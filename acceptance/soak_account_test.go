@@ -19,21 +19,21 @@ type soakAccount struct {
 	*soak
 	user string        // its name at the provider
 	life time.Duration // the lifetime of its tokens
-	calm bool          // it has no operations and no faults, only kills and seals
+	calm bool          // only kills and seals disturb the account, not operations and faults
 
-	changes activity     // what may revoke or drop a token
-	ops     atomic.Int64 // operations that may cost a login
+	changes activity     // actions that may revoke or drop a token
+	ops     atomic.Int64 // operations that may cause a login
 	counts  *readCounts
 
 	mu           sync.Mutex
 	healthySince time.Time     // zero while the provider is faulty or the config is wrong
 	cachedUntil  time.Time     // the end of a token that the engine must still serve; zero if unknown
 	leases       []string      // leases to revoke
-	faulty       time.Duration // how long the provider was faulty in all
+	faulty       time.Duration // how long the provider was faulty in total
 	faults       int
 }
 
-// shares reports whether the readers share a token.
+// shares reports whether all readers get the same token.
 func (a *soakAccount) shares() bool { return a.fields["share"] != false }
 
 // revokes reports whether the engine revokes replaced tokens.
@@ -71,13 +71,13 @@ func (a *soakAccount) changeToken(act func()) {
 	a.changes.end()
 }
 
-// put makes a request that may cost a login.
+// put sends a request that may cause a login.
 func (a *soakAccount) put(path string, f harness.Fields) (harness.Response, error) {
 	a.ops.Add(1)
 	return a.Do(http.MethodPut, path, f)
 }
 
-// writeAndVerify writes the correct config with one change, and verifies the config.
+// writeAndVerify writes the right config with one change. The engine verifies it.
 func (a *soakAccount) writeAndVerify(change harness.Fields) (r harness.Response, err error) {
 	a.changeToken(func() {
 		r, err = a.put(a.path(), a.body(a.sim, harness.Fields{"verify_connection": true}, change))
@@ -85,7 +85,7 @@ func (a *soakAccount) writeAndVerify(change harness.Fields) (r harness.Response,
 	return r, err
 }
 
-// repair writes the right config until the write succeeds. The write ends the backoff.
+// repair writes the right config until the write succeeds. This also ends the backoff after failures.
 func (a *soakAccount) repair() {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		r, err := a.writeAndVerify(nil)
@@ -109,7 +109,7 @@ func (a *soakAccount) operate() {
 	switch rand.IntN(7) {
 	case 0, 1:
 		r, _ = a.Do(http.MethodPatch, a.path(), harness.Fields{"min_ttl": oneOf[any](nil, 2, 3), "refresh_window": oneOf[any](nil, "1s", "2s")})
-		healthySince = time.Now() // it needs no provider
+		healthySince = time.Now() // the patch needs no provider
 	case 2:
 		r, _ = a.put(a.path(), harness.Fields{a.secretField: "wrong"})
 		want = 400
@@ -144,9 +144,9 @@ func (a *soakAccount) operate() {
 	}
 }
 
-// revokesLater reports whether every warning of the answer is about a queued revocation. A
-// successful write has such a warning if other requests have used up the mount's time for
-// revocations.
+// revokesLater reports whether the answer has warnings, all of which are about queued revocations. A
+// successful write has such a warning if other requests have used up the time that the mount may wait
+// for revocations.
 func revokesLater(r harness.Response) bool {
 	for _, w := range r.Warnings {
 		if !strings.HasPrefix(w, "a token was not revoked yet; ") {
@@ -173,7 +173,7 @@ func (a *soakAccount) recreate() {
 	a.repair()
 }
 
-// revokeLeases revokes all of the account's leases by prefix, or a few by id.
+// revokeLeases revokes all of the account's leases by prefix, or a few of them by ID.
 func (a *soakAccount) revokeLeases() {
 	a.mu.Lock()
 	leases := a.leases

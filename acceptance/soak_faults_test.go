@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// activity counts beginnings in the lower 32 bits and ends in the upper 32 bits. It tells
-// whether some action was running at any time since a mark.
+// activity tells whether an action was running at any time since a mark. The lower 32 bits of n count
+// the actions that began, and the upper 32 bits count those that ended.
 type activity struct{ n atomic.Int64 }
 
 func (a *activity) begin() { a.n.Add(1) }
@@ -26,7 +27,7 @@ func (a *activity) noneSince(mark int64) bool {
 
 func oneOf[T any](all ...T) T { return all[rand.IntN(len(all))] }
 
-// fault causes a fault at the provider for a while, and then repairs the provider's accounts.
+// fault makes the provider faulty for a while. Then it repairs the configs of the provider.
 func (s *soak) fault(provider string) {
 	kind := oneOf(simulator.FaultKinds()...)
 	on := oneOf("", "", `, "count": 2`, `, "on": "refresh_token"`, `, "on": "revoke"`, `, "retry_after": "1", "status": 429`)
@@ -59,7 +60,7 @@ func (s *soak) fault(provider string) {
 	}
 }
 
-// disturb kills the plugin while the actions run, and seals the server every fourth time.
+// disturb kills the plugin again and again. Every fourth time, it seals and unseals the server instead.
 func (s *soak) disturb(until time.Time) {
 	time.Sleep(min(s.length/10, time.Minute))
 	s.goroutines[0] = s.countGoroutines()
@@ -78,8 +79,8 @@ func (s *soak) disturb(until time.Time) {
 	}
 }
 
-// countGoroutines pauses all actions, ends the plugin's process and returns how many
-// goroutines the process had.
+// countGoroutines pauses all actions and ends the plugin's process. It returns the number of goroutines
+// that the process had. On SIGQUIT, Go prints each goroutine to the server's log.
 func (s *soak) countGoroutines() int {
 	s.t.Helper()
 	s.actions.Lock()
@@ -87,10 +88,9 @@ func (s *soak) countGoroutines() int {
 	s.restarts.begin()
 	defer s.restarts.end()
 	time.Sleep(3 * time.Second) // background refreshes end
-	n, err := goroutinesOf(s.Server)
-	time.Sleep(500 * time.Millisecond) // the server logs the end of its plugin before it acts on it
-	if err != nil || n == 0 {
-		s.t.Errorf("counting the plugin's goroutines: got %d, error %v", n, err)
+	n := len(goroutineHead.FindAllString(s.SignalPlugin(s.t, syscall.SIGQUIT), -1))
+	if n == 0 {
+		s.t.Error("got no goroutine of the plugin in the server's log, want some")
 	}
 	return n
 }

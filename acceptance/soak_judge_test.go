@@ -33,7 +33,7 @@ func (s *soak) judge() {
 		}
 	}
 	s.wantNoViolations(t)
-	if strings.Contains(file(t, s.Log), "recovered from a panic") {
+	if strings.Contains(harness.ReadFile(t, s.Log), "recovered from a panic") {
 		t.Error("server's log: got a panic of the plugin, want none")
 	}
 	first, last := medians(s.samples)
@@ -49,17 +49,17 @@ func (s *soak) judge() {
 	s.logFigures(first, last, state)
 }
 
-// maxLogins returns how many logins and refreshes the account may cause. In a time T, the engine
-// needs
+// maxLogins returns how many logins and refreshes the account may cause. For a time T, the engine needs
+// this many:
 //
 //	T ÷ (lifetime − the larger of refresh_window and min_ttl) + 1
 //
-// logins. The engine may see a lifetime that is one second shorter (see [mustServe]). At most half
-// of the lifetime counts as min_ttl.
+// The engine may see a lifetime that is one second shorter (see [mustServe]). It counts at most half of
+// the lifetime as min_ttl.
 //
-// Each operation that logs in adds one login. Each kill or seal adds one login, because a running
-// mint is lost. An operation, kill or seal that ends a backoff during a fault adds two attempts.
-// Each fault adds the attempts of a backoff, whose waits double.
+// Each operation that logs in adds one login. So does each kill or seal, because it interrupts a mint.
+// During a fault, each of these may end a backoff, which adds two attempts. Each fault adds the
+// attempts of a backoff, whose waits double.
 func (a *soakAccount) maxLogins() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -90,7 +90,7 @@ func (s *soak) logFigures(first, last usage, state simulator.State) {
 			a.config, n["reads"], n["served"], n["warned"], n["failed"], n["cut"], counts.Logins(), counts.RefreshesSucceeded, a.maxLogins())
 		all.add(a.counts)
 	}
-	s.t.Logf("%s, %d reads: %d served, %d of them too slow to be judged, least life at arrival %s; %d failed with the provider, %d cut off; %d leases revoked",
+	s.t.Logf("%s, %d reads: %d served, %d of them too slow to be judged, shortest lifetime at arrival %s; %d failed with the provider, %d cut off; %d leases revoked",
 		s.length, all.n["reads"], all.n["served"], all.n["late"], all.shortest.Round(time.Millisecond), all.n["failed"], all.n["cut"], all.n["revoked"])
 	s.t.Logf("%d kills of the plugin, %d seals, faults %v, actions %v", s.kills-s.seals+2, s.seals, s.faults, s.done)
 	s.t.Logf("plugin process in the first and the last quarter of the time without kills: %s, %s; goroutines near the beginning and at the end: %d, %d",

@@ -3,17 +3,13 @@
 package acceptance
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
-
-	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
 // usage is what a process uses.
@@ -42,7 +38,7 @@ func usageOf(pid int) (u usage, ok bool) {
 	return u, u.rss > 0
 }
 
-// medians returns the medians of the first and of the last quarter of the samples.
+// medians returns the median of the first quarter of the samples, and that of the last quarter.
 func medians(samples []usage) (first, last usage) {
 	if len(samples) == 0 {
 		return
@@ -65,7 +61,8 @@ func median(samples []usage) (m usage) {
 
 var goroutineHead = regexp.MustCompile(`goroutine \d+ .*\[`)
 
-// watch samples the usage of the plugin's process, which must not restart meanwhile.
+// watch samples the usage of the plugin's process until the time until. The process must not restart
+// during this time.
 func (s *soak) watch(until time.Time) {
 	time.Sleep(time.Until(until) / 4) // the process warms up
 	for time.Now().Before(until) {
@@ -76,31 +73,4 @@ func (s *soak) watch(until time.Time) {
 		}
 		time.Sleep(max(s.length/200, 100*time.Millisecond))
 	}
-}
-
-// goroutinesOf ends the plugin's process by SIGQUIT and returns how many goroutines the
-// process had. On SIGQUIT, Go prints each goroutine to the server's log.
-func goroutinesOf(s *harness.Server) (int, error) {
-	pids := s.PluginPIDs()
-	if len(pids) != 1 {
-		return 0, fmt.Errorf("got %d plugin processes, want 1", len(pids))
-	}
-	before, err := os.ReadFile(s.Log)
-	if err != nil {
-		return 0, err
-	}
-	if err := syscall.Kill(pids[0], syscall.SIGQUIT); err != nil {
-		return 0, err
-	}
-	exited := regexp.MustCompile(fmt.Sprintf(`plugin process exited: .*\bp?id=%d\b`, pids[0]))
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		after, err := os.ReadFile(s.Log)
-		if err != nil {
-			return 0, err
-		}
-		if after = after[len(before):]; exited.Match(after) {
-			return len(goroutineHead.FindAll(after, -1)), nil
-		}
-	}
-	return 0, errors.New("the server's log does not show the end of the plugin within a minute")
 }

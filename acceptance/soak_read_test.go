@@ -13,20 +13,20 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The engine serves only tokens that live for at least maxTransit. A served token may expire
-// before it arrives only if the read takes longer than maxTransit.
+// maxTransit is the shortest remaining lifetime of a token that the engine serves. If a token expires
+// before it arrives, the read must have taken longer than that.
 const maxTransit = 2 * time.Second
 
-// If a cached token lives longer than mustServe, the engine must serve the token. The engine
-// stops serving a token 2 s before its end. The engine may see the end one second early,
-// because some providers state whole seconds. The remaining time is for the read itself.
+// mustServe is the remaining lifetime above which the engine must serve a cached token. The engine
+// stops 2 s before the end that it knows. That end may be one second early, because some providers
+// state whole seconds. The rest is for the read itself.
 const mustServe = 4500 * time.Millisecond
 
 // readCounts counts reads and revocations by their outcome.
 type readCounts struct {
 	mu       sync.Mutex
 	n        map[string]int
-	shortest time.Duration // the least life of a token at its arrival; math.MaxInt64 before the first
+	shortest time.Duration // the shortest remaining lifetime of a token at its arrival; math.MaxInt64 before the first
 }
 
 func newReadCounts() *readCounts { return &readCounts{n: map[string]int{}, shortest: math.MaxInt64} }
@@ -95,7 +95,7 @@ func (a *soakAccount) read() {
 	}
 }
 
-// judgeToken judges a served token. mark is the mark of a.changes from before the read.
+// judgeToken judges a token that was served. mark is the value of a.changes.mark before the read.
 func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, mark int64) {
 	c := a.counts
 	c.count("served")
@@ -107,7 +107,8 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 		a.problem("asking the simulator for a token: %v", err)
 		return
 	}
-	// The simulator answered after the token arrived, so the token had at most this much life at the arrival.
+	// The simulator answered after the token had arrived, so at its arrival the token lived at most
+	// this long.
 	left := time.Duration(known.ExpiresIn*float64(time.Second)) + time.Since(arrived)
 	late := max(arrived.Sub(sent)-maxTransit, 0)
 	unchanged := a.changes.noneSince(mark)

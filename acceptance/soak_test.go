@@ -16,13 +16,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// TestSoak does everything at once on a server with raft storage: reads of tokens that live for
-// seconds, correct and wrong writes, rotates, deletions, lease revocations, every fault of
-// every provider, kills of the plugin, and seals.
+// TestSoak does everything at once on a server with raft storage. Tokens live for seconds. There are
+// reads, right and wrong writes, rotates, deletions, revocations of leases, every fault of every
+// provider, kills of the plugin, and seals.
 //
-// The variable SOAK sets the length of the run (1m by default; the figures in the docs need
-// 15m). See [soakAccount.read] for the rules for reads, [soakAccount.maxLogins] for logins and
-// [soak.judge] for the end of the run.
+// The variable SOAK sets the length of the run. It is 1m by default, and the figures in the docs need
+// 15m. For what must hold, see [soakAccount.read], [soakAccount.maxLogins] and [soak.judge].
 func TestSoak(t *testing.T) {
 	length, err := time.ParseDuration(cmp.Or(os.Getenv("SOAK"), "1m"))
 	if err != nil {
@@ -44,7 +43,7 @@ type soak struct {
 	started  time.Time
 	accounts []*soakAccount
 
-	actions sync.RWMutex // each action holds it for reading, so that a writer pauses all of them
+	actions sync.RWMutex // an action holds the read lock; the write lock pauses all actions
 	over    chan struct{}
 	working sync.WaitGroup
 
@@ -132,7 +131,7 @@ func (s *soak) repeat(pace time.Duration, name string, act func()) {
 	})
 }
 
-// wait waits for d and reports whether the run goes on. It returns early at the end of the run.
+// wait waits for d, or until the end of the run. It reports whether the run goes on.
 func (s *soak) wait(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -159,7 +158,7 @@ func (s *soak) look() {
 		mark := s.restarts.mark()
 		r, err := s.Do(http.MethodGet, path, nil)
 		if failed(r, err) != nil && s.restarts.noneSince(mark) {
-			s.problem("%s: %v, want success", path, failed(r, err))
+			s.problem("%s: got %v, want success", path, failed(r, err))
 		}
 	}
 }

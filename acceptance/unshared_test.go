@@ -16,34 +16,29 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// unsharedToken is a token that is revoked with its lease.
-type unsharedToken struct{ lease, token string }
-
-// readUnshared reads n unshared tokens.
-func readUnshared(t *testing.T, c *harness.Client, path string, n int) []unsharedToken {
+// readUnshared reads n unshared tokens. The engine revokes such a token with its lease.
+func readUnshared(t *testing.T, c *harness.Client, path string, n int) (all []harness.Response) {
 	t.Helper()
-	var all []unsharedToken
 	for range n {
-		r := c.Read(t, path).OK(t)
-		all = append(all, unsharedToken{r.LeaseID, r.Text("access_token")})
+		all = append(all, c.Read(t, path).OK(t))
 	}
 	return all
 }
 
 // revoke revokes leases and waits for each revocation.
-func (w world) revoke(t *testing.T, all ...unsharedToken) {
+func (w world) revoke(t *testing.T, all ...harness.Response) {
 	t.Helper()
 	for _, u := range all {
-		w.Write(t, "sys/leases/revoke", harness.Fields{"lease_id": u.lease, "sync": true}).OK(t)
+		w.Write(t, "sys/leases/revoke", harness.Fields{"lease_id": u.LeaseID, "sync": true}).OK(t)
 	}
 }
 
 // wantRevoked waits until the tokens are revoked and their leases are gone.
-func (w world) wantRevoked(t *testing.T, within time.Duration, all ...unsharedToken) {
+func (w world) wantRevoked(t *testing.T, within time.Duration, all ...harness.Response) {
 	t.Helper()
 	harness.Within(t, within, "the tokens are revoked and their leases are gone", func() error {
 		for i, u := range all {
-			if r := w.Write(t, "sys/leases/lookup", harness.Fields{"lease_id": u.lease}); r.Status != 400 {
+			if r := w.Write(t, "sys/leases/lookup", harness.Fields{"lease_id": u.LeaseID}); r.Status != 400 {
 				return fmt.Errorf("lease %d of %d: got status %d, want 400: %s", i+1, len(all), r.Status, r.Raw)
 			}
 		}
@@ -52,9 +47,9 @@ func (w world) wantRevoked(t *testing.T, within time.Duration, all ...unsharedTo
 }
 
 // noneActive returns an error if a token is still active.
-func (w world) noneActive(t *testing.T, all []unsharedToken) error {
+func (w world) noneActive(t *testing.T, all []harness.Response) error {
 	for i, u := range all {
-		if w.sim.Token(t, u.token).Active {
+		if w.sim.Token(t, u.Text("access_token")).Active {
 			return fmt.Errorf("token %d of %d is still active", i+1, len(all))
 		}
 	}
@@ -62,16 +57,16 @@ func (w world) noneActive(t *testing.T, all []unsharedToken) error {
 }
 
 // wantAlive fails the test unless the provider accepts the tokens.
-func (w world) wantAlive(t *testing.T, all ...unsharedToken) {
+func (w world) wantAlive(t *testing.T, all ...harness.Response) {
 	t.Helper()
 	for i, u := range all {
-		if known := w.sim.Token(t, u.token); !known.Active {
+		if known := w.sim.Token(t, u.Text("access_token")); !known.Active {
 			t.Errorf("token %d of %d: got %+v, want it active", i+1, len(all), known)
 		}
 	}
 }
 
-// wantNoIrrevocable fails the test if Vault gave up revoking a lease.
+// wantNoIrrevocable fails the test if Vault has given up revoking a lease.
 func (w world) wantNoIrrevocable(t *testing.T) {
 	t.Helper()
 	if r := w.Read(t, "sys/leases/count?type=irrevocable").OK(t); r.Text("lease_count") != "0" {
@@ -80,7 +75,7 @@ func (w world) wantNoIrrevocable(t *testing.T) {
 }
 
 const (
-	// hang makes the provider answer nothing for 10 minutes and ignore revocations.
+	// hang delays all answers of the provider for 10 minutes, and makes it ignore revocations.
 	hang = `{"latency": "10m", "faults": [{"kind": "close-before", "on": "revoke"}]}`
 	heal = `{"latency": null, "faults": null}`
 )
@@ -95,7 +90,7 @@ func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 			logins := w.sim.Logins(t, a.provider)
 			first := w.readCreds(t, a)
 			wantLease(t, "first read", w.sim.Token(t, first.Text("access_token")), first)
-			all := append(readUnshared(t, &w.Client, a.creds(), 3), unsharedToken{first.LeaseID, first.Text("access_token")})
+			all := append(readUnshared(t, &w.Client, a.creds(), 3), first)
 			w.wantLogins(t, a, logins+len(all))
 			w.wantAlive(t, all...)
 			w.revoke(t, all[0])
@@ -133,8 +128,7 @@ func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// A reader who disconnects during a mint gets no lease. The next reader gets the token of that
-// mint.
+// If a reader disconnects during the mint of an unshared token, the next reader gets that token.
 func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, generic.unshared(w.sim))
@@ -152,7 +146,7 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 		done <- err
 	}()
 	w.waitForRequest(t, before.Requests)
-	w.sim.Configure(t, heal) // the mint that runs keeps its latency
+	w.sim.Configure(t, heal) // does not change the latency of the running mint
 	leave()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatalf("read: got error %v, want %v", err, context.Canceled)
@@ -166,11 +160,11 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	}
 }
 
-// While the provider does not answer, revoking a lease succeeds and queues the token. After
-// the outage, the next successful revocation or the next tick (each minute) revokes the
-// queued tokens. The queue survives a move of the mount and a kill of the process.
+// While the provider does not answer, a lease can be revoked, and the engine queues the revocation of
+// the token. After the outage, the next successful revocation or the next tick, which comes each
+// minute, revokes the queued tokens. The queue survives a move of the mount and a kill of the plugin.
 func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel() // the test mostly waits
 	w := newWorld(t)
 	w.writeConfig(t, sinch.unshared(w.sim))
 	w.writeConfig(t, generic.unshared(w.sim))
@@ -185,7 +179,7 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 		t.Errorf("five revocations while the provider is down: got %s, want at most 15s", took)
 	}
 	for _, u := range append(soon[:3:3], late[:2]...) {
-		wantGone(t, w.Server, u.lease)
+		wantGone(t, w.Server, u.LeaseID)
 	}
 	begun = time.Now()
 	w.move(t, "messaging", "moved")
@@ -207,13 +201,13 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	w.wantNoIrrevocable(t)
 }
 
-// If the config is gone or names another endpoint, the engine sends nothing to the endpoint
-// in the lease. The token expires by itself, and the log reports it.
+// If a config was deleted or has another endpoint, the engine does not send the tokens of older leases
+// to any endpoint. The tokens expire by themselves, and the log reports it.
 func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 	w := newWorld(t)
 	other := harness.StartSimulator(t)
 	deleted, moved := sinch.with("deleted", nil), sinch.with("moved", nil)
-	var all []unsharedToken
+	var all []harness.Response
 	for _, a := range []account{deleted, moved} {
 		w.writeConfig(t, a.unshared(w.sim))
 		all = append(all, readUnshared(t, &w.Client, a.creds(), 2)...)
@@ -224,13 +218,13 @@ func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 	w.revoke(t, all...)
 	w.wantAlive(t, all...)
 	for _, u := range all {
-		wantGone(t, w.Server, u.lease)
+		wantGone(t, w.Server, u.LeaseID)
 	}
 	if n := w.sim.State(t).Total.Requests - before + other.State(t).Total.Requests; n != 0 {
 		t.Errorf("revocations after the config is gone: got %d requests to the providers, want 0", n)
 	}
 	logged := map[string]int{}
-	for line := range strings.Lines(file(t, w.Log)) {
+	for line := range strings.Lines(harness.ReadFile(t, w.Log)) {
 		for _, a := range []account{deleted, moved} {
 			if strings.Contains(line, "a token was not revoked: ") && strings.Contains(line, "config="+a.config) {
 				logged[a.config]++
@@ -243,8 +237,8 @@ func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 	w.wantNoIrrevocable(t)
 }
 
-// A mount with 100 leases of unshared tokens is disabled within seconds, even if the
-// provider never answers. A new mount can take its place at once.
+// A mount with 100 leases of unshared tokens is disabled within seconds, although the provider never
+// answers. The plugin can be mounted there again at once.
 func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch.unshared(w.sim))
@@ -256,7 +250,7 @@ func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 		t.Errorf("disabling the mount: got %s, want at most 15s", took)
 	}
 	for _, u := range all {
-		wantGone(t, w.Server, u.lease)
+		wantGone(t, w.Server, u.LeaseID)
 	}
 	w.wantNoIrrevocable(t)
 	w.sim.Configure(t, heal)
@@ -267,7 +261,7 @@ func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 	w.wantRevoked(t, 0, again...)
 }
 
-// Many concurrent reads try a wrong password once.
+// Many concurrent reads try a wrong password only once.
 func TestUnsharedWrongPasswordIsNotRepeated(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, forProvider(simulator.SinchIndia, `{"latency": 0.5, "lockout_after": 3}`))

@@ -11,29 +11,25 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// beforeDefinitions is the last commit whose providers are Go code.
+// beforeDefinitions is the last commit in which the providers were Go code instead of definitions.
 const beforeDefinitions = "7cb93b1"
 
-// buildCommit builds the plugin of a commit into a folder.
+// buildCommit builds the plugin of a commit into the folder dir, and returns the path of the binary.
 func buildCommit(t *testing.T, commit, dir string) string {
 	t.Helper()
 	if err := exec.Command("git", "cat-file", "-e", commit+"^{commit}").Run(); err != nil {
 		t.Skipf("the repository does not have the commit %s: %v", commit, err)
 	}
 	source, binary := t.TempDir(), filepath.Join(dir, harness.PluginName)
-	cmd := exec.Command("sh", "-euc", `git -C .. archive "$1" | tar -x -C "$2" && cd "$2" && CGO_ENABLED=0 go build -o "$3" ./cmd/vault-plugin-secrets-messaging`,
+	harness.Run(t, ".", "sh", "-euc", `git -C .. archive "$1" | tar -x -C "$2" && cd "$2" && CGO_ENABLED=0 go build -o "$3" ./cmd/vault-plugin-secrets-messaging`,
 		"sh", commit, source, binary)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v\n%s", commit, err, out)
-	}
 	return binary
 }
 
-// A mount that the plugin wrote when its providers were Go code keeps its configs, tokens and
-// leases.
+// A mount keeps the configs, tokens and leases that the plugin wrote when its providers were Go code.
 func TestUpgradeFromProvidersInGo(t *testing.T) {
 	harness.Need(t)
-	pluginDir := realTempDir(t)
+	pluginDir := t.TempDir()
 	old := buildCommit(t, beforeDefinitions, pluginDir)
 	w := world{sim: harness.StartSimulator(t), Server: harness.StartDevWith(t, harness.Options{PluginDir: pluginDir})}
 	w.Install(t, harness.PluginName, old, "messaging")
@@ -42,17 +38,11 @@ func TestUpgradeFromProvidersInGo(t *testing.T) {
 	all := []account{sinch, whatsapp, rcs, sms, conversation, generic, genericUser, publicUser,
 		generic.with("detailed", harness.Fields{"scopes": "a,b", "token_params": harness.Fields{"audience": "x"}, "auth_style": "body", "lease": false, "min_ttl": "45s"})}
 	tokens, configs := map[string]string{}, map[string]map[string]any{}
-	var (
-		leases []string
-		ends   string // the unshared token
-	)
+	var leases []string
 	for _, a := range append(all, unshared) {
 		w.writeConfig(t, a)
 		r := w.readCreds(t, a)
 		tokens[a.config], configs[a.config] = r.Text("access_token"), w.Read(t, a.path()).OK(t).Data
-		if a.config == unshared.config {
-			ends = r.Text("access_token")
-		}
 		if r.LeaseID != "" {
 			leases = append(leases, r.LeaseID)
 		}
@@ -90,7 +80,7 @@ vault plugin reload -plugin=%[1]s`, harness.PluginName)).OK(t)
 	for _, lease := range leases {
 		w.Write(t, "sys/leases/lookup", harness.Fields{"lease_id": lease}).Refused(t, 400, "invalid lease")
 	}
-	harness.Until(t, "the unshared token of the older plugin is revoked", func() bool { return !w.sim.Token(t, ends).Active })
+	w.sim.WaitForEnd(t, tokens[unshared.config]) // the only token that ends with its lease
 	w.Write(t, sinch.rotatePath(), nil).OK(t)
 	w.wantNewToken(t, sinch, tokens[sinch.config], "after a rotate")
 }

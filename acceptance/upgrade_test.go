@@ -3,7 +3,6 @@
 package acceptance
 
 import (
-	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -11,13 +10,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Each command of docs/upgrade.md works word for word. Readers keep their token and their
-// leases through each upgrade.
+// Each command of docs/upgrade.md works word for word. Readers keep their token and their leases
+// through each upgrade.
 func TestUpgrade(t *testing.T) {
 	harness.Need(t)
-	if _, err := exec.LookPath("sha256sum"); err != nil {
-		t.Skip("the commands need sha256sum")
-	}
+	harness.NeedPrograms(t, "docs/upgrade.md", "sha256sum")
 	downloads := map[string]string{"v1.1.0": t.TempDir(), "v1.2.0": t.TempDir()}
 	for version, dir := range downloads {
 		dist(t, "..", dir, version, hostPlatform())
@@ -81,28 +78,23 @@ func TestUpgrade(t *testing.T) {
 type upgrade struct {
 	world
 	pluginDir string
-	downloads map[string]string // version → folder
+	downloads map[string]string // the folders of the releases, by version
 }
 
 func newUpgrade(t *testing.T, downloads map[string]string) upgrade {
 	t.Helper()
-	u := upgrade{pluginDir: realTempDir(t), downloads: downloads}
+	u := upgrade{pluginDir: t.TempDir(), downloads: downloads}
 	u.sim = harness.StartSimulator(t)
 	u.Server = harness.StartDevWith(t, harness.Options{PluginDir: u.pluginDir})
 	return u
 }
 
-// run runs a command block of docs/upgrade.md, by its heading and its index under the
-// heading. It replaces linux_amd64 with the platform of the test, and each pair of replace.
+// run runs a block of commands of docs/upgrade.md. See [commands] for heading and block. In the script
+// it replaces linux_amd64 by the platform of the test. replace is a list of texts, each followed by its
+// replacement.
 func (u upgrade) run(t *testing.T, heading string, block int, replace ...string) (stdout string) {
 	t.Helper()
-	_, section, found := strings.Cut(file(t, "../docs/upgrade.md"), "\n## "+heading+"\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	blocks := shellBlocks(section)
-	if !found || block >= len(blocks) {
-		t.Fatalf("docs/upgrade.md under %q: got %d blocks, want block %d", heading, len(blocks), block)
-	}
-	script := strings.ReplaceAll(blocks[block], "linux_amd64", strings.ReplaceAll(hostPlatform(), "/", "_"))
+	script := strings.ReplaceAll(commands(t, "upgrade.md", heading, block), "linux_amd64", strings.ReplaceAll(hostPlatform(), "/", "_"))
 	script = strings.NewReplacer(replace...).Replace(script)
 	dir := u.downloads["v1.2.0"]
 	if strings.Contains(script, "v1.1.0") {
@@ -129,17 +121,17 @@ func (u upgrade) installNext(t *testing.T) {
 	u.wantVersion(t, "v1.2.0")
 }
 
-// wantVersion checks the file of a version as docs/upgrade.md says.
+// wantVersion checks the version of the installed file with the command of docs/upgrade.md.
 func (u upgrade) wantVersion(t *testing.T, version string) {
 	t.Helper()
 	if got := strings.TrimSpace(u.run(t, "Install a version", 1, "v1.1.0", version)); got != version {
-		t.Errorf("the installed file says %q, want %s", got, version)
+		t.Errorf("version of the installed file: got %q, want %s", got, version)
 	}
 }
 
-// reader writes a config and returns a function that reads its token. That function fails
-// the test unless it gets the first token without another login, all earlier leases are
-// alive, and the plugin has this version.
+// reader writes a config and returns a function that reads its token. The function fails the test
+// unless the token is still the first one, no login was needed, all earlier leases exist, and the
+// plugin has this version.
 func (u upgrade) reader(t *testing.T) (read func(version string)) {
 	t.Helper()
 	u.writeConfig(t, sinch)

@@ -14,11 +14,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The engine recognises a refusal in every form that a provider may use. It shows the provider's
-// words and logs in once a minute at most. A config write that the provider refuses gets a 400,
-// because API clients do not repeat requests after a 400.
+// The engine recognizes a refusal in several forms. It shows the provider's words, and logs in at most
+// once a minute. It answers a refused config write with 400, because clients do not repeat a request
+// after a 400.
 func TestRefusalsOfAnyShape(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel() // the test mostly waits
 	w := newWorld(t)
 	for name, refusal := range map[string]struct{ body, words string }{
 		"nested":  {`{"error":{"message":"bad key"}}`, "bad key"},
@@ -51,7 +51,7 @@ func TestRefusalsOfAnyShape(t *testing.T) {
 	}
 }
 
-// hangingServer accepts requests and never answers them.
+// hangingServer returns a server that never answers.
 func hangingServer(t *testing.T) *httptest.Server {
 	release := make(chan struct{})
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -64,8 +64,8 @@ func hangingServer(t *testing.T) *httptest.Server {
 	return s
 }
 
-// Revoking by prefix, moving and disabling a mount take seconds in total, however many revocation
-// endpoints hang. Meanwhile apps keep getting tokens.
+// However many revocation endpoints hang, it takes only seconds in total to revoke all leases, to move
+// the mount and to disable it. Meanwhile apps get tokens.
 func TestHangingRevocationEndpoints(t *testing.T) {
 	w := newWorld(t)
 	hanging := hangingServer(t)
@@ -82,16 +82,16 @@ func TestHangingRevocationEndpoints(t *testing.T) {
 		w.Write(t, "messaging/config/"+unshared(i), generic.body(w.sim, harness.Fields{
 			"share": false, "revocation_url": hanging.URL, "verify_connection": false})).OK(t)
 	}
-	// timed fails the test if f takes longer than limit. Apps may wait for tokens while f runs.
+	// timed fails the test if f takes longer than limit.
 	timed := func(what string, limit time.Duration, f func()) {
 		t.Helper()
 		began := time.Now()
 		f()
 		if took := time.Since(began); took > limit {
-			t.Errorf("%s with %d hanging endpoints: took %s, want at most %s", what, configs, took, limit)
+			t.Errorf("%s with %d hanging endpoints: got it done after %s, want at most %s", what, configs, took, limit)
 		}
 	}
-	const limit = 20 * time.Second // a budget of 5 s in any 30 s, and what Vault itself needs on a busy machine
+	const limit = 20 * time.Second // the engine waits at most 5 s in any 30 s; the rest is for Vault on a busy machine
 	read("messaging")
 	timed("revoking by prefix", limit, func() {
 		w.Write(t, "sys/leases/revoke-prefix/messaging/creds", harness.Fields{"sync": true}).OK(t)
@@ -105,8 +105,8 @@ func TestHangingRevocationEndpoints(t *testing.T) {
 	timed("disabling the mount", limit, func() { w.Delete(t, "sys/mounts/moved").OK(t) })
 }
 
-// Vault waits for a mount's requests before it reloads the mount's plugin. A read that waits for a
-// hanging provider delays neither the reload nor the reads of other configs.
+// Before Vault reloads a plugin, it waits for the mount's requests. A read that waits for a hanging
+// provider delays neither the reload nor reads of other configs.
 func TestReloadWhileAReadWaits(t *testing.T) {
 	w := newWorld(t)
 	hanging := hangingServer(t)
@@ -126,9 +126,9 @@ func TestReloadWhileAReadWaits(t *testing.T) {
 	w.Write(t, "sys/plugins/reload/backend", harness.Fields{"mounts": []string{"messaging/"}}).OK(t)
 	w.Read(t, "messaging/creds/"+sinch.config).OK(t)
 	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("reload and a read of another config: took %s, want seconds", took)
+		t.Errorf("reload and a read of another config: got %s, want at most 10 s", took)
 	}
 	if took := <-waits; took > 10*time.Second {
-		t.Errorf("the read of the hanging provider: took %s, want about 3 s", took)
+		t.Errorf("read that waits for the hanging provider: got %s, want about 3 s", took)
 	}
 }

@@ -18,12 +18,12 @@ import (
 // leases is the number of leases for BenchmarkLeases.
 const leases = 20_000
 
-// A few rounds are enough, because reads with leases take several times as long as reads without
+// fewRounds is less than rounds, because reads with leases take several times as long as reads without
 // leases.
 const fewRounds = 3
 
-// BenchmarkLeases measures the cost of leases on integrated storage, for the capacity model of
-// docs/performance.md.
+// BenchmarkLeases measures what leases cost on integrated storage. docs/performance.md uses the
+// figures.
 func BenchmarkLeases(b *testing.B) {
 	s, sim := harness.StartRaft(b), harness.StartSimulator(b)
 	s.InstallPlugin(b)

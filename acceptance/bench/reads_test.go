@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package bench measures the engine in a real Vault server. It compares the engine with the
-// plugin in acceptance/floor, which returns constants. Vault and its plugin protocol cost both
-// plugins the same, so their ratio shows the cost of the engine.
+// Package bench measures the engine in a real Vault server. It compares the engine with the plugin in
+// acceptance/floor, which returns constants. Both plugins pay the same for Vault and its plugin
+// protocol, so the difference is the cost of the engine.
 //
 // Run it with "make bench". The benchmarks print tables and assert nothing.
 package bench
@@ -28,7 +28,8 @@ const (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// accounts returns the number of accounts for BenchmarkAccounts: BENCH_ACCOUNTS, or 100,000.
+// accounts returns the number of accounts for BenchmarkAccounts. It is 100,000, unless the variable
+// BENCH_ACCOUNTS sets it.
 func accounts() int {
 	n, err := strconv.Atoi(os.Getenv("BENCH_ACCOUNTS"))
 	if err != nil {
@@ -52,7 +53,7 @@ func server(b *testing.B) (*harness.Server, *harness.Simulator) {
 	return s, sim
 }
 
-// config writes an account's config. The first read of the account mints a token.
+// config writes the config of an account. The first read of its creds mints a token.
 func config(b *testing.B, s *harness.Server, sim *harness.Simulator, path, user string, lease bool) {
 	b.Helper()
 	s.Write(b, path, harness.Fields{
@@ -64,7 +65,8 @@ func config(b *testing.B, s *harness.Server, sim *harness.Simulator, path, user 
 // row prints a row of the table.
 func row(format string, args ...any) { fmt.Printf("  "+format+"\n", args...) }
 
-// compareRow prints the medians of the loads, and their ratio to the baseline of the same round.
+// compareRow prints the medians of the loads. It also prints the ratio of each load to the baseline of
+// the same round.
 func compareRow(name string, baseline, loads []load) {
 	var ratios []float64
 	for i := range loads {
@@ -189,7 +191,7 @@ func inParallel(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// rss returns the resident memory of the server's largest plugin process, in bytes.
+// rss returns the resident memory, in bytes, of the server's largest plugin process.
 func rss(b *testing.B, s *harness.Server) (largest int64) {
 	b.Helper()
 	for _, pid := range s.PluginPIDs() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package clients tests the plugin with other people's Vault clients, and tests the programs in
-// docs/recipes that use these clients. Run it with "make test-clients".
+// Package clients tests the plugin with other people's Vault clients. It also tests the programs in
+// docs/recipes. Run it with "make test-clients".
 package clients
 
 import (
@@ -20,31 +20,26 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// result is the output of an operator's program. The program writes a config, reads the config
-// back and lists all configs. Then it reads creds, looks up the lease, revokes the lease and looks
-// it up again. At the end it reads the creds of a config that does not exist.
+// result is the output of a program that does what an operator does. The program writes a config, reads
+// it back and lists all configs. Then it reads creds, looks up the lease, revokes the lease and looks
+// up the lease again. At the end it tries to read the creds of a config that does not exist.
 type result struct {
-	Config map[string]any `json:"config"`
-	Names  []string       `json:"names"`
-	Creds  struct {
-		LeaseID       string         `json:"lease_id"`
-		LeaseDuration int            `json:"lease_duration"`
-		Renewable     bool           `json:"renewable"`
-		Data          map[string]any `json:"data"`
-	} `json:"creds"`
-	Lease struct {
-		ID        string `json:"id"`
-		TTL       int    `json:"ttl"`
-		Renewable bool   `json:"renewable"`
-	} `json:"lease"`
-	Gone    string `json:"gone"`    // the error of the second lookup
-	Refused string `json:"refused"` // the error of the second read of creds
+	Config map[string]any
+	Names  []string
+	Creds  harness.Response
+	Lease  struct {
+		ID        string
+		TTL       int
+		Renewable bool
+	}
+	Gone    string // the error of the second lookup of the lease
+	Refused string // the error of the second read of creds
 }
 
 func TestClients(t *testing.T) {
 	server, sim := start(t)
 	check := func(t *testing.T, name string, r result) {
-		token, _ := r.Creds.Data["access_token"].(string)
+		token := r.Creds.Text("access_token")
 		if !sim.Token(t, token).Active { // revoking the lease of a shared token does not end the token
 			t.Errorf("got token %q, want an active token", token)
 		}
@@ -95,7 +90,7 @@ func operate(t *testing.T, server *harness.Server, program []string, config harn
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%q: %v\n%s", program, err, stderr.String())
+		t.Fatalf("%q: got error %v, want success\n%s", program, err, stderr.String())
 	}
 	if err := json.Unmarshal(out, &r); err != nil {
 		t.Fatalf("%q: got output %q, want JSON: %v", program, out, err)
@@ -120,8 +115,7 @@ func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, na
 		r.Names = append(r.Names, key.(string))
 	}
 	creds := must(vault.Logical().Read("messaging/creds/" + name))
-	r.Creds.LeaseID, r.Creds.LeaseDuration = creds.LeaseID, creds.LeaseDuration
-	r.Creds.Renewable, r.Creds.Data = creds.Renewable, creds.Data
+	r.Creds = harness.Response{LeaseID: creds.LeaseID, LeaseDuration: creds.LeaseDuration, Renewable: creds.Renewable, Data: creds.Data}
 	lease := must(vault.Sys().Lookup(creds.LeaseID))
 	r.Lease.ID, _ = lease.Data["id"].(string)
 	ttl, _ := lease.Data["ttl"].(json.Number).Int64()
@@ -138,8 +132,8 @@ func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, na
 	return r
 }
 
-// vault/api's lifetime watcher tells an app when to read creds again. An app that follows the watcher
-// always has an active token.
+// The lifetime watcher of vault/api tells an app when to read creds again. An app that follows the
+// watcher always has an active token.
 func TestLifetimeWatcher(t *testing.T) {
 	server, sim := start(t)
 	sim.Configure(t, `{"access_ttl": 6}`)
@@ -183,7 +177,8 @@ func TestLifetimeWatcher(t *testing.T) {
 	}
 }
 
-// Without a lease, the lifetime watcher ends at once with an error, so an app must wait for ttl instead.
+// If a response has no lease, the lifetime watcher ends at once with an error. The app must wait for
+// ttl instead.
 func TestLifetimeWatcherWithoutLease(t *testing.T) {
 	server, sim := start(t)
 	server.Write(t, "messaging/config/watched", sinch(sim)).OK(t)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -20,18 +19,18 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// Each program in docs/recipes reads one token for many messages. It reads the next token before
-// the old token ends. If the provider rejects a token, the program reports the token and gets a new
-// token at once. Its policy allows only these reads.
+// Each program in docs/recipes uses one token for many messages, and reads the next token before the
+// first one ends. If the provider rejects a token, the program reports this and gets a new token at
+// once. The program's policy allows only these reads.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
 	server, sim := start(t)
 	server.EnableAudit(t)
-	sim.Configure(t, `{"access_ttl": 30}`) // the engine replaces only rejected tokens older than 10 s
+	sim.Configure(t, `{"access_ttl": 30}`) // long enough for a report: see WaitUntilOld
 	for _, r := range runtimes {
 		t.Run(r.name, func(t *testing.T) {
 			recipe, _ := r.ready(t)
-			t.Parallel() // the test mostly waits for tokens to end
+			t.Parallel() // the test mostly waits
 			for _, lease := range []bool{true, false} {
 				t.Run(fmt.Sprintf("lease=%v", lease), func(t *testing.T) {
 					t.Parallel()
@@ -48,9 +47,7 @@ func TestRecipes(t *testing.T) {
 
 func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, recipe []string, name string) {
 	creds := "messaging/creds/" + name
-	app := server.As(server.AppToken(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", creds)))
-	provider := startMessageAPI(t, sim)
-	send := pipeTo(t, app.Env(t), slices.Concat(recipe, []string{creds, provider.URL})...)
+	send, provider := startApp(t, server, sim, creds, "", recipe)
 
 	send("one")
 	first := provider.accepted(t, "one")
@@ -62,16 +59,14 @@ func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, re
 		t.Errorf("after two messages: got %d reads of %s, want 1", n, creds)
 	}
 
-	harness.Until(t, "the first token has ended", func() bool { return !sim.Token(t, first).Active })
+	sim.WaitForEnd(t, first)
 	send("three")
 	third := provider.accepted(t, "three")
 	if n := provider.refusals(); n != 0 {
 		t.Errorf("after three messages: got %d refused requests, want none with an expired token", n)
 	}
 
-	harness.Until(t, "the third token is 11 s old", func() bool {
-		return time.Since(sim.Token(t, third).IssuedAt) > 11*time.Second
-	})
+	sim.WaitUntilOld(t, third)
 	provider.reject(third)
 	send("four")
 	provider.accepted(t, "four")
@@ -83,14 +78,19 @@ func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, re
 	}
 }
 
+// startApp starts a recipe's program with a policy for only these creds, and an API for its messages.
+// See [pipe] for want and send.
+func startApp(t *testing.T, server *harness.Server, sim *harness.Simulator, creds, want string, program []string) (send func(line string), provider *messageAPI) {
+	t.Helper()
+	app := server.As(server.AppToken(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", creds)))
+	provider = startMessageAPI(t, sim)
+	return pipe(t, app.Env(t), want, slices.Concat(program, []string{creds, provider.URL})...), provider
+}
+
 // reads counts the reads of a path in the audit log.
 func reads(t *testing.T, server *harness.Server, path string) (n int) {
 	t.Helper()
-	audit, err := os.ReadFile(server.Audit)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(audit)) {
+	for line := range strings.Lines(harness.ReadFile(t, server.Audit)) {
 		if strings.Contains(line, `"type":"request"`) && strings.Contains(line, `"path":"`+path+`"`) {
 			n++
 		}
@@ -113,19 +113,10 @@ func sinch(sim *harness.Simulator) harness.Fields {
 	}
 }
 
-// pipeTo starts a program and returns a function that sends a line to its input. At the end of the
-// test pipeTo closes the input. The program must then end with exit code 0 and without output.
-func pipeTo(t *testing.T, env []string, args ...string) (send func(line string)) {
-	t.Helper()
-	return pipe(t, env, func(err error, output string) {
-		if err != nil || output != "" {
-			t.Errorf("%q: got error %v and output %q, want neither", args, err, output)
-		}
-	}, args...)
-}
-
-// pipe is pipeTo for a program whose end the function ended checks.
-func pipe(t *testing.T, env []string, ended func(err error, output string), args ...string) (send func(line string)) {
+// pipe starts a program and returns a function that sends a line to its input. At the end of the test,
+// pipe closes the input. The program must then end with exit code 0, and its output must contain want.
+// If want is "", there must be no output.
+func pipe(t *testing.T, env []string, want string, args ...string) (send func(line string)) {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = env
@@ -145,7 +136,9 @@ func pipe(t *testing.T, env []string, ended func(err error, output string), args
 		kill := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
 		err := <-exit
-		ended(err, output.String())
+		if got := output.String(); err != nil || want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%q: got error %v and output %q, want no error and the output %q", args, err, got, want)
+		}
 	})
 	return func(line string) {
 		t.Helper()
@@ -155,13 +148,13 @@ func pipe(t *testing.T, env []string, ended func(err error, output string), args
 	}
 }
 
-// messageAPI is a provider's API for messages. It accepts the tokens that are active at the
-// simulator, except one rejected token.
+// messageAPI is a provider's API for messages. It accepts the tokens that are active at the simulator,
+// except for the rejected token.
 type messageAPI struct {
 	*httptest.Server
 
 	mu       sync.Mutex
-	bearer   map[string]string // from an accepted message to its token
+	bearer   map[string]string // the tokens of accepted messages, by message
 	rejected string
 	refused  int
 }

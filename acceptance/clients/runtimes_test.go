@@ -3,8 +3,6 @@
 package clients
 
 import (
-	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,8 +17,8 @@ type runtime struct {
 	name  string
 	vault string   // the Vault client; "" for plain HTTP
 	needs []string // programs on the PATH
-	// prepare installs the libraries that the recipe pins. It returns the commands that run the
-	// recipe and the operator's program. A command is nil if there is no such program.
+	// prepare installs the libraries that the recipe pins. It returns the command of the recipe, and
+	// the command of the operator's program. The second is nil if there is no such program.
 	prepare func(t *testing.T) (recipe, operator []string)
 }
 
@@ -32,16 +30,10 @@ var runtimes = []runtime{
 	{"curl", "", []string{"bash", "curl", "jq"}, prepareCurl},
 }
 
-// ready prepares the runtime. If a program is missing, it skips the test and prints "LEFT OUT",
-// because "go test" without -v does not show skipped tests.
+// ready prepares the runtime. It skips the test if a program is missing.
 func (r runtime) ready(t *testing.T) (recipe, operator []string) {
 	t.Helper()
-	for _, program := range r.needs {
-		if _, err := exec.LookPath(program); err != nil {
-			fmt.Printf("LEFT OUT: %s, because there is no %s on the PATH\n", strings.TrimSpace(r.name+" "+r.vault), program)
-			t.Skipf("there is no %s on the PATH", program)
-		}
-	}
+	harness.NeedPrograms(t, strings.TrimSpace(r.name+" "+r.vault), r.needs...)
 	return r.prepare(t)
 }
 
@@ -59,8 +51,8 @@ func prepareNode(t *testing.T) (recipe, operator []string) {
 
 func preparePython(t *testing.T) (recipe, operator []string) {
 	dir := venv(t, "python", recipes+"/python/requirements.txt")
-	python := []string{filepath.Join(dir, "bin/python"), "-B"}
-	return append(python[:2:2], harness.Absolute(t, recipes+"/python/send.py")), append(python[:2:2], harness.Absolute(t, "operate.py"))
+	python := filepath.Join(dir, "bin/python")
+	return []string{python, "-B", harness.Absolute(t, recipes+"/python/send.py")}, []string{python, "-B", harness.Absolute(t, "operate.py")}
 }
 
 func prepareJava(t *testing.T) (recipe, operator []string) {
@@ -74,7 +66,7 @@ func prepareCurl(t *testing.T) (recipe, operator []string) {
 // config returns the name of the runtime's config.
 func (r runtime) config() string { return strings.ToLower(strings.ReplaceAll(r.name, ".", "")) }
 
-// venv returns a Python environment with the packages that the file pins names.
+// venv returns a Python environment with the packages that the file pins lists.
 func venv(t *testing.T, name, pins string) string {
 	t.Helper()
 	return harness.Install(t, name, pins, func(dir string) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command floor is a minimal Vault secrets plugin whose reads return constants. "make bench"
-// compares the engine with this plugin.
+// Command floor is a minimal Vault secrets plugin whose reads return constants. "make bench" compares
+// the engine with this plugin.
 //
-// The plugin uses Callbacks, because the framework then makes no call to Vault. So a read costs
-// only what Vault and its plugin protocol cost.
+// The plugin sets Callbacks, because the framework then makes no call to Vault. So a read costs only
+// what Vault and its plugin protocol cost.
 package main
 
 import (

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package harness runs the built plugin in a real Vault or OpenBao server. It starts and stops
-// servers, clusters and the provider simulator, and finds the plugin's processes. It calls a
-// server as users do, over HTTP and with the vault command.
+// Package harness runs the built plugin in a real Vault or OpenBao server. It starts servers, clusters
+// and the provider simulator, and calls a server as users do: over HTTP and with the vault command.
 //
-// Every process that it starts listens on loopback only and keeps its files in a folder of the
-// test. The harness stops the process at the end of the test, also when the test fails, panics or
-// is killed.
+// Every process that it starts listens on loopback only and keeps its files in a folder of the test.
+// Every process ends with its test, even if the test fails, panics or is killed.
 package harness
 
 import (
@@ -25,8 +23,8 @@ const (
 	simulatorEnv = "SIMULATOR_BIN"
 )
 
-// programs holds the absolute paths of the programs under test, without symbolic links. The
-// paths are empty if the environment names no program.
+// programs holds the absolute paths of the programs under test, without symbolic links. The paths are
+// "" if the environment names no program.
 var programs struct{ vault, plugin, simulator string }
 
 // vaultVersion is the output of "vault version".
@@ -59,8 +57,8 @@ func Need(t testing.TB) {
 // OpenBao reports whether the server is OpenBao, not Vault.
 func OpenBao() bool { return strings.HasPrefix(vaultVersion, "OpenBao") }
 
-// findBinaries sets programs and vaultVersion. It fails if the environment names only some of the
-// programs.
+// findBinaries sets programs and vaultVersion. It returns an error if the environment names only some
+// of the programs.
 func findBinaries() error {
 	given := 0
 	for env, path := range map[string]*string{

@@ -27,7 +27,7 @@ type Client struct {
 	home  string // the user's home folder for the vault command
 }
 
-// NewClient returns a client of a server that the test has started itself.
+// NewClient returns a client of a server that the harness did not start.
 func NewClient(t testing.TB, addr, token string) *Client {
 	return &Client{Addr: addr, Token: token, http: newHTTPClient(), home: t.TempDir()}
 }
@@ -61,8 +61,8 @@ type Response struct {
 	request string // method and path, for failure messages
 }
 
-// Do sends a request to /v1/<path>, with the body as JSON. A nil body sends no body. The header
-// is a list of names, each followed by its value. Do returns an error only if no response comes.
+// Do sends a request to /v1/<path>. The body is sent as JSON, unless it is nil. The header is a list of
+// names, each followed by its value. Do returns an error only if no response comes.
 func (c *Client) Do(method, path string, body any, header ...string) (Response, error) {
 	var content io.Reader
 	if body != nil {
@@ -110,8 +110,8 @@ func (c *Client) must(t testing.TB, method, path string, body any, header ...str
 // Fields is the body of a write.
 type Fields = map[string]any
 
-// Read, List, Write, Patch and Delete send one request and return the response, whatever its
-// status. They fail the test if no response comes.
+// Read, List, Write, Patch and Delete send one request and return the response, whatever its status is.
+// They fail the test if no response comes.
 func (c *Client) Read(t testing.TB, path string, header ...string) Response {
 	t.Helper()
 	return c.must(t, http.MethodGet, path, nil, header...)
@@ -146,8 +146,7 @@ func (r Response) OK(t testing.TB) Response {
 	return r
 }
 
-// Refused fails the test unless the response has this status and its errors contain all these
-// words.
+// Refused fails the test unless the response has this status and each of these words is in its errors.
 func (r Response) Refused(t testing.TB, status int, words ...string) {
 	t.Helper()
 	if r.Status != status {
@@ -163,7 +162,7 @@ func (r Response) Refused(t testing.TB, status int, words ...string) {
 
 // Text returns a field of the response's data as a string, or "" if the field is missing.
 func (r Response) Text(field string) string {
-	if v, ok := r.Data[field]; ok && v != nil {
+	if v := r.Data[field]; v != nil {
 		return fmt.Sprint(v)
 	}
 	return ""
@@ -209,8 +208,8 @@ func (c *Client) CLI(t testing.TB, args ...string) Result {
 	return c.run(t, c.home, programs.vault, args...)
 }
 
-// Shell runs a shell script in the folder dir. The script can call the server's binary as vault,
-// whatever the binary's name is.
+// Shell runs a shell script in the folder dir. The script calls the server's program as vault, whatever
+// the program's name is.
 func (c *Client) Shell(t testing.TB, dir, script string) Result {
 	t.Helper()
 	return c.run(t, dir, "sh", "-euc", script)
@@ -234,8 +233,8 @@ func (c *Client) run(t testing.TB, dir, program string, args ...string) Result {
 	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), command}
 }
 
-// Env returns the environment of a user of this server. It holds none of the developer's own
-// settings except PATH.
+// Env returns the environment of a user of this server. From the test's own environment it takes only
+// PATH.
 func (c *Client) Env(t testing.TB) []string {
 	t.Helper()
 	bin := filepath.Join(c.home, "bin")

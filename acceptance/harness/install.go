@@ -3,23 +3,49 @@
 package harness
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 )
 
-// Install returns the folder bin/clients/<name>. It calls fill to fill the folder when the file
-// pins has changed since the last call.
-func Install(t *testing.T, name, pins string, fill func(dir string)) string {
+// NeedPrograms skips the test if one of the programs is not on the PATH. It also prints "LEFT OUT"
+// and what was not tested, because "go test" without -v does not show skipped tests.
+func NeedPrograms(t testing.TB, what string, programs ...string) {
+	t.Helper()
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			fmt.Printf("LEFT OUT: %s, because there is no %s on the PATH\n", what, program)
+			t.Skipf("there is no %s on the PATH", program)
+		}
+	}
+}
+
+// Run runs a program in the folder dir. It fails the test if the program fails.
+func Run(t testing.TB, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Dir = dir
+	RunCommand(t, cmd)
+}
+
+// RunCommand is Run for a command that the caller has made.
+func RunCommand(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%q: got error %v, want success\n%s", cmd.Args, err, out)
+	}
+}
+
+// Install returns the folder bin/clients/<name>. It calls fill to fill the folder if the content of
+// the file pins differs from its content at the last call.
+func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 	t.Helper()
 	dir := Absolute(t, "../../bin/clients/"+name)
-	want, err := os.ReadFile(pins)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stamp := filepath.Join(dir, ".filled-from")
-	if got, err := os.ReadFile(stamp); err == nil && string(got) == string(want) {
+	want := ReadFile(t, pins)
+	const stamp = ".filled-from"
+	if got, err := os.ReadFile(filepath.Join(dir, stamp)); err == nil && string(got) == want {
 		return dir
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -30,55 +56,18 @@ func Install(t *testing.T, name, pins string, fill func(dir string)) string {
 	}
 	fill(dir)
 	// Packages may contain Go files. A go.mod keeps these files out of "./..." of this module.
-	for name, content := range map[string][]byte{filepath.Join(dir, "go.mod"): nil, stamp: want} {
-		if err := os.WriteFile(name, content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	WriteFile(t, dir, "go.mod", "")
+	WriteFile(t, dir, stamp, want)
 	return dir
 }
 
-// InstallNode returns the folder bin/clients/<name> with the packages that the package-lock.json in
-// the folder from pins. Node.js looks for packages beside a program, so copy programs to the result.
-func InstallNode(t *testing.T, name, from string) string {
+// InstallNode returns the folder bin/clients/<name> with the packages of the package-lock.json in
+// the folder from. Node.js looks for packages beside a program, so copy programs to this folder.
+func InstallNode(t testing.TB, name, from string) string {
 	t.Helper()
 	lock := filepath.Join(from, "package-lock.json")
 	return Install(t, name, lock, func(dir string) {
 		CopyTo(t, dir, filepath.Join(from, "package.json"), lock)
 		Run(t, dir, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	})
-}
-
-// CopyTo copies files to the folder dir.
-func CopyTo(t *testing.T, dir string, files ...string) {
-	t.Helper()
-	for _, name := range files {
-		content, err := os.ReadFile(name)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, filepath.Base(name)), content, 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// Run runs a program in the folder dir. It fails the test if the program fails.
-func Run(t *testing.T, dir string, args ...string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%q: %v\n%s", args, err, out)
-	}
-}
-
-// Absolute returns the absolute form of a path.
-func Absolute(t *testing.T, path string) string {
-	t.Helper()
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return abs
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -18,7 +19,7 @@ import (
 	"time"
 )
 
-// Timeout is how long a process may take to start, or to end after a signal, on a busy machine.
+// Timeout is how long a process may take on a busy machine to start, or to end after a signal.
 const Timeout = 60 * time.Second
 
 // process is a child process of the test.
@@ -29,8 +30,7 @@ type process struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// start starts a program and appends its output to the file log. The caller must also call
-// stopAfter.
+// start starts a program and appends its output to the file log. The caller must call stopAfter, too.
 func start(t testing.TB, name, log string, cmd *exec.Cmd) *process {
 	t.Helper()
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -47,14 +47,14 @@ func start(t testing.TB, name, log string, cmd *exec.Cmd) *process {
 	watch(p.pid())
 	go func() {
 		_ = cmd.Wait()
-		unwatch(p.pid())
+		tell("-", p.pid())
 		close(p.done)
 	}()
 	return p
 }
 
-// stopAfter stops a process at the end of the test t. If t failed, stopAfter also prints the
-// end of the process's log. It takes a pointer to p, because the test may restart the process.
+// stopAfter stops a process at the end of the test. If the test failed, stopAfter also prints the end
+// of the process's log. It takes a pointer to p, because the test may replace p by a restart.
 func stopAfter(t testing.TB, p **process) {
 	t.Cleanup(func() {
 		if *p == nil {
@@ -78,8 +78,8 @@ func (p *process) running() bool {
 	}
 }
 
-// stop sends SIGTERM, and SIGKILL after half of Timeout. It also kills the descendants that the
-// process leaves behind, and returns when all of them are gone.
+// stop sends SIGTERM. If the process still runs after half of Timeout, stop sends SIGKILL. It also
+// kills the descendants that are left, and returns when all of these processes have ended.
 func (p *process) stop() {
 	if !p.running() {
 		return
@@ -93,7 +93,7 @@ func (p *process) stop() {
 	p.end(left)
 }
 
-// kill sends SIGKILL to the process and its descendants, and returns when all of them are gone.
+// kill sends SIGKILL to the process and its descendants, and returns when all of them have ended.
 func (p *process) kill() {
 	if p.running() {
 		p.end(descendants(p.pid()))
@@ -115,7 +115,7 @@ func (p *process) end(left []int) {
 // WaitGone waits up to Timeout for a process to end, and reports whether the process ended.
 func WaitGone(pid int) bool {
 	for deadline := time.Now().Add(Timeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if !alive(pid) {
+		if !slices.ContainsFunc(processTable(), func(e entry) bool { return e.pid == pid }) {
 			return true
 		}
 	}
@@ -139,9 +139,9 @@ func tail(file string, lines int) []byte {
 	return b
 }
 
-// Go runs no cleanup functions if a test binary is killed, is interrupted or exceeds its
-// -timeout. So the test binary starts a copy of itself, the reaper, and writes the ids of its
-// child processes to a pipe. When the pipe closes, the reaper kills the children that still run.
+// Go runs no cleanup functions if a test binary is killed, is interrupted or exceeds its -timeout. So
+// the test binary starts a copy of itself, the reaper, and writes the ids of its child processes to a
+// pipe. The pipe closes when the test binary ends. The reaper then kills the children that still run.
 
 // reaperEnv, when set, makes the test binary the reaper.
 const reaperEnv = "MESSAGING_ACCEPTANCE_REAPER"
@@ -152,7 +152,7 @@ var reaper struct {
 	pipe io.Writer
 }
 
-// watch tells the reaper that a process has started.
+// watch starts the reaper, unless it runs, and tells it that a process has started.
 func watch(pid int) {
 	reaper.once.Do(func() {
 		pipe, err := startReaper()
@@ -164,9 +164,7 @@ func watch(pid int) {
 	tell("+", pid)
 }
 
-// unwatch tells the reaper that a process has ended.
-func unwatch(pid int) { tell("-", pid) }
-
+// tell tells the reaper that a process has started ("+") or ended ("-").
 func tell(sign string, pid int) {
 	reaper.mu.Lock()
 	defer reaper.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 // entry describes one process.
 type entry struct {
 	pid, parent int
-	state       string // "Z…" for a zombie: the process has ended, its parent has not waited for it
+	state       string // begins with Z if the process has ended but its parent has not waited for it
 }
 
 // children returns the ids of a process's running children.
@@ -36,17 +36,8 @@ func descendants(pid int) []int {
 	return pids
 }
 
-func alive(pid int) bool {
-	for _, e := range processTable() {
-		if e.pid == pid {
-			return true
-		}
-	}
-	return false
-}
-
-// processTable lists the running processes. It reads /proc, because small Linux images have no
-// ps. Systems without /proc have ps.
+// processTable lists the running processes. It reads /proc if there is one, because small Linux images
+// have no ps.
 func processTable() []entry {
 	var table []entry
 	add := func(e entry, n int) {

@@ -11,25 +11,24 @@ import (
 	"testing"
 )
 
-// StartRaft starts a server that keeps its data on disk. The server is initialised, unsealed and
-// active. You may Stop or Kill the server and Start it again.
+// StartRaft starts a server that keeps its data on disk. The server is initialized, unsealed and
+// active. The test may stop or kill the server and start it again.
 func StartRaft(t testing.TB) *Server {
 	t.Helper()
 	return StartRaftWith(t, "")
 }
 
-// StartRaftWith is StartRaft with another plugin folder.
+// StartRaftWith is StartRaft for a server with another plugin folder.
 func StartRaftWith(t testing.TB, pluginDir string) *Server {
 	t.Helper()
 	s := newRaftNode(t, 1, pluginDir, "")
 	s.Start(t)
-	s.initialise(t)
+	s.initialize(t)
 	return s
 }
 
-// newRaftNode returns a raft server that is not started yet. If pluginDir is "", it runs the plugin
-// under test. The server will join the cluster of the server at the address leader, unless leader
-// is "".
+// newRaftNode returns a raft server that is not started yet. See [pluginConfig] for pluginDir. The
+// server joins the cluster of the server at the address leader. It joins no cluster if leader is "".
 func newRaftNode(t testing.TB, number int, pluginDir, leader string) *Server {
 	t.Helper()
 	s := newServer(t, fmt.Sprintf("vault-%d", number))
@@ -41,7 +40,7 @@ func newRaftNode(t testing.TB, number int, pluginDir, leader string) *Server {
 	if leader != "" {
 		join = fmt.Sprintf("retry_join { leader_api_addr = %q }", leader)
 	}
-	config := s.writeConfig(t, pluginConfig(pluginDir)+fmt.Sprintf(`
+	config := WriteFile(t, s.dir, "config.hcl", pluginConfig(t, pluginDir)+fmt.Sprintf(`
 disable_mlock = true
 api_addr      = %q
 cluster_addr  = %q
@@ -63,18 +62,19 @@ listener "tcp" {
 // Data returns a raft server's data folder.
 func (s *Server) Data() string { return filepath.Join(s.dir, "data") }
 
-// initialise makes a cluster of one node, with one unseal key, and unseals the node.
-func (s *Server) initialise(t testing.TB) {
+// initialize makes a cluster of one node with one unseal key. It unseals the node and waits until the
+// node is active.
+func (s *Server) initialize(t testing.TB) {
 	t.Helper()
-	var initialised struct {
+	var initialized struct {
 		Keys      []string `json:"keys_base64"`
 		RootToken string   `json:"root_token"`
 	}
 	r := s.Write(t, "sys/init", Fields{"secret_shares": 1, "secret_threshold": 1}).OK(t)
-	if err := json.Unmarshal([]byte(r.Raw), &initialised); err != nil || len(initialised.Keys) != 1 {
-		t.Fatalf("initialising %s: got %s, want one unseal key (%v)", s.name, r.Raw, err)
+	if err := json.Unmarshal([]byte(r.Raw), &initialized); err != nil || len(initialized.Keys) != 1 {
+		t.Fatalf("initializing %s: got %s, want one unseal key (%v)", s.name, r.Raw, err)
 	}
-	s.unsealKey, s.Token = initialised.Keys[0], initialised.RootToken
+	s.unsealKey, s.Token = initialized.Keys[0], initialized.RootToken
 	s.Unseal(t)
 	s.WaitActive(t)
 }

@@ -13,49 +13,43 @@ import (
 	"time"
 )
 
-// Script is a running script that ends when it is interrupted.
+// Script is a script or program that runs until it is interrupted.
 type Script struct {
 	proc *process
 }
 
-// StartScript starts an executable file. If the file starts a Vault server itself, it uses the
-// server under test.
+// StartScript starts an executable file. A Vault server that the file starts is the server under
+// test.
 func StartScript(t testing.TB, file string) *Script {
 	t.Helper()
 	cmd := exec.Command(file)
 	cmd.Env = append(os.Environ(), vaultEnv+"="+programs.vault)
-	return startScript(t, cmd)
+	return StartProgram(t, cmd)
 }
 
-// StartShell is Shell for a script that runs until it is interrupted.
+// StartShell starts a shell script like Shell, but does not wait for its end.
 func (c *Client) StartShell(t testing.TB, dir, script string) *Script {
 	t.Helper()
 	cmd := exec.Command("sh", "-euc", script)
 	cmd.Dir, cmd.Env = dir, c.Env(t)
-	return startScript(t, cmd)
+	return StartProgram(t, cmd)
 }
 
 // StartProgram starts a program that runs until the end of the test.
 func StartProgram(t testing.TB, cmd *exec.Cmd) *Script {
-	t.Helper()
-	return startScript(t, cmd)
-}
-
-func startScript(t testing.TB, cmd *exec.Cmd) *Script {
 	t.Helper()
 	s := &Script{proc: start(t, filepath.Base(cmd.Path), filepath.Join(t.TempDir(), "output"), cmd)}
 	stopAfter(t, &s.proc)
 	return s
 }
 
-// WaitFor waits until the output contains the text, and returns the output.
+// WaitFor waits until the script has printed the text, and returns the whole output.
 func (s *Script) WaitFor(t testing.TB, text string) string {
 	t.Helper()
 	var out string
 	Within(t, 2*Timeout, s.proc.name+" prints "+text, func() error {
-		b, err := os.ReadFile(s.proc.log)
-		if out = string(b); err != nil || strings.Contains(out, text) {
-			return err
+		if out = s.Output(t); strings.Contains(out, text) {
+			return nil
 		}
 		if !s.proc.running() {
 			t.Fatalf("%s ended before it printed %q:\n%s", s.proc.name, text, out)
@@ -68,17 +62,13 @@ func (s *Script) WaitFor(t testing.TB, text string) string {
 // Output returns what the script has printed so far.
 func (s *Script) Output(t testing.TB) string {
 	t.Helper()
-	b, err := os.ReadFile(s.proc.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return ReadFile(t, s.proc.log)
 }
 
 // Descendants returns the ids of the processes that the script and its children have started.
 func (s *Script) Descendants() []int { return descendants(s.proc.pid()) }
 
-// Interrupt does what Ctrl-C does. It fails the test unless the script then ends with exit code 0.
+// Interrupt sends the signal of Ctrl-C. It fails the test unless the script then ends with exit code 0.
 func (s *Script) Interrupt(t testing.TB) {
 	t.Helper()
 	if err := s.proc.cmd.Process.Signal(syscall.SIGINT); err != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Server is a Vault server, and a client of the server with the root token.
+// Server is a Vault server. It is also a client of the server with the root token.
 type Server struct {
 	Client
 	Log   string // the log file of the server and its plugins, at trace level
@@ -36,7 +36,7 @@ type Options struct {
 	PluginDir string   // "" means the folder of the plugin under test
 	LogLevel  string   // "" means trace
 	Env       []string // additional environment of the server and its plugins
-	HTTPS     string   // the address of an additional listener that speaks TLS, such as 127.0.0.1:8443; "" for none
+	HTTPS     string   // the address of an additional TLS listener, such as 127.0.0.1:8443; "" for none
 }
 
 // StartDev starts a dev server. It is unsealed and keeps its data in memory.
@@ -51,17 +51,16 @@ func StartDevWith(t testing.TB, o Options) *Server {
 	s := newServer(t, "vault")
 	s.Token = rootToken
 	s.env = append(s.Env(t), o.Env...)
-	settings := pluginConfig(o.PluginDir)
+	settings := pluginConfig(t, o.PluginDir)
 	if o.HTTPS != "" {
 		var key string
 		_, s.CA, key = selfSigned(t, "localhost")
 		settings += fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  tls_cert_file = %q\n  tls_key_file = %q\n}\n", o.HTTPS, s.CA, key)
 	}
-	config := s.writeConfig(t, settings)
 	s.args = []string{
 		"server", "-dev", "-dev-no-store-token", "-dev-root-token-id=" + rootToken,
 		"-dev-listen-address=" + strings.TrimPrefix(s.Addr, "http://"),
-		"-log-level=" + cmp.Or(o.LogLevel, "trace"), "-config=" + config,
+		"-log-level=" + cmp.Or(o.LogLevel, "trace"), "-config=" + WriteFile(t, s.dir, "config.hcl", settings),
 	}
 	s.Start(t)
 	return s
@@ -87,10 +86,15 @@ func newServer(t testing.TB, name string) *Server {
 	return s
 }
 
-// pluginConfig returns the settings that let a server run the plugins in the folder dir. If dir
-// is "", it is the folder of the plugin under test.
-func pluginConfig(dir string) string {
-	config := fmt.Sprintf("plugin_directory = %q\n", cmp.Or(dir, filepath.Dir(programs.plugin)))
+// pluginConfig returns the settings that let a server run the plugins in the folder dir. "" means the
+// folder of the plugin under test.
+func pluginConfig(t testing.TB, dir string) string {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(cmp.Or(dir, filepath.Dir(programs.plugin))) // Vault refuses symbolic links
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("plugin_directory = %q\n", dir)
 	if OpenBao() {
 		// allows EnableAudit
 		config += "unsafe_allow_api_audit_creation = true\n"
@@ -98,17 +102,8 @@ func pluginConfig(dir string) string {
 	return config
 }
 
-func (s *Server) writeConfig(t testing.TB, config string) string {
-	t.Helper()
-	file := filepath.Join(s.dir, "config.hcl")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-// Start starts the server. After Stop or Kill it starts the server again, with the same address
-// and data. It returns when the server is unsealed. Call WaitActive to wait until it is active.
+// Start starts the server, and returns when the server is unsealed. The server may not be active yet:
+// see WaitActive. After Stop or Kill, the server starts with the same address and data.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	s.http.CloseIdleConnections()
@@ -150,8 +145,7 @@ func (s *Server) Unseal(t testing.TB) {
 	if s.unsealKey == "" {
 		return
 	}
-	// A node that joins a cluster refuses the unseal key until the active node has contacted
-	// it.
+	// A node that joins a cluster refuses the key until the active node has contacted the node.
 	Within(t, Timeout, s.name+" is unsealed", func() error {
 		r, err := s.Do("PUT", "sys/unseal", Fields{"key": s.unsealKey})
 		if err != nil {

@@ -5,7 +5,6 @@ package harness
 import (
 	"crypto/tls"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -14,12 +13,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// Simulator is a process that simulates the providers. The simulator package's documentation
-// lists its accounts.
+// Simulator is a process that simulates the providers. The documentation of package simulator lists its
+// accounts.
 type Simulator struct {
 	simulator.Client
 	addr string
-	args []string // of the command
+	args []string // additional arguments of the command
 	log  string
 	proc *process
 }
@@ -31,12 +30,13 @@ func StartSimulator(t testing.TB) *Simulator {
 	return s
 }
 
-// StartMutualSimulator starts a simulator behind TLS that accepts only clients with a certificate of
-// ca. It returns the certificate of the CA that signed the simulator's certificate.
+// StartMutualSimulator starts a simulator behind TLS. It accepts only clients with a certificate from
+// ca. The result caCert is the certificate of the CA that signed the simulator's own certificate.
 func StartMutualSimulator(t testing.TB, ca *simulator.CA) (s *Simulator, caCert string) {
 	t.Helper()
 	s = newSimulator(t, "https://")
-	caFile, clientCAFile := s.log+".ca.pem", s.log+".client-ca.pem"
+	dir := t.TempDir()
+	caFile := filepath.Join(dir, "ca.pem")
 	certificate, key, err := ca.Client("harness", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
@@ -45,19 +45,11 @@ func StartMutualSimulator(t testing.TB, ca *simulator.CA) (s *Simulator, caCert 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(clientCAFile, ca.PEM, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	// The harness is not under test, so its own requests accept any certificate of the
-	// simulator.
+	// The harness is not under test, so it accepts any certificate of the simulator.
 	s.HTTP.Transport.(*http.Transport).TLSClientConfig = &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true}
-	s.args = []string{"-tls", "-ca-out", caFile, "-client-ca", clientCAFile}
+	s.args = []string{"-tls", "-ca-out", caFile, "-client-ca", WriteFile(t, dir, "client-ca.pem", string(ca.PEM))}
 	s.Start(t)
-	content, err := os.ReadFile(caFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, string(content)
+	return s, ReadFile(t, caFile)
 }
 
 func newSimulator(t testing.TB, scheme string) *Simulator {
@@ -73,8 +65,8 @@ func newSimulator(t testing.TB, scheme string) *Simulator {
 	return s
 }
 
-// Start starts the simulator again after Stop, at the same address. The new process knows none of
-// the tokens, counts and settings of the old process.
+// Start starts the simulator again after Stop, at the same address. The new process knows no token,
+// count or setting of the old process.
 func (s *Simulator) Start(t testing.TB) {
 	t.Helper()
 	s.proc = start(t, "the simulator", s.log, exec.Command(programs.simulator, append([]string{"-listen", s.addr}, s.args...)...))
@@ -91,6 +83,21 @@ func (s *Simulator) Start(t testing.TB) {
 func (s *Simulator) Stop() {
 	s.proc.stop()
 	s.HTTP.CloseIdleConnections()
+}
+
+// WaitForEnd waits until a token has ended.
+func (s *Simulator) WaitForEnd(t testing.TB, token string) {
+	t.Helper()
+	Until(t, "the token has ended", func() bool { return !s.Token(t, token).Active })
+}
+
+// WaitUntilOld waits until a token is 11 s old. The engine ignores a report that the provider has
+// rejected a token of at most 10 s.
+func (s *Simulator) WaitUntilOld(t testing.TB, token string) {
+	t.Helper()
+	Until(t, "the token is 11 s old", func() bool {
+		return time.Since(s.Token(t, token).IssuedAt) > 11*time.Second
+	})
 }
 
 // Configure merges a JSON document into the simulator's settings.

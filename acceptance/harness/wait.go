@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Within calls ok until ok returns nil. After the limit it fails the test with the last error.
-// what names the state that the test waits for, such as "the server answers".
+// Within calls ok until ok returns nil. After the limit it fails the test with the last error. what
+// describes the state that the test waits for, such as "the server answers".
 func Within(t testing.TB, limit time.Duration, what string, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -40,14 +40,36 @@ func Until(t testing.TB, what string, ok func() bool) {
 	})
 }
 
+// Repeat calls act again and again in the background, with this pause before each call. It stops at
+// the end of the test, or when the test calls stop. stop returns after the last call has ended.
+func Repeat(t testing.TB, pause time.Duration, act func()) (stop func()) {
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ticks := time.Tick(pause); ; act() {
+			select {
+			case <-over:
+				return
+			case <-ticks:
+			}
+		}
+	}()
+	stop = sync.OnceFunc(func() {
+		close(over)
+		<-ended
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
 var ports struct {
 	sync.Mutex
 	taken map[int]bool
 }
 
 // FreeAddress returns a loopback address with a free port. The next port is free too, because a dev
-// server also takes it. The port lies below the range that systems assign by themselves, so a
-// restarted server gets the same port.
+// server needs both. A restarted server gets the same port, because the system itself assigns only
+// ports from a higher range.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	ports.Lock()

@@ -3,14 +3,11 @@
 package kubernetes
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,16 +25,17 @@ import (
 
 const (
 	adminToken = "admin-token"
-	// reviewers is the namespace and the service account that Vault reviews tokens with.
+	// reviewers is the name of a namespace and of its service account. Vault uses this account to check
+	// the tokens of apps.
 	reviewers = "vault"
 )
 
-// cluster is a Kubernetes API server with its etcd. Nothing schedules or runs pods.
+// cluster is a Kubernetes API server with its etcd. It has no scheduler and no kubelet, so no pod runs.
 type cluster struct {
 	programs   string // the folder that scripts/kubernetes prints
 	host, port string
 	caFile     string
-	kubeconfig string // a file; its user may do everything
+	kubeconfig string // the file of a user who may do everything
 	http       *http.Client
 }
 
@@ -53,20 +51,27 @@ func startCluster(t *testing.T) *cluster {
 	dir := t.TempDir()
 	etcd := c.startEtcd(t, filepath.Join(dir, "etcd"))
 	c.startAPIServer(t, dir, etcd)
-	c.writeKubeconfig(t, filepath.Join(dir, "kubeconfig"))
+	c.kubeconfig = harness.WriteFile(t, dir, "kubeconfig", fmt.Sprintf(`
+apiVersion: v1
+kind: Config
+current-context: test
+contexts: [{name: test, context: {cluster: test, user: admin}}]
+clusters: [{name: test, cluster: {server: %q, certificate-authority: %q}}]
+users: [{name: admin, user: {token: %q}}]
+`, c.url(), c.caFile, adminToken))
 	definitions, err := filepath.Glob(filepath.Join(c.programs, "crds", "*", "*_*.yaml"))
 	if err != nil || len(definitions) == 0 {
-		t.Fatalf("got no resource definitions of the operators (%v), want some", err)
+		t.Fatalf("got no resource definitions of the operators (error %v), want some", err)
 	}
 	for _, file := range definitions {
-		c.apply(t, strings.TrimPrefix(readFile(t, file), "---\n"))
+		c.apply(t, strings.TrimPrefix(harness.ReadFile(t, file), "---\n"))
 	}
 	c.apply(t, tokenReviewer)
 	t.Logf("the API server took %s to start", time.Since(began).Round(time.Second/10))
 	return c
 }
 
-// tokenReviewer is the service account that Vault reviews the tokens of apps with.
+// tokenReviewer defines the service account that Vault uses to check the tokens of apps.
 const tokenReviewer = `
 {apiVersion: v1, kind: Namespace, metadata: {name: vault}}
 ---
@@ -103,9 +108,12 @@ func (c *cluster) startAPIServer(t *testing.T, dir, etcd string) {
 	if c.host, c.port, ok = strings.Cut(harness.FreeAddress(t), ":"); !ok {
 		t.Fatal("got an address without a port")
 	}
-	key, tokens := filepath.Join(dir, "service-accounts.key"), filepath.Join(dir, "tokens.csv")
-	writeFile(t, key, newKey(t))
-	writeFile(t, tokens, adminToken+",admin,admin,system:masters\n")
+	signer, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := harness.WriteFile(t, dir, "service-accounts.key", harness.KeyPEM(t, signer))
+	tokens := harness.WriteFile(t, dir, "tokens.csv", adminToken+",admin,admin,system:masters\n")
 	c.start(t, "kube-apiserver", nil, "--etcd-servers="+etcd, "--cert-dir="+filepath.Join(dir, "certificates"),
 		"--bind-address="+c.host, "--secure-port="+c.port, "--endpoint-reconciler-type=none",
 		"--service-cluster-ip-range=10.0.0.0/24", "--token-auth-file="+tokens, "--authorization-mode=RBAC",
@@ -116,7 +124,7 @@ func (c *cluster) startAPIServer(t *testing.T, dir, etcd string) {
 		pool := x509.NewCertPool()
 		cert, err := os.ReadFile(c.caFile)
 		if err != nil || !pool.AppendCertsFromPEM(cert) {
-			return fmt.Errorf("no certificate yet (%w)", err)
+			return fmt.Errorf("got no certificate yet: %w", err)
 		}
 		c.http = &http.Client{Timeout: harness.Timeout, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 		_, err = c.do("GET", "/readyz", "", "")
@@ -124,36 +132,10 @@ func (c *cluster) startAPIServer(t *testing.T, dir, etcd string) {
 	})
 }
 
-// newKey returns a new private key in PEM.
-func newKey(t *testing.T) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
-}
-
 func (c *cluster) url() string { return "https://" + c.host + ":" + c.port }
 
-func (c *cluster) writeKubeconfig(t *testing.T, file string) {
-	t.Helper()
-	c.kubeconfig = file
-	writeFile(t, file, fmt.Sprintf(`
-apiVersion: v1
-kind: Config
-current-context: test
-contexts: [{name: test, context: {cluster: test, user: admin}}]
-clusters: [{name: test, cluster: {server: %q, certificate-authority: %q}}]
-users: [{name: admin, user: {token: %q}}]
-`, c.url(), c.caFile, adminToken))
-}
-
-// do sends a request as the administrator, and returns the body of a response with status 2xx.
+// do sends a request as the administrator. It returns the body of the response, or an error if the
+// status is not 2xx.
 func (c *cluster) do(method, path, contentType, body string) ([]byte, error) {
 	req, err := http.NewRequest(method, c.url()+path, strings.NewReader(body))
 	if err != nil {
@@ -173,14 +155,14 @@ func (c *cluster) do(method, path, contentType, body string) ([]byte, error) {
 	return got, err
 }
 
-// apply does what "kubectl apply" does with a file of manifests. It retries, because resource
-// definitions take a moment to come into force.
+// apply does what "kubectl apply" does with manifests. It retries, because the API server needs a
+// moment to accept objects of a new resource definition.
 func (c *cluster) apply(t *testing.T, manifests string) {
 	t.Helper()
 	for doc := range strings.SplitSeq(manifests, "\n---\n") {
 		path, err := resourcePath(doc)
 		if err != nil {
-			t.Fatalf("%v in the manifest\n%s", err, doc)
+			t.Fatalf("got error %v, want a valid manifest:\n%s", err, doc)
 		}
 		if path == "" {
 			continue
@@ -192,7 +174,8 @@ func (c *cluster) apply(t *testing.T, manifests string) {
 	}
 }
 
-// resourcePath returns the path of the object that a manifest describes, or "" for an empty manifest.
+// resourcePath returns the path of the object that a manifest describes. For an empty manifest it
+// returns "".
 func resourcePath(manifest string) (string, error) {
 	var o struct {
 		APIVersion string `yaml:"apiVersion"`
@@ -212,7 +195,7 @@ func resourcePath(manifest string) (string, error) {
 	return path + "/" + strings.ToLower(o.Kind) + "s/" + o.Metadata.Name, nil
 }
 
-// serviceAccountToken requests a token of a service account as the kubelet does.
+// serviceAccountToken requests a token for a service account, as the kubelet does.
 func (c *cluster) serviceAccountToken(t *testing.T, namespace, name string, audiences ...string) string {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{
@@ -225,10 +208,10 @@ func (c *cluster) serviceAccountToken(t *testing.T, namespace, name string, audi
 	got, err := c.do("POST", "/api/v1/namespaces/"+namespace+"/serviceaccounts/"+name+"/token", "application/json", string(body))
 	var answer struct{ Status struct{ Token string } }
 	if err == nil {
-		err = json.NewDecoder(bytes.NewReader(got)).Decode(&answer)
+		err = json.Unmarshal(got, &answer)
 	}
 	if err != nil || answer.Status.Token == "" {
-		t.Fatalf("requesting a token of the service account %s/%s: %v: %s", namespace, name, err, got)
+		t.Fatalf("requesting a token for the service account %s/%s: got error %v, response %s, want a token", namespace, name, err, got)
 	}
 	return answer.Status.Token
 }
@@ -242,20 +225,4 @@ func (c *cluster) secret(namespace, name string) string {
 	var secret struct{ Data map[string][]byte }
 	_ = json.Unmarshal(got, &secret)
 	return string(secret.Data["access_token"])
-}
-
-func writeFile(t *testing.T, file, content string) {
-	t.Helper()
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func readFile(t *testing.T, file string) string {
-	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
 }

@@ -18,8 +18,8 @@ import (
 
 const tokenFile = "/vault/secrets/sinch-token"
 
-// startAgentInjector runs the containers that the injector adds to the page's pod. It returns the file
-// that the app reads.
+// startAgentInjector creates the page's pod and runs the containers that the injector adds to the pod.
+// It returns a watch of the file that the app reads.
 func startAgentInjector(t *testing.T, w *world) []watch {
 	t.Helper()
 	if os.Getuid() != 0 || exec.Command("unshare", "--mount", "true").Run() != nil {
@@ -29,34 +29,36 @@ func startAgentInjector(t *testing.T, w *world) []watch {
 	other := w.injectedPod(t, "other-user", "vault.hashicorp.com/agent-run-as-same-user")
 	other.runInit(t)
 	if out, err := other.readFile(t); err == nil || !strings.Contains(out, "Permission denied") {
-		t.Errorf("got %q (%v) for an app of another user than the agent's; the page says that the app is locked out", out, err)
+		t.Errorf("got %q (error %v) for an app that runs as another user than the agent, want \"Permission denied\", as the page says", out, err)
 	}
 	pod := w.injectedPod(t, "my-app", "")
 	pod.runInit(t)
 	out, err := pod.readFile(t)
 	if err != nil || !strings.HasSuffix(out, " 400") {
-		t.Fatalf("got %q (%v) when the app reads its file, want a token in a file with the mode 400", out, err)
+		t.Fatalf("got %q (error %v) from the app's file, want a token and the mode 400", out, err)
 	}
-	pod.startSidecar(t)
-	return []watch{{"Agent Injector", func() string { // without a process for each look
+	sidecar := pod.container(t, "vault-agent")
+	harness.StartProgram(t, pod.command(t, sidecar, append(sidecar.Command, sidecar.Args...)...))
+	return []watch{{"Agent Injector", func() string { // reads the folder, without a process
 		token, _ := os.ReadFile(filepath.Join(pod.volumes["vault-secrets"], filepath.Base(tokenFile)))
 		return string(token)
 	}}}
 }
 
-// startInjector starts the injector and registers its webhook. The injector reads the files that every
-// pod has.
+// startInjector starts the injector in a container and registers its webhook. The container has the
+// files that Kubernetes gives to every pod.
 func (w *world) startInjector(t *testing.T) {
 	t.Helper()
 	addr := harness.FreeAddress(t)
 	_, port, _ := strings.Cut(addr, ":")
 	w.apply(t, fmt.Sprintf(injectorManifests, port, w.namespace))
 	volume := t.TempDir()
-	writeFile(t, filepath.Join(volume, "token"), w.serviceAccountToken(t, reviewers, "injector"))
-	writeFile(t, filepath.Join(volume, "ca.crt"), readFile(t, w.caFile))
+	harness.WriteFile(t, volume, "token", w.serviceAccountToken(t, reviewers, "injector"))
+	harness.WriteFile(t, volume, "ca.crt", harness.ReadFile(t, w.caFile))
+	image := t.TempDir()
+	harness.CopyTo(t, image, filepath.Join(w.programs, "vault-k8s"))
 	harness.StartProgram(t, containerCommand(t, 0, 0, map[string]string{
-		"/var/run/secrets/kubernetes.io/serviceaccount": volume,
-		"/image": imageOf(t, func(dir string) { harness.CopyProgram(t, filepath.Join(w.programs, "vault-k8s"), dir) }),
+		"/var/run/secrets/kubernetes.io/serviceaccount": volume, "/image": image,
 	}, []string{
 		"KUBERNETES_SERVICE_HOST=" + w.host, "KUBERNETES_SERVICE_PORT=" + w.port, "NAMESPACE=" + reviewers,
 		"AGENT_INJECT_LISTEN=" + addr, "AGENT_INJECT_VAULT_ADDR=" + w.Addr, "AGENT_INJECT_VAULT_AUTH_PATH=auth/kubernetes",
@@ -64,7 +66,8 @@ func (w *world) startInjector(t *testing.T) {
 	}, "vault-k8s", "agent-inject"))
 }
 
-// injectorManifests are the injector's service account and its webhook, at a port of localhost.
+// injectorManifests define the injector's service account and its webhook, for a port of localhost and
+// a namespace.
 const injectorManifests = `
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: injector, namespace: vault}}
 ---
@@ -112,12 +115,12 @@ type container struct {
 	SecurityContext struct{ RunAsUser, RunAsGroup int }
 }
 
-// injectedPod creates the page's pod, without an annotation if one is named, and returns the pod as the
-// injector changed it.
+// injectedPod creates the page's pod, and returns the pod as the injector changed it. It first removes
+// the annotation without, unless that is "".
 func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	t.Helper()
 	var template map[string]any
-	if err := yaml.Unmarshal([]byte(blocks(t, section(t, "Agent Injector"), "yaml")[0]), &template); err != nil {
+	if err := yaml.Unmarshal([]byte(harness.CodeBlocks(t, pageSection(t, "Agent Injector"), "yaml")[0]), &template); err != nil {
 		t.Fatal(err)
 	}
 	template["apiVersion"], template["kind"] = "v1", "Pod"
@@ -128,7 +131,8 @@ func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pod{volumes: map[string]string{}, image: imageOf(t, func(dir string) { harness.CopyVault(t, dir) })}
+	p := &pod{volumes: map[string]string{}, image: t.TempDir()}
+	harness.CopyVault(t, p.image)
 	w.apply(t, string(manifest))
 	got, err := w.do("GET", "/api/v1/namespaces/"+w.namespace+"/pods/"+name, "", "")
 	if err == nil {
@@ -144,7 +148,7 @@ func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	return p
 }
 
-// makeVolumes does what the kubelet does for the volumes that the injected containers mount.
+// makeVolumes makes the folders and tokens that the kubelet would make for the pod's volumes.
 func (p *pod) makeVolumes(t *testing.T, w *world) {
 	t.Helper()
 	for _, v := range p.Spec.Volumes {
@@ -164,8 +168,7 @@ func (p *pod) makeVolumes(t *testing.T, w *world) {
 			if s.ServiceAccountToken.Audience != "" {
 				audiences = []string{s.ServiceAccountToken.Audience}
 			}
-			file := filepath.Join(dir, s.ServiceAccountToken.Path)
-			writeFile(t, file, w.serviceAccountToken(t, w.namespace, "my-app", audiences...))
+			file := harness.WriteFile(t, dir, s.ServiceAccountToken.Path, w.serviceAccountToken(t, w.namespace, "my-app", audiences...))
 			if err := os.Chmod(file, 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -177,19 +180,10 @@ func (p *pod) makeVolumes(t *testing.T, w *world) {
 func (p *pod) runInit(t *testing.T) {
 	t.Helper()
 	init := p.Spec.InitContainers[0]
-	if out, err := p.command(t, init, append(init.Command, init.Args...)...).CombinedOutput(); err != nil {
-		t.Fatalf("the init container %s: %v\n%s", init.Name, err, out)
-	}
+	harness.RunCommand(t, p.command(t, init, append(init.Command, init.Args...)...))
 }
 
-// startSidecar runs the injected sidecar until the end of the test.
-func (p *pod) startSidecar(t *testing.T) {
-	t.Helper()
-	c := p.container(t, "vault-agent")
-	harness.StartProgram(t, p.command(t, c, append(c.Command, c.Args...)...))
-}
-
-// readFile returns what the app sees of its file: the token and the mode of the file.
+// readFile returns what the app sees: the token in its file, and the mode of the file.
 func (p *pod) readFile(t *testing.T) (string, error) {
 	t.Helper()
 	read := "cat " + tokenFile + " && stat -c ' %a' " + tokenFile
@@ -222,45 +216,19 @@ func (p *pod) command(t *testing.T, c container, command ...string) *exec.Cmd {
 	return containerCommand(t, c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup, mounts, env, command...)
 }
 
-// containerCommand returns a command that runs in a container with these folders, by their paths in the
-// container. The folder /image is on the PATH.
+// containerCommand returns a command that runs in a container. The keys of mounts are paths in the
+// container, and the values are the folders to mount there. The folder /image is on the PATH.
 func containerCommand(t *testing.T, user, group int, mounts map[string]string, env []string, command ...string) *exec.Cmd {
 	t.Helper()
 	root, list := t.TempDir(), ""
 	for path, folder := range mounts {
-		makeDir(t, filepath.Join(root, path))
+		if err := os.MkdirAll(filepath.Join(root, path), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		list += folder + " " + path + "\n"
 	}
-	script, err := filepath.Abs("container")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(script, append([]string{root, fmt.Sprintf("%d:%d", user, group)}, command...)...)
+	cmd := exec.Command(harness.Absolute(t, "container"), append([]string{root, fmt.Sprintf("%d:%d", user, group)}, command...)...)
 	cmd.Stdin = strings.NewReader(list)
 	cmd.Env = append([]string{"PATH=/image:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
 	return cmd
-}
-
-// imageOf returns a folder with a program, as an image would hold it.
-func imageOf(t *testing.T, copy func(dir string)) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	copy(dir)
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	for _, file := range append(files, dir) {
-		if err == nil {
-			err = os.Chmod(file, 0o755)
-		}
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func makeDir(t *testing.T, dir string) {
-	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package kubernetes tests docs/recipes/kubernetes.md: the manifests of the page keep a living token
-// in a pod's file or in a Kubernetes Secret. The parts are real: etcd, the API server, Vault with its
-// Kubernetes auth method, the Vault Secrets Operator, External Secrets, and the Vault Agent Injector.
-// There is no kubelet, so the test runs the injected containers itself. Run it with
-// "make test-kubernetes".
+// Package kubernetes tests docs/recipes/kubernetes.md. With the manifests of the page, a pod's file or
+// a Kubernetes Secret always has a living token: one that the provider accepts.
+//
+// The tests use the real etcd, API server, Kubernetes auth method, Vault Secrets Operator, External
+// Secrets and Vault Agent Injector. There is no kubelet, so the tests run the injected containers
+// themselves. Run them with "make test-kubernetes".
 package kubernetes
 
 import (
@@ -17,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// starter starts a way to get a token into a pod, with the page's manifests. It returns what the app
+// starter starts one of the page's ways to get a token into a pod. It returns watches of what the app
 // reads.
 type starter func(*testing.T, *world) []watch
 
@@ -32,11 +33,11 @@ var consumers = map[string]starter{
 	generator:       startExternalSecrets,
 }
 
-// forEachConsumer runs a test for all consumers at once, beside the other tests. The consumers share a
-// cluster. Each has a namespace, a Vault server and a simulator of its own.
+// forEachConsumer runs a test for all consumers in parallel. The consumers share a cluster, but each
+// has its own namespace, Vault server and simulator.
 func forEachConsumer(t *testing.T, lifetime time.Duration, test func(t *testing.T, w *world, name string)) {
 	t.Helper()
-	t.Parallel() // it mostly waits
+	t.Parallel() // the test mostly waits
 	c := startCluster(t)
 	for name := range consumers {
 		t.Run(name, func(t *testing.T) {
@@ -46,8 +47,8 @@ func forEachConsumer(t *testing.T, lifetime time.Duration, test func(t *testing.
 	}
 }
 
-// With leases, each consumer keeps a living token while the provider is well. The Vault Secrets Operator
-// reads only once with allowStaticCreds. External Secrets needs min_ttl.
+// With leases, each consumer always has a living token while the provider works. External Secrets needs
+// min_ttl for that. With allowStaticCreds, the Vault Secrets Operator reads only once.
 func TestLeases(t *testing.T) {
 	forEachConsumer(t, 12*time.Second, func(t *testing.T, w *world, name string) {
 		if name == generator {
@@ -61,11 +62,11 @@ func TestLeases(t *testing.T) {
 	})
 }
 
-// Without leases, each consumer keeps a living token while the provider is well. The Vault Secrets
-// Operator does so with refreshAfter and with allowStaticCreds, and reads only once with neither.
+// Without leases, each consumer always has a living token while the provider works. The Vault Secrets
+// Operator needs refreshAfter or allowStaticCreds for that, or it reads only once.
 func TestWithoutLeases(t *testing.T) {
 	forEachConsumer(t, 12*time.Second, func(t *testing.T, w *world, name string) {
-		w.withoutLeases(t)
+		w.run(t, pageSection(t, "Without leases"))
 		watches := consumers[name](t, w)
 		if name != operator {
 			w.keepATokenAlive(t, watches...)

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// startSecretsOperator starts the Vault Secrets Operator with the page's manifests. It returns the
-// Secret.
+// startSecretsOperator starts the Vault Secrets Operator with the page's manifests. It returns a watch
+// of the Secret.
 func startSecretsOperator(t *testing.T, w *world) []watch {
 	t.Helper()
 	const namespace = "vault-secrets-operator-system"
@@ -32,7 +32,7 @@ spec: {address: %[2]q}
 
 func secretsOperatorManifests(t *testing.T) string {
 	t.Helper()
-	return blocks(t, section(t, "Vault Secrets Operator"), "yaml")[0]
+	return harness.CodeBlocks(t, pageSection(t, "Vault Secrets Operator"), "yaml")[0]
 }
 
 // watchSecret returns a watch of a Secret.
@@ -40,8 +40,9 @@ func (w *world) watchSecret(name, secret string) watch {
 	return watch{name, func() string { return w.secret(w.namespace, secret) }}
 }
 
-// restarts applies the page's manifests twice more, each with a Deployment that the operator restarts:
-// as they are, and with allowStaticCreds. It returns the Secret of the second, and a check.
+// restarts applies the page's manifests two more times, each time with a Deployment that the operator
+// restarts. The second time, allowStaticCreds replaces refreshAfter. restarts returns a watch of the
+// second Secret. It also returns a function that checks the number of restarts.
 func (w *world) restarts(t *testing.T) (static watch, check func(tokens int)) {
 	t.Helper()
 	const refresh, target = "  refreshAfter: 15m\n", "  rolloutRestartTargets: [{kind: Deployment, name: %s}]\n"
@@ -60,14 +61,14 @@ spec:
 	return w.watchSecret("Secrets Operator, allowStaticCreds", "static-token"), func(tokens int) {
 		each, static := w.generation(t, "restarts")-1, w.generation(t, "static")-1
 		t.Logf("restarts of the app: %d, and %d with allowStaticCreds, with %d tokens", each, static, tokens)
-		if each < 2*tokens || static > tokens+3 { // up to three tokens come while nothing counts them
-			t.Errorf("got %d restarts with refreshAfter and %d with allowStaticCreds for %d tokens; want one per read with the first, and one per token with the second",
+		if each < 2*tokens || static > tokens+3 { // up to three tokens come before and after the count
+			t.Errorf("got %d restarts with refreshAfter and %d with allowStaticCreds for %d tokens, want one for each read with refreshAfter and one for each token with allowStaticCreds",
 				each, static, tokens)
 		}
 	}
 }
 
-// generation returns how often a Deployment has changed.
+// generation returns the generation of a Deployment, which each restart increments.
 func (w *world) generation(t *testing.T, deployment string) int {
 	t.Helper()
 	got, err := w.do("GET", "/apis/apps/v1/namespaces/"+w.namespace+"/deployments/"+deployment, "", "")
@@ -81,23 +82,23 @@ func (w *world) generation(t *testing.T, deployment string) int {
 	return d.Metadata.Generation
 }
 
-// readsOnce applies the page's manifests once more, with something in place of refreshAfter with which the
-// operator reads only once. The returned function checks that.
+// readsOnce applies the page's manifests once more, with a replacement for refreshAfter that makes the
+// operator read only once. The returned function checks that it read only once.
 func (w *world) readsOnce(t *testing.T, instead string) (check func()) {
 	t.Helper()
 	w.variant(t, "once", "  refreshAfter: 15m\n", instead)
 	once := w.watchSecret("Secrets Operator, once", "once-token")
-	w.until(t, harness.Timeout, "the first token", []watch{once}, func(_ int, token string) bool { return token != "" })
+	w.until(t, harness.Timeout, "the first token", []watch{once}, func(token string) bool { return token != "" })
 	first := once.read()
 	return func() {
 		if token := once.read(); token != first || w.living(t, token) {
-			t.Errorf("with %q in place of refreshAfter: got a new token, but the page says that the operator reads once", instead)
+			t.Errorf("with %q in place of refreshAfter: got a new token, want only the first token, as the page says", instead)
 		}
 	}
 }
 
-// variant applies the page's manifests of the Vault Secrets Operator once more, under another name and
-// with a change.
+// variant applies the page's manifests of the Vault Secrets Operator once more. It gives the objects
+// another name and replaces the text old.
 func (w *world) variant(t *testing.T, name, old, replacement string) {
 	t.Helper()
 	manifests := secretsOperatorManifests(t)
@@ -108,12 +109,12 @@ func (w *world) variant(t *testing.T, name, old, replacement string) {
 	w.apply(t, w.local(changed))
 }
 
-// startExternalSecrets starts External Secrets with the page's manifests. It returns the Secret.
+// startExternalSecrets starts External Secrets with the page's manifests. It returns a watch of the
+// Secret.
 func startExternalSecrets(t *testing.T, w *world) []watch {
 	t.Helper()
-	w.start(t, "external-secrets", []string{"KUBECONFIG=" + w.kubeconfig},
-		"--metrics-addr=0")
-	for _, manifests := range blocks(t, section(t, "External Secrets"), "yaml") {
+	w.start(t, "external-secrets", []string{"KUBECONFIG=" + w.kubeconfig}, "--metrics-addr=0")
+	for _, manifests := range harness.CodeBlocks(t, pageSection(t, "External Secrets"), "yaml") {
 		w.apply(t, w.local(manifests))
 	}
 	return []watch{w.watchSecret("External Secrets", "sinch-token")}

@@ -9,11 +9,12 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// rotatedLifetime is the lifetime of tokens in these tests. It leaves room for leases of 30 s, the shortest
-// lease_ttl.
+// rotatedLifetime is the lifetime of tokens in these tests. It is much longer than 30 s, which is the
+// shortest lease_ttl.
 const rotatedLifetime = 2 * time.Minute
 
-// With leases, consumers follow a rotate at their next read, which lease_ttl brings forward.
+// With leases, a consumer gets the token of a rotate at its next read. A short lease_ttl makes that
+// read come earlier.
 func TestRotateWithLeases(t *testing.T) {
 	forEachConsumer(t, rotatedLifetime, func(t *testing.T, w *world, name string) {
 		w.setLeaseTTL(t, "30s")
@@ -26,10 +27,10 @@ func TestRotateWithLeases(t *testing.T) {
 	})
 }
 
-// Without leases, consumers follow a rotate at their next read.
+// Without leases, a consumer gets the token of a rotate at its next read.
 func TestRotateWithoutLeases(t *testing.T) {
 	forEachConsumer(t, rotatedLifetime, func(t *testing.T, w *world, name string) {
-		w.withoutLeases(t)
+		w.run(t, pageSection(t, "Without leases"))
 		w.setLeaseTTL(t, "30s")
 		app := consumers[name](t, w)[0]
 		if name == operator {
@@ -47,27 +48,28 @@ func (w *world) setLeaseTTL(t *testing.T, d string) {
 	w.Write(t, config, harness.Fields{"lease_ttl": d}).OK(t)
 }
 
-// rotate rotates the token. The caller must wait ten seconds between two rotates, or they share a login.
+// rotate rotates the token. The caller must wait for the time shared between two rotates. Otherwise the
+// second rotate returns the token of the first.
 func (w *world) rotate(t *testing.T) {
 	t.Helper()
 	w.Write(t, "messaging/rotate/sinch", nil).OK(t)
 }
 
-// readNext rotates, and returns when the app has the new token.
+// readNext rotates the token, and returns the time at which the app has the new token.
 func (w *world) readNext(t *testing.T, app watch) time.Time {
 	t.Helper()
 	old := app.read()
 	w.rotate(t)
-	return w.until(t, 2*w.lifetime, "the token of a rotate", []watch{app}, func(_ int, token string) bool {
+	return w.until(t, 2*w.lifetime, "the token of a rotate", []watch{app}, func(token string) bool {
 		return token != "" && token != old
 	})[0]
 }
 
-// follows measures the time between two reads, with a rotate in between: an old token stays at most so
-// long.
+// follows measures the time between two reads of a consumer. After a rotate, the app keeps the old
+// token for at most this time.
 func (w *world) follows(t *testing.T, app watch, mode string, limit time.Duration) {
 	t.Helper()
-	w.until(t, harness.Timeout, "a token", []watch{app}, func(_ int, token string) bool { return token != "" })
+	w.until(t, harness.Timeout, "a token", []watch{app}, func(token string) bool { return token != "" })
 	time.Sleep(shared)
 	first := w.readNext(t, app)
 	time.Sleep(shared)
@@ -78,11 +80,11 @@ func (w *world) follows(t *testing.T, app watch, mode string, limit time.Duratio
 	}
 }
 
-// shared is longer than two rotates share a login.
+// shared is longer than the 10 s in which two rotates share one login.
 const shared = 11 * time.Second
 
-// readsAtOnce checks the page's ways to make an operator read at once, and that an operator repairs a
-// Secret that somebody edited or deleted.
+// readsAtOnce checks the page's ways to make an operator read at once. It also checks that an operator
+// restores a Secret that somebody has edited or deleted.
 func (w *world) readsAtOnce(t *testing.T, app watch, name string) {
 	t.Helper()
 	secret := "/api/v1/namespaces/" + w.namespace + "/secrets/sinch-token"
@@ -92,7 +94,7 @@ func (w *world) readsAtOnce(t *testing.T, app watch, name string) {
 		if _, err := w.do(method, path, "application/merge-patch+json", body); err != nil {
 			t.Fatal(err)
 		}
-		at := w.until(t, w.lifetime, "a read after "+what, []watch{app}, func(_ int, token string) bool { return ok(token) })
+		at := w.until(t, w.lifetime, "a read after "+what, []watch{app}, ok)
 		t.Logf("%s: reads %s after %s", app.name, seconds(at[0].Sub(began)), what)
 	}
 	time.Sleep(shared)
@@ -107,7 +109,7 @@ func (w *world) readsAtOnce(t *testing.T, app watch, name string) {
 			`{"metadata": {"annotations": {"force-sync": "1"}}}`, next)
 		change("the Secret is deleted", "DELETE", secret, "", next)
 	default:
-		return // the app restarts
+		return // an app with the injector restarts instead
 	}
 	change("the Secret is edited", "PATCH", secret, `{"stringData": {"access_token": "edited"}}`, func(token string) bool { return w.living(t, token) })
 }

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	lives = 10 // how many token lifetimes a test watches while the provider is well
-	// recovery is the longest time from the end of an outage to a living token. The Vault Secrets
-	// Operator waits up to a minute between its attempts.
+	lives = 10 // how many token lifetimes a test watches before the outage
+	// recovery is the longest time from the end of an outage until the app has a living token. The
+	// Vault Secrets Operator waits up to a minute between its attempts.
 	recovery = 90 * time.Second
 )
 
@@ -23,13 +23,14 @@ type watch struct {
 	read func() string
 }
 
-// seen is what a watch has seen in some time.
+// seen is what a watch has seen in a period.
 type seen struct {
-	dead   time.Duration // how long the token was dead
+	dead   time.Duration // how long the provider refused the token
 	tokens map[string]bool
 }
 
-// during watches for some time. A dead token counts as dead since the last look.
+// during watches for the time d. If a token is dead when it is read, its dead time starts at the
+// previous read.
 func (w *world) during(t *testing.T, d time.Duration, watches []watch) []seen {
 	t.Helper()
 	all := make([]seen, len(watches))
@@ -59,17 +60,17 @@ func (w *world) living(t *testing.T, token string) bool {
 	return token != "" && w.sim.Token(t, token).Active
 }
 
-// until waits until the token of each watch satisfies ok, and returns when that was.
-func (w *world) until(t *testing.T, limit time.Duration, what string, watches []watch, ok func(i int, token string) bool) []time.Time {
+// until waits until the token of each watch satisfies ok. It returns the times at which each did.
+func (w *world) until(t *testing.T, limit time.Duration, what string, watches []watch, ok func(token string) bool) []time.Time {
 	t.Helper()
 	at := make([]time.Time, len(watches))
 	harness.Within(t, limit, what, func() (err error) {
 		for i, watch := range watches {
 			if at[i].IsZero() {
-				if ok(i, watch.read()) {
+				if ok(watch.read()) {
 					at[i] = time.Now()
 				} else {
-					err = fmt.Errorf("not yet: %s", watch.name)
+					err = fmt.Errorf("%s is not there yet", watch.name)
 				}
 			}
 		}
@@ -78,14 +79,14 @@ func (w *world) until(t *testing.T, limit time.Duration, what string, watches []
 	return at
 }
 
-// keepATokenAlive watches ten token lifetimes while the provider is well, then an outage that is longer
-// than a token lives, the recovery, and two more lifetimes. Only in the outage and the recovery may a
-// token be dead. It returns the number of tokens that the first watch has seen.
+// keepATokenAlive watches for ten token lifetimes, during an outage that is longer than a token's
+// lifetime, and for two more lifetimes after the recovery. A token may be dead only during the outage
+// and the recovery. keepATokenAlive returns how many tokens the first watch has seen.
 func (w *world) keepATokenAlive(t *testing.T, watches ...watch) (tokens int) {
 	t.Helper()
 	life := w.lifetime
 	outage := life * 3 / 2
-	living := func(_ int, token string) bool { return w.living(t, token) }
+	living := func(token string) bool { return w.living(t, token) }
 	w.until(t, harness.Timeout, "a living token", watches, living)
 	well := w.during(t, lives*life, watches)
 	w.sim.Configure(t, `{"faults": [{"kind": "status"}]}`)
@@ -96,16 +97,16 @@ func (w *world) keepATokenAlive(t *testing.T, watches ...watch) (tokens int) {
 	after := w.during(t, 2*life, watches)
 
 	for i, watch := range watches {
-		t.Logf("%s: %s dead in %d lifetimes with %d tokens; in an outage of %s %s dead, and %s more after it; then %s dead",
-			watch.name, seconds(well[i].dead), lives, len(well[i].tokens), seconds(outage), seconds(down[i].dead), seconds(recovered[i].Sub(ended)), seconds(after[i].dead))
+		t.Logf("%s: got dead tokens for %s in %d lifetimes with %d tokens, for %s of an outage of %s, for %s after the outage, and later for %s",
+			watch.name, seconds(well[i].dead), lives, len(well[i].tokens), seconds(down[i].dead), seconds(outage), seconds(recovered[i].Sub(ended)), seconds(after[i].dead))
 		if well[i].dead > 0 || after[i].dead > 0 {
-			t.Errorf("%s: got a dead token for %s before and %s after the outage; want 0 s", watch.name, seconds(well[i].dead), seconds(after[i].dead))
+			t.Errorf("%s: got a dead token for %s before the outage and %s after the recovery, want 0 s", watch.name, seconds(well[i].dead), seconds(after[i].dead))
 		}
 		if len(well[i].tokens) < lives {
 			t.Errorf("%s: got %d tokens in %d lifetimes, want at least one per lifetime", watch.name, len(well[i].tokens), lives)
 		}
 		if down[i].dead == 0 {
-			t.Errorf("%s: got a living token during the whole outage; want a dead one, or the test sees nothing", watch.name)
+			t.Errorf("%s: got a living token during the whole outage, want a dead one at its end", watch.name)
 		}
 	}
 	return len(well[0].tokens) + len(after[0].tokens)

@@ -3,11 +3,8 @@
 package oauth
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
+	"maps"
 	"testing"
 )
 
@@ -17,7 +14,7 @@ const (
 	realm  = "ipmessaging"
 	client = "ipmessaging-client"
 
-	// introspector is a client that may introspect tokens. A public client may not.
+	// introspector is a client that may introspect tokens, because it has a secret.
 	introspector       = "introspector"
 	introspectorSecret = "introspector-secret"
 
@@ -28,9 +25,9 @@ const (
 // object is a JSON object of Keycloak's admin API.
 type object = map[string]any
 
-// defaults holds the settings that the realm has unless a test changes them. Sinch documents
-// these lifetimes. This realm locks a user after 3 failures, because Keycloak's default of 30
-// would make tests slow. The other settings are Keycloak's defaults.
+// defaults holds the settings that the realm has unless a test changes them. The lifetimes are those
+// that Sinch documents. The realm locks a user after 3 failures, because Keycloak's default of 30 would
+// make the tests slow. The other settings are Keycloak's defaults.
 var defaults = object{
 	"enabled":               true,
 	"accessTokenLifespan":   300,
@@ -40,6 +37,13 @@ var defaults = object{
 	"bruteForceProtected":   true,
 	"failureFactor":         3,
 }
+
+// mappers adds the introspector to the audience of a client's tokens. Otherwise Keycloak would tell the
+// introspector that the tokens are not active.
+var mappers = []object{{
+	"name": "audience", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
+	"config": object{"included.client.audience": introspector, "access.token.claim": "true"},
+}}
 
 // makeRealm makes the realm with its clients.
 func (k *keycloak) makeRealm(t *testing.T) {
@@ -53,18 +57,12 @@ func (k *keycloak) makeRealm(t *testing.T) {
 			{
 				"clientId": client, "publicClient": true,
 				"directAccessGrantsEnabled": true, "standardFlowEnabled": false,
-				// Keycloak introspects a token only for the clients in the token's audience.
-				"protocolMappers": []object{{
-					"name": "audience", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
-					"config": object{"included.client.audience": introspector, "access.token.claim": "true"},
-				}},
+				"protocolMappers": mappers,
 			},
 			{"clientId": introspector, "secret": introspectorSecret, "standardFlowEnabled": false},
 		},
 	}
-	for name, value := range defaults {
-		settings[name] = value
-	}
+	maps.Copy(settings, defaults)
 	k.admin(t, "POST", "", settings, nil)
 }
 
@@ -79,33 +77,9 @@ func (k *keycloak) configure(t *testing.T, settings object) {
 // is nil.
 func (k *keycloak) admin(t *testing.T, method, path string, body, result any) {
 	t.Helper()
-	content, err := json.Marshal(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req, err := http.NewRequest(method, k.url+"/admin/realms"+path, bytes.NewReader(content))
-	if err != nil {
-		t.Fatal(err)
-	}
 	login := k.post(t, k.url+"/realms/master/protocol/openid-connect/token",
-		"grant_type", "client_credentials", "client_id", adminClient, "client_secret", adminSecret).want(t, 200, "", "")
-	req.Header.Set("Authorization", "Bearer "+login.AccessToken)
-	req.Header.Set("Content-Type", "application/json")
-	r, err := k.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	content, err = io.ReadAll(r.Body)
-	if err == nil && r.StatusCode > 299 {
-		err = fmt.Errorf("got status %s, want 2xx: %s", r.Status, content)
-	}
-	if err == nil && result != nil {
-		err = json.Unmarshal(content, result)
-	}
-	if err != nil {
-		t.Fatalf("%s /admin/realms%s: %v", method, path, err)
-	}
+		"grant_type", "client_credentials", "client_id", adminClient, "client_secret", adminSecret).ok(t)
+	sendJSON(t, &k.client, method, k.url+"/admin/realms"+path, login.AccessToken, body, result)
 }
 
 // addUser makes a user who can log in, and returns the user's id.
@@ -130,15 +104,9 @@ func (a *account) change(t *testing.T, settings object) {
 	a.keycloak.admin(t, "PUT", "/"+realm+"/users/"+a.id, settings, nil)
 }
 
-// deleteEvents deletes all events that Keycloak has recorded.
-func (k *keycloak) deleteEvents(t *testing.T) {
-	t.Helper()
-	k.admin(t, "DELETE", "/"+realm+"/events", nil, nil)
-}
-
-// events counts the user's events by type, such as "LOGIN". The key of a failure is the type and
-// the error, such as "LOGIN_ERROR invalid_user_credentials". events ignores logins that Keycloak
-// refused because the user was locked or was in the middle of another login.
+// events counts the user's events by type, such as "LOGIN". For a failure, the error follows the type,
+// as in "LOGIN_ERROR invalid_user_credentials". events leaves out the logins that Keycloak refused
+// because the user was locked or was logging in already.
 func (a *account) events(t *testing.T) map[string]int {
 	t.Helper()
 	var list []struct{ Type, Error, UserID, SessionID string }
@@ -163,7 +131,7 @@ func (a *account) events(t *testing.T) map[string]int {
 	return count
 }
 
-// wantEvents fails the test unless these are all events of the user.
+// wantEvents fails the test unless the user has exactly these events.
 func (a *account) wantEvents(t *testing.T, want map[string]int) {
 	t.Helper()
 	if got := a.events(t); fmt.Sprint(got) != fmt.Sprint(want) {
@@ -188,7 +156,7 @@ func (k *keycloak) endSession(t *testing.T, id string) {
 	k.admin(t, "DELETE", "/"+realm+"/sessions/"+id, nil, nil)
 }
 
-// bruteForce returns the state of the brute-force detection for the user.
+// bruteForce returns what Keycloak's brute-force detection knows of the user.
 func (a *account) bruteForce(t *testing.T) (status struct {
 	NumFailures int
 	Disabled    bool // temporarily locked
@@ -210,8 +178,8 @@ func (a *account) lock(t *testing.T) {
 	t.Fatalf("got no lock of user %s after ten failed logins, want one", a.name)
 }
 
-// defaultScope makes an optional scope a default scope of the client until the end of the test.
-// Every login then requests the scope.
+// defaultScope makes an optional scope of the client a default scope until the end of the test. Every
+// login then requests the scope.
 func (k *keycloak) defaultScope(t *testing.T, scope string) {
 	t.Helper()
 	id := func(path, field, name string) string {

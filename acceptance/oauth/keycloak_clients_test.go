@@ -15,55 +15,24 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// addClient makes a client that gets tokens for itself, and returns its config. The client's id is the
-// name of the config.
-func (w *servers) addClient(t *testing.T, name string, settings object, fields harness.Fields) *keycloakClient {
+// addClient makes a client that gets tokens for itself. It returns a config of the same name, which the
+// test must write.
+func (w *servers) addClient(t *testing.T, name string, settings object, fields harness.Fields) *config {
 	t.Helper()
-	whole := object{"clientId": name, "serviceAccountsEnabled": true, "standardFlowEnabled": false,
-		// Keycloak introspects a token only for the clients in the token's audience.
-		"protocolMappers": []object{{
-			"name": "audience", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
-			"config": object{"included.client.audience": introspector, "access.token.claim": "true"},
-		}}}
+	whole := object{"clientId": name, "serviceAccountsEnabled": true, "standardFlowEnabled": false, "protocolMappers": mappers}
 	maps.Copy(whole, settings)
 	w.keycloak.admin(t, "POST", "/"+realm+"/clients", whole, nil)
-	c := &keycloakClient{w, name, harness.Fields{"provider": "oauth2", "client_id": name, "token_url": w.keycloak.endpoint("token")}}
+	c := &config{w.vault, w.keycloak, name, harness.Fields{"provider": "oauth2", "client_id": name, "token_url": w.keycloak.endpoint("token")}}
 	maps.Copy(c.fields, fields)
-	t.Cleanup(func() { w.vault.Delete(t, c.config()) })
+	c.deleteAfter(t)
 	return c
 }
-
-// keycloakClient is a client of the realm, and a config with the same name in Vault.
-type keycloakClient struct {
-	*servers
-	name   string
-	fields harness.Fields
-}
-
-func (c *keycloakClient) config() string { return "messaging/config/" + c.name }
-func (c *keycloakClient) keys() string   { return "messaging/keys/" + c.name }
-func (c *keycloakClient) rotate() string { return "messaging/rotate/" + c.name }
 
 // jwks returns the URL of the client's key set in Vault.
 func (w *servers) jwks(name string) string { return w.vault.Addr + "/v1/messaging/jwks/" + name }
 
-// write writes the config with further fields.
-func (c *keycloakClient) write(t *testing.T, more harness.Fields) harness.Response {
-	t.Helper()
-	fields := maps.Clone(c.fields)
-	maps.Copy(fields, more)
-	return c.vault.Write(t, c.config(), fields)
-}
-
-// token reads creds, and fails the test unless the token is active.
-func (c *keycloakClient) token(t *testing.T) string {
-	t.Helper()
-	token := c.vault.Read(t, "messaging/creds/"+c.name).OK(t).Text("access_token")
-	c.keycloak.wantActive(t, token, true)
-	return token
-}
-
-// A client authenticates with its secret in the header or in the form, whatever characters are in it.
+// A client authenticates with its secret in the header or in the form. The secret may contain any
+// characters.
 func testKeycloakClientSecret(t *testing.T, w *servers) {
 	const secret = `a+b %20:&="/?~ü'`
 	for _, style := range []string{"header", "body"} {
@@ -72,36 +41,37 @@ func testKeycloakClientSecret(t *testing.T, w *servers) {
 		c.name = "secret-" + style
 		c.write(t, harness.Fields{"client_secret": "wrong"}).Refused(t, 400, "nothing was stored", "credentials refused", "unauthorized_client")
 		c.write(t, nil).OK(t)
-		first := c.token(t)
-		w.vault.Write(t, c.rotate(), nil).OK(t)
+		first := c.activeToken(t)
+		c.rotate(t).OK(t)
 		w.keycloak.wantActive(t, first, false)
-		w.vault.Delete(t, c.config()).OK(t)
+		w.vault.Delete(t, c.path("config")).OK(t)
 	}
 }
 
-// A refresh token is the only credential. The realm accepts each once, and a second use would end the
-// session. The engine uses each once, also when a write repeats the first one, as Terraform does.
+// A refresh token is the only credential. The realm accepts each refresh token once, and ends the
+// session at a second use. The engine uses each once, even if a write repeats the first one, as
+// Terraform does.
 func testKeycloakRefreshTokenGrant(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"revokeRefreshToken": true, "accessTokenLifespan": 20, "ssoSessionIdleTimeout": 60})
-	consent := w.keycloak.login(t, a).want(t, 200, "", "")
+	consent := w.keycloak.login(t, a).ok(t)
 	fields := harness.Fields{"provider": "oauth2", "client_id": client, "auth_style": "none", "grant_type": "refresh_token",
 		"token_url": w.keycloak.endpoint("token"), "refresh_token": consent.RefreshToken, "refresh_window": "1h"}
-	w.vault.Write(t, a.config(), fields).OK(t)
+	w.vault.Write(t, a.path("config"), fields).OK(t)
 	token := a.token(t)
 	for range 3 {
 		token = a.next(t, token)
-		w.keycloak.wantActive(t, token, true)
 	}
-	w.vault.Write(t, a.config(), fields).OK(t)
-	w.keycloak.wantActive(t, a.next(t, token), true)
+	w.vault.Write(t, a.path("config"), fields).OK(t)
+	a.next(t, token)
 	if got := a.events(t); got["LOGIN"] != 1 || got["REFRESH_TOKEN"] < 5 || len(got) != 2 {
 		t.Errorf("got events %v, want the LOGIN of the test, and at least 5 REFRESH_TOKEN", got)
 	}
 }
 
-// signer makes a client that authenticates by signed JWT, and whose keys Keycloak fetches from Vault.
-func (w *servers) signer(t *testing.T, name, kind, algorithm string) *keycloakClient {
+// signer makes a client that authenticates with signed assertions. Keycloak fetches the client's public
+// keys from Vault.
+func (w *servers) signer(t *testing.T, name, kind, algorithm string) *config {
 	t.Helper()
 	return w.addClient(t, name, object{"clientAuthenticatorType": "client-jwt", "attributes": object{
 		"use.jwks.url": "true", "jwks.url": w.jwks(name), "token.endpoint.auth.signing.alg": algorithm,
@@ -122,41 +92,41 @@ func testPrivateKeyOfClient(t *testing.T, w *servers) {
 		_, other := newKey(t, algorithm)
 		c.write(t, harness.Fields{"private_key": other}).Refused(t, 400, "nothing was stored", "credentials refused", "invalid_client")
 		c.write(t, harness.Fields{"private_key": text}).OK(t)
-		c.token(t)
+		c.activeToken(t)
 	}
 }
 
-// Keycloak fetches the public key of each kind from Vault, without a Vault token.
+// Keycloak fetches public keys of each kind from Vault without a Vault token.
 func testSignedAssertion(t *testing.T, w *servers) {
 	for kind, algorithm := range map[string]string{"rsa-2048": "RS256", "ec-p256": "ES256", "ed25519": "EdDSA"} {
 		c := w.signer(t, "signer-"+kind, kind, algorithm)
 		c.write(t, nil).OK(t)
-		first := c.token(t)
-		w.vault.Write(t, c.rotate(), nil).OK(t)
-		if c.token(t) == first {
+		first := c.activeToken(t)
+		c.rotate(t).OK(t)
+		if c.activeToken(t) == first {
 			t.Errorf("%s: got the same token after a rotate, want another one", kind)
 		}
 	}
 	pss := w.signer(t, "signer-ps256", "rsa-2048", "PS256")
 	pss.write(t, harness.Fields{"signing_algorithm": "PS256"}).OK(t)
-	pss.token(t)
+	pss.activeToken(t)
 	wrong := w.signer(t, "signer-wrong", "ec-p256", "RS256")
 	wrong.write(t, nil).OK(t)
-	w.vault.Read(t, "messaging/creds/"+wrong.name).Refused(t, 400, "credentials refused", "invalid_client")
+	w.vault.Read(t, wrong.path("creds")).Refused(t, 400, "credentials refused", "invalid_client")
 }
 
-// Keycloak fetches the key set again when it meets a new key, so the engine can change keys while
-// Keycloak runs. It fetches at most once in ten seconds.
+// Keycloak fetches the key set again when an assertion names an unknown key, but at most once in ten
+// seconds. So the engine can change keys while Keycloak runs.
 func testKeyActivated(t *testing.T, w *servers) {
 	c := w.signer(t, "signer-activated", "ec-p256", "ES256")
 	c.write(t, harness.Fields{"share": false}).OK(t) // each read is a mint
-	c.token(t)
-	first := w.vault.Read(t, c.keys()).OK(t).Text("key_id")
-	w.vault.Write(t, c.keys()+"/rotate", nil).OK(t)
+	c.activeToken(t)
+	first := c.keyID(t)
+	w.vault.Write(t, c.path("keys")+"/rotate", nil).OK(t)
 	harness.Within(t, harness.Timeout, "Keycloak accepts the next key", func() error {
-		w.vault.Write(t, c.keys()+"/activate", nil).OK(t)
-		c.token(t) // the engine steps back to the first key if Keycloak refuses the next one
-		if w.vault.Read(t, c.keys()).OK(t).Text("key_id") == first {
+		w.vault.Write(t, c.path("keys")+"/activate", nil).OK(t)
+		c.activeToken(t) // the engine goes back to the first key if Keycloak refuses the next one
+		if c.keyID(t) == first {
 			time.Sleep(time.Second)
 			return errors.New("got the first key, want the next one")
 		}
@@ -164,8 +134,8 @@ func testKeyActivated(t *testing.T, w *servers) {
 	})
 }
 
-// A signed assertion is the grant (RFC 7523 §2.1), while a secret authenticates the client. The
-// assertion is for a user whom Keycloak links to the issuer.
+// A signed assertion is the grant (RFC 7523 §2.1), and a secret authenticates the client. The assertion
+// names a user whom Keycloak has linked to the issuer.
 func testJWTAuthorizationGrant(t *testing.T, w *servers) {
 	const name, issuer = "asserting", "https://vault.example.com/messaging"
 	a := w.account(t)
@@ -181,32 +151,35 @@ func testJWTAuthorizationGrant(t *testing.T, w *servers) {
 	}}, harness.Fields{"client_secret": "asserting-secret", "grant_type": "jwt_bearer", "generate_key": "ec-p256",
 		"assertion_issuer": issuer, "assertion_subject": "acme-account"})
 	c.write(t, nil).OK(t)
-	if got := read(t, c.token(t)).Username; got != a.name {
+	if got := read(t, c.activeToken(t)).Username; got != a.name {
 		t.Errorf("got a token of user %q, want %q", got, a.name)
 	}
-	w.vault.Write(t, c.rotate(), nil).OK(t) // another assertion, with its own jti
+	c.rotate(t).OK(t) // sends another assertion, with its own jti
 	w.keycloak.admin(t, "DELETE", "/"+realm+"/users/"+a.id+"/federated-identity/vault", nil, nil)
-	w.vault.Write(t, c.config(), harness.Fields{"verify_connection": true}).Refused(t, 400, "credentials refused", "invalid_grant", "User not found")
+	w.vault.Write(t, c.path("config"), harness.Fields{"verify_connection": true}).Refused(t, 400, "credentials refused", "invalid_grant", "User not found")
 }
 
-// A certificate with the subject of the client authenticates the client (RFC 8705 §2.1).
+// A certificate authenticates the client if it has the subject that Keycloak expects (RFC 8705 §2.1).
 func testX509(t *testing.T, w *servers) {
 	c := w.addClient(t, "mutual", object{"clientAuthenticatorType": "client-x509", "attributes": object{"x509.subjectdn": "CN=acme"}},
 		harness.Fields{"auth_style": "none", "ca_cert": string(w.keycloak.ca.PEM)})
 	at := func(name string) string { return w.keycloak.secure + w.keycloak.endpoint(name)[len(w.keycloak.url):] }
 	c.fields["token_url"], c.fields["revocation_url"] = at("token"), at("revoke")
-	c.write(t, nil).Refused(t, 400, "credentials refused", "client")
-	c.write(t, clientCert(t, w.keycloak.ca, "mallory")).Refused(t, 400, "credentials refused", "client")
-	other, err := simulator.NewCA(time.Now())
-	if err != nil {
-		t.Fatal(err)
+	if r := c.write(t, harness.ClientCert(t, harness.NewCA(t), "acme", inAnHour)); r.Status != 400 && r.Status != 502 {
+		t.Errorf("certificate from another CA: got status %d, want 400 or 502: %s", r.Status, r.Raw)
 	}
-	if r := c.write(t, clientCert(t, other, "acme")); r.Status != 400 && r.Status != 502 {
-		t.Errorf("certificate of another CA: got status %d, want 400 or 502: %s", r.Status, r.Raw)
-	}
-	c.write(t, clientCert(t, w.keycloak.ca, "acme")).OK(t)
-	first := c.token(t)
-	w.vault.Write(t, c.rotate(), nil).OK(t)
-	w.keycloak.wantActive(t, first, false) // the certificate authenticates the revocation too
-	c.token(t)
+	testMutualTLS(t, c, w.keycloak.ca, "client")
+}
+
+// testMutualTLS tests that a config needs a certificate from ca for "acme". Any other write is refused
+// with this error.
+func testMutualTLS(t *testing.T, c *config, ca *simulator.CA, refusal string) {
+	t.Helper()
+	c.write(t, nil).Refused(t, 400, "credentials refused", refusal)
+	c.write(t, harness.ClientCert(t, ca, "mallory", inAnHour)).Refused(t, 400, "credentials refused", refusal)
+	c.write(t, harness.ClientCert(t, ca, "acme", inAnHour)).OK(t)
+	first := c.activeToken(t)
+	c.rotate(t).OK(t)
+	c.server.wantActive(t, first, false) // the certificate also authenticates the revocation
+	c.activeToken(t)
 }

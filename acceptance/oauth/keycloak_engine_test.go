@@ -14,7 +14,7 @@ import (
 func testPasswordGrant(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.write(t, nil).OK(t)
-	r := w.vault.Read(t, a.creds()).OK(t)
+	r := w.vault.Read(t, a.path("creds")).OK(t)
 	token := r.Text("access_token")
 	if r.LeaseDuration < 200 || r.LeaseDuration > 299 || r.Text("token_type") != "Bearer" {
 		t.Errorf("got a lease of %d s and token_type %v, want 200 to 299 s and Bearer", r.LeaseDuration, r.Data["token_type"])
@@ -40,7 +40,6 @@ func testRefreshGrant(t *testing.T, w *servers) {
 	session := read(t, token).Session
 	for range 3 {
 		token = a.next(t, token)
-		w.keycloak.wantActive(t, token, true)
 		if got := read(t, token).Session; got != session {
 			t.Errorf("got a token of session %q, want session %q", got, session)
 		}
@@ -53,7 +52,7 @@ func testRefreshGrant(t *testing.T, w *servers) {
 	}
 }
 
-// If the refresh token ends before the access token, the engine logs in with the password. It does
+// The refresh token ends before the access token. The engine then logs in with the password and does
 // not send the expired refresh token.
 func testRefreshTokenEndsFirst(t *testing.T, w *servers) {
 	a := w.account(t)
@@ -61,38 +60,36 @@ func testRefreshTokenEndsFirst(t *testing.T, w *servers) {
 	a.write(t, refreshEarly).OK(t)
 	first := a.token(t)
 	second := a.next(t, first)
-	w.keycloak.wantActive(t, second, true)
 	wantOtherSession(t, first, second)
 	a.wantEvents(t, map[string]int{"LOGIN": 2})
 }
 
-// Keycloak answers refresh_expires_in 0 for an offline token. The engine keeps using the offline
-// token until Keycloak refuses it.
+// Keycloak answers refresh_expires_in=0 for an offline token, which does not expire. The engine uses
+// the offline token until Keycloak refuses it.
 func testOfflineToken(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	k.defaultScope(t, "offline_access")
 	k.configure(t, object{"accessTokenLifespan": 20, "ssoSessionIdleTimeout": 3})
 
-	in := k.login(t, a).want(t, 200, "", "")
+	in := k.login(t, a).ok(t)
 	if in.RefreshToken == "" || in.RefreshExpiresIn == nil || *in.RefreshExpiresIn != 0 {
 		t.Fatalf("got %s, want a refresh_token with refresh_expires_in 0", in.Body)
 	}
 	k.logout(t, in.RefreshToken).want(t, 204, "", "")
 	k.refresh(t, in.RefreshToken).want(t, 400, "invalid_grant", "Offline user session not found")
 
-	a.retryLogin(t, func() harness.Response { return a.write(t, refreshEarly) })
+	a.retryLogin(t, func(t *testing.T) harness.Response { return a.write(t, refreshEarly) })
 	token := a.token(t)
 	for range 2 {
 		token = a.next(t, token)
-		k.wantActive(t, token, true)
 	}
 	if got := a.events(t); got["LOGIN"] != 2 || got["REFRESH_TOKEN"] < 2 || got["REFRESH_TOKEN_ERROR invalid_token"] != 1 {
 		t.Errorf("got events %v, want 2 LOGIN, at least 2 REFRESH_TOKEN, 1 REFRESH_TOKEN_ERROR", got)
 	}
 }
 
-// If a refresh token ended with its session, the engine logs in with the password at once. No read
-// fails.
+// An administrator ends the session and thereby the refresh token. The engine then logs in with the
+// password at once, and no read fails.
 func testSessionEnded(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 20, "ssoSessionIdleTimeout": 60})
@@ -102,31 +99,28 @@ func testSessionEnded(t *testing.T, w *servers) {
 	w.keycloak.endSession(t, session)
 	w.keycloak.wantActive(t, first, false)
 
-	token := a.next(t, first)
-	for read(t, token).Session == session { // a refresh was running when the session ended
-		token = a.next(t, token)
-	}
+	var token string
+	harness.Until(t, "the engine has logged in again", func() bool {
+		token = a.token(t)
+		return read(t, token).Session != session
+	})
 	w.keycloak.wantActive(t, token, true)
 	if got := a.events(t); got["LOGIN"] != 2 || got["REFRESH_TOKEN_ERROR invalid_token"] != 1 {
 		t.Errorf("got events %v, want 2 LOGIN and 1 REFRESH_TOKEN_ERROR", got)
 	}
-	if got := w.vault.Read(t, "messaging/status/"+a.name).OK(t); got.Text("failures_in_row") != "0" {
-		t.Errorf("got status %s, want failures_in_row 0", got.Raw)
-	}
+	a.wantNoFailures(t)
 }
 
-// When a session reaches its maximum, the engine logs in again. Every read gets an active token.
+// When a session reaches its maximum lifetime, the engine logs in again. Every read gets an active
+// token.
 func testSessionReachesItsMax(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 10, "ssoSessionIdleTimeout": 60, "ssoSessionMaxLifespan": 16})
 	a.write(t, harness.Fields{"refresh_window": "4s"}).OK(t)
-	token := a.token(t)
-	session := read(t, token).Session
-	for read(t, token).Session == session {
-		w.keycloak.wantActive(t, token, true)
+	token := a.activeToken(t)
+	for session := read(t, token).Session; read(t, token).Session == session; {
 		token = a.next(t, token)
 	}
-	w.keycloak.wantActive(t, token, true)
 	got := a.events(t)
 	if got["LOGIN"] != 2 || got["REFRESH_TOKEN"] == 0 || got["REFRESH_TOKEN"] > 5 {
 		t.Errorf("got events %v, want 2 LOGIN and 1 to 5 REFRESH_TOKEN", got)
@@ -137,29 +131,27 @@ func testRotateLogsIn(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.write(t, nil).OK(t)
 	first := a.token(t)
-	a.retryLogin(t, func() harness.Response { return w.vault.Write(t, "messaging/rotate/"+a.name, nil) })
-	second := a.token(t)
-	w.keycloak.wantActive(t, second, true)
+	a.retryLogin(t, a.rotate)
+	second := a.activeToken(t)
 	wantOtherSession(t, first, second)
 	a.wantEvents(t, map[string]int{"LOGIN": 2})
 }
 
-// With a revocation_url, rotate ends the old token. Deleting the config ends the token too.
+// If the config has a revocation_url, a rotate revokes the old token. So does the deletion of the
+// config.
 func testRotateRevokes(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.write(t, harness.Fields{"revocation_url": w.keycloak.endpoint("revoke")}).OK(t)
-	first := a.token(t)
-	w.keycloak.wantActive(t, first, true)
-	a.retryLogin(t, func() harness.Response { return w.vault.Write(t, "messaging/rotate/"+a.name, nil) })
-	second := a.token(t)
+	first := a.activeToken(t)
+	a.retryLogin(t, a.rotate)
+	second := a.activeToken(t)
 	w.keycloak.wantActive(t, first, false)
-	w.keycloak.wantActive(t, second, true)
-	w.vault.Delete(t, a.config()).OK(t)
+	w.vault.Delete(t, a.path("config")).OK(t)
 	w.keycloak.wantActive(t, second, false)
 }
 
-// Keycloak refuses concurrent logins of one user. The engine logs in sequentially, so every
-// concurrent read of an unshared config gets a token.
+// Keycloak refuses concurrent logins of one user. The engine sends one login at a time, so each of many
+// concurrent reads gets its own token.
 func testConcurrentReads(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.write(t, harness.Fields{"share": false, "revocation_url": w.keycloak.endpoint("revoke")}).OK(t)
@@ -167,7 +159,7 @@ func testConcurrentReads(t *testing.T, w *servers) {
 	var wg sync.WaitGroup
 	var responses [n]harness.Response
 	for i := range responses {
-		wg.Go(func() { responses[i], _ = w.vault.Do("GET", a.creds(), nil) })
+		wg.Go(func() { responses[i], _ = w.vault.Do("GET", a.path("creds"), nil) })
 	}
 	wg.Wait()
 	tokens := map[string]bool{}
@@ -190,10 +182,10 @@ func testWrongPassword(t *testing.T, w *servers) {
 	a := w.account(t)
 	words := []string{a.name, "invalid_grant", "Invalid user credentials"}
 	a.write(t, harness.Fields{"password": "wrong"}).Refused(t, 400, words...)
-	w.vault.Read(t, a.config()).Refused(t, 404)
+	w.vault.Read(t, a.path("config")).Refused(t, 404)
 	a.wantEvents(t, map[string]int{"LOGIN_ERROR invalid_user_credentials": 1})
 
-	a.retryLogin(t, func() harness.Response { return a.write(t, nil) })
+	a.retryLogin(t, a.rewrite)
 	token := a.token(t)
 	a.write(t, harness.Fields{"password": "wrong"}).Refused(t, 400, words...)
 	if a.token(t) != token {
@@ -201,13 +193,13 @@ func testWrongPassword(t *testing.T, w *servers) {
 	}
 }
 
-// Fifty reads with a wrong password cause one login at Keycloak, because the engine waits a minute
-// before it tries the password again.
+// Fifty reads with a wrong password cause one login at Keycloak. The engine tries the password again
+// only after a minute.
 func testWrongPasswordCausesNoLockout(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.write(t, harness.Fields{"password": "wrong", "verify_connection": false}).OK(t)
 	for range 50 {
-		w.vault.Read(t, a.creds()).Refused(t, 400, a.name, "Invalid user credentials", "next attempt")
+		w.vault.Read(t, a.path("creds")).Refused(t, 400, a.name, "Invalid user credentials", "next attempt")
 	}
 	harness.Until(t, "Keycloak has counted the failure", func() bool { return a.bruteForce(t).NumFailures != 0 })
 	if got := a.bruteForce(t); got.Disabled || got.NumFailures != 1 {
@@ -215,20 +207,20 @@ func testWrongPasswordCausesNoLockout(t *testing.T, w *servers) {
 	}
 	a.wantEvents(t, map[string]int{"LOGIN_ERROR invalid_user_credentials": 1})
 
-	a.retryLogin(t, func() harness.Response { return a.write(t, nil) }) // tries the right password at once
+	a.retryLogin(t, a.rewrite) // the engine tries a new password at once
 	a.token(t)
 	harness.Until(t, "Keycloak has forgotten the failure", func() bool { return a.bruteForce(t).NumFailures == 0 })
 }
 
-// If somebody else's logins lock the user, the engine continues with the refresh token. Without a
-// refresh token Keycloak refuses the login, as if the password were wrong.
+// Somebody else's failed logins lock the user. The engine continues with the refresh token. A login
+// fails as if the password were wrong.
 func testLockedUser(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 20, "ssoSessionIdleTimeout": 60})
 	a.write(t, refreshEarly).OK(t)
 	token := a.token(t)
 	a.lock(t)
-	w.keycloak.wantActive(t, a.next(t, token), true)
+	a.next(t, token)
 	if got := a.events(t)["LOGIN"]; got != 1 {
 		t.Errorf("got %d LOGIN events, want 1", got)
 	}
@@ -236,8 +228,8 @@ func testLockedUser(t *testing.T, w *servers) {
 	a.token(t)
 }
 
-// If the user is disabled, the engine tries one refresh and one login. Reads return the cached token
-// with a warning until that token expires. Later reads return an error.
+// The user is disabled. The engine tries one refresh and one login. Reads return the cached token with
+// a warning until that token expires, and then an error.
 func testAccountDisabled(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 8})
@@ -248,7 +240,7 @@ func testAccountDisabled(t *testing.T, w *servers) {
 	var r harness.Response
 	warned := false
 	harness.Until(t, "the token has expired", func() bool {
-		r = w.vault.Read(t, a.creds())
+		r = w.vault.Read(t, a.path("creds"))
 		warned = warned || strings.Contains(strings.Join(r.Warnings, "\n"), "Account disabled")
 		return r.Status != 200
 	})
@@ -261,21 +253,21 @@ func testAccountDisabled(t *testing.T, w *servers) {
 	}
 
 	a.change(t, object{"enabled": true})
-	a.retryLogin(t, func() harness.Response { return w.vault.Write(t, "messaging/rotate/"+a.name, nil) })
-	w.keycloak.wantActive(t, a.token(t), true)
+	a.retryLogin(t, a.rotate)
+	a.activeToken(t)
 }
 
 func testAccountNotSetUp(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.change(t, object{"requiredActions": []string{"UPDATE_PASSWORD"}})
 	a.write(t, nil).Refused(t, 400, a.name, "invalid_grant", "Account is not fully set up")
-	w.vault.Read(t, a.config()).Refused(t, 404)
+	w.vault.Read(t, a.path("config")).Refused(t, 404)
 	a.change(t, object{"requiredActions": []string{}})
-	a.retryLogin(t, func() harness.Response { return a.write(t, nil) })
+	a.retryLogin(t, a.rewrite)
 }
 
-// While Keycloak is down, reads return the cached token. Keycloak keeps its sessions, so the refresh
-// token works after the restart.
+// While Keycloak is down, reads return the cached token. Keycloak stores its sessions, so the refresh
+// token still works after the restart.
 func testKeycloakRestarts(t *testing.T, w *servers) {
 	a, late := w.account(t), w.account(t)
 	a.write(t, nil).OK(t)
@@ -286,7 +278,7 @@ func testKeycloakRestarts(t *testing.T, w *servers) {
 	if a.token(t) != token {
 		t.Error("while Keycloak is down: got another token, want the cached token")
 	}
-	w.vault.Write(t, "messaging/rotate/"+a.name, nil).Refused(t, 502, "connection refused")
+	a.rotate(t).Refused(t, 502, "connection refused")
 	if a.token(t) != token {
 		t.Error("after a failed rotate: got another token, want the cached token")
 	}
@@ -294,10 +286,8 @@ func testKeycloakRestarts(t *testing.T, w *servers) {
 	w.keycloak.start(t)
 
 	w.keycloak.wantActive(t, token, true)
-	w.vault.Patch(t, a.config(), refreshEarly).OK(t)
-	next := a.next(t, token)
-	w.keycloak.wantActive(t, next, true)
-	if got := read(t, next).Session; got != session {
+	w.vault.Patch(t, a.path("config"), refreshEarly).OK(t)
+	if got := read(t, a.next(t, token)).Session; got != session {
 		t.Errorf("got a token of session %q, want session %q", got, session)
 	}
 	late.write(t, nil).OK(t)

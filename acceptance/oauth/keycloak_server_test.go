@@ -21,16 +21,16 @@ import (
 // keycloak is a Keycloak server with the realm ipmessaging.
 type keycloak struct {
 	url    string
-	secure string        // the URL behind TLS, which asks for client certificates
-	ca     *simulator.CA // of the server, and of clients
+	secure string        // the URL of the TLS listener, which asks for client certificates
+	ca     *simulator.CA // signs the certificates of the server and of clients
 	t      *testing.T    // the server stops at the end of this test
-	env    []string      // of the server
+	env    []string      // the environment of the server
 	script *harness.Script
 	client http.Client
 }
 
-// startKeycloak starts a Keycloak server and makes the realm. It skips the test if KEYCLOAK_HOME is
-// not set, and prints "LEFT OUT".
+// startKeycloak starts a Keycloak server and makes the realm. If KEYCLOAK_HOME is not set, it skips the
+// test and prints "LEFT OUT".
 func startKeycloak(t *testing.T) *keycloak {
 	t.Helper()
 	if os.Getenv("KEYCLOAK_HOME") == "" {
@@ -38,10 +38,7 @@ func startKeycloak(t *testing.T) *keycloak {
 		t.Skip(`KEYCLOAK_HOME is not set: run this test with "make test-oauth"`)
 	}
 	harness.Need(t)
-	ca, err := simulator.NewCA(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := harness.NewCA(t)
 	files := serverFiles(t, ca)
 	addr, secureAddr := harness.FreeAddress(t), harness.FreeAddress(t)
 	k := &keycloak{url: "http://" + addr, secure: "https://" + secureAddr, ca: ca, t: t, client: http.Client{Timeout: harness.Timeout}}
@@ -63,20 +60,16 @@ func startKeycloak(t *testing.T) *keycloak {
 	return k
 }
 
-// start starts the server. After stop it starts the server again with the same data.
+// start starts the server. After stop, the server starts again with the same data.
 func (k *keycloak) start(t *testing.T) {
 	t.Helper()
 	began := time.Now()
-	serve, err := filepath.Abs("serve-keycloak")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := exec.Command(serve)
+	server := exec.Command(harness.Absolute(t, "serve-keycloak"))
 	server.Env = append(os.Environ(), k.env...)
 	k.script = harness.StartProgram(k.t, server)
 	harness.Within(t, 5*harness.Timeout, "Keycloak answers", func() error {
 		if len(k.script.Descendants()) == 0 {
-			k.script.WaitFor(t, "Listening on: ") // fails, and shows the output
+			k.script.WaitFor(t, "Listening on: ") // fails the test and shows the output
 		}
 		r, err := k.client.Get(k.url + "/realms/master")
 		if err != nil {
@@ -108,20 +101,16 @@ func (k *keycloak) post(t *testing.T, address string, pairs ...string) response 
 	return post(t, &k.client, address, pairs...)
 }
 
-func (k *keycloak) send(address string, pairs ...string) (r response, err error) {
-	return send(&k.client, address, pairs...)
-}
-
-// try, login, refresh, logout and revoke send requests as the client that Sinch documents. try logs
-// in once, and returns the response whatever its status.
+// try logs in once with a password, and returns the response whatever its status is. Like login,
+// refresh, logout and revoke, it uses the client ID that Sinch documents.
 func (k *keycloak) try(t *testing.T, a *account, password string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("token"),
 		"grant_type", "password", "client_id", client, "username", a.name, "password", password)
 }
 
-// login logs in with the right password. It retries, because Keycloak refuses even the right
-// password during another login of the user: see testConcurrentLogins.
+// login logs in with the right password. It retries, because Keycloak refuses even the right password
+// while it handles another login of the user: see testConcurrentLogins.
 func (k *keycloak) login(t *testing.T, a *account) (in response) {
 	t.Helper()
 	harness.Until(t, "Keycloak accepts the password", func() bool {
@@ -150,10 +139,9 @@ func (k *keycloak) revoke(t *testing.T, token string) response {
 func (k *keycloak) introspect(t *testing.T, token string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("token/introspect"),
-		"client_id", introspector, "client_secret", introspectorSecret, "token", token).want(t, 200, "", "")
+		"client_id", introspector, "client_secret", introspectorSecret, "token", token).ok(t)
 }
 
-// wantActive fails the test unless introspection of an access token returns active=want.
 func (k *keycloak) wantActive(t *testing.T, token string, want bool) {
 	t.Helper()
 	if r := k.introspect(t, token); r.Active != want {

@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The tests in this file call Keycloak without the plugin. The plugin and the simulator rely on
-// these responses.
+// The tests in this file call Keycloak without the plugin. They check responses that the plugin and the
+// simulator rely on.
 
 func testTokenResponses(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
@@ -51,10 +51,10 @@ func testTokenResponses(t *testing.T, w *servers) {
 		}
 		for _, user := range []string{client + ":", client + ":x"} {
 			b := w.account(t)
-			k.post(t, as(user), password(b.name, b.password)...).want(t, 200, "", "")
+			k.post(t, as(user), password(b.name, b.password)...).ok(t)
 		}
 	})
-	ok := k.login(t, a).want(t, 200, "", "")
+	ok := k.login(t, a).ok(t)
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(ok.Body), &fields); err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func testTokenResponses(t *testing.T, w *servers) {
 	if fields["token_type"] != "Bearer" || fields["session_state"] != read(t, ok.AccessToken).Session {
 		t.Errorf("got token_type %v and session_state %v, want Bearer and the session of the token", fields["token_type"], fields["session_state"])
 	}
-	k.try(t, a, "wrong").want(t, 400, "invalid_grant", "Invalid user credentials") // 401 before Keycloak 26.6
+	k.try(t, a, "wrong").want(t, 400, "invalid_grant", "Invalid user credentials") // the status was 401 before Keycloak 26.6
 	if date := ok.Header.Get("Date"); date != "" {
 		t.Errorf("got header Date: %s, want no Date", date)
 	}
@@ -74,7 +74,7 @@ func testTokenResponses(t *testing.T, w *servers) {
 
 func testAccountErrors(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
-	in := k.login(t, a).want(t, 200, "", "")
+	in := k.login(t, a).ok(t)
 
 	a.change(t, object{"enabled": false})
 	k.login(t, a).want(t, 400, "invalid_grant", "Account disabled")
@@ -86,7 +86,7 @@ func testAccountErrors(t *testing.T, w *servers) {
 
 	a.change(t, object{"requiredActions": []string{"UPDATE_PASSWORD"}})
 	k.login(t, a).want(t, 400, "invalid_grant", "Account is not fully set up")
-	k.refresh(t, in.RefreshToken).want(t, 200, "", "")
+	k.refresh(t, in.RefreshToken).ok(t)
 	a.change(t, object{"requiredActions": []string{}})
 
 	k.endSession(t, read(t, in.AccessToken).Session)
@@ -96,7 +96,7 @@ func testAccountErrors(t *testing.T, w *servers) {
 
 func testRealmErrors(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
-	in := k.login(t, a).want(t, 200, "", "")
+	in := k.login(t, a).ok(t)
 	t.Run("disabled", func(t *testing.T) {
 		k.configure(t, object{"enabled": false})
 		k.login(t, a).want(t, 403, "access_denied", "Realm not enabled")
@@ -110,9 +110,9 @@ func testRealmErrors(t *testing.T, w *servers) {
 	k.post(t, k.url+"/realms/x/protocol/openid-connect/token", "grant_type", "password").want(t, 404, "Realm does not exist", "")
 }
 
-// Sinch documents one product whose refresh token outlives the access token, and one whose access
-// token outlives the refresh token. Keycloak's rules explain both: a refresh token lives as long as
-// an idle session, and no token outlives the session.
+// For one product, Sinch documents a refresh token that outlives the access token. For another product
+// it documents the opposite. Two rules of Keycloak explain both: a refresh token lives as long as an
+// idle session, and no token outlives its session.
 func testLifetimes(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	for name, tt := range map[string]struct {
@@ -125,7 +125,7 @@ func testLifetimes(t *testing.T, w *servers) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k.configure(t, object{"accessTokenLifespan": tt.access, "ssoSessionIdleTimeout": tt.idle, "ssoSessionMaxLifespan": tt.max})
-			in := k.login(t, a).want(t, 200, "", "")
+			in := k.login(t, a).ok(t)
 			// Keycloak rounds the remaining time down to whole seconds.
 			wantAbout := func(field string, got, want int) {
 				if got < want-2 || got > want {
@@ -141,7 +141,7 @@ func testLifetimes(t *testing.T, w *servers) {
 	}
 	t.Run("the access token outlives the idle session", func(t *testing.T) {
 		k.configure(t, object{"accessTokenLifespan": 3600, "ssoSessionIdleTimeout": 2})
-		in := k.login(t, a).want(t, 200, "", "")
+		in := k.login(t, a).ok(t)
 		harness.Until(t, "the refresh token has expired", func() bool { return k.refresh(t, in.RefreshToken).Status != 200 })
 		k.refresh(t, in.RefreshToken).want(t, 400, "invalid_grant", "Token is not active")
 		// The refreshes above have kept the session active.
@@ -153,11 +153,11 @@ func testLifetimes(t *testing.T, w *servers) {
 func testRefreshNearSessionMax(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	k.configure(t, object{"accessTokenLifespan": 6, "ssoSessionIdleTimeout": 60, "ssoSessionMaxLifespan": 8})
-	in := k.login(t, a).want(t, 200, "", "")
+	in := k.login(t, a).ok(t)
 	session := read(t, in.AccessToken)
 	var last response
 	harness.Until(t, "a refresh returns a shorter token", func() bool {
-		last = k.refresh(t, in.RefreshToken).want(t, 200, "", "")
+		last = k.refresh(t, in.RefreshToken).ok(t)
 		return last.ExpiresIn <= 4
 	})
 	if got := read(t, last.AccessToken); got.Expires > session.Issued+8 || got.Session != session.Session {
@@ -176,13 +176,13 @@ func testRefreshNearSessionMax(t *testing.T, w *servers) {
 // tokens.
 func testOneUseRefreshTokens(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
-	first := k.login(t, a).want(t, 200, "", "")
-	k.refresh(t, first.RefreshToken).want(t, 200, "", "")
-	k.refresh(t, first.RefreshToken).want(t, 200, "", "") // allowed by default
+	first := k.login(t, a).ok(t)
+	k.refresh(t, first.RefreshToken).ok(t)
+	k.refresh(t, first.RefreshToken).ok(t) // allowed by default
 
 	k.configure(t, object{"revokeRefreshToken": true})
-	first = k.login(t, a).want(t, 200, "", "")
-	second := k.refresh(t, first.RefreshToken).want(t, 200, "", "")
+	first = k.login(t, a).ok(t)
+	second := k.refresh(t, first.RefreshToken).ok(t)
 	k.refresh(t, first.RefreshToken).want(t, 400, "invalid_grant", "Maximum allowed refresh token reuse exceeded")
 	k.refresh(t, second.RefreshToken).want(t, 400, "invalid_grant", "Session doesn't have required client")
 	k.wantActive(t, second.AccessToken, false)
@@ -190,14 +190,14 @@ func testOneUseRefreshTokens(t *testing.T, w *servers) {
 
 func testLockout(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
-	in := k.login(t, a).want(t, 200, "", "")
+	in := k.login(t, a).ok(t)
 	a.lock(t)
 	k.try(t, a, a.password).want(t, 400, "invalid_grant", "Invalid user credentials")
-	k.refresh(t, in.RefreshToken).want(t, 200, "", "") // a temporary lock does not stop refreshes
+	k.refresh(t, in.RefreshToken).ok(t) // a temporary lock does not stop refreshes
 	k.wantActive(t, in.AccessToken, true)
 
-	// By default, Keycloak also locks a user after two failures within one second. This client waits
-	// longer between failures, so that the result does not depend on the machine's speed.
+	// By default, Keycloak also locks a user after two failures within one second. Here the two
+	// failures may be a minute apart, so that the result does not depend on the machine's speed.
 	hasty := w.account(t)
 	k.configure(t, object{"quickLoginCheckMilliSeconds": 60000})
 	t.Cleanup(func() { k.admin(t, "PUT", "/"+realm, object{"quickLoginCheckMilliSeconds": 1000}, nil) })
@@ -211,9 +211,9 @@ func testLockout(t *testing.T, w *servers) {
 	}
 }
 
-// If brute-force detection is on, Keycloak accepts one login of a user at a time. It refuses a
-// concurrent login as if the password were wrong, but does not count a failure. It may also refuse a
-// login shortly after another login. It accepts concurrent refreshes.
+// While brute-force detection is on, Keycloak accepts one login of a user at a time. It refuses a
+// concurrent login as if the password were wrong, but counts no failure. It may also refuse a login
+// shortly after another. Concurrent refreshes succeed.
 func testConcurrentLogins(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	const n = 8
@@ -223,7 +223,7 @@ func testConcurrentLogins(t *testing.T, w *servers) {
 		for i := range responses {
 			wg.Go(func() {
 				var err error
-				if responses[i], err = k.send(k.endpoint("token"), append(form, "client_id", client)...); err != nil {
+				if responses[i], err = send(&k.client, k.endpoint("token"), append(form, "client_id", client)...); err != nil {
 					t.Error(err)
 				}
 			})
@@ -244,7 +244,7 @@ func testConcurrentLogins(t *testing.T, w *servers) {
 	if got := a.bruteForce(t); got.Disabled || got.NumFailures != 0 {
 		t.Errorf("after concurrent logins: got %+v from the brute-force detection, want no failures", got)
 	}
-	in := k.login(t, a).want(t, 200, "", "")
+	in := k.login(t, a).ok(t)
 	if accepted := concurrently("grant_type", "refresh_token", "refresh_token", in.RefreshToken); accepted != n {
 		t.Errorf("of %d concurrent refreshes: got %d accepted, want all", n, accepted)
 	}
@@ -252,9 +252,9 @@ func testConcurrentLogins(t *testing.T, w *servers) {
 
 func testLogout(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
-	first := k.login(t, a).want(t, 200, "", "")
-	second := k.refresh(t, first.RefreshToken).want(t, 200, "", "")
-	other := k.login(t, a).want(t, 200, "", "")
+	first := k.login(t, a).ok(t)
+	second := k.refresh(t, first.RefreshToken).ok(t)
+	other := k.login(t, a).ok(t)
 	k.wantActive(t, first.AccessToken, true)
 
 	k.logout(t, second.RefreshToken).want(t, 204, "", "")
@@ -268,12 +268,12 @@ func testLogout(t *testing.T, w *servers) {
 
 func testRevocation(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
-	in := k.login(t, a).want(t, 200, "", "")
-	k.revoke(t, in.AccessToken).want(t, 200, "", "")
+	in := k.login(t, a).ok(t)
+	k.revoke(t, in.AccessToken).ok(t)
 	k.wantActive(t, in.AccessToken, false)
-	next := k.refresh(t, in.RefreshToken).want(t, 200, "", "") // the session continues
+	next := k.refresh(t, in.RefreshToken).ok(t) // the session continues
 
-	k.revoke(t, next.RefreshToken).want(t, 200, "", "")
+	k.revoke(t, next.RefreshToken).ok(t)
 	k.wantActive(t, next.AccessToken, false)
 	k.refresh(t, next.RefreshToken).want(t, 400, "invalid_grant", "Session not active")
 

@@ -3,7 +3,9 @@
 package oauth
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -37,6 +39,7 @@ func post(t *testing.T, c *http.Client, address string, pairs ...string) respons
 	return r
 }
 
+// send is post for goroutines, which may not end the test.
 func send(c *http.Client, address string, pairs ...string) (r response, err error) {
 	var form []string
 	for pair := range slices.Chunk(pairs, 2) {
@@ -56,6 +59,12 @@ func send(c *http.Client, address string, pairs ...string) (r response, err erro
 	return r, nil
 }
 
+// ok fails the test unless the response is a success.
+func (r response) ok(t *testing.T) response {
+	t.Helper()
+	return r.want(t, 200, "", "")
+}
+
 // want fails the test unless the response has this status, error and description.
 func (r response) want(t *testing.T, status int, code, description string) response {
 	t.Helper()
@@ -63,4 +72,37 @@ func (r response) want(t *testing.T, status int, code, description string) respo
 		t.Fatalf("got status %d %s, want %d %q %q", r.Status, r.Body, status, code, description)
 	}
 	return r
+}
+
+// sendJSON sends a JSON document, with a bearer token unless the token is "". The response must have
+// status 2xx. sendJSON decodes the response into result, unless result is nil.
+func sendJSON(t *testing.T, c *http.Client, method, address, token string, body, result any) {
+	t.Helper()
+	content, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(method, address, bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	got, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode > 299 {
+		err = fmt.Errorf("got status %s, want 2xx: %s", res.Status, got)
+	}
+	if err == nil && result != nil {
+		err = json.Unmarshal(got, result)
+	}
+	if err != nil {
+		t.Fatalf("%s %s of %s: %v", method, address, content, err)
+	}
 }

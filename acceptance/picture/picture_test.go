@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package picture draws docs/metrics.svg: the metrics of three accounts while their
+// Package picture draws docs/metrics.svg, which shows the metrics of three accounts while their
 // providers are down. Run it with scripts/picture. It asserts nothing.
 package picture
 
@@ -18,8 +18,9 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// The accounts get their first tokens a quarter of a token's life apart. The engine refreshes one
-// token before the outage and one token after the outage. The third token ends during the outage.
+// Each account gets its first token a quarter of a token's lifetime after the previous account. So the
+// engine refreshes one of the three tokens before the outage and one after the outage. The third token
+// ends during the outage.
 const (
 	tokenLife    = 60 * time.Second
 	length       = 110 * time.Second
@@ -44,8 +45,6 @@ func TestPicture(t *testing.T) {
 	sim, server := harness.StartSimulator(t), harness.StartDev(t)
 	server.InstallPlugin(t)
 	sim.Configure(t, fmt.Sprintf(`{"access_ttl": %d}`, int(tokenLife.Seconds())))
-	done := make(chan struct{})
-	defer close(done)
 	for i, a := range accounts {
 		if i > 0 {
 			time.Sleep(tokenLife / 4)
@@ -53,22 +52,10 @@ func TestPicture(t *testing.T) {
 		config := harness.Fields{"provider": a.provider, "token_url": sim.TokenURL(a.provider), "lease": false}
 		maps.Copy(config, a.fields)
 		server.Write(t, "messaging/config/"+a.config, config).OK(t)
-		go readUntil(done, server, a.config)
+		harness.Repeat(t, 20*time.Millisecond, func() { _, _ = server.Do("GET", "messaging/creds/"+a.config, nil) })
 	}
 	if err := os.WriteFile("../../docs/metrics.svg", []byte(drawing(record(t, server, sim))), 0o644); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// readUntil reads a token again and again.
-func readUntil(done chan struct{}, server *harness.Server, config string) {
-	for ticks := time.Tick(20 * time.Millisecond); ; {
-		select {
-		case <-done:
-			return
-		case <-ticks:
-			_, _ = server.Do("GET", "messaging/creds/"+config, nil)
-		}
 	}
 }
 
