@@ -129,52 +129,48 @@ type readStats struct {
 // succeeded.
 func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func() readStats) {
 	t.Helper()
-	const readers, readsAfterStop = 4, 20
 	var (
 		mu           sync.Mutex
 		stats        readStats
+		succeeded    int
 		firstFailure time.Time
-		left         = -1 // successful reads still to come; negative until stop
-		all          sync.WaitGroup
+		stops        []func()
 	)
-	note := func(begun time.Time, r harness.Response, err error) (more bool) {
+	read := func() {
+		begun := time.Now()
+		r, err := w.Do("GET", a.creds(), nil)
 		mu.Lock()
 		defer mu.Unlock()
-		now := time.Now()
-		stats.slowest = max(stats.slowest, now.Sub(begun))
+		stats.slowest = max(stats.slowest, time.Since(begun))
 		switch err := failed(r, err); {
 		case err == nil && r.Text("access_token") == token:
-			if left > 0 {
-				left--
-			}
-		case err != nil && r.Status == 500 && strings.Contains(r.Raw, "rpc error: "):
+			succeeded++
+		case r.Status == 500 && strings.Contains(r.Raw, "rpc error: "):
 			if stats.failed++; stats.failed == 1 {
 				firstFailure = begun
 			}
-			stats.failing = now.Sub(firstFailure)
-		default:
+			stats.failing = time.Since(firstFailure)
+		case !t.Failed(): // once is enough
 			t.Errorf("%s: got error %v, body %s, want the token from before", a.creds(), err, r.Raw)
-			return false
 		}
-		return left != 0
 	}
-	for range readers {
-		all.Go(func() {
-			for more := true; more; {
-				begun := time.Now()
-				r, err := w.Do("GET", a.creds(), nil)
-				more = note(begun, r, err)
-			}
-		})
+	for range 4 {
+		stops = append(stops, harness.Repeat(t, time.Millisecond, read))
 	}
-	end := sync.OnceFunc(func() {
+	return func() readStats {
 		mu.Lock()
-		left = readsAfterStop
+		enough := succeeded + 20
 		mu.Unlock()
-		all.Wait()
-	})
-	t.Cleanup(end)
-	return func() readStats { end(); return stats }
+		harness.Until(t, "20 more reads succeed", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return succeeded >= enough
+		})
+		for _, stop := range stops {
+			stop()
+		}
+		return stats
+	}
 }
 
 // A reload of the plugin ends its process. The next reads return the stored token.

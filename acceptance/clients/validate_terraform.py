@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Checks a Terraform module, in a folder that may be changed, as far as that works without its providers."""
+"""Checks what Terraform can check of a module without its providers. Changes files in the module's folder."""
 
 import pathlib
 import re

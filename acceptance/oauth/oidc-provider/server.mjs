@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //
 // Runs oidc-provider behind TLS until an interrupt. Clients register themselves (RFC 7591). The
-// server asks for client certificates, and trusts those of the CA that also signed its own.
+// server asks for client certificates. It trusts those from the CA that also signed its own certificate.
 //
 // Environment: PORT; TLS_CERT, TLS_KEY and TLS_CA name files in PEM; TTL is the lifetime of access
 // tokens in seconds.
@@ -23,7 +23,7 @@ const provider = new Provider(issuer, {
     'client_secret_basic', 'client_secret_post', 'private_key_jwt', 'tls_client_auth', 'self_signed_tls_client_auth', 'none',
   ],
   enabledJWA: { clientAuthSigningAlgValues: ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'] },
-  clients: [{ // a client with odd characters
+  clients: [{ // a client whose ID and secret have special characters
     client_id: 'acme & sons: 100%',
     client_secret: 'a+b %20:&="/?~\'',
     grant_types: ['client_credentials'],
