@@ -36,7 +36,7 @@ func (v *verifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
-	assertion, err := jose.ParseSigned(r.PostFormValue("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+	assertion, err := jose.ParseSignedCompact(r.PostFormValue("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
 	if err == nil {
 		_, err = assertion.Verify(v.keys)
 	}

@@ -123,8 +123,8 @@ func TestEventsAreSilent(t *testing.T) {
 	w.writeConfig(t, sinch)
 	w.Write(t, sinch.rotatePath(), nil).OK(t)
 	w.Delete(t, sinch.path()).OK(t)
-	// The engine sends the event after it has answered the reads. The test cannot observe that
-	// moment, so it waits.
+	// The engine sends the event of a mint in the background. Nothing shows when that has happened, so
+	// the test waits.
 	time.Sleep(time.Second)
 	for line := range strings.Lines(harness.ReadFile(t, w.Log)) {
 		if strings.Contains(line, harness.PluginName) && strings.Contains(line, "event") {

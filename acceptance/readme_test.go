@@ -57,7 +57,7 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// outputNames returns the fields in the sample answers of the README.
+// outputNames returns the names of the fields in the sample answers of a page.
 func outputNames(readme string) []string {
 	var names []string
 	for _, m := range regexp.MustCompile("(?ms)^```\nKey +Value\n[- ]+\n(.*?)^```").FindAllStringSubmatch(readme, -1) {

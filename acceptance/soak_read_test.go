@@ -51,16 +51,16 @@ func (c *readCounts) add(d *readCounts) {
 	c.noteLife(d.shortest)
 }
 
-// read reads the account's token and judges the answer.
+// read reads the account's creds and judges the answer.
 //
-// The provider must accept a served token at the moment of arrival, and the lease must not
-// outlive the token. A token may be revoked only while an operation or a revocation runs.
+// A token must be active at the provider when it arrives, unless an operation or a revocation of a lease
+// runs. The lease must not outlive the token.
 //
-// A read must succeed, unless the plugin is killed or the server sealed meanwhile, if
-//   - the account has a token with [mustServe] left, even after a kill or a seal, or
+// Unless the plugin is killed or the server sealed during the read, the read must succeed if
+//   - the account's cached token lives for [mustServe] or longer, or
 //   - the provider works, and the account was repaired after the last fault.
 //
-// Any other read may fail with 400 or 502, never with 500.
+// Any other read may fail with the status 400 or 502.
 func (a *soakAccount) read() {
 	c := a.counts
 	c.count("reads")

@@ -80,8 +80,8 @@ const (
 	heal = `{"latency": null, "faults": null}`
 )
 
-// Each read mints an unshared token. When the lease of a token ends for any reason, the engine
-// revokes that token and no other.
+// Each read mints an unshared token. When the token's lease ends for any reason, the engine revokes
+// this token and no other.
 func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range []account{sinch, generic, genericUser} {

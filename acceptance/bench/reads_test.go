@@ -38,8 +38,8 @@ func accounts() int {
 	return n
 }
 
-// server starts a dev server that logs errors only. The engine is mounted at messaging/, and the
-// floor at floor/. FLOOR_BIN must be in the same folder as the plugin.
+// server starts a dev server that logs only errors. It mounts the engine at messaging/, and the plugin
+// of acceptance/floor at floor/. FLOOR_BIN must be in the same folder as the engine.
 func server(b *testing.B) (*harness.Server, *harness.Simulator) {
 	b.Helper()
 	if os.Getenv("FLOOR_BIN") == "" {

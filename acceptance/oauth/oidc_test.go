@@ -157,7 +157,7 @@ func testSelfSigned(t *testing.T, w *oidcServers) {
 	c.activeToken(t)
 }
 
-// A rotate and the deletion of a config revoke the token (RFC 7009).
+// A rotate revokes the old token, and the deletion of a config revokes its token (RFC 7009).
 func testOIDCRevocation(t *testing.T, w *oidcServers) {
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "client_secret_basic"})
 	c := w.config(t, "revoked", client.ID, harness.Fields{"client_secret": client.Secret, "revocation_url": w.oidc.endpoint("token/revocation")})
