@@ -185,7 +185,7 @@ func testWrongPassword(t *testing.T, w *servers) {
 	w.vault.Read(t, a.path("config")).Refused(t, 404)
 	a.wantEvents(t, map[string]int{"LOGIN_ERROR invalid_user_credentials": 1})
 
-	a.retryLogin(t, a.rewrite)
+	a.retryLogin(t, a.writeConfig)
 	token := a.token(t)
 	a.write(t, harness.Fields{"password": "wrong"}).Refused(t, 400, words...)
 	if a.token(t) != token {
@@ -207,7 +207,7 @@ func testWrongPasswordCausesNoLockout(t *testing.T, w *servers) {
 	}
 	a.wantEvents(t, map[string]int{"LOGIN_ERROR invalid_user_credentials": 1})
 
-	a.retryLogin(t, a.rewrite) // the engine tries a new password at once
+	a.retryLogin(t, a.writeConfig) // the engine tries a new password at once
 	a.token(t)
 	harness.Until(t, "Keycloak has forgotten the failure", func() bool { return a.bruteForce(t).NumFailures == 0 })
 }
@@ -263,7 +263,7 @@ func testAccountNotSetUp(t *testing.T, w *servers) {
 	a.write(t, nil).Refused(t, 400, a.name, "invalid_grant", "Account is not fully set up")
 	w.vault.Read(t, a.path("config")).Refused(t, 404)
 	a.change(t, object{"requiredActions": []string{}})
-	a.retryLogin(t, a.rewrite)
+	a.retryLogin(t, a.writeConfig)
 }
 
 // While Keycloak is down, reads return the cached token. Keycloak stores its sessions, so the refresh

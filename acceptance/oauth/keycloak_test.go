@@ -106,8 +106,8 @@ func (a *account) retryLogin(t *testing.T, do func(*testing.T) harness.Response)
 	})
 }
 
-// rewrite writes the config.
-func (a *account) rewrite(t *testing.T) harness.Response {
+// writeConfig writes the config without additional fields.
+func (a *account) writeConfig(t *testing.T) harness.Response {
 	t.Helper()
 	return a.write(t, nil)
 }
