@@ -14,11 +14,11 @@ import (
 // newCA returns a CA certificate in PEM.
 func newCA(t *testing.T) string {
 	t.Helper()
-	ca, _, err := simulator.NewCertificate(time.Now())
+	ca, err := simulator.NewCA(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(ca)
+	return string(ca.PEM)
 }
 
 // A write that changes where or how a secret is sent must repeat the secret, whatever

@@ -136,8 +136,8 @@ func (s *spy) turn(settings string) {
 func (s *spy) work() {
 	settings := simulator.ProviderSettings{
 		Accounts:    map[string]simulator.Account{},
-		AccessTTL:   simulator.Ptr(simulator.Duration(3 * time.Second)),
-		RefreshTTL:  simulator.Ptr(simulator.Duration(time.Minute)),
+		AccessTTL:   new(simulator.Duration(3 * time.Second)),
+		RefreshTTL:  new(simulator.Duration(time.Minute)),
 		EchoSecrets: simulator.EchoForms(),
 	}
 	for _, a := range s.accounts {

@@ -14,12 +14,10 @@ import (
 
 // config holds the command-line flags.
 type config struct {
-	listen    string
-	tls       bool
-	caOut     string
-	clientCA  string
-	settings  string
-	accessLog string
+	listen   string
+	tls      bool
+	caOut    string
+	clientCA string
 }
 
 const usage = `messaging-simulator simulates the token endpoints of messaging providers: Sinch India (Keycloak), EnableX,
@@ -61,8 +59,6 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	fs.BoolVar(&cfg.tls, "tls", false, "serve https with a new certificate and CA; requires -ca-out")
 	fs.StringVar(&cfg.caOut, "ca-out", "", "`file` for the certificate of the CA; requires -tls")
 	fs.StringVar(&cfg.clientCA, "client-ca", "", "PEM `file` with the CA that must have signed the certificate of each client; requires -tls")
-	fs.StringVar(&cfg.settings, "settings", "", "JSON `file` with the initial settings")
-	fs.StringVar(&cfg.accessLog, "access-log", "", "`file` to which each request adds a JSON line, without secrets")
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

@@ -2,10 +2,7 @@
 
 package simulator
 
-import (
-	"cmp"
-	"time"
-)
+import "time"
 
 // reason says why a provider refuses a request. Each kind of fault that refuses requests is
 // also a reason.
@@ -24,14 +21,12 @@ const (
 	invalidRefreshToken reason = "invalid-refresh-token" // no refresh token, or another client's
 	reusedRefreshToken  reason = "reused-refresh-token"  // see ProviderSettings.RevokeRefreshToken
 	detachedSession     reason = "detached-session"      // a reused refresh token ended the session
-	deadOfflineSession  reason = "dead-offline-session"
 )
 
 // lockout is the state of an account's brute-force protection.
 type lockout struct {
-	failed     int // failed logins in a row
-	lastFailed time.Time
-	until      time.Time // zero unless locked
+	failed int       // failed logins in a row
+	until  time.Time // zero unless locked
 }
 
 // defaultAccounts returns the accounts that exist before settings change them.
@@ -53,21 +48,20 @@ func defaultAccounts(provider string) map[string]Account {
 	return nil
 }
 
-// lookup returns an account: the default account, changed first by the settings of all providers and
-// then by the settings of this provider. The caller holds the simulator's lock.
-func (c *call) lookup(name string) (Account, bool) {
-	found, known := defaultAccounts(c.provider)[name]
-	if !known && *c.settings.AnyAccount && name != "" {
-		found, known = Account{Secret: name + "-secret"}, true
-	}
+// secretOf returns the secret of an account, and whether the account exists. The settings of the
+// provider take precedence over those of all providers, and both over the default accounts. The
+// caller holds the simulator's lock.
+func (c *call) secretOf(name string) (secret string, known bool) {
 	settings := c.sim.settings
-	for _, accounts := range []map[string]Account{settings.Accounts, settings.Providers[c.provider].Accounts} {
-		if changed, ok := accounts[name]; ok {
-			changed.Secret = cmp.Or(changed.Secret, found.Secret)
-			found, known = changed, true
+	for _, accounts := range []map[string]Account{settings.Providers[c.provider].Accounts, settings.Accounts, defaultAccounts(c.provider)} {
+		if account, ok := accounts[name]; ok {
+			return account.Secret, true
 		}
 	}
-	return found, known
+	if *c.settings.AnyAccount && name != "" {
+		return name + "-secret", true
+	}
+	return "", false
 }
 
 // authenticate checks a login, unless the call's fault refuses it.
@@ -81,17 +75,14 @@ func (c *call) authenticate(name, secret string) reason {
 	return c.checkSecret(name, secret)
 }
 
-// beginLogin reports whether the account may log in now (see ProviderSettings.OneLoginAtATime).
-// endLogin ends the login; finish also does.
+// beginLogin reports whether the account may log in now. A Keycloak realm with brute-force detection
+// refuses a login while another login of the user is in progress. The login ends when its response
+// is sent, after the latency, or when its client is gone (see endLogin).
 func (c *call) beginLogin() bool {
-	if !*c.settings.OneLoginAtATime {
-		return true
-	}
 	s, key := c.sim, c.key(c.account)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.concurrentLogin = s.activeLogins[key]
-	c.loggingIn = !c.concurrentLogin
+	c.loggingIn = !s.activeLogins[key]
 	s.activeLogins[key] = true
 	return c.loggingIn
 }
@@ -108,54 +99,33 @@ func (c *call) endLogin() {
 }
 
 // checkSecret checks an account and its secret. If the account is locked, every secret is wrong, and
-// the lockout is not extended. Only a client with the right secret learns of other problems with the
-// account. The caller holds the simulator's lock.
+// the lockout is not extended. The caller holds the simulator's lock.
 func (c *call) checkSecret(name, secret string) reason {
 	s, key := c.sim, c.key(name)
-	account, known := c.lookup(name)
-	lock := s.lockouts[key]
-	switch {
-	case lock != nil && s.now().Before(lock.until):
+	if lock := s.lockouts[key]; lock != nil && s.now().Before(lock.until) {
 		return wrongSecret
-	case !known || account.Secret == "" || account.Secret != secret:
+	}
+	if want, _ := c.secretOf(name); want == "" || secret != want {
 		c.loginFailed(name)
 		return wrongSecret
-	case account.Disabled:
-		return accountDisabled
 	}
 	delete(s.lockouts, key)
-	if account.NotSetUp {
-		return accountNotSetUp
-	}
 	return accepted
 }
 
 // loginFailed counts a failed login towards the account's lockout. The caller holds the
 // simulator's lock.
 func (c *call) loginFailed(name string) {
-	lockoutAfter, quickLockout := *c.settings.LockoutAfter, *c.settings.QuickLoginLockout
-	if lockoutAfter == 0 && !quickLockout {
-		return
-	}
 	s, key, now := c.sim, c.key(name), c.sim.now()
 	lock := s.lockouts[key]
-	if lock == nil || (!lock.until.IsZero() && !now.Before(lock.until)) {
-		if len(s.lockouts) >= maxAccounts {
-			return
-		}
+	switch {
+	case *c.settings.LockoutAfter == 0, lock != nil && now.Before(lock.until):
+		return
+	case lock == nil, !lock.until.IsZero(): // the first failure, or the first after a lockout
 		lock = &lockout{}
 		s.lockouts[key] = lock
 	}
-	if now.Before(lock.until) {
-		return
-	}
-	quick := lock.failed > 0 && now.Sub(lock.lastFailed) < time.Second
-	lock.failed++
-	lock.lastFailed = now
-	switch {
-	case lock.failed == lockoutAfter:
-		lock.until = now.Add(c.settings.LockoutFor.value())
-	case quick && quickLockout:
-		lock.until = now.Add(time.Minute) // as Keycloak does by default
+	if lock.failed++; lock.failed == *c.settings.LockoutAfter {
+		lock.until = now.Add(time.Minute)
 	}
 }

@@ -21,7 +21,6 @@ const (
 	opRefresh           = "refresh_token"
 	opAppKey            = "app_key"
 	opRevoke            = "revoke"
-	opLogout            = "logout"
 )
 
 const (
@@ -47,13 +46,12 @@ type call struct {
 	json      object     // nil without a JSON body
 	basic     *basicAuth // nil without a Basic header
 
-	account         string // "" if the request names none
-	tallies         []*tally
-	loggingIn       bool // the account is in Simulator.activeLogins because of this call
-	concurrentLogin bool // refused because the account had another login in progress
-	reusesRefresh   bool // the refresh token was used before
-	endsSession     bool // by a reused refresh token
-	intercepted     bool // the fault responded instead of the provider
+	account       string // "" if the request names none
+	tallies       []*tally
+	loggingIn     bool // the account is in Simulator.activeLogins because of this call
+	reusesRefresh bool // the refresh token was used before
+	endsSession   bool // by a reused refresh token
+	intercepted   bool // the fault responded instead of the provider
 }
 
 // basicAuth is a Basic header without percent-decoding.
@@ -66,7 +64,7 @@ func (s *Simulator) newCall(r *http.Request, ep endpoint) *call {
 	c.decode()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.identify(s.tokens)
+	c.identify(&s.tokens)
 	c.settings = s.settings.resolve(c.provider)
 	c.fault = s.settings.takeFault(c)
 	c.tallies = s.counts.begin(c)
@@ -122,7 +120,7 @@ func (c *call) identify(tokens *tokenStore) {
 		if c.basic != nil {
 			c.account = unescape(c.basic.user)
 		}
-	case opRefresh, opLogout:
+	case opRefresh:
 		c.account = tokens.account(c.form.Get("refresh_token"))
 	case opRevoke:
 		c.account = tokens.account(c.form.Get("token"))

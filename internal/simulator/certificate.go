@@ -16,18 +16,6 @@ import (
 	"time"
 )
 
-// NewCertificate returns a certificate for localhost, 127.0.0.1 and ::1, and in PEM the certificate of
-// the new CA that signed it. Both are valid from one day before now to 29 days after. The CA's key is
-// discarded.
-func NewCertificate(now time.Time) (caPEM []byte, leaf tls.Certificate, err error) {
-	ca, err := NewCA(now)
-	if err != nil {
-		return nil, leaf, err
-	}
-	leaf, err = ca.Server()
-	return ca.PEM, leaf, err
-}
-
 // CA signs certificates for tests.
 type CA struct {
 	PEM []byte // the certificate of the CA

@@ -13,8 +13,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-func TestNewCertificate(t *testing.T) {
-	ca, cert, err := simulator.NewCertificate(time.Now())
+func TestCA(t *testing.T) {
+	ca, err := simulator.NewCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.Server()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,14 +28,13 @@ func TestNewCertificate(t *testing.T) {
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(ca) {
-		t.Fatalf("got a CA %q, want PEM", ca)
+	if !pool.AppendCertsFromPEM(ca.PEM) {
+		t.Fatalf("got a CA %q, want PEM", ca.PEM)
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	client := simulator.Client{URL: srv.URL, HTTP: &http.Client{Transport: transport}}
-	err = client.SetFaults(t.Context(), simulator.EnableXRCS, simulator.Fault{Kind: simulator.FaultCloseBefore})
-	if err != nil {
+	if err := client.Patch(t.Context(), `{"faults": [{"kind": "close-before"}]}`); err != nil {
 		t.Fatal(err)
 	}
 	if resp, err := client.HTTP.Post(srv.URL+"/rcs/v1/token", jsonType, nil); err == nil {

@@ -39,20 +39,6 @@ func (c Client) Patch(ctx context.Context, patch string) error {
 	return c.do(ctx, http.MethodPatch, "/sim/settings", jsonType, strings.NewReader(patch), nil)
 }
 
-// SetFaults replaces the faults of a provider. The provider "" means the faults of all providers.
-func (c Client) SetFaults(ctx context.Context, provider string, faults ...Fault) error {
-	settings := ProviderSettings{Faults: append([]Fault{}, faults...)}
-	if provider == "" {
-		return c.Set(ctx, Settings{ProviderSettings: settings})
-	}
-	return c.Set(ctx, Settings{Providers: map[string]ProviderSettings{provider: settings}})
-}
-
-// Reset calls Simulator.Reset.
-func (c Client) Reset(ctx context.Context) error {
-	return c.do(ctx, http.MethodPost, "/sim/reset", "", nil, nil)
-}
-
 // Introspect calls Simulator.Introspect.
 func (c Client) Introspect(ctx context.Context, token string) (Introspection, error) {
 	var in Introspection
@@ -63,17 +49,18 @@ func (c Client) Introspect(ctx context.Context, token string) (Introspection, er
 
 // RevokeSessions calls Simulator.RevokeSessions.
 func (c Client) RevokeSessions(ctx context.Context, provider, account string) (int, error) {
-	var out struct{ Revoked int }
-	form := url.Values{"provider": {provider}, "account": {account}}.Encode()
-	err := c.do(ctx, http.MethodPost, "/sim/revoke-sessions", formType, strings.NewReader(form), &out)
-	return out.Revoked, err
+	return c.end(ctx, "/sim/revoke-sessions", provider, account)
 }
 
 // EndTokens calls Simulator.EndTokens.
 func (c Client) EndTokens(ctx context.Context, provider, account string) (int, error) {
+	return c.end(ctx, "/sim/end-tokens", provider, account)
+}
+
+func (c Client) end(ctx context.Context, path, provider, account string) (int, error) {
 	var out struct{ Ended int }
 	form := url.Values{"provider": {provider}, "account": {account}}.Encode()
-	err := c.do(ctx, http.MethodPost, "/sim/end-tokens", formType, strings.NewReader(form), &out)
+	err := c.do(ctx, http.MethodPost, path, formType, strings.NewReader(form), &out)
 	return out.Ended, err
 }
 

@@ -20,12 +20,10 @@ func (s *Simulator) controls() []control {
 	return []control{
 		{"GET /sim/state", "returns the settings and the counts", s.getState},
 		{"PATCH /sim/settings", "merges a JSON object into the settings; null restores a default", s.patchSettings},
-		{"POST /sim/reset", "restores the initial settings, clears the counts, ends lockouts", s.postReset},
+		{"POST /sim/reset", "restores the default settings, clears the counts, ends lockouts", s.postReset},
 		{"POST /sim/introspect", "describes a token (form parameter token)", s.postIntrospect},
-		{"POST /sim/revoke-sessions", "ends refresh tokens (optional form parameters provider and account)",
-			s.postRevokeSessions},
-		{"POST /sim/end-tokens", "ends access tokens (optional form parameters provider and account)", s.postEndTokens},
-		{"POST /messages/{provider}", "accepts a message with a live bearer token of the provider", s.postMessage},
+		{"POST /sim/revoke-sessions", "ends refresh tokens (optional form parameters provider and account)", postEnd(s.RevokeSessions)},
+		{"POST /sim/end-tokens", "ends access tokens (optional form parameters provider and account)", postEnd(s.EndTokens)},
 	}
 }
 
@@ -80,9 +78,11 @@ func (s *Simulator) postIntrospect(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, s.Introspect(token))
 }
 
-func (s *Simulator) postRevokeSessions(w http.ResponseWriter, r *http.Request) {
-	n := s.RevokeSessions(r.PostFormValue("provider"), r.PostFormValue("account"))
-	reply(w, http.StatusOK, map[string]int{"revoked": n})
+func postEnd(end func(provider, account string) int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		n := end(r.PostFormValue("provider"), r.PostFormValue("account"))
+		reply(w, http.StatusOK, map[string]int{"ended": n})
+	}
 }
 
 func replyError(w http.ResponseWriter, status int, text string) {

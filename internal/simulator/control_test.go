@@ -16,9 +16,9 @@ func TestControlErrors(t *testing.T) {
 		error        string
 	}{
 		{"GET", "/sim/nothing", 404, "GET /sim/nothing is unknown, use one of: GET /sim/state, PATCH /sim/settings, " +
-			"POST /sim/reset, POST /sim/introspect, POST /sim/revoke-sessions, POST /sim/end-tokens, POST /messages/{provider}"},
+			"POST /sim/reset, POST /sim/introspect, POST /sim/revoke-sessions, POST /sim/end-tokens"},
 		{"GET", "/sim/reset", 404, "GET /sim/reset is unknown, use one of: GET /sim/state, PATCH /sim/settings, " +
-			"POST /sim/reset, POST /sim/introspect, POST /sim/revoke-sessions, POST /sim/end-tokens, POST /messages/{provider}"},
+			"POST /sim/reset, POST /sim/introspect, POST /sim/revoke-sessions, POST /sim/end-tokens"},
 		{"POST", "/sim/introspect", 400, "the form parameter token is missing"},
 		{"PATCH", "/sim/settings", 400, "settings must be a JSON object"},
 		{"POST", "/oauth/token", 404, "no provider has this path"},

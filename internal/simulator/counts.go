@@ -2,19 +2,12 @@
 
 package simulator
 
-import (
-	"net"
-	"net/http"
-)
-
 // State is the response to GET /sim/state.
 type State struct {
 	Settings Settings `json:"settings"`
 	// Total has the counts of all providers together.
 	Total     Counts                    `json:"total"`
 	Providers map[string]ProviderCounts `json:"providers"`
-	// Connections are counted if http.Server.ConnState is Simulator.ConnState.
-	Connections Connections `json:"connections"`
 	// Violations are the last 100 violations, oldest first.
 	Violations []Violation `json:"violations"`
 }
@@ -23,21 +16,18 @@ type State struct {
 // client credentials or an app key. If a fault in front of the provider responds, the request counts as
 // a request and a fault, but not as a login.
 type Counts struct {
-	Requests        int `json:"requests"`
-	LoginsSucceeded int `json:"logins_succeeded"`
-	LoginsFailed    int `json:"logins_failed"`
-	// LoginsRefusedConcurrent is how many of the failed logins were refused because the account had
-	// another login in progress (see ProviderSettings.OneLoginAtATime).
-	LoginsRefusedConcurrent int `json:"logins_refused_concurrent"`
-	RefreshesSucceeded      int `json:"refreshes_succeeded"`
-	RefreshesFailed         int `json:"refreshes_failed"`
+	Requests           int `json:"requests"`
+	LoginsSucceeded    int `json:"logins_succeeded"`
+	LoginsFailed       int `json:"logins_failed"`
+	RefreshesSucceeded int `json:"refreshes_succeeded"`
+	RefreshesFailed    int `json:"refreshes_failed"`
 	// RefreshReuses is how many refreshes used a refresh token again (see
 	// ProviderSettings.RevokeRefreshToken). SessionsEndedByReuse is how many sessions ended
 	// because of that.
 	RefreshReuses        int `json:"refresh_reuses"`
 	SessionsEndedByReuse int `json:"sessions_ended_by_reuse"`
-	RevocationsSucceeded int `json:"revocations_succeeded"` // including logouts
-	RevocationsFailed    int `json:"revocations_failed"`    // including errors with status 200
+	RevocationsSucceeded int `json:"revocations_succeeded"`
+	RevocationsFailed    int `json:"revocations_failed"` // including errors with status 200
 	Faults               int `json:"faults"`
 	Violations           int `json:"violations"`
 	MaxConcurrent        int `json:"max_concurrent"`
@@ -49,8 +39,7 @@ func (c Counts) Logins() int { return c.LoginsSucceeded + c.LoginsFailed }
 // ProviderCounts are the counts of one provider.
 type ProviderCounts struct {
 	Counts
-	// Accounts maps account names in requests to their counts, also for unknown accounts. It
-	// has at most 100,000 names.
+	// Accounts maps account names in requests to their counts, also for unknown accounts.
 	Accounts map[string]Counts `json:"accounts"`
 	// LastRequest is the last request that reached the provider; nil if none.
 	LastRequest *LastRequest `json:"last_request,omitempty"`
@@ -69,14 +58,6 @@ type LastRequest struct {
 	Params map[string]string `json:"params,omitempty"`
 }
 
-// Connections are counts of the server's connections. Used does not count connections that reached only
-// the control API, so it shows whether a client reuses connections.
-type Connections struct {
-	Accepted int `json:"accepted"`
-	Open     int `json:"open"`
-	Used     int `json:"used"`
-}
-
 // Violation is a request that differs from the provider's documentation or the RFC.
 type Violation struct {
 	Provider string `json:"provider,omitempty"`
@@ -85,10 +66,7 @@ type Violation struct {
 	Text     string `json:"text"`
 }
 
-const (
-	maxAccounts   = 100_000
-	maxViolations = 100
-)
+const maxViolations = 100
 
 // tally holds counts and the number of requests in progress.
 type tally struct {
@@ -98,37 +76,22 @@ type tally struct {
 
 // counter counts requests. The simulator's lock guards it.
 type counter struct {
-	total       *tally
-	providers   map[string]*tally
-	accounts    map[accountKey]*tally
-	last        map[string]*LastRequest
-	violations  []Violation
-	connections Connections
-	connUsed    map[string]bool // whether an open connection, by remote address, reached a provider
+	total      *tally
+	providers  map[string]*tally
+	accounts   map[accountKey]*tally
+	last       map[string]*LastRequest
+	violations []Violation
 }
 
-// reset clears the counts. Open connections stay open, but count as neither accepted nor used.
-func (n *counter) reset() {
-	used := n.connUsed
-	for addr := range used {
-		used[addr] = false
-	}
-	*n = counter{
-		total:       &tally{},
-		providers:   map[string]*tally{},
-		accounts:    map[accountKey]*tally{},
-		last:        map[string]*LastRequest{},
-		connections: Connections{Open: len(used)},
-		connUsed:    used,
-	}
+func newCounter() *counter {
+	return &counter{total: &tally{}, providers: map[string]*tally{}, accounts: map[accountKey]*tally{}, last: map[string]*LastRequest{}}
 }
 
 // begin counts a new request and returns the tallies that it belongs to.
 func (n *counter) begin(c *call) []*tally {
 	tallies := []*tally{n.total, entry(n.providers, c.provider)}
-	key := c.key(c.account)
-	if _, known := n.accounts[key]; c.account != "" && (known || len(n.accounts) < maxAccounts) {
-		tallies = append(tallies, entry(n.accounts, key))
+	if c.account != "" {
+		tallies = append(tallies, entry(n.accounts, c.key(c.account)))
 	}
 	for _, t := range tallies {
 		t.Requests++
@@ -137,10 +100,6 @@ func (n *counter) begin(c *call) []*tally {
 		if c.fault != nil {
 			t.Faults++
 		}
-	}
-	if used, open := n.connUsed[c.r.RemoteAddr]; open && !used {
-		n.connUsed[c.r.RemoteAddr] = true
-		n.connections.Used++
 	}
 	return tallies
 }
@@ -152,14 +111,8 @@ func entry[K comparable](m map[K]*tally, key K) *tally {
 	return m[key]
 }
 
-// record logs a request. It counts the outcome if the request reached the provider.
+// record counts the outcome of a request that reached the provider.
 func (s *Simulator) record(c *call, resp response) {
-	fault := ""
-	if c.fault != nil {
-		fault = c.fault.Kind
-	}
-	s.log.Info("request", "method", c.r.Method, "path", c.r.URL.Path, "provider", c.provider, "op", c.op,
-		"account", c.account, "status", resp.status, "ok", resp.ok, "fault", fault)
 	if c.intercepted {
 		return
 	}
@@ -184,11 +137,8 @@ func (t *tally) countOutcome(c *call, ok bool) {
 		count(&t.LoginsSucceeded, &t.LoginsFailed)
 	case c.op == opRefresh:
 		count(&t.RefreshesSucceeded, &t.RefreshesFailed)
-	case c.op == opRevoke || c.op == opLogout:
+	case c.op == opRevoke:
 		count(&t.RevocationsSucceeded, &t.RevocationsFailed)
-	}
-	if c.concurrentLogin {
-		t.LoginsRefusedConcurrent++
 	}
 	if c.reusesRefresh {
 		t.RefreshReuses++
@@ -223,10 +173,9 @@ func (c *call) describe() *LastRequest {
 
 func (n *counter) snapshot() State {
 	st := State{
-		Total:       n.total.Counts,
-		Providers:   map[string]ProviderCounts{},
-		Connections: n.connections,
-		Violations:  append([]Violation{}, n.violations...),
+		Total:      n.total.Counts,
+		Providers:  map[string]ProviderCounts{},
+		Violations: append([]Violation{}, n.violations...),
 	}
 	for name, t := range n.providers {
 		st.Providers[name] = ProviderCounts{Counts: t.Counts, Accounts: map[string]Counts{}, LastRequest: n.last[name]}
@@ -235,19 +184,4 @@ func (n *counter) snapshot() State {
 		st.Providers[key.provider].Accounts[key.account] = t.Counts
 	}
 	return st
-}
-
-// ConnState counts connections. Set it as http.Server.ConnState.
-func (s *Simulator) ConnState(conn net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n, addr := s.counts, conn.RemoteAddr().String()
-	switch state {
-	case http.StateNew:
-		n.connections.Accepted++
-		n.connUsed[addr] = false
-	case http.StateClosed, http.StateHijacked:
-		delete(n.connUsed, addr)
-	}
-	n.connections.Open = len(n.connUsed)
 }

@@ -14,6 +14,6 @@
 //
 // The realm behaves like Keycloak 26.7, except for the HTTP status of a failed login (see
 // ProviderSettings.FailureStatus). If Keycloak accepts a request that Sinch does not document, the
-// realm accepts the request too, and records a violation. The simulator forgets a token some time
-// after the token's end (see Options.RememberFor). From then on the token counts as never issued.
+// realm accepts the request too, and records a violation. A token is forgotten 15 minutes after its
+// end, and then counts as never issued.
 package simulator

@@ -20,20 +20,14 @@ type Fault struct {
 	// Count is how many matching requests the fault applies to; 0 means all.
 	Count int `json:"count,omitempty"`
 	// On limits the fault to one operation: "password", "refresh_token", "client_credentials",
-	// "app_key", "revoke" or "logout". Empty means every request for a token, unless the kind says
+	// "app_key" or "revoke". Empty means every request for a token, unless the kind says
 	// otherwise.
 	On string `json:"on,omitempty"`
-	// Account limits the fault to one account; empty means all.
-	Account string `json:"account,omitempty"`
 
 	// Status is the HTTP status of the kinds "status" (default 503) and "redirect" (default 302).
 	Status int `json:"status,omitempty"`
 	// RetryAfter is the Retry-After header of the kind "status"; empty means none.
 	RetryAfter string `json:"retry_after,omitempty"`
-	// Location is the Location header of the kind "redirect"; default https://elsewhere.invalid/token.
-	Location string `json:"location,omitempty"`
-	// Size is how many bytes the kind "oversized" adds; default 1 MiB.
-	Size int `json:"size,omitempty"`
 	// Description replaces the error description of a refusal.
 	Description string `json:"description,omitempty"`
 }
@@ -43,7 +37,7 @@ const (
 	// With these kinds, a proxy in front of the provider responds. The provider gets no request
 	// and counts no login.
 	FaultStatus      = "status"       // an HTTP status with a proxy's HTML page
-	FaultRedirect    = "redirect"     // a redirect to another host
+	FaultRedirect    = "redirect"     // a redirect to https://elsewhere.invalid/token
 	FaultCloseBefore = "close-before" // the connection is closed before any response
 
 	// The provider refuses the request.
@@ -86,26 +80,23 @@ func (f Fault) validate() error {
 	if !slices.Contains(FaultKinds(), f.Kind) {
 		return fmt.Errorf("unknown kind %q, must be one of %q", f.Kind, FaultKinds())
 	}
-	operations := []string{opPassword, opRefresh, opClientCredentials, opAppKey, opRevoke, opLogout}
+	operations := []string{opPassword, opRefresh, opClientCredentials, opAppKey, opRevoke}
 	if f.On != "" && !slices.Contains(operations, f.On) {
 		return fmt.Errorf("unknown operation %q in on, must be one of %q", f.On, operations)
 	}
-	if f.Count < 0 || f.Size < 0 {
-		return errors.New("count and size must not be negative")
+	if f.Count < 0 {
+		return errors.New("count must not be negative")
 	}
 	if f.Status != 0 && (f.Status < 200 || f.Status > 599) {
 		return fmt.Errorf("status must be from 200 to 599, not %d", f.Status)
 	}
-	if strings.ContainsAny(f.RetryAfter+f.Location, "\r\n") {
-		return errors.New("retry_after and location must not contain line breaks")
+	if strings.ContainsAny(f.RetryAfter, "\r\n") {
+		return errors.New("retry_after must not contain line breaks")
 	}
 	return nil
 }
 
 func (f Fault) matches(c *call) bool {
-	if f.Account != "" && f.Account != c.account {
-		return false
-	}
 	switch {
 	case f.Kind == FaultDeadRefreshToken || f.Kind == FaultDeadSession:
 		return c.op == opRefresh
@@ -114,7 +105,7 @@ func (f Fault) matches(c *call) bool {
 	case f.Kind == FaultRefuse || f.Kind == FaultAccountNotSetUp:
 		return c.isLogin()
 	}
-	return c.op != opRevoke && c.op != opLogout
+	return c.op != opRevoke
 }
 
 // takeFault returns the first fault that matches the call, or nil, and counts it down.
@@ -159,7 +150,7 @@ func (f *Fault) intercept(c *call) (response, bool) {
 		return resp, true
 	case FaultRedirect:
 		resp := proxyPage(cmp.Or(f.Status, http.StatusFound), c.echo())
-		resp.header["Location"] = cmp.Or(f.Location, "https://elsewhere.invalid/token")
+		resp.header["Location"] = "https://elsewhere.invalid/token"
 		return resp, true
 	case FaultCloseBefore:
 		return response{closeBefore: true}, true
@@ -200,7 +191,7 @@ func (f *Fault) corrupt(c *call, resp response) response {
 		resp.raw = []byte{}
 	case FaultOversized:
 		if resp.body != nil {
-			resp.body["zz_padding"] = strings.Repeat("x", cmp.Or(f.Size, 1<<20))
+			resp.body["zz_padding"] = strings.Repeat("x", 1<<20)
 		}
 	}
 	if resp.tokenField != "" {

@@ -11,7 +11,7 @@ import (
 
 func (r *rig) faults(faults ...simulator.Fault) {
 	r.Helper()
-	r.ok(r.client.SetFaults(r.Context(), "", faults...))
+	r.ok(r.client.Set(r.Context(), simulator.Settings{ProviderSettings: simulator.ProviderSettings{Faults: append([]simulator.Fault{}, faults...)}}))
 }
 
 func TestInterceptingFaults(t *testing.T) {
@@ -124,15 +124,12 @@ func TestFaultCountdown(t *testing.T) {
 	r.equal("faults", r.state().Settings.Faults, []simulator.Fault{{Kind: simulator.FaultStatus, Count: 2}})
 }
 
-func TestFaultOfOneAccountOrOperation(t *testing.T) {
+func TestFaultOfOneOperation(t *testing.T) {
 	r := newRig(t, simulator.Options{})
-	r.patch(`{"any_account": true, "faults": [{"kind": "status", "account": "u1"}]}`)
-	r.want(r.login("u1", "u1-secret"), 503, nil)
-	got := r.login("u2", "u2-secret")
-	r.want(got, 200, nil)
-	r.faults(simulator.Fault{Kind: simulator.FaultStatus, On: "refresh_token", Account: "u2"})
+	got := r.login("acme", "correct-horse")
+	r.faults(simulator.Fault{Kind: simulator.FaultStatus, On: "refresh_token"})
 	r.want(r.refresh(got.str("refresh_token")), 503, nil)
-	r.want(r.login("u2", "u2-secret"), 200, nil)
-	r.faults(simulator.Fault{Kind: simulator.FaultStatus})
+	r.want(r.login("acme", "correct-horse"), 200, nil)
+	r.faults(simulator.Fault{Kind: simulator.FaultStatus}) // for tokens only
 	r.want(r.post(realm+"revoke", "client_id", "ipmessaging-client", "token", "x"), 200, nil)
 }

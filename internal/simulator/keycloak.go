@@ -81,8 +81,14 @@ func (c *call) keycloakSuccess(got issued) response {
 // keycloakRevoke serves POST …/openid-connect/revoke (RFC 7009). For a token that is unknown, or whose
 // session has ended, Keycloak sends an error with status 200.
 func (s *Simulator) keycloakRevoke(c *call) response {
-	if resp, refused := c.checkKeycloakForm("client_id", "token", "token_type_hint"); refused {
+	if resp, refused := c.checkPost(formType); refused {
 		return resp
+	}
+	if resp, refused := c.checkKeycloakClient("client_id", "token", "token_type_hint"); refused {
+		return resp
+	}
+	if r := c.fault.reason(); r != accepted {
+		return c.oauthRefusal(r)
 	}
 	if !c.form.Has("token") {
 		c.violate("the parameter token is missing")
@@ -92,40 +98,11 @@ func (s *Simulator) keycloakRevoke(c *call) response {
 	defer s.mu.Unlock()
 	now := s.now()
 	t := s.tokens.find(c.form.Get("token"), SinchIndia, "")
-	if t == nil || c.sessionOver(t.session, now) {
+	if t == nil || !t.session.ended.IsZero() {
 		return c.oauthError(http.StatusOK, "invalid_token", "Invalid token")
 	}
 	t.revoke(now)
 	return response{status: http.StatusOK, ok: true}
-}
-
-// keycloakLogout serves POST …/openid-connect/logout, which ends the refresh token's session. A session
-// that has ended, or a token that has expired, is no error.
-func (s *Simulator) keycloakLogout(c *call) response {
-	if resp, refused := c.checkKeycloakForm("client_id", "refresh_token"); refused {
-		return resp
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.tokens.find(c.form.Get("refresh_token"), SinchIndia, kindRefresh)
-	if t == nil {
-		return c.oauthRefusal(invalidRefreshToken)
-	}
-	t.revoke(s.now())
-	return response{status: http.StatusNoContent, ok: true}
-}
-
-// checkKeycloakForm checks the form of a revocation or a logout. A fault of the call may refuse
-// the form.
-func (c *call) checkKeycloakForm(params ...string) (response, bool) {
-	if resp, refused := c.checkPost(formType); refused {
-		return resp, true
-	}
-	if resp, refused := c.checkKeycloakClient(params...); refused {
-		return resp, true
-	}
-	r := c.fault.reason()
-	return c.oauthRefusal(r), r != accepted
 }
 
 // checkKeycloakClient checks the parameters and the client. Sinch documents no Authorization header.

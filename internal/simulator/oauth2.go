@@ -134,8 +134,8 @@ func (c *call) genericClient() (string, response, bool) {
 func (c *call) hasNoSecret(client string) bool {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()
-	account, known := c.lookup(client)
-	return known && account.Secret == "" && !account.Disabled
+	secret, known := c.secretOf(client)
+	return known && secret == ""
 }
 
 // clientAuth returns how the client identifies itself (see LastRequest.ClientAuth).
@@ -172,7 +172,6 @@ func (c *call) oauthRefusal(r reason) response {
 		accountNotSetUp:     "Account is not fully set up",
 		deadRefreshToken:    "Token is not active",
 		deadSession:         "Session not active",
-		deadOfflineSession:  "Offline user session not found",
 		invalidRefreshToken: "Invalid refresh token",
 		reusedRefreshToken:  "Maximum allowed refresh token reuse exceeded",
 		detachedSession:     "Session doesn't have required client",

@@ -136,4 +136,7 @@ func TestGenericRevocation(t *testing.T) {
 	token = mint()
 	r.want(r.oauth("/generic/revoke", auth, "token", token), 503, nil)
 	r.want(r.oauth("/generic/revoke", auth, "token", token), 200, nil)
+	r.want(r.oauth("/generic/revoke", auth), 400, map[string]any{"error": "invalid_request"})
+	r.patch(`{"faults": [{"kind": "invalid-client", "on": "revoke"}]}`)
+	r.want(r.oauth("/generic/revoke", auth, "token", token), 401, map[string]any{"error": "invalid_client"})
 }

@@ -14,11 +14,6 @@ import (
 	"time"
 )
 
-// ParseSettings reads settings from JSON. An error names the setting that is unknown or has a bad value.
-func ParseSettings(data []byte) (Settings, error) {
-	return Settings{}.merge(data)
-}
-
 // merge returns valid settings with the patch applied (RFC 7396), or an error.
 func (s Settings) merge(patch []byte) (Settings, error) {
 	if err := checkPatch(patch); err != nil {
@@ -36,7 +31,7 @@ func (s Settings) merge(patch []byte) (Settings, error) {
 	if err := json.Unmarshal(data, &merged); err != nil {
 		return Settings{}, err
 	}
-	return merged, merged.Validate()
+	return merged, checkLevels(merged.ProviderSettings, merged.Providers, ProviderSettings.validate)
 }
 
 // mergePatch implements RFC 7396 §2.
@@ -111,21 +106,15 @@ func checkLevels[T any](top T, providers map[string]T, check func(T) error) erro
 	return nil
 }
 
-// Validate returns an error that names every setting with a bad value.
-func (s Settings) Validate() error {
-	return checkLevels(s.ProviderSettings, s.Providers, ProviderSettings.validate)
-}
-
+// validate returns an error that names every setting with a bad value.
 func (p ProviderSettings) validate() error {
 	const forever = math.MaxInt64
 	errs := []error{
 		checkDuration("access_ttl", p.AccessTTL, time.Second, time.Second, forever),
-		checkDuration("refresh_ttl", p.RefreshTTL, time.Second, 0, forever),
+		checkDuration("refresh_ttl", p.RefreshTTL, time.Second, time.Second, forever),
 		checkDuration("refresh_grace", p.RefreshGrace, 1, 0, forever),
-		checkDuration("session_max", p.SessionMax, time.Second, 0, forever),
-		checkDuration("lockout_for", p.LockoutFor, 1, 0, forever),
 		checkDuration("latency", p.Latency, 1, 0, 10*time.Minute),
-		checkOneOf("date_header", p.DateHeader, dateNormal, dateNone, dateGarbage),
+		checkOneOf("date_header", p.DateHeader, dateNormal, dateGarbage),
 		checkOneOf("expiry_format", p.ExpiryFormat, expiryNumber, expiryString, expiryAbsent),
 		checkStatus("success_status", p.SuccessStatus, 200, 299),
 		checkStatus("failure_status", p.FailureStatus, 200, 599),

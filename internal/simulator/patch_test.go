@@ -24,7 +24,6 @@ func TestBadSettings(t *testing.T) {
 		`{"access_ttl": 1e300}`:                                        "access_ttl",
 		`{"access_ttl": []}`:                                           "access_ttl",
 		`{"refresh_ttl": -1}`:                                          "refresh_ttl",
-		`{"session_max": 1.5}`:                                         "session_max",
 		`{"latency": "-1s"}`:                                           "latency",
 		`{"latency": "1h"}`:                                            "latency",
 		`{"lockout_after": -1}`:                                        "lockout_after",
@@ -61,14 +60,14 @@ func TestSetKeepsOtherSettings(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.patch(`{"access_ttl": 60, "accounts": {"a": {"secret": "x"}}}`)
 	r.ok(r.client.Set(t.Context(), simulator.Settings{ProviderSettings: simulator.ProviderSettings{
-		RefreshTTL: simulator.Ptr(simulator.Duration(0)),
-		AnyAccount: simulator.Ptr(true),
+		RefreshTTL: new(simulator.Duration(time.Hour)),
+		AnyAccount: new(true),
 		Accounts:   map[string]simulator.Account{"b": {Secret: "y"}},
 	}}))
 	r.equal("settings", r.state().Settings, simulator.Settings{ProviderSettings: simulator.ProviderSettings{
-		AccessTTL:  simulator.Ptr(simulator.Duration(time.Minute)),
-		RefreshTTL: simulator.Ptr(simulator.Duration(0)),
-		AnyAccount: simulator.Ptr(true),
+		AccessTTL:  new(simulator.Duration(time.Minute)),
+		RefreshTTL: new(simulator.Duration(time.Hour)),
+		AnyAccount: new(true),
 		Accounts:   map[string]simulator.Account{"a": {Secret: "x"}, "b": {Secret: "y"}},
 	}})
 }

@@ -53,14 +53,9 @@ func (c *call) write(w http.ResponseWriter, resp response) {
 		h.Set("Date", c.providerNow().UTC().Format(http.TimeFormat))
 	case dateGarbage:
 		h.Set("Date", "the day after tomorrow")
-	case dateNone:
-		h["Date"] = nil
 	}
 	for name, value := range resp.header {
 		h.Set(name, value)
-	}
-	if resp.status == http.StatusNoContent {
-		h.Del("Content-Length")
 	}
 	w.WriteHeader(resp.status)
 	if resp.closeMid {

@@ -25,48 +25,25 @@ type Settings struct {
 type ProviderSettings struct {
 	// AccessTTL is the lifetime of an access token in whole seconds, at least 1; default 3600.
 	AccessTTL *Duration `json:"access_ttl,omitempty"`
-	// RefreshTTL is the lifetime of a refresh token in whole seconds; default 1800. With 0, a login
-	// returns an offline token, which never expires.
+	// RefreshTTL is the lifetime of a refresh token in whole seconds, at least 1; default 1800.
 	RefreshTTL *Duration `json:"refresh_ttl,omitempty"`
 	// RefreshTokens makes a login return a refresh token too; default true for sinch-india, else
 	// false. EnableX and Sinch Conversation have no refresh tokens.
 	RefreshTokens *bool `json:"refresh_tokens,omitempty"`
-	// RotateRefresh makes a refresh return a new refresh token; default true. The old refresh token
-	// stays valid until its expiry, unless revoke_refresh_token is true.
-	RotateRefresh *bool `json:"rotate_refresh,omitempty"`
-	// RevokeRefreshToken makes a refresh end the old refresh token if it returns a new one; default
-	// false, as in Keycloak. A second use of the old token ends the session and all its tokens (RFC
+	// RevokeRefreshToken makes a refresh end the old refresh token; default false, as in Keycloak. A second use of the old token ends the session and all its tokens (RFC
 	// 9700 §4.14.2).
 	RevokeRefreshToken *bool `json:"revoke_refresh_token,omitempty"`
 	// RefreshGrace is how long after its first use a refresh token can be used again, if
 	// revoke_refresh_token is true; the default, 0, means never. Each use returns new tokens.
 	RefreshGrace *Duration `json:"refresh_grace,omitempty"`
-	// SessionMax is the maximum age of a session in whole seconds, however often it is refreshed. No
-	// token outlives its session. The default, 0, means no maximum. Sessions of offline tokens have
-	// none either. EnableX and Sinch Conversation have no sessions.
-	SessionMax *Duration `json:"session_max,omitempty"`
-	// SingleToken makes a new access token end the account's previous one; default false.
-	SingleToken *bool `json:"single_token,omitempty"`
 
 	// Accounts adds accounts or changes them, by name.
 	Accounts map[string]Account `json:"accounts,omitempty"`
 	// AnyAccount makes every other name an account with the secret "<name>-secret"; default false.
 	AnyAccount *bool `json:"any_account,omitempty"`
-	// LockoutAfter is how many failed logins in a row lock an account; the default, 0, means never. A
-	// locked account refuses even the right secret as wrong.
+	// LockoutAfter is how many failed logins in a row lock an account for a minute; the default, 0,
+	// means never. A locked account refuses even the right secret as wrong.
 	LockoutAfter *int `json:"lockout_after,omitempty"`
-	// LockoutFor is how long an account stays locked; default 60.
-	LockoutFor *Duration `json:"lockout_for,omitempty"`
-	// QuickLoginLockout makes two failed logins within a second lock an account for a minute, whatever
-	// lockout_after and lockout_for are; default false. A Keycloak realm with brute-force detection
-	// does this by default.
-	QuickLoginLockout *bool `json:"quick_login_lockout,omitempty"`
-	// OneLoginAtATime makes a password grant fail, as if the password were wrong, while another
-	// password grant of the same user is in progress. A grant is in progress until its response is
-	// sent, after the latency, or until its client is gone. Such a failure does not count towards the
-	// lockout. Refreshes are not affected. Default true for sinch-india, because a Keycloak realm with
-	// brute-force detection does this; else false.
-	OneLoginAtATime *bool `json:"one_login_at_a_time,omitempty"`
 
 	// Latency is the time between the action of the provider and its response; at most 10 minutes;
 	// default 0.
@@ -75,7 +52,7 @@ type ProviderSettings struct {
 	// EnableX's expiry, the Date header and the claims in a token. The lifetime of a token stays the
 	// same.
 	ClockOffset *Duration `json:"clock_offset,omitempty"`
-	// DateHeader is "normal" (the default), "none" or "garbage".
+	// DateHeader is "normal" (the default) or "garbage".
 	DateHeader *string `json:"date_header,omitempty"`
 	// ExpiryFormat is how a response states expires_in or expiry: "number" (the default), "string" (of
 	// digits) or "absent".
@@ -98,18 +75,14 @@ type ProviderSettings struct {
 
 // Account is an account of a provider.
 type Account struct {
-	// Secret is the password, the app key or the client secret. An empty secret changes nothing: the
-	// account keeps its secret, or has none and is a public client (oauth2 only).
+	// Secret is the password, the app key or the client secret. Without a secret, the account is a
+	// public client (oauth2 only).
 	Secret string `json:"secret,omitempty"`
-	// Disabled makes every login fail with "Account disabled", if the provider has such a message.
-	Disabled bool `json:"disabled,omitempty"`
-	// NotSetUp makes a login with the right secret fail with "Account is not fully set up".
-	NotSetUp bool `json:"not_set_up,omitempty"`
 }
 
 // Values of the settings date_header, expiry_format and echo_secrets.
 const (
-	dateNormal, dateNone, dateGarbage                     = "normal", "none", "garbage"
+	dateNormal, dateGarbage                               = "normal", "garbage"
 	expiryNumber, expiryString, expiryAbsent              = "number", "string", "absent"
 	echoRaw, echoURL, echoBase64, echoJSON, echoJSONTwice = "raw", "url", "base64", "json", "json-twice"
 )
@@ -125,14 +98,11 @@ func providerNames() []string {
 // resolve returns the settings that apply to a provider. No pointer in them is nil.
 func (s Settings) resolve(provider string) ProviderSettings {
 	resolved := ProviderSettings{
-		AccessTTL:       Ptr(Duration(time.Hour)),
-		RefreshTTL:      Ptr(Duration(30 * time.Minute)),
-		RefreshTokens:   Ptr(provider == SinchIndia),
-		RotateRefresh:   Ptr(true),
-		LockoutFor:      Ptr(Duration(time.Minute)),
-		OneLoginAtATime: Ptr(provider == SinchIndia),
-		DateHeader:      Ptr(dateNormal),
-		ExpiryFormat:    Ptr(expiryNumber),
+		AccessTTL:     new(Duration(time.Hour)),
+		RefreshTTL:    new(Duration(30 * time.Minute)),
+		RefreshTokens: new(provider == SinchIndia),
+		DateHeader:    new(dateNormal),
+		ExpiryFormat:  new(expiryNumber),
 	}
 	all, single := reflect.ValueOf(s.ProviderSettings), reflect.ValueOf(s.Providers[provider])
 	dst := reflect.ValueOf(&resolved).Elem()
@@ -154,9 +124,6 @@ func (s Settings) resolve(provider string) ProviderSettings {
 type Duration time.Duration
 
 func (d *Duration) value() time.Duration { return time.Duration(*d) }
-
-// Ptr returns a pointer to v, for a field of ProviderSettings.
-func Ptr[T any](v T) *T { return &v }
 
 // MarshalJSON writes seconds.
 func (d Duration) MarshalJSON() ([]byte, error) {

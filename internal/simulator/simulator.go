@@ -3,10 +3,7 @@
 package simulator
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -24,20 +21,10 @@ const (
 
 // Options configure a new simulator. The zero value is valid.
 type Options struct {
-	// Settings apply at the start and after a reset. New panics if they are not valid (see
-	// Settings.Validate).
-	Settings Settings
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Sleep waits for d or until ctx ends. The setting latency uses it. Nil means a real timer.
 	Sleep func(ctx context.Context, d time.Duration)
-	// Log gets one record for each provider request, without secrets; nil means no log.
-	Log *slog.Logger
-	// RememberFor is how long a token is remembered after its end; 0 means 15 minutes.
-	RememberFor time.Duration
-	// MaxTokens is how many tokens are remembered. Beyond it, the oldest token is forgotten first.
-	// 0 means 200,000.
-	MaxTokens int
 }
 
 // Simulator is an http.Handler that serves all providers and the control API. It is safe for
@@ -45,8 +32,6 @@ type Options struct {
 type Simulator struct {
 	now       func() time.Time
 	sleep     func(context.Context, time.Duration)
-	log       *slog.Logger
-	initial   Settings // Reset restores them
 	endpoints map[string]endpoint
 	control   http.Handler
 
@@ -54,8 +39,8 @@ type Simulator struct {
 	settings     Settings
 	counts       *counter
 	lockouts     map[accountKey]*lockout
-	activeLogins map[accountKey]bool // logins in progress (see ProviderSettings.OneLoginAtATime)
-	tokens       *tokenStore
+	activeLogins map[accountKey]bool // logins in progress (see call.beginLogin)
+	tokens       tokenStore
 }
 
 // endpoint serves one path of a provider.
@@ -68,20 +53,9 @@ type endpoint struct {
 // accountKey identifies an account of a provider.
 type accountKey struct{ provider, account string }
 
-// New returns a simulator. It panics if opts.Settings are not valid.
+// New returns a simulator.
 func New(opts Options) *Simulator {
-	if err := opts.Settings.Validate(); err != nil {
-		panic(fmt.Sprintf("simulator: %v", err))
-	}
-	s := &Simulator{
-		now:          opts.Now,
-		sleep:        opts.Sleep,
-		log:          cmp.Or(opts.Log, slog.New(slog.DiscardHandler)),
-		initial:      opts.Settings.clone(),
-		counts:       &counter{connUsed: map[string]bool{}},
-		activeLogins: map[accountKey]bool{},
-		tokens:       newTokenStore(opts.RememberFor, opts.MaxTokens),
-	}
+	s := &Simulator{now: opts.Now, sleep: opts.Sleep, activeLogins: map[accountKey]bool{}, tokens: tokenStore{tokens: map[string]*token{}}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -115,7 +89,6 @@ func (s *Simulator) providerEndpoints() map[string]endpoint {
 		realm := root + "/realms/ipmessaging/protocol/openid-connect/"
 		m[realm+"token"] = endpoint{SinchIndia, "", s.keycloakToken}
 		m[realm+"revoke"] = endpoint{SinchIndia, opRevoke, s.keycloakRevoke}
-		m[realm+"logout"] = endpoint{SinchIndia, opLogout, s.keycloakLogout}
 	}
 	return m
 }
@@ -157,13 +130,12 @@ func (c *call) respond() response {
 	return c.fault.corrupt(c, resp)
 }
 
-// Reset restores the initial settings and faults, clears the counts and ends lockouts. Tokens stay
-// valid.
+// Reset restores the default settings, clears the counts and ends lockouts. Tokens stay valid.
 func (s *Simulator) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settings = s.initial.clone()
-	s.counts.reset()
+	s.settings = Settings{}
+	s.counts = newCounter()
 	s.lockouts = map[accountKey]*lockout{}
 }
 
@@ -197,11 +169,32 @@ func (s *Simulator) Introspect(token string) Introspection {
 	return s.tokens.introspect(token, s.now())
 }
 
-// RevokeSessions ends the refresh tokens of every session that has a live one, and returns how many
-// sessions it closed. A provider or account other than "" limits it to the sessions of that provider or
-// account. Access tokens stay valid, as they do for an API that checks only signature and expiry.
+// RevokeSessions ends the refresh tokens of every session that has an active one, and returns how
+// many sessions it ended. A provider or account other than "" limits it to the sessions of that
+// provider or account. Access tokens stay valid, as they do for an API that checks only signature
+// and expiry.
 func (s *Simulator) RevokeSessions(provider, account string) int {
+	return s.endTokens(kindRefresh, provider, account, func(t *token, now time.Time) {
+		t.session.closed = now // ends the session's other refresh tokens too, so each session counts once
+	})
+}
+
+// EndTokens ends access tokens early, and returns how many it ended. A provider or account other
+// than "" limits EndTokens to that provider or account. Refresh tokens stay valid.
+func (s *Simulator) EndTokens(provider, account string) int {
+	return s.endTokens(kindAccess, provider, account, func(t *token, now time.Time) { t.revoked = now })
+}
+
+// endTokens calls end for each active token of a kind, and returns the number of calls.
+func (s *Simulator) endTokens(kind, provider, account string, end func(t *token, now time.Time)) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tokens.closeSessions(provider, account, s.now())
+	now := s.now()
+	for _, t := range s.tokens.tokens {
+		if t.kind == kind && t.active(now) && t.session.matches(provider, account) {
+			end(t, now)
+			n++
+		}
+	}
+	return n
 }

@@ -47,9 +47,7 @@ func newRig(t *testing.T, opts simulator.Options) *rig {
 		return r.now
 	}
 	r.sim = simulator.New(opts)
-	srv := httptest.NewUnstartedServer(r.sim)
-	srv.Config.ConnState = r.sim.ConnState
-	srv.Start()
+	srv := httptest.NewServer(r.sim)
 	t.Cleanup(srv.Close)
 	r.url, r.client = srv.URL, simulator.Client{URL: srv.URL}
 	return r
@@ -212,53 +210,24 @@ func (r *rig) noViolations() {
 }
 
 func TestLatencyFollowsTheAction(t *testing.T) {
-	settings := simulator.Settings{ProviderSettings: simulator.ProviderSettings{
-		Latency: simulator.Ptr(simulator.Duration(10 * time.Minute)),
-	}}
 	slept := make(chan time.Duration, 1)
-	r := newRig(t, simulator.Options{
-		Settings: settings,
-		Sleep:    func(_ context.Context, d time.Duration) { slept <- d },
-	})
+	r := newRig(t, simulator.Options{Sleep: func(_ context.Context, d time.Duration) { slept <- d }})
+	r.patch(`{"latency": "10m"}`)
 	r.want(r.login("acme", "correct-horse"), 200, nil)
 	r.equal("latency", <-slept, 10*time.Minute)
-
-	// Without a Sleep option, the latency ends with the request.
-	r = newRig(t, simulator.Options{Settings: settings})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	r.sim.ServeHTTP(httptest.NewRecorder(), loginRequest(ctx))
-	r.equal("logins of a client that is gone", r.state().Total.LoginsSucceeded, 1)
 }
 
-func TestResetRestoresTheInitialSettings(t *testing.T) {
-	initial := simulator.Settings{ProviderSettings: simulator.ProviderSettings{
-		AccessTTL: simulator.Ptr(simulator.Duration(time.Minute)),
-		Faults:    []simulator.Fault{{Kind: simulator.FaultStatus, Count: 1}},
-	}}
-	r := newRig(t, simulator.Options{Settings: initial})
-	for range 2 {
-		r.want(r.login("acme", "correct-horse"), 503, nil)
-		got := r.login("acme", "correct-horse")
-		r.want(got, 200, map[string]any{"expires_in": 60.0})
-		r.patch(`{"access_ttl": 5}`)
-		r.ok(r.client.Reset(t.Context()))
-		st := r.state()
-		r.equal("settings", st.Settings, initial)
-		r.equal("total", st.Total, simulator.Counts{})
-		r.equal("providers", st.Providers, map[string]simulator.ProviderCounts{})
-		r.wantActive("token after the reset", got.str("access_token"), true)
-	}
-}
-
-func TestNewPanicsOnBadSettings(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("got no panic for an unknown provider, want one")
-		}
-	}()
-	settings := simulator.Settings{Providers: map[string]simulator.ProviderSettings{"sinch": {}}}
-	simulator.New(simulator.Options{Settings: settings})
+func TestReset(t *testing.T) {
+	r := newRig(t, simulator.Options{})
+	r.patch(`{"access_ttl": 5, "lockout_after": 1, "faults": [{"kind": "status", "count": 1}]}`)
+	r.want(r.login("acme", "correct-horse"), 503, nil)
+	got := r.login("acme", "correct-horse")
+	r.want(got, 200, map[string]any{"expires_in": 5.0})
+	r.want(r.login("acme", "wrong"), 401, nil)
+	r.want(r.send("POST", "/sim/reset", "", ""), 200, nil)
+	r.equal("state", r.state(), simulator.State{Providers: map[string]simulator.ProviderCounts{}, Violations: []simulator.Violation{}})
+	r.wantActive("token after the reset", got.str("access_token"), true)
+	r.want(r.login("acme", "correct-horse"), 200, map[string]any{"expires_in": 3600.0}) // the lockout has ended
 }
 
 // The race detector checks logins, refreshes, settings and counts at the same time.
