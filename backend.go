@@ -106,13 +106,12 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		Version: opts.Version, Clock: opts.Clock, MaxConnsPerHost: tokencache.MaxMintsPerHost})
 	registry := account.NewRegistry(account.RegistryOptions{
 		Builtin: opts.Providers, Clients: clients, Observe: metrics.Observe, Log: log.Logger, Storage: conf.StorageView, Clock: opts.Clock})
-	store := &account.Store{Storage: conf.StorageView, Registry: registry, Log: log.Logger}
 	revoker := revocation.NewRevoker(revocation.Options{
-		Store: store, Clock: opts.Clock, Log: log.Logger,
+		Registry: registry, Storage: conf.StorageView, Clock: opts.Clock, Log: log.Logger,
 		Tainted: func() bool { return fb.System().Tainted() },
 	})
 	cache := tokencache.New(tokencache.Options{
-		Store: store, Clock: opts.Clock,
+		Store: registry, Clock: opts.Clock,
 		OnMint: func(r tokencache.MintResult) {
 			events.OnMint(r)
 			r.Account.(*account.Account).SettleKeys()
@@ -125,7 +124,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	metrics.Collect(cache, registry.BuiltinNames())
 	responder := &responder{clock: opts.Clock, log: log.Logger}
 
-	config := &configPath{responder: responder, registry: registry, store: store, cache: cache, revoker: revoker, events: events, locks: locksutil.CreateLocks()}
+	config := &configPath{responder: responder, registry: registry, cache: cache, revoker: revoker, events: events, locks: locksutil.CreateLocks()}
 	creds := &credsPath{responder: responder, cache: cache, revoker: revoker}
 	rotate := &rotatePath{responder: responder, cache: cache, revoker: revoker}
 	keys := &keysPath{responder: responder, registry: registry}

@@ -56,7 +56,6 @@ repeat the secrets.
 type configPath struct {
 	*responder
 	registry *account.Registry
-	store    *account.Store
 	cache    *tokencache.Cache
 	revoker  *revocation.Revoker
 	events   *telemetry.Events
@@ -151,14 +150,14 @@ func listConfigs(ctx context.Context, req *logical.Request, _ *framework.FieldDa
 }
 
 func (p *configPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	c, err := p.registry.ReadConfig(ctx, req.Storage, nameOf(d))
+	c, err := p.registry.ReadConfig(ctx, nameOf(d))
 	if err != nil || c == nil {
 		return nil, err
 	}
 	data := c.Show()
 	if c.Definition != "" {
 		data["definition"] = c.Definition
-		if data["definition_current"], err = p.registry.Current(ctx, req.Storage, c); err != nil {
+		if data["definition_current"], err = p.registry.Current(ctx, c); err != nil {
 			return nil, err
 		}
 	}
@@ -175,7 +174,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	lock.Lock()
 	defer lock.Unlock()
 
-	old, err := p.registry.ReadConfig(ctx, req.Storage, name)
+	old, err := p.registry.ReadConfig(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +189,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	if err != nil {
 		return nil, err
 	}
-	next, err := p.registry.Merge(ctx, req.Storage, old, w)
+	next, err := p.registry.Merge(ctx, old, w)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +218,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		keep = nil // only one reader may get an unshared token, and this write got it
 	}
 	unsaved, err := p.cache.Put(ctx, name, a, keep, func() error {
-		return p.registry.WriteConfig(ctx, req.Storage, name, old, next)
+		return p.registry.WriteConfig(ctx, name, old, next)
 	})
 	if err != nil {
 		if minted != nil {
@@ -247,7 +246,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 // discard revokes the token of a write that was not stored, unless the provider returned the
 // stored token again.
 func (p *configPath) discard(ctx context.Context, a *account.Account, minted token.Token) {
-	if _, t, _ := p.store.LoadAccount(ctx, a.Name); t == nil || t.Access != minted.Access {
+	if _, t, _ := p.registry.LoadAccount(ctx, a.Name); t == nil || t.Access != minted.Access {
 		p.revoker.RevokeOnce(a, revocation.New(a, minted))
 	}
 }
@@ -334,7 +333,7 @@ func (p *configPath) delete(ctx context.Context, req *logical.Request, d *framew
 	defer lock.Unlock()
 	var a *account.Account
 	err := p.cache.Delete(name, func() error {
-		stored, t, err := p.store.LoadAccount(ctx, name)
+		stored, t, err := p.registry.LoadAccount(ctx, name)
 		if damaged := (*account.RecordError)(nil); err != nil && !errors.As(err, &damaged) && !errors.Is(err, tokencache.ErrNotFound) {
 			return err
 		}
@@ -349,7 +348,7 @@ func (p *configPath) delete(ctx context.Context, req *logical.Request, d *framew
 		if err := p.revoker.Prepare(tokens...); err != nil {
 			return err
 		}
-		return p.registry.DeleteConfig(ctx, req.Storage, name)
+		return p.registry.DeleteConfig(ctx, name)
 	})
 	if err != nil {
 		p.revoker.Abandon(name)

@@ -94,7 +94,7 @@ func (p *keysPath) activatePath() *framework.Path {
 
 func (p *keysPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
-	c, err := p.registry.ReadConfig(ctx, req.Storage, name)
+	c, err := p.registry.ReadConfig(ctx, name)
 	if err != nil || c == nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func showKey(k *account.PublicKey) map[string]any {
 
 // existing returns the named config.
 func (p *keysPath) existing(ctx context.Context, req *logical.Request, name string) (*account.Config, error) {
-	c, err := p.registry.ReadConfig(ctx, req.Storage, name)
+	c, err := p.registry.ReadConfig(ctx, name)
 	if err == nil && c == nil {
 		err = notFound(name, tokencache.ErrNotFound)
 	}
@@ -152,7 +152,7 @@ func (p *keysPath) rotate(ctx context.Context, req *logical.Request, d *framewor
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := p.registry.RotateKey(ctx, req.Storage, name, c)
+	fresh, err := p.registry.RotateKey(ctx, name, c)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (p *keysPath) activate(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
-	if err := p.registry.ActivateKey(ctx, req.Storage, name, c, d.Get("key_id").(string)); err != nil {
+	if err := p.registry.ActivateKey(ctx, name, c, d.Get("key_id").(string)); err != nil {
 		return nil, err
 	}
 	return p.show(ctx, name, c)

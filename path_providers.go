@@ -88,7 +88,7 @@ func (p *providersPath) listPath() *framework.Path {
 }
 
 func (p *providersPath) exists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-	return p.registry.HasProvider(ctx, req.Storage, nameOf(d))
+	return p.registry.HasProvider(ctx, nameOf(d))
 }
 
 func (p *providersPath) write(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -99,7 +99,7 @@ func (p *providersPath) write(ctx context.Context, req *logical.Request, d *fram
 	if text == "" {
 		return nil, &providers.FieldError{Field: "definition", Problem: "is required; it is YAML or JSON text, for example definition=@acme.yaml"}
 	}
-	digest, kept, err := p.registry.WriteDefinition(ctx, req.Storage, name, text)
+	digest, kept, err := p.registry.WriteDefinition(ctx, name, text)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (p *providersPath) write(ctx context.Context, req *logical.Request, d *fram
 }
 
 func (p *providersPath) delete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	kept, err := p.registry.DeleteDefinition(ctx, req.Storage, nameOf(d))
+	kept, err := p.registry.DeleteDefinition(ctx, nameOf(d))
 	return withWarnings(nil, keptWarning(kept)), err
 }
 
@@ -123,13 +123,13 @@ func keptWarning(kept int) string {
 }
 
 func (p *providersPath) list(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := p.registry.ListProviders(ctx, req.Storage)
+	names, err := p.registry.ListProviders(ctx)
 	if err != nil {
 		return nil, err
 	}
 	info := make(map[string]any, len(names))
 	for _, name := range names {
-		shown, err := p.registry.Provider(ctx, req.Storage, name)
+		shown, err := p.registry.Provider(ctx, name)
 		if bad := (*account.RecordError)(nil); errors.As(err, &bad) { // the list still shows the others
 			info[name] = map[string]any{"source": sourceOwn, "error": err.Error()}
 		} else if err != nil {
@@ -155,7 +155,7 @@ func source(p *account.Provider) string {
 }
 
 func (p *providersPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	shown, err := p.registry.Provider(ctx, req.Storage, nameOf(d))
+	shown, err := p.registry.Provider(ctx, nameOf(d))
 	if err != nil || shown == nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func (p *statusPath) listPath() *framework.Path {
 }
 
 func (p *statusPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	data, err := p.status(ctx, req.Storage, nameOf(d))
+	data, err := p.status(ctx, nameOf(d))
 	if err != nil || data == nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (p *statusPath) list(ctx context.Context, req *logical.Request, _ *framewor
 	}
 	info := make(map[string]any, len(names))
 	for _, name := range names {
-		data, err := p.status(ctx, req.Storage, name)
+		data, err := p.status(ctx, name)
 		if bad := (*account.RecordError)(nil); errors.As(err, &bad) { // the list still shows the others
 			data = map[string]any{"last_error": err.Error()}
 		} else if err != nil {
@@ -88,8 +88,8 @@ func (p *statusPath) list(ctx context.Context, req *logical.Request, _ *framewor
 }
 
 // status returns the state of the named account, or nil if the config does not exist.
-func (p *statusPath) status(ctx context.Context, s logical.Storage, name string) (map[string]any, error) {
-	c, err := p.registry.ReadConfig(ctx, s, name)
+func (p *statusPath) status(ctx context.Context, name string) (map[string]any, error) {
+	c, err := p.registry.ReadConfig(ctx, name)
 	if err != nil || c == nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@
 //	account.go          Account: a config that can mint
 //	registry.go         knows the providers, and makes the Account of a Config
 //	definitions.go      stores the providers that operators define
-//	store.go            stores tokens
+//	stored_token.go     stores tokens, for the token cache
 //	records.go          what all stored records have in common
 //	refresh.go          refresh tokens that are credentials; refresh_exchange.go uses them, refresh_record.go stores them
 //	keyrings.go         keys that the engine makes; keyring.go chooses one, keyrecord.go stores them

@@ -59,13 +59,13 @@ func readName(ctx context.Context, s logical.Storage, name string) (string, erro
 // definition returns the provider that an own definition describes. name is the provider's name, and
 // digest, which must be valid, identifies the definition. If the stored definition is missing or
 // cannot be used, the error is a [*RecordError].
-func (r *Registry) definition(ctx context.Context, s logical.Storage, name, digest string) (*provider, error) {
+func (r *Registry) definition(ctx context.Context, name, digest string) (*provider, error) {
 	if p, ok := r.own.Load(ownKey{name, digest}); ok {
 		return p.(*provider), nil
 	}
 	key := DefinitionPrefix + digestHex(digest)
 	var stored definitionRecord
-	found, err := read(ctx, s, key, definitionVersion, &stored)
+	found, err := read(ctx, r.storage, key, definitionVersion, &stored)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (r *Registry) Forget(key string) {
 // WriteDefinition stores the own definition of the named provider, for new configs. Existing
 // configs keep their definition. kept is the number of configs that keep the previous definition.
 // If the user made a mistake, the error is a [*providers.FieldError].
-func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name, text string) (digest string, kept int, err error) {
+func (r *Registry) WriteDefinition(ctx context.Context, name, text string) (digest string, kept int, err error) {
 	d, err := providers.ParseDefinition(name, []byte(text))
 	if err != nil {
 		return "", 0, &providers.FieldError{Field: "definition", Problem: err.Error()}
@@ -108,7 +108,7 @@ func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name,
 	digest = d.Digest()
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	old, err := readName(ctx, s, name)
+	old, err := readName(ctx, r.storage, name)
 	if err != nil && !isDamaged(err) {
 		return "", 0, err
 	}
@@ -118,26 +118,26 @@ func (r *Registry) WriteDefinition(ctx context.Context, s logical.Storage, name,
 	case builtin:
 		return "", 0, &providers.FieldError{Field: "name", Problem: "is now also the name of a built-in provider; write the definition under another name"}
 	}
-	if err := put(ctx, s, DefinitionPrefix+digestHex(digest), definitionRecord{definitionVersion, text}); err != nil {
+	if err := put(ctx, r.storage, DefinitionPrefix+digestHex(digest), definitionRecord{definitionVersion, text}); err != nil {
 		return "", 0, err
 	}
-	if err := put(ctx, s, namePrefix+name, nameRecord{definitionVersion, digest}); err != nil {
+	if err := put(ctx, r.storage, namePrefix+name, nameRecord{definitionVersion, digest}); err != nil {
 		return "", 0, err
 	}
 	if old != digest {
-		kept = countPins(ctx, s, old)
+		kept = countPins(ctx, r.storage, old)
 	}
-	r.logUnswept(r.removeUnused(ctx, s))
+	r.logUnswept(r.removeUnused(ctx))
 	return digest, kept, nil
 }
 
 // DeleteDefinition deletes the own definition of the named provider. kept is the number of configs
 // that still use the definition. If the user made a mistake, the error is a
 // [*providers.FieldError].
-func (r *Registry) DeleteDefinition(ctx context.Context, s logical.Storage, name string) (kept int, err error) {
+func (r *Registry) DeleteDefinition(ctx context.Context, name string) (kept int, err error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	old, err := readName(ctx, s, name)
+	old, err := readName(ctx, r.storage, name)
 	if err != nil && !isDamaged(err) {
 		return 0, err
 	}
@@ -147,11 +147,11 @@ func (r *Registry) DeleteDefinition(ctx context.Context, s logical.Storage, name
 		}
 		return 0, nil
 	}
-	if err := remove(ctx, s, namePrefix+name); err != nil {
+	if err := remove(ctx, r.storage, namePrefix+name); err != nil {
 		return 0, err
 	}
-	kept = countPins(ctx, s, old)
-	r.logUnswept(r.removeUnused(ctx, s))
+	kept = countPins(ctx, r.storage, old)
+	r.logUnswept(r.removeUnused(ctx))
 	return kept, nil
 }
 
@@ -188,12 +188,12 @@ func pin(ctx context.Context, s logical.Storage, config string, p *provider) err
 
 // unpin removes the record that the named config uses the definition of c. It also removes the
 // definition if nothing else uses it. A failure leaves only unused records behind.
-func (r *Registry) unpin(ctx context.Context, s logical.Storage, config string, c *Config) {
-	err := remove(ctx, s, pinPrefix+digestHex(c.Definition)+"/"+config)
+func (r *Registry) unpin(ctx context.Context, config string, c *Config) {
+	err := remove(ctx, r.storage, pinPrefix+digestHex(c.Definition)+"/"+config)
 	if err == nil {
 		var current string
-		if current, err = readName(ctx, s, c.Provider); err == nil && current != c.Definition {
-			err = r.removeUnused(ctx, s)
+		if current, err = readName(ctx, r.storage, c.Provider); err == nil && current != c.Definition {
+			err = r.removeUnused(ctx)
 		}
 	}
 	r.logUnswept(err)
@@ -208,18 +208,18 @@ func (r *Registry) logUnswept(err error) {
 
 // removeUnused removes the definitions that no provider name and no config uses. The caller holds
 // r.writing. After a failure, the next call removes the rest.
-func (r *Registry) removeUnused(ctx context.Context, s logical.Storage) error {
-	all, err := list(ctx, s, DefinitionPrefix)
+func (r *Registry) removeUnused(ctx context.Context) error {
+	all, err := list(ctx, r.storage, DefinitionPrefix)
 	if err != nil {
 		return err
 	}
-	names, err := list(ctx, s, namePrefix)
+	names, err := list(ctx, r.storage, namePrefix)
 	if err != nil {
 		return err
 	}
 	named := map[string]bool{}
 	for _, name := range names {
-		digest, err := readName(ctx, s, name)
+		digest, err := readName(ctx, r.storage, name)
 		if err != nil { // a damaged record may name any definition
 			return err
 		}
@@ -229,12 +229,12 @@ func (r *Registry) removeUnused(ctx context.Context, s logical.Storage) error {
 		if named[digits] {
 			continue
 		}
-		if used, err := hasConfig(ctx, s, digits); err != nil {
+		if used, err := hasConfig(ctx, r.storage, digits); err != nil {
 			return err
 		} else if used {
 			continue
 		}
-		if err := remove(ctx, s, DefinitionPrefix+digits); err != nil {
+		if err := remove(ctx, r.storage, DefinitionPrefix+digits); err != nil {
 			return err
 		}
 		r.Forget(DefinitionPrefix + digits)

@@ -24,12 +24,13 @@ http:
   lifetime: {fixed: 1h}
 `
 
-func newTestRegistry() *Registry {
+func newTestRegistry(s logical.Storage) *Registry {
 	return NewRegistry(RegistryOptions{
 		Builtin: providers.All(),
 		Clients: providers.NewClients(providers.ClientOptions{}),
 		Observe: func(string) func() func() { return func() func() { return func() {} } },
 		Log:     hclog.NewNullLogger,
+		Storage: s,
 	})
 }
 
@@ -37,7 +38,7 @@ func newTestRegistry() *Registry {
 func TestConfigsShareTheirDefinition(t *testing.T) {
 	const configs = 100
 	s, ctx := &logical.InmemStorage{}, t.Context()
-	digest, _, err := newTestRegistry().WriteDefinition(ctx, s, "acme", acmeText)
+	digest, _, err := newTestRegistry(s).WriteDefinition(ctx, "acme", acmeText)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,10 +48,10 @@ func TestConfigsShareTheirDefinition(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r := newTestRegistry()
+	r := newTestRegistry(s)
 	var first *provider
 	for i := range configs {
-		c, err := r.ReadConfig(ctx, s, fmt.Sprint(i))
+		c, err := r.ReadConfig(ctx, fmt.Sprint(i))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,7 +29,7 @@ func merge(t *testing.T, data map[string]any) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTestRegistry().Merge(t.Context(), &logical.InmemStorage{}, nil, w)
+	return newTestRegistry(&logical.InmemStorage{}).Merge(t.Context(), nil, w)
 }
 
 func oauth2Config(change map[string]any) map[string]any {

@@ -52,22 +52,22 @@ func (k *Keyrings) Invalidate(name string) { k.ring(name).forget() }
 
 // replace stores set in place of the keys of the named config, or of an earlier config of the same
 // name. If set is nil, replace only removes the old keys.
-func (k *Keyrings) replace(ctx context.Context, s logical.Storage, name string, set *keySet) error {
+func (k *Keyrings) replace(ctx context.Context, name string, set *keySet) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	k.ring(name).forget()
 	if set == nil {
-		return remove(ctx, s, KeyPrefix+name)
+		return remove(ctx, k.storage, KeyPrefix+name)
 	}
-	return writeKeys(ctx, s, name, set)
+	return writeKeys(ctx, k.storage, name, set)
 }
 
 // change calls edit with the stored keys of a config, and stores the keys that edit returns. If edit
 // returns nil, nothing is stored. Keys with another owner are an error.
-func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner string, edit func(*keySet) (*keySet, error)) error {
+func (k *Keyrings) change(ctx context.Context, name, owner string, edit func(*keySet) (*keySet, error)) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
-	keys, err := readKeys(ctx, s, name)
+	keys, err := readKeys(ctx, k.storage, name)
 	if err == nil {
 		err = checkOwner(name, keys, owner)
 	}
@@ -76,7 +76,7 @@ func (k *Keyrings) change(ctx context.Context, s logical.Storage, name, owner st
 	}
 	changed, err := edit(keys)
 	if err == nil && changed != nil {
-		err = writeKeys(ctx, s, name, changed)
+		err = writeKeys(ctx, k.storage, name, changed)
 		keys = changed
 	}
 	if err != nil {
@@ -93,7 +93,7 @@ func (k *Keyrings) settle(name, owner string) {
 	defer cancel()
 	ring := k.ring(name)
 	var before, after *keySet
-	err := k.change(ctx, k.storage, name, owner, func(keys *keySet) (*keySet, error) {
+	err := k.change(ctx, name, owner, func(keys *keySet) (*keySet, error) {
 		before, after = keys, ring.settled(k.clock().Wall, keys)
 		return after, nil
 	})
@@ -216,7 +216,7 @@ func (a *Account) SettleKeys() {
 
 // RotateKey makes the next key of the named config c. If c already has a next key, fresh is false and
 // nothing changes.
-func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string, c *Config) (fresh bool, err error) {
+func (r *Registry) RotateKey(ctx context.Context, name string, c *Config) (fresh bool, err error) {
 	if c.KeyOwner == "" {
 		return false, errNoGeneration
 	}
@@ -228,7 +228,7 @@ func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string
 	if err != nil {
 		return false, err
 	}
-	err = r.keyrings.change(ctx, s, name, c.KeyOwner, func(keys *keySet) (*keySet, error) {
+	err = r.keyrings.change(ctx, name, c.KeyOwner, func(keys *keySet) (*keySet, error) {
 		if keys.next != nil {
 			return nil, nil
 		}
@@ -240,11 +240,11 @@ func (r *Registry) RotateKey(ctx context.Context, s logical.Storage, name string
 
 // ActivateKey makes the key of c with the given ID the current key; "" means the next key. The old
 // current key becomes the previous key.
-func (r *Registry) ActivateKey(ctx context.Context, s logical.Storage, name string, c *Config, id string) error {
+func (r *Registry) ActivateKey(ctx context.Context, name string, c *Config, id string) error {
 	if c.KeyOwner == "" {
 		return errNoGeneration
 	}
-	err := r.keyrings.change(ctx, s, name, c.KeyOwner, func(keys *keySet) (*keySet, error) {
+	err := r.keyrings.change(ctx, name, c.KeyOwner, func(keys *keySet) (*keySet, error) {
 		k := keys.next
 		if id != "" {
 			k = keys.named(id)

@@ -11,7 +11,7 @@ import (
 
 // The token cache follows the token policy in a provider's definition.
 func TestPolicyOfDefinitions(t *testing.T) {
-	r := newTestRegistry()
+	r := newTestRegistry(nil)
 	policy := func(provider string, change func(*Config)) (share bool, window *time.Duration, a *Account) {
 		t.Helper()
 		c := &Config{Provider: provider, provider: r.builtin[provider], TokenURL: "https://auth.example.com/t", Fields: map[string]secret.String{}, Lease: true, Share: true}

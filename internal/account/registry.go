@@ -17,9 +17,11 @@ import (
 )
 
 // Registry knows the built-in providers and the providers that operators define ("own"
-// definitions). It makes the accounts of configs. It is safe for concurrent use.
+// definitions). It reads and writes the configs and tokens in the mount's storage, and makes
+// accounts of them: it is the [tokencache.Store] of the mount. It is safe for concurrent use.
 type Registry struct {
 	opts     RegistryOptions
+	storage  logical.Storage // of the mount
 	builtin  map[string]*provider
 	refresh  *RefreshTokens
 	keyrings *Keyrings // the keys that the engine made
@@ -48,7 +50,7 @@ type RegistryOptions struct {
 	Builtin []providers.Provider
 	Clients *providers.Clients // through which accounts reach their endpoints
 	Log     func() hclog.Logger
-	Storage logical.Storage // holds refresh tokens that are credentials, and keys that the engine makes
+	Storage logical.Storage // of the mount
 	Clock   clock.Clock     // nil means the machine's clock
 
 	// Observe is called once for each provider. Accounts call the returned function before each
@@ -63,6 +65,7 @@ func NewRegistry(opts RegistryOptions) *Registry {
 	}
 	r := &Registry{
 		opts:     opts,
+		storage:  opts.Storage,
 		builtin:  map[string]*provider{},
 		refresh:  newRefreshTokens(opts.Storage, opts.Clock, opts.Log),
 		keyrings: &Keyrings{storage: opts.Storage, clock: opts.Clock, log: opts.Log},
@@ -89,21 +92,21 @@ func (r *Registry) BuiltinNames() []string { return slices.Sorted(maps.Keys(r.bu
 
 // named returns the provider that a new config with the given provider name gets; nil if there
 // is none. An own definition takes precedence over a built-in one.
-func (r *Registry) named(ctx context.Context, s logical.Storage, name string) (*provider, error) {
-	digest, err := readName(ctx, s, name)
+func (r *Registry) named(ctx context.Context, name string) (*provider, error) {
+	digest, err := readName(ctx, r.storage, name)
 	if err != nil {
 		return nil, err
 	}
 	if digest == "" {
 		return r.builtin[name], nil
 	}
-	return r.definition(ctx, s, name, digest)
+	return r.definition(ctx, name, digest)
 }
 
 // choose returns the provider that a config has after the write w. old is the config before the
 // write; nil for a new config. A config keeps its definition, unless the write adopts another. If
 // the user made a mistake, the error is a [*providers.FieldError].
-func (r *Registry) choose(ctx context.Context, s logical.Storage, old *Config, w *Write) (*provider, error) {
+func (r *Registry) choose(ctx context.Context, old *Config, w *Write) (*provider, error) {
 	name := w.provider
 	switch {
 	case old == nil && name == "":
@@ -116,7 +119,7 @@ func (r *Registry) choose(ctx context.Context, s logical.Storage, old *Config, w
 	case old != nil:
 		name = old.Provider
 	}
-	current, err := r.named(ctx, s, name)
+	current, err := r.named(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -155,8 +158,8 @@ func (r *Registry) Account(name string, c *Config) (*Account, error) {
 }
 
 // Current reports whether c uses the definition that a new config with its provider would get.
-func (r *Registry) Current(ctx context.Context, s logical.Storage, c *Config) (bool, error) {
-	digest, err := readName(ctx, s, c.Provider)
+func (r *Registry) Current(ctx context.Context, c *Config) (bool, error) {
+	digest, err := readName(ctx, r.storage, c.Provider)
 	return digest == c.Definition, err
 }
 
@@ -169,8 +172,8 @@ type Provider struct {
 }
 
 // Provider returns the named provider; nil if there is none.
-func (r *Registry) Provider(ctx context.Context, s logical.Storage, name string) (*Provider, error) {
-	p, err := r.named(ctx, s, name)
+func (r *Registry) Provider(ctx context.Context, name string) (*Provider, error) {
+	p, err := r.named(ctx, name)
 	if err != nil || p == nil {
 		return nil, err
 	}
@@ -178,8 +181,8 @@ func (r *Registry) Provider(ctx context.Context, s logical.Storage, name string)
 }
 
 // HasProvider reports whether there is a provider with the given name.
-func (r *Registry) HasProvider(ctx context.Context, s logical.Storage, name string) (bool, error) {
-	digest, err := readName(ctx, s, name)
+func (r *Registry) HasProvider(ctx context.Context, name string) (bool, error) {
+	digest, err := readName(ctx, r.storage, name)
 	if isDamaged(err) {
 		return true, nil
 	}
@@ -187,8 +190,8 @@ func (r *Registry) HasProvider(ctx context.Context, s logical.Storage, name stri
 }
 
 // ListProviders returns the names of all providers, sorted.
-func (r *Registry) ListProviders(ctx context.Context, s logical.Storage) ([]string, error) {
-	own, err := list(ctx, s, namePrefix)
+func (r *Registry) ListProviders(ctx context.Context) ([]string, error) {
+	own, err := list(ctx, r.storage, namePrefix)
 	if err != nil {
 		return nil, err
 	}

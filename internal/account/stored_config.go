@@ -64,8 +64,8 @@ func putConfig(ctx context.Context, s logical.Storage, name string, c *Config) e
 
 // ReadConfig returns the named config; nil if there is none. If the stored config cannot be
 // used, the error is a [*RecordError].
-func (r *Registry) ReadConfig(ctx context.Context, s logical.Storage, name string) (*Config, error) {
-	entry, err := get(ctx, s, ConfigPrefix+name)
+func (r *Registry) ReadConfig(ctx context.Context, name string) (*Config, error) {
+	entry, err := get(ctx, r.storage, ConfigPrefix+name)
 	if err != nil || entry == nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (r *Registry) ReadConfig(ctx context.Context, s logical.Storage, name strin
 		return nil, &RecordError{key: ConfigPrefix + name, err: err}
 	}
 	if c.Definition != "" {
-		if c.provider, err = r.definition(ctx, s, c.Provider, c.Definition); err != nil {
+		if c.provider, err = r.definition(ctx, c.Provider, c.Definition); err != nil {
 			return nil, fmt.Errorf("config %q: %w", name, err)
 		}
 	}
@@ -93,16 +93,16 @@ func ListConfigs(ctx context.Context, s logical.Storage) ([]string, error) {
 
 // WriteConfig stores the named config in place of old. For a new config, old is nil. A new key
 // is stored before the config, because the config does not work without the key.
-func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name string, old, c *Config) error {
+func (r *Registry) WriteConfig(ctx context.Context, name string, old, c *Config) error {
 	if old == nil {
 		old = &Config{}
 	}
 	if c.newKeys != nil {
-		if err := r.keyrings.replace(ctx, s, name, c.newKeys); err != nil {
+		if err := r.keyrings.replace(ctx, name, c.newKeys); err != nil {
 			return err
 		}
 	}
-	if err := r.putWithDefinition(ctx, s, name, old, c); err != nil {
+	if err := r.putWithDefinition(ctx, name, old, c); err != nil {
 		return err
 	}
 	switch {
@@ -112,7 +112,7 @@ func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name stri
 		r.refresh.drop(ctx, name)
 	}
 	if old.KeyOwner != "" && c.KeyOwner == "" {
-		if err := r.keyrings.replace(ctx, s, name, nil); err != nil { // the key is of no use without its config
+		if err := r.keyrings.replace(ctx, name, nil); err != nil { // the key is of no use without its config
 			r.opts.Log().Warn("a key that no config uses stays in storage until the config is deleted", "config", name, "error", err)
 		}
 	}
@@ -121,22 +121,22 @@ func (r *Registry) WriteConfig(ctx context.Context, s logical.Storage, name stri
 
 // putWithDefinition stores a config. If the config changes its definition, it also records which
 // definition the config uses.
-func (r *Registry) putWithDefinition(ctx context.Context, s logical.Storage, name string, old, c *Config) error {
+func (r *Registry) putWithDefinition(ctx context.Context, name string, old, c *Config) error {
 	if c.Definition == old.Definition {
-		return putConfig(ctx, s, name, c)
+		return putConfig(ctx, r.storage, name, c)
 	}
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	if c.Definition != "" {
-		if err := pin(ctx, s, name, c.provider); err != nil {
+		if err := pin(ctx, r.storage, name, c.provider); err != nil {
 			return err
 		}
 	}
-	if err := putConfig(ctx, s, name, c); err != nil {
+	if err := putConfig(ctx, r.storage, name, c); err != nil {
 		return err
 	}
 	if old.Definition != "" {
-		r.unpin(ctx, s, name, old)
+		r.unpin(ctx, name, old)
 	}
 	return nil
 }
@@ -144,13 +144,13 @@ func (r *Registry) putWithDefinition(ctx context.Context, s logical.Storage, nam
 // DeleteConfig deletes the named config's token, then the config, then its keys. If the token
 // were left without a config, it would stay in storage for good. A config without its key would
 // not work.
-func (r *Registry) DeleteConfig(ctx context.Context, s logical.Storage, name string) error {
-	entry, err := get(ctx, s, ConfigPrefix+name)
+func (r *Registry) DeleteConfig(ctx context.Context, name string) error {
+	entry, err := get(ctx, r.storage, ConfigPrefix+name)
 	if err != nil {
 		return err
 	}
 	for _, key := range []string{TokenPrefix + name, ConfigPrefix + name} {
-		if err := remove(ctx, s, key); err != nil {
+		if err := remove(ctx, r.storage, key); err != nil {
 			return err
 		}
 	}
@@ -159,7 +159,7 @@ func (r *Registry) DeleteConfig(ctx context.Context, s logical.Storage, name str
 		c, _ = decodeConfig(entry.Value)
 	}
 	if c == nil || c.KeyOwner != "" { // without a config, an earlier deletion may have left keys
-		if err := r.keyrings.replace(ctx, s, name, nil); err != nil {
+		if err := r.keyrings.replace(ctx, name, nil); err != nil {
 			return err
 		}
 	}
@@ -174,7 +174,7 @@ func (r *Registry) DeleteConfig(ctx context.Context, s logical.Storage, name str
 	if c.Definition != "" {
 		r.writing.Lock()
 		defer r.writing.Unlock()
-		r.unpin(ctx, s, name, c)
+		r.unpin(ctx, name, c)
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/providers"
@@ -90,8 +89,8 @@ func (c *Config) Patched(data map[string]any) map[string]any {
 // Merge returns the config that w makes of old, after it has validated the config and guarded the
 // secrets. For a new config, old is nil. Merge does not change old. If the user made a mistake, the
 // error is a [*providers.FieldError].
-func (r *Registry) Merge(ctx context.Context, s logical.Storage, old *Config, w *Write) (*Config, error) {
-	p, err := r.choose(ctx, s, old, w)
+func (r *Registry) Merge(ctx context.Context, old *Config, w *Write) (*Config, error) {
+	p, err := r.choose(ctx, old, w)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 // deleteConfig removes the stored config.
 func (f *fixture) deleteConfig(name string) {
 	f.t.Helper()
-	if err := f.opts.Store.Registry.DeleteConfig(f.t.Context(), &f.storage.InmemStorage, name); err != nil {
+	if err := f.setup.DeleteConfig(f.t.Context(), name); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -191,6 +191,7 @@ type fixture struct {
 	provider *fakeProvider
 	other    *fakeProvider
 	storage  *fakeStorage
+	setup    *account.Registry // on the same storage, without its faults
 	log      *lockedBuffer
 	tainted  bool
 
@@ -215,10 +216,13 @@ func (f *fixture) start(c clock.Clock) {
 	observe := func(string) func() func() { return func() func() { return func() {} } }
 	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: f.log})
 	logger := func() hclog.Logger { return log }
-	registry := account.NewRegistry(account.RegistryOptions{Builtin: []providers.Provider{f.provider, f.other},
-		Clients: providers.NewClients(providers.ClientOptions{}), Observe: observe, Log: logger})
+	registry := func(s logical.Storage) *account.Registry {
+		return account.NewRegistry(account.RegistryOptions{Builtin: []providers.Provider{f.provider, f.other},
+			Clients: providers.NewClients(providers.ClientOptions{}), Observe: observe, Log: logger, Storage: s})
+	}
+	f.setup = registry(&f.storage.InmemStorage)
 	f.Revoker = NewRevoker(Options{
-		Store: &account.Store{Storage: f.storage, Registry: registry, Log: logger},
+		Registry: registry(f.storage), Storage: f.storage,
 		Clock: c, Log: logger, Tainted: func() bool { return f.tainted },
 	})
 	f.t.Cleanup(f.Close)
@@ -267,15 +271,14 @@ func (f *fixture) config(name string, changes ...func(*account.Config)) *account
 	for _, change := range changes {
 		change(c)
 	}
-	registry := f.opts.Store.Registry
-	if err := registry.WriteConfig(f.t.Context(), &f.storage.InmemStorage, name, nil, c); err != nil {
+	if err := f.setup.WriteConfig(f.t.Context(), name, nil, c); err != nil {
 		f.t.Fatal(err)
 	}
-	c, err := registry.ReadConfig(f.t.Context(), &f.storage.InmemStorage, name)
+	c, err := f.setup.ReadConfig(f.t.Context(), name)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	a, err := registry.Account(name, c)
+	a, err := f.setup.Account(name, c)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -289,7 +292,7 @@ func (f *fixture) token(a *account.Account, access string) Revocation {
 
 // save stores the shared token of a.
 func (f *fixture) save(a *account.Account, access string) {
-	f.opts.Store.Save(f.t.Context(), a.Name, a, token.Token{Access: secret.String(access), Sent: f.opts.Clock(), Lifetime: 2 * time.Hour})
+	f.opts.Registry.Save(f.t.Context(), a.Name, a, token.Token{Access: secret.String(access), Sent: f.opts.Clock(), Lifetime: 2 * time.Hour})
 }
 
 // wantQueued fails the test unless this many revocations are stored.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-messaging/internal/account"
 	"vault-plugin-secrets-messaging/internal/clock"
@@ -27,10 +28,11 @@ const maxWait = 3 * time.Second
 
 // Options configure a Revoker. All are required.
 type Options struct {
-	Store   *account.Store
-	Clock   clock.Clock
-	Log     func() hclog.Logger
-	Tainted func() bool // whether Vault disables or moves the mount
+	Registry *account.Registry
+	Storage  logical.Storage // of the mount
+	Clock    clock.Clock
+	Log      func() hclog.Logger
+	Tainted  func() bool // whether Vault disables or moves the mount
 }
 
 // Revoker ends tokens at their providers. It is safe for concurrent use.
@@ -50,7 +52,7 @@ type Revoker struct {
 func NewRevoker(opts Options) *Revoker {
 	r := &Revoker{
 		opts:      opts,
-		queue:     queue{storage: opts.Store.Storage, clock: opts.Clock, entries: map[string]*entry{}},
+		queue:     queue{storage: opts.Storage, clock: opts.Clock, entries: map[string]*entry{}},
 		endpoints: endpoints{clock: opts.Clock, failed: map[endpointID]*endpoint{}},
 		budget:    budget{clock: opts.Clock},
 	}
@@ -197,7 +199,7 @@ func (r *Revoker) revokeNow(rev Revocation) error {
 // load returns the account of the stored config and, if there is one, the stored token of the
 // config.
 func (r *Revoker) load(ctx context.Context, rev Revocation) (*account.Account, *token.Token, error) {
-	a, t, err := r.opts.Store.LoadAccount(ctx, rev.Config)
+	a, t, err := r.opts.Registry.LoadAccount(ctx, rev.Config)
 	if errors.Is(err, tokencache.ErrNotFound) {
 		err = errMoved
 	}

@@ -7,9 +7,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"vault-plugin-secrets-messaging/internal/clock"
 	"vault-plugin-secrets-messaging/internal/secret"
 	"vault-plugin-secrets-messaging/internal/token"
@@ -72,16 +69,9 @@ func (r *tokenRecord) isValid() bool {
 		r.LifetimeMS > 0 && r.LifetimeMS <= limit && r.RefreshLifetimeMS >= 0 && r.RefreshLifetimeMS <= limit
 }
 
-// Store is the [tokencache.Store] of a mount. It uses the mount's storage.
-type Store struct {
-	Storage  logical.Storage
-	Registry *Registry
-	Log      func() hclog.Logger
-}
-
 // Load implements [tokencache.Store].
-func (s *Store) Load(ctx context.Context, name string) (tokencache.Account, *token.Token, error) {
-	a, t, err := s.LoadAccount(ctx, name)
+func (r *Registry) Load(ctx context.Context, name string) (tokencache.Account, *token.Token, error) {
+	a, t, err := r.LoadAccount(ctx, name)
 	if a == nil {
 		return nil, nil, err
 	}
@@ -91,76 +81,76 @@ func (s *Store) Load(ctx context.Context, name string) (tokencache.Account, *tok
 // LoadAccount returns the named account and its stored token, or a nil token if none is stored.
 // If the config does not exist, the error wraps [tokencache.ErrNotFound]. If the stored config
 // cannot be used, the error is a [*RecordError].
-func (s *Store) LoadAccount(ctx context.Context, name string) (*Account, *token.Token, error) {
-	c, err := s.Registry.ReadConfig(ctx, s.Storage, name)
+func (r *Registry) LoadAccount(ctx context.Context, name string) (*Account, *token.Token, error) {
+	c, err := r.ReadConfig(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
 	if c == nil {
-		s.removeOrphan(ctx, name)
+		r.removeOrphan(ctx, name)
 		return nil, nil, tokencache.ErrNotFound
 	}
-	a, err := s.Registry.Account(name, c)
+	a, err := r.Account(name, c)
 	if err != nil { // the config was valid when it was written
 		return nil, nil, &RecordError{key: ConfigPrefix + name, err: err}
 	}
 	var t *token.Token
 	if c.spendsRefresh() {
-		t, err = s.Registry.refresh.token(ctx, name, c)
+		t, err = r.refresh.token(ctx, name, c)
 	} else {
-		t, err = s.loadToken(ctx, name, c.Revision)
+		t, err = r.loadToken(ctx, name, c.Revision)
 	}
 	return a, t, err
 }
 
 // removeOrphan removes the stored token of a config that no longer exists. Tokens are local to a
 // cluster, so a deletion on the primary cluster leaves the tokens of performance secondaries.
-func (s *Store) removeOrphan(ctx context.Context, name string) {
-	entry, err := get(ctx, s.Storage, TokenPrefix+name)
+func (r *Registry) removeOrphan(ctx context.Context, name string) {
+	entry, err := get(ctx, r.storage, TokenPrefix+name)
 	if err == nil && entry != nil {
-		err = s.Remove(ctx, name)
+		err = r.Remove(ctx, name)
 	}
 	if err != nil {
-		s.Log().Warn("the token of a deleted config could not be removed from storage", "config", name, "error", err)
+		r.opts.Log().Warn("the token of a deleted config could not be removed from storage", "config", name, "error", err)
 	}
 }
 
 // loadToken returns the named config's stored token; nil if there is none of the given revision.
 // It also returns nil for a damaged token, because the engine can mint a new token. It returns
 // storage errors, because otherwise each restart would cause a login.
-func (s *Store) loadToken(ctx context.Context, name, revision string) (*token.Token, error) {
-	entry, err := get(ctx, s.Storage, TokenPrefix+name)
+func (r *Registry) loadToken(ctx context.Context, name, revision string) (*token.Token, error) {
+	entry, err := get(ctx, r.storage, TokenPrefix+name)
 	if err != nil || entry == nil {
 		return nil, err
 	}
-	var r tokenRecord
-	err = decodeRecord(entry.Value, tokenVersion, &r)
-	if err == nil && !r.isValid() {
+	var record tokenRecord
+	err = decodeRecord(entry.Value, tokenVersion, &record)
+	if err == nil && !record.isValid() {
 		err = errDamaged
 	}
 	if err != nil {
-		s.Log().Warn("the stored token cannot be used, a new token will be minted", "config", name, "error", err)
+		r.opts.Log().Warn("the stored token cannot be used, a new token will be minted", "config", name, "error", err)
 		return nil, nil
 	}
-	if r.Revision != revision {
+	if record.Revision != revision {
 		return nil, nil
 	}
-	return r.token(), nil
+	return record.token(), nil
 }
 
 // Save implements [tokencache.Store].
-func (s *Store) Save(ctx context.Context, name string, a tokencache.Account, t token.Token) error {
+func (r *Registry) Save(ctx context.Context, name string, a tokencache.Account, t token.Token) error {
 	if a := a.(*Account); a.Config.spendsRefresh() {
-		return s.Registry.refresh.save(ctx, a, t)
+		return r.refresh.save(ctx, a, t)
 	}
-	return put(ctx, s.Storage, TokenPrefix+name, newTokenRecord(a.Revision(), t))
+	return put(ctx, r.storage, TokenPrefix+name, newTokenRecord(a.Revision(), t))
 }
 
 // Remove implements [tokencache.Store].
-func (s *Store) Remove(ctx context.Context, name string) error {
-	err := remove(ctx, s.Storage, TokenPrefix+name)
-	if s.Registry.refresh.knows(name) {
-		err = errors.Join(err, s.Registry.refresh.removeToken(ctx, name))
+func (r *Registry) Remove(ctx context.Context, name string) error {
+	err := remove(ctx, r.storage, TokenPrefix+name)
+	if r.refresh.knows(name) {
+		err = errors.Join(err, r.refresh.removeToken(ctx, name))
 	}
 	return err
 }
