@@ -37,9 +37,8 @@ func TestSetupWithNothing(t *testing.T) {
 func TestSetupCallsNothing(t *testing.T) {
 	m := newMount(t)
 	calls, _ := m.system.takeCalls()
-	if got := m.storage.takeCalls(); len(got) > 0 || calls > 0 {
-		t.Errorf("setup: got %q from storage and %d calls of the system view, want none", got, calls)
-	}
+	equal(t, "calls of the system view", calls, 0)
+	m.wantCalls()
 }
 
 func TestSpecialPaths(t *testing.T) {
@@ -54,9 +53,8 @@ func TestSpecialPaths(t *testing.T) {
 			t.Errorf("got %s, want a slash at its end, because it is no prefix otherwise", prefix)
 		}
 	}
-	if !slices.Equal(p.Unauthenticated, []string{"jwks/+"}) || len(p.Root) > 0 || len(p.WriteForwardedStorage) > 0 {
-		t.Errorf("got %+v, want jwks/+ without a Vault token, and no other special paths", p)
-	}
+	equal(t, "unauthenticated paths", p.Unauthenticated, []string{"jwks/+"})
+	equal(t, "other special paths", len(p.Root)+len(p.WriteForwardedStorage), 0)
 }
 
 // Another node's write takes effect on this node when Vault invalidates the storage key.

@@ -365,6 +365,14 @@ func differ(t testing.TB, what string, got, other any) {
 	}
 }
 
+// took fails the test if more than limit has passed since began.
+func took(t testing.TB, began time.Time, limit time.Duration) {
+	t.Helper()
+	if got := time.Since(began); got > limit {
+		t.Errorf("got an answer after %s, want it within %s", got, limit)
+	}
+}
+
 // async makes a request in another goroutine. The channel receives the answer.
 func async(request func() answer) <-chan answer {
 	done := make(chan answer, 1)

@@ -150,11 +150,8 @@ func (a *authority) takeAsked() []string {
 // jwks returns the keys that jwks/<name> publishes, by ID.
 func (m *mount) jwks(name string) map[string]fields {
 	m.t.Helper()
-	a := m.read("jwks/" + name)
-	a.want(m.t, http.StatusOK)
-	if a.data[logical.HTTPContentType] != "application/jwk-set+json" || a.data[logical.HTTPCacheControlHeader] != "max-age=300" {
-		m.t.Errorf("got %v, want a JWK Set that may be cached for 300 s", a.data)
-	}
+	a := m.read("jwks/"+name).want(m.t, http.StatusOK)
+	a.wantData(m.t, fields{logical.HTTPContentType: "application/jwk-set+json", logical.HTTPCacheControlHeader: "max-age=300"})
 	body, _ := a.data[logical.HTTPRawBody].([]byte)
 	var set struct{ Keys []fields }
 	if err := json.Unmarshal(body, &set); err != nil || set.Keys == nil {

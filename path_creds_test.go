@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,9 +21,9 @@ func TestCredsWithLease(t *testing.T) {
 	m := newSinchMount(t, nil)
 	a := m.read("creds/a")
 	want := fields{"access_token": m.token("a"), "token_id": token.ID(secret.String(m.token("a"))), "expire_time": "2026-11-22T09:00:00Z", "provider": "sinch-india", "token_type": "Bearer"}
-	if !reflect.DeepEqual(a.data, want) || len(a.warnings) > 0 || a.secret == nil {
-		t.Errorf("got %v with the lease %v and the warnings %q, want %v with a lease", a.data, a.secret, a.warnings, want)
-	}
+	equal(t, "data", a.data, want)
+	equal(t, "lease", a.secret.TTL, time.Hour-time.Second)
+	equal(t, "warnings", len(a.warnings), 0)
 	m.wantAlive("the token", a.token(), true)
 }
 
@@ -34,9 +33,8 @@ func TestCredsWithoutLease(t *testing.T) {
 	a := m.read("creds/a")
 	want := fields{"access_token": "fake-token", "provider": "fake", "token_type": "Bearer", "token_id": "e1466187c844c921", "expire_time": "2026-11-22T09:00:00Z",
 		"ttl": int64(3560), "rotation_period": int64(3600), "last_vault_rotation": "2026-11-22T08:00:00Z"}
-	if !reflect.DeepEqual(a.data, want) || a.secret != nil {
-		t.Errorf("got %v with the lease %v, want %v without a lease", a.data, a.secret, want)
-	}
+	equal(t, "data", a.data, want)
+	equal(t, "lease", a.secret == nil, true)
 	m.clock.advance(time.Hour - 20*time.Second)
 	m.read("creds/a").want(t, http.StatusOK)
 }
@@ -94,11 +92,9 @@ func TestCredsMinTTL(t *testing.T) {
 	first := m.token("a")
 	read := func(minTTL string, same, warns bool) {
 		t.Helper()
-		a := m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": minTTL})
-		if a.status != http.StatusOK || (a.token() == first) != same || len(a.warnings) > 0 != warns {
-			t.Errorf("min_ttl=%s: got %d %s, the first token: %t, the warnings %q; want 200, the first token: %t, a warning: %t",
-				minTTL, a.status, a.text, a.token() == first, a.warnings, same, warns)
-		}
+		a := m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": minTTL}).want(t, http.StatusOK)
+		equal(t, "min_ttl="+minTTL+": the first token", a.token() == first, same)
+		equal(t, "min_ttl="+minTTL+": a warning", len(a.warnings) > 0, warns)
 		if warns {
 			a.wantWarning(t, "min_ttl can be at most half the token's lifetime")
 		}
@@ -236,9 +232,9 @@ func TestCredsRejectedBadInput(t *testing.T) {
 		}
 	}
 	for _, none := range []any{"", "e1466187c844c921"} {
-		if a := m.request(logical.ReadOperation, "creds/a", fields{"rejected": none}); a.token() != first.token() || len(a.warnings) > 0 {
-			t.Errorf("rejected=%v: got %d %s with the warnings %q, want the cached token", none, a.status, a.text, a.warnings)
-		}
+		a := m.request(logical.ReadOperation, "creds/a", fields{"rejected": none}).want(t, http.StatusOK)
+		equal(t, fmt.Sprintf("rejected=%v: answer", none), a.data, first.data)
+		equal(t, fmt.Sprintf("rejected=%v: warnings", none), len(a.warnings), 0)
 	}
 	m.request(logical.ReadOperation, "creds/unknown", fields{"rejected": "e1466187c844c921"}).want(t, http.StatusBadRequest, "there is no config")
 }
@@ -252,9 +248,7 @@ func TestCredsOfASlowProvider(t *testing.T) {
 		_, release := block(f)
 		began := time.Now()
 		m.read("creds/a").want(t, http.StatusBadGateway, "has not issued a token within 3s", "read again")
-		if took := time.Since(began); took > 6*time.Second {
-			t.Errorf("share=%t: got an answer after %s, want it after 3s", share, took)
-		}
+		took(t, began, 6*time.Second)
 		release()
 		var a answer
 		eventually(t, "the token arrives", func() bool { a = m.read("creds/a"); return a.status == http.StatusOK })

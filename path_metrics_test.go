@@ -32,13 +32,12 @@ type exposition map[string]float64
 // scrape reads the metrics and checks their format.
 func (m *mount) scrape() exposition {
 	m.t.Helper()
-	a := m.read("metrics")
-	a.want(m.t, http.StatusOK)
+	a := m.read("metrics").want(m.t, http.StatusOK)
+	a.wantData(m.t, fields{logical.HTTPStatusCode: http.StatusOK, logical.HTTPContentType: "text/plain; version=0.0.4; charset=utf-8"})
 	body, ok := a.data[logical.HTTPRawBody].([]byte)
-	if !ok || a.data[logical.HTTPStatusCode] != http.StatusOK {
-		m.t.Fatalf("got %v, want a raw answer with status 200", a.data)
+	if !ok {
+		m.t.Fatalf("got %v, want a raw answer", a.data)
 	}
-	equal(m.t, "content type", a.data[logical.HTTPContentType], "text/plain; version=0.0.4; charset=utf-8")
 	m.noSecret("metrics", string(body), true)
 	if len(body) < 64<<10 { // promlint takes quadratic time
 		problems, err := promlint.New(bytes.NewReader(body)).Lint()
