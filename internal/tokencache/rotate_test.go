@@ -106,21 +106,6 @@ func TestRotateJoinsLogin(t *testing.T) {
 	})
 }
 
-// A rotate logs in even if there is a refresh token.
-func TestRotateLogsIn(t *testing.T) {
-	withAccount(t, Policy{}, func(w *world) {
-		w.provider.set(sessions(time.Hour, 0))
-		w.get("a", 0)
-		w.advance(time.Minute)
-		w.wantToken(w.rotate().Grant, 2)
-		w.wantRefreshToken("")
-		w.advance(50 * time.Minute)
-		w.get("a", 0)
-		w.wantMints(3)
-		w.wantRefreshToken("refresh-2")
-	})
-}
-
 // A rotate does not join a running mint that uses the refresh token. It waits for that mint, whether
 // it succeeds or fails, and then logs in.
 func TestRotateLogsInAfterRefresh(t *testing.T) {

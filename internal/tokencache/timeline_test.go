@@ -40,22 +40,6 @@ func TestTimeline(t *testing.T) {
 	}
 }
 
-func TestWant(t *testing.T) {
-	for asked, want := range map[time.Duration]time.Duration{
-		0:                30 * time.Second,
-		10 * time.Second: 30 * time.Second,
-		10 * time.Minute: 10 * time.Minute,
-		30 * time.Minute: 30 * time.Minute,
-		31 * time.Minute: 30 * time.Minute,
-		99 * time.Hour:   30 * time.Minute,
-		-1 * time.Second: 30 * time.Second,
-	} {
-		if got := (Policy{}).timeline(time.Hour).want(asked); got != want {
-			t.Errorf("asked for %s: got %s, want %s", asked, got, want)
-		}
-	}
-}
-
 // Reads do what the picture in the package comment says.
 func TestZones(t *testing.T) {
 	const mint = 500 * time.Millisecond
