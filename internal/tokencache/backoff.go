@@ -84,15 +84,12 @@ func doubled(first, limit time.Duration, n int) time.Duration {
 	return min(first<<min(n-1, 10), limit) // ten doublings exceed every limit
 }
 
-// blocks reports whether the wait after f has not passed. f may be nil.
-func (f *Failure) blocks(now clock.Instant) bool { return f != nil && now.Until(f.next) > 0 }
-
 // blocked returns the last failure if its wait has not passed, and nil otherwise.
 func (b *backoff) blocked(now clock.Instant) *Failure {
-	if b.last.blocks(now) {
-		return b.last
+	if b.last == nil || now.Until(b.last.next) <= 0 {
+		return nil
 	}
-	return nil
+	return b.last
 }
 
 // clear forgets the failures. It keeps a Retry-After that has not passed, because the provider asked

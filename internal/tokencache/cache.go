@@ -31,7 +31,7 @@
 //
 //	cache.go          Cache, and the writes that change accounts
 //	storage.go        what is loaded from storage and saved there
-//	entry.go          the entry of one account, and the snapshot of it that readers see
+//	entry.go          the entry of one account, and the state of it that readers see
 //	read.go           Get: serve, refresh in the background, or wait
 //	mint.go           one running mint, from its start to its result
 //	rotate.go         Rotate
@@ -271,7 +271,7 @@ func (c *Cache) Cached(name string) (t token.Token, ok bool) {
 	if e == nil {
 		return token.Token{}, false
 	}
-	cached := e.snapshot.Load().cached
+	cached := e.published.Load().cached
 	if cached.left(c.clock()) <= 0 {
 		return token.Token{}, false
 	}

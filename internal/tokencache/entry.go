@@ -20,28 +20,21 @@ var errSuperseded = errors.New("superseded")
 // ended.
 const againPause = 500 * time.Millisecond
 
-// entry is the state of one account. Readers of a valid token take no lock. They read the
-// snapshot, which is replaced whenever the entry changes. Callers of an entry's methods hold mu.
+// entry is what the cache holds for one account. Readers of a valid token take no lock. They read
+// published, a copy of the entry's state. Callers of an entry's methods hold mu.
 type entry struct {
-	name     string
-	snapshot atomic.Pointer[snapshot]
+	name      string
+	published atomic.Pointer[state] // a copy of state, which never changes
 
-	mu          sync.Mutex
-	gone        bool // removed from the cache
-	account     Account
-	cached      *cachedToken // nil if there is no token
-	unsaved     bool         // the store does not have the cached token, or has one that must be removed
-	mint        *mint        // the running mint of the shared token; nil if none runs
-	waiting     bool         // a background refresh waits for a slot
-	backoff     backoff
-	lastFailure *Failure      // of this revision; kept when mints succeed again
-	notBefore   clock.Instant // no mint starts earlier, because it would return the cached token again
-	mints       int64         // successful mints since the entry was made
-
-	rotation   *mint // the last mint that a rotate started or joined
-	rejections rejections
-	forced     []clock.Instant // when mints of the last 24 hours forced a new token
-	unshared   unshared
+	mu sync.Mutex
+	state
+	unsaved     bool     // the store does not have the cached token, or has one that must be removed
+	lastFailure *Failure // of this revision; kept when mints succeed again
+	mints       int64    // successful mints since the entry was made
+	rotation    *mint    // the last mint that a rotate started or joined
+	rejections  rejections
+	forced      []clock.Instant // when mints of the last 24 hours forced a new token
+	unshared    unshared
 
 	counts counts
 
@@ -50,27 +43,28 @@ type entry struct {
 	place int           // in the queue's heap, counted from 1; 0 if the entry is not queued
 }
 
-// snapshot is the state of an entry that readers see. A snapshot never changes.
-type snapshot struct {
-	gone      bool
-	minting   bool // a mint of the shared token runs, or waits for a slot
+// state is the part of an entry that readers see.
+type state struct {
+	gone      bool // removed from the cache
 	account   Account
-	cached    *cachedToken
-	failure   *Failure      // the last failure; nil if a mint succeeded since
-	notBefore clock.Instant // as in entry
+	cached    *cachedToken // nil if there is no token
+	mint      *mint        // the running mint of the shared token; nil if none runs
+	waiting   bool         // a background refresh waits for a slot
+	backoff   backoff
+	notBefore clock.Instant // no mint starts earlier, because it would return the cached token again
 }
 
-// publish makes a new snapshot of e and updates the refresh queue. The caller holds e.mu.
+// publish shows the state of e to readers, and updates the refresh queue. The caller holds e.mu.
 func (c *Cache) publish(e *entry) {
-	e.snapshot.Store(&snapshot{
-		gone:      e.gone,
-		minting:   e.mint != nil || e.waiting,
-		account:   e.account,
-		cached:    e.cached,
-		failure:   e.backoff.last,
-		notBefore: e.notBefore,
-	})
+	published := e.state
+	e.published.Store(&published)
 	c.enqueue(e, c.clock())
+}
+
+// due reports whether the cached token is in its refresh window and a refresh may start.
+func (s *state) due(now clock.Instant) bool {
+	return s.cached != nil && s.cached.inRefreshWindow(now) && s.mint == nil && !s.waiting && s.backoff.blocked(now) == nil &&
+		s.cached.left(now) > 0 && now.Mono >= s.notBefore.Mono
 }
 
 // keep makes t the cached token. Reads of t are counted in reads.

@@ -45,9 +45,12 @@ type Grant struct {
 // or MaxWait has passed. If the mint fails and no token can be served, the error is a *Failure.
 // If the account does not exist, the error wraps ErrNotFound.
 func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Grant, error) {
-	if e := c.inMemory(name); e != nil {
-		if s, now := e.snapshot.Load(), c.clock(); s.enough(now, asked) {
-			c.refreshIfDue(e, s, now)
+	if v, ok := c.entries.Load(name); ok { // not inMemory, to save a call on the most frequent path
+		e := v.(*entry)
+		if s, now := e.published.Load(), c.clock(); s.enough(now, asked) {
+			if s.due(now) {
+				c.refreshInBackground(e)
+			}
 			g := s.grant(now, asked)
 			e.counts.read(g.Served, nil)
 			return g, nil
@@ -84,10 +87,12 @@ func (c *Cache) read(ctx context.Context, name string, try func(context.Context,
 
 // get returns a token of e. If it has to wait, it waits until ctx ends.
 func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
-	s, now := e.snapshot.Load(), c.clock()
+	s, now := e.published.Load(), c.clock()
 	switch {
 	case s.enough(now, asked):
-		c.refreshIfDue(e, s, now)
+		if s.due(now) {
+			c.refreshInBackground(e)
+		}
 		return s.grant(now, asked), nil
 	case !s.account.Share() && !s.gone:
 		return c.getUnshared(ctx, e, asked)
@@ -95,15 +100,8 @@ func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, 
 	return c.wait(ctx, e, asked)
 }
 
-// refreshIfDue starts a background refresh of e if the snapshot s is due for a refresh.
-func (c *Cache) refreshIfDue(e *entry, s *snapshot, now clock.Instant) {
-	if s.cached.inRefreshWindow(now) && !s.minting && !s.failure.blocks(now) && now.Mono >= s.notBefore.Mono {
-		c.refreshInBackground(e)
-	}
-}
-
 // enough reports whether a read that asks for this much life gets the cached token at once.
-func (s *snapshot) enough(now clock.Instant, asked time.Duration) bool {
+func (s *state) enough(now clock.Instant, asked time.Duration) bool {
 	left := s.cached.left(now)
 	if left <= 0 {
 		return false
@@ -113,15 +111,15 @@ func (s *snapshot) enough(now clock.Instant, asked time.Duration) bool {
 }
 
 // grant returns the Grant of the cached token, and counts the read.
-func (s *snapshot) grant(now clock.Instant, asked time.Duration) Grant {
+func (s *state) grant(now clock.Instant, asked time.Duration) Grant {
 	s.cached.reads.Add(1)
 	return s.peek(now, asked)
 }
 
 // peek returns the Grant of the cached token without counting a read.
-func (s *snapshot) peek(now clock.Instant, asked time.Duration) (g Grant) {
+func (s *state) peek(now clock.Instant, asked time.Duration) (g Grant) {
 	t := s.cached
-	g.Token, g.Account, g.Failure, g.Memo = t.Token, s.account, s.failure, &t.memo
+	g.Token, g.Account, g.Failure, g.Memo = t.Token, s.account, s.backoff.last, &t.memo
 	g.Left, g.Lifetime, g.Expires = t.left(now), t.timeline.lifetime, t.expires(now)
 	g.MinTTL = t.timeline.want(asked)
 	g.Short = g.Left < max(asked, g.MinTTL)
@@ -133,7 +131,7 @@ func (s *snapshot) peek(now clock.Instant, asked time.Duration) (g Grant) {
 
 // fallback serves the cached token to a read that asked for more life, because no newer token is
 // available. It returns err if the cached token has too little life to be served.
-func (s *snapshot) fallback(now clock.Instant, asked time.Duration, err error) (Grant, error) {
+func (s *state) fallback(now clock.Instant, asked time.Duration, err error) (Grant, error) {
 	if s.cached.left(now) < leastMinTTL {
 		return Grant{}, err
 	}
@@ -153,18 +151,12 @@ func (c *Cache) refreshInBackground(e *entry) {
 	}
 }
 
-// due reports whether the cached token is in its refresh window and a refresh may start.
-func (e *entry) due(now clock.Instant) bool {
-	return e.mint == nil && !e.waiting && e.backoff.blocked(now) == nil && e.cached.left(now) > 0 &&
-		e.cached.inRefreshWindow(now) && now.Mono >= e.notBefore.Mono
-}
-
 // wait waits for the running mint of e, and starts one if none runs. It gives up when ctx ends, or
 // just before the cached token has too little life to be served.
 func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	for {
 		e.mu.Lock()
-		s, now := e.snapshot.Load(), c.clock()
+		s, now := e.published.Load(), c.clock()
 		if s.gone || !s.account.Share() {
 			e.mu.Unlock()
 			return Grant{}, errSuperseded
@@ -234,18 +226,18 @@ func (c *Cache) await(ctx context.Context, e *entry, m *mint, spare, asked time.
 		return c.waited(e, m, asked)
 	case <-lastCall:
 		// A token with a little life is better than none.
-		if s, now := e.snapshot.Load(), c.clock(); s.cached.left(now) > 0 {
+		if s, now := e.published.Load(), c.clock(); s.cached.left(now) > 0 {
 			return s.grant(now, asked), nil
 		}
 		return Grant{}, errSuperseded // a config write dropped the token, or the wall clock was set
 	case <-ctx.Done():
-		return e.snapshot.Load().fallback(c.clock(), asked, context.Cause(ctx))
+		return e.published.Load().fallback(c.clock(), asked, context.Cause(ctx))
 	}
 }
 
 // waited returns the result of a read that waited for m.
 func (c *Cache) waited(e *entry, m *mint, asked time.Duration) (Grant, error) {
-	s, now := e.snapshot.Load(), c.clock()
+	s, now := e.published.Load(), c.clock()
 	switch {
 	case m.superseded || s.gone || !s.account.Share():
 		return Grant{}, errSuperseded

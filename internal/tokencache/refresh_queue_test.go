@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -29,8 +28,8 @@ func (w *world) tickFor(d time.Duration) {
 func (w *world) wantValidQueue() {
 	w.t.Helper()
 	w.queue.mu.Lock()
-	queued := slices.Clone(w.queue.heap)
-	w.queue.mu.Unlock()
+	defer w.queue.mu.Unlock()
+	queued := w.queue.heap
 	for i, e := range queued {
 		if e.place != i+1 || i > 0 && e.tick < queued[(i-1)/2].tick {
 			w.t.Fatalf("after %s: entry %d of the queue: got place %d and tick %s, want place %d and the order of a heap",

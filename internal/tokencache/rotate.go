@@ -85,7 +85,7 @@ func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
 	case e.cached.left(now) <= 0:
 		return errSuperseded
 	}
-	r.Grant, r.Unsaved, r.Again = e.snapshot.Load().peek(now, 0), m.unsaved, m.again
+	r.Grant, r.Unsaved, r.Again = e.published.Load().peek(now, 0), m.unsaved, m.again
 	return nil
 }
 

@@ -166,7 +166,7 @@ func (c *Cache) startUnshared(ctx context.Context, e *entry, asked time.Duration
 // unsharedGrant returns the Grant of a token to its only reader.
 func (c *Cache) unsharedGrant(a Account, t token.Token, asked time.Duration) Grant {
 	cached := &cachedToken{Token: t, timeline: a.Policy().timeline(t.Lifetime), reads: new(atomic.Int64)}
-	g := (&snapshot{account: a, cached: cached}).peek(c.clock(), asked)
+	g := (&state{account: a, cached: cached}).peek(c.clock(), asked)
 	g.Served = ServedWaited
 	return g
 }
