@@ -15,6 +15,8 @@ race = $(shell CGO_ENABLED=1 go build -race runtime/cgo >/dev/null 2>&1 && echo 
 programs = vault=$$(scripts/vault) && export VAULT_BIN="$$vault" \
 	PLUGIN_BIN="$(CURDIR)/$(plugin)" SIMULATOR_BIN="$(CURDIR)/$(simulator)"
 
+run = $(if $(RUN),-run '$(RUN)')
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help build dev test lint unit acceptance test-openbao test-servers test-prometheus test-clients test-containers test-oauth test-kubernetes leaks kills soak bench fuzz outdated dist image clean
@@ -45,12 +47,12 @@ unit: ## run the unit tests, with the race detector if a C compiler works
 acceptance: build ## test the plugin in a real Vault server (RUN=Pattern runs only some tests)
 	@echo "==> acceptance tests"
 	@$(programs) && promtool=$$(scripts/promtool || true) && cd acceptance && \
-	PROMTOOL_BIN="$$promtool" go test -count=1 -timeout=30m -parallel=6 $(if $(RUN),-run '$(RUN)')
+	PROMTOOL_BIN="$$promtool" go test -count=1 -timeout=30m -parallel=6 $(run)
 
 test-openbao: ## run the acceptance tests in a real OpenBao server, which needs Python with pip (RUN=Pattern)
 	@$(MAKE) --no-print-directory acceptance SERVER=openbao
 
-# The tests that show that the plugin installs, writes, reads, ends leases, rotates and upgrades.
+# Tests of the install, config writes, reads, the end of leases, rotates and upgrades.
 smoke := ^(TestREADME|TestRevokeLease|TestUnsharedTokensEndWithTheirLeases|TestRotateReplacesTheToken|TestServerRestartsKeepTheToken|TestFailoverKeepsTheToken|TestUpgrade)$$
 
 test-servers: build ## run the main acceptance tests in each server that README.md lists
@@ -60,22 +62,22 @@ test-servers: build ## run the main acceptance tests in each server that README.
 test-prometheus: ## scrape a mount with a real Prometheus, and see the alerts at a real Alertmanager
 	@prometheus=$$(scripts/prometheus) && PROMETHEUS_DIR="$$prometheus" $(MAKE) --no-print-directory acceptance RUN='TestPrometheus$$'
 
-test-containers: build ## run the plugin from an image, with Docker in namespaces of its own, which needs root
+test-containers: build ## run the plugin from an image, with a private Docker daemon (needs root)
 	@docker=$$(scripts/docker) && DOCKER_DIR="$$docker" $(MAKE) --no-print-directory acceptance RUN='TestContainer$$'
 
-test-clients: build ## test the plugin with other people's Vault clients, and test docs/recipes (RUN=Pattern)
+test-clients: build ## test the plugin with other Vault clients, and the recipes in docs/recipes (RUN=Pattern)
 	@echo "==> tests with Vault clients"
-	@$(programs) && cd acceptance/clients && go test -count=1 -timeout=15m $(if $(RUN),-run '$(RUN)')
+	@$(programs) && cd acceptance/clients && go test -count=1 -timeout=15m $(run)
 
 test-oauth: build ## test the plugin with real authorization servers: Keycloak and oidc-provider (RUN=Pattern)
 	@echo "==> tests with authorization servers"
 	@$(programs) && { keycloak=$$(scripts/keycloak) || [ $$? = 3 ]; } && cd acceptance/oauth && \
-	KEYCLOAK_HOME="$$keycloak" go test -count=1 -timeout=15m -parallel=16 $(if $(RUN),-run '$(RUN)')
+	KEYCLOAK_HOME="$$keycloak" go test -count=1 -timeout=15m -parallel=16 $(run)
 
 test-kubernetes: build ## test docs/recipes/kubernetes.md with a real API server and operators (RUN=Pattern)
 	@echo "==> tests with Kubernetes"
 	@$(programs) && kubernetes=$$(scripts/kubernetes) && cd acceptance/kubernetes && \
-	KUBERNETES_PROGRAMS="$$kubernetes" go test -count=1 -v -timeout=30m -parallel=16 $(if $(RUN),-run '$(RUN)')
+	KUBERNETES_PROGRAMS="$$kubernetes" go test -count=1 -v -timeout=30m -parallel=16 $(run)
 
 leaks: build ## run only the leak test, and show its figures
 	@$(programs) && cd acceptance && go test -count=1 -v -run 'TestNothingLeaks|TestLeakSearch'

@@ -9,12 +9,33 @@ child='' # the process that run has started
 say() { printf 'scripts/%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# on_exit COMMAND runs a command when the script ends, also when a signal ends the script.
+# missing MESSAGE ends a script because a program that it needs is missing. Callers then skip tests.
+missing() { say "$*"; exit 3; }
+
+# on_exit COMMAND runs a command when the script ends, even by a signal.
 on_exit() {
 	# shellcheck disable=SC2064 # the command is a constant
 	trap "$1" EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
+}
+
+# make_work makes a temporary folder in bin/, which the end of the script removes.
+make_work() {
+	mkdir -p "$root/bin"
+	on_exit clean_up
+	work=$(mktemp -d "$root/bin/.work.XXXXXX")
+}
+
+# download_packages NAME... downloads packages of Debian or Ubuntu into a temporary folder, which
+# becomes the working directory. The packages are not installed.
+download_packages() {
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return
+	make_work
+	chmod 755 "$work" # apt-get downloads as another user
+	cd "$work" || return
+	apt-get -qq download "$@" >/dev/null 2>&1 ||
+		{ apt-get -qq update && apt-get -qq download "$@"; } >/dev/null 2>&1
 }
 
 # clean_up stops the process that run has started, and removes the temporary folder.
@@ -27,7 +48,7 @@ clean_up() {
 }
 
 # run FORMAT COMMAND... runs a command and shows its progress. FORMAT describes what the command
-# does. A %d in FORMAT stands for the number of lines that the command has printed. If the command
+# does. A %d in FORMAT is replaced by the number of lines that the command has printed. If the command
 # fails, run shows the end of its output and ends the script.
 run() {
 	local format=$1 every=20 next shown=''
