@@ -31,8 +31,8 @@ func serve(args []string) error {
 		fmt.Println(version)
 		return nil
 	}
-	// Servers agree on certificates with a plugin of version 5 by themselves (AutoMTLS). So there is
-	// no TLSProviderFunc, which would need Vault's client library.
+	// A TLSProviderFunc would need Vault's client library. Servers that run version 5 plugins use
+	// AutoMTLS instead.
 	return plugin.ServeMultiplex(&plugin.ServeOpts{
 		BackendFactoryFunc: messaging.Factory(messaging.Options{Version: version}),
 	})

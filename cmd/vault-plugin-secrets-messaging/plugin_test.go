@@ -26,8 +26,8 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// TestPlugin runs the built plugin as Vault does: one process serves two mounts
-// over gRPC. The process is killed and started again on the same storage.
+// TestPlugin runs the plugin as Vault does: one process serves two mounts over gRPC. A new process
+// on the same storage returns the same tokens.
 func TestPlugin(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir()) // a killed plugin leaves its sockets behind
 	binary := build(t)
@@ -68,7 +68,7 @@ func TestPlugin(t *testing.T) {
 	}
 }
 
-// The plugin does without Vault's client library, and without what that library needs.
+// The plugin must not contain Vault's client library or its dependencies.
 func TestModules(t *testing.T) {
 	info, err := buildinfo.ReadFile(build(t))
 	if err != nil {
@@ -119,7 +119,7 @@ type process struct {
 	rpc    *plugin.GRPCClient
 }
 
-// start starts the plugin. It is stopped at the end of the test.
+// start starts the plugin, which the end of the test stops.
 func start(t *testing.T, binary string) *process {
 	t.Helper()
 	content, err := os.ReadFile(binary)
@@ -212,8 +212,8 @@ func (m *mount) token() string {
 	return token
 }
 
-// multiplexed is a mount's client of a process that serves several mounts. It names
-// the mount in each call, as Vault does.
+// multiplexed is the connection of one mount to a process that serves several mounts. Like Vault,
+// it names the mount in each call.
 type multiplexed struct {
 	*plugin.GRPCClient
 	id string

@@ -4,8 +4,8 @@ package simulator
 
 import "time"
 
-// reason says why a provider refuses a request. Each kind of fault that refuses requests is
-// also a reason.
+// reason says why a provider refuses a request. The kinds of fault that refuse requests are
+// reasons too.
 type reason string
 
 const (
@@ -29,7 +29,7 @@ type lockout struct {
 	until  time.Time // zero unless locked
 }
 
-// defaultAccounts returns the accounts that exist before settings change them.
+// defaultAccounts returns the accounts that exist unless settings change them.
 func defaultAccounts(provider string) map[string]Account {
 	switch provider {
 	case SinchIndia:
@@ -48,9 +48,8 @@ func defaultAccounts(provider string) map[string]Account {
 	return nil
 }
 
-// secretOf returns the secret of an account, and whether the account exists. The settings of the
-// provider take precedence over those of all providers, and both over the default accounts. The
-// caller holds the simulator's lock.
+// secretOf returns the secret of an account, and whether the account exists. The caller holds the
+// simulator's lock.
 func (c *call) secretOf(name string) (secret string, known bool) {
 	settings := c.sim.settings
 	for _, accounts := range []map[string]Account{settings.Providers[c.provider].Accounts, settings.Accounts, defaultAccounts(c.provider)} {
@@ -64,7 +63,7 @@ func (c *call) secretOf(name string) (secret string, known bool) {
 	return "", false
 }
 
-// authenticate checks a login, unless the call's fault refuses it.
+// authenticate checks the secret of a login. The fault of the call may refuse the login first.
 func (c *call) authenticate(name, secret string) reason {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()
@@ -75,9 +74,9 @@ func (c *call) authenticate(name, secret string) reason {
 	return c.checkSecret(name, secret)
 }
 
-// beginLogin reports whether the account may log in now. A Keycloak realm with brute-force detection
-// refuses a login while another login of the user is in progress. The login ends when its response
-// is sent, after the latency, or when its client is gone (see endLogin).
+// beginLogin begins a login, unless another login of the account is in progress. A Keycloak realm
+// with brute-force detection refuses such a login. Call endLogin when the response is sent or the
+// client is gone.
 func (c *call) beginLogin() bool {
 	s, key := c.sim, c.key(c.account)
 	s.mu.Lock()
@@ -87,7 +86,7 @@ func (c *call) beginLogin() bool {
 	return c.loggingIn
 }
 
-// endLogin allows the account's next login, if this call logs in.
+// endLogin ends the login of this call, if there is one.
 func (c *call) endLogin() {
 	if !c.loggingIn {
 		return
@@ -113,8 +112,8 @@ func (c *call) checkSecret(name, secret string) reason {
 	return accepted
 }
 
-// loginFailed counts a failed login towards the account's lockout. The caller holds the
-// simulator's lock.
+// loginFailed counts a failed login, which may lock the account. The caller holds the simulator's
+// lock.
 func (c *call) loginFailed(name string) {
 	s, key, now := c.sim, c.key(name), c.sim.now()
 	lock := s.lockouts[key]

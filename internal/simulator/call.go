@@ -30,7 +30,7 @@ const (
 	maxRequest = 1 << 20
 )
 
-// secretParams are the names of form parameters and JSON fields that hold secrets.
+// secretParams are the names of form parameters and JSON fields that contain secrets.
 var secretParams = []string{"password", "client_secret", "refresh_token", "token", "app_key"}
 
 // call is one decoded request to a provider.
@@ -158,7 +158,8 @@ func (c *call) secrets() []string {
 	return slices.DeleteFunc(slices.Compact(all), func(s string) bool { return s == "" })
 }
 
-// violate records that the request differs from the documentation. The text must hold no secret.
+// violate records that the request differs from the documentation. The text must not contain a
+// secret.
 func (c *call) violate(format string, args ...any) {
 	s := c.sim
 	s.mu.Lock()
@@ -186,8 +187,8 @@ func (c *call) checkPost(mediaType string) (response, bool) {
 	}, true
 }
 
-// checkMethod refuses every method but POST. Parameters in the URL are a violation, because logs keep
-// URLs.
+// checkMethod refuses every method but POST. Parameters in the URL are a violation, because URLs
+// appear in logs.
 func (c *call) checkMethod() (response, bool) {
 	if c.r.URL.RawQuery != "" {
 		c.violate("parameters in the URL")
@@ -215,8 +216,8 @@ func (c *call) checkContentType(mediaType string) bool {
 	return true
 }
 
-// checkParams refuses a form parameter that is sent twice (RFC 6749 §3.2). A parameter other than the
-// documented ones is a violation. Without a list of documented parameters, every name is allowed.
+// checkParams refuses a form parameter that is sent twice (RFC 6749 §3.2). An undocumented
+// parameter is a violation. Without a list of documented parameters, every parameter is allowed.
 func (c *call) checkParams(documented ...string) (response, bool) {
 	duplicated := false
 	for name, values := range c.form {

@@ -32,8 +32,8 @@ func NewCA(now time.Time) (*CA, error) {
 	}
 	ca := &CA{key: key, certificate: &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()),
-		// A name of its own, because Node.js 20 may close the connection of a client whose issuer has the
-		// name of a trusted CA, but another key.
+		// Each CA has another name. Node.js 20 may close a connection if the issuer of a client
+		// certificate has the name of a trusted CA but another key.
 		Subject:               pkix.Name{CommonName: "messaging-simulator CA " + rand.Text()},
 		NotBefore:             now.Add(-24 * time.Hour),
 		NotAfter:              now.Add(29 * 24 * time.Hour),
@@ -49,7 +49,7 @@ func NewCA(now time.Time) (*CA, error) {
 	return ca, nil
 }
 
-// Server returns a certificate for localhost, 127.0.0.1 and ::1, as long as that of the CA.
+// Server returns a certificate for localhost, 127.0.0.1 and ::1. It is valid as long as the CA.
 func (ca *CA) Server() (tls.Certificate, error) {
 	der, key, err := ca.sign(x509.Certificate{
 		Subject:     pkix.Name{CommonName: "messaging-simulator"},

@@ -28,13 +28,13 @@ func (c Client) State(ctx context.Context) (State, error) {
 	return st, err
 }
 
-// Set changes the settings that are not nil. A list (Faults or EchoSecrets) replaces the old list, so
-// an empty list that is not nil clears it.
+// Set changes the settings that are not nil. A list (Faults or EchoSecrets) replaces the old list,
+// even if the new list is empty.
 func (c Client) Set(ctx context.Context, s Settings) error {
 	return c.Patch(ctx, string(s.encode()))
 }
 
-// Patch merges a JSON document into the settings (RFC 7396). A null restores a setting's default.
+// Patch calls Simulator.Patch.
 func (c Client) Patch(ctx context.Context, patch string) error {
 	return c.do(ctx, http.MethodPatch, "/sim/settings", jsonType, strings.NewReader(patch), nil)
 }

@@ -27,8 +27,7 @@ func (s *Simulator) controls() []control {
 	}
 }
 
-// controlHandler serves the control API. A path that neither the control API nor a provider has is a
-// violation.
+// controlHandler serves the control API. A request for an unknown path is a violation.
 func (s *Simulator) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	var patterns []string

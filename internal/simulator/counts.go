@@ -22,8 +22,8 @@ type Counts struct {
 	RefreshesSucceeded int `json:"refreshes_succeeded"`
 	RefreshesFailed    int `json:"refreshes_failed"`
 	// RefreshReuses is how many refreshes used a refresh token again (see
-	// ProviderSettings.RevokeRefreshToken). SessionsEndedByReuse is how many sessions ended
-	// because of that.
+	// ProviderSettings.RevokeRefreshToken). SessionsEndedByReuse is how many sessions these
+	// refreshes ended.
 	RefreshReuses        int `json:"refresh_reuses"`
 	SessionsEndedByReuse int `json:"sessions_ended_by_reuse"`
 	RevocationsSucceeded int `json:"revocations_succeeded"`
@@ -39,9 +39,9 @@ func (c Counts) Logins() int { return c.LoginsSucceeded + c.LoginsFailed }
 // ProviderCounts are the counts of one provider.
 type ProviderCounts struct {
 	Counts
-	// Accounts maps account names in requests to their counts, also for unknown accounts.
+	// Accounts are the counts by the account name in the request, which may be unknown.
 	Accounts map[string]Counts `json:"accounts"`
-	// LastRequest is the last request that reached the provider; nil if none.
+	// LastRequest is the last request that reached the provider. Nil means none.
 	LastRequest *LastRequest `json:"last_request,omitempty"`
 }
 

@@ -3,10 +3,10 @@
 // Package simulator simulates the token endpoints of the messaging providers: Sinch India's Keycloak
 // realm, EnableX, Sinch Conversation and a generic OAuth 2.0 server (RFC 6749).
 //
-// The simulator compares each request with the provider's documentation and records every difference
-// as a violation. It responds as the provider is documented to respond, or fails on demand. It counts
-// requests and remembers the tokens that it issued, so a test can prove which requests a client made
-// and that the client never served a dead token. It shares no code with the clients that it tests.
+// The simulator compares each request with the provider's documentation and records every
+// difference as a violation. It responds as the documentation says, or fails on demand. It counts
+// requests and remembers the tokens that it issued, so that a test can check which requests a
+// client made and whether its tokens are still active. It shares no code with the plugin.
 //
 // Create a simulator with [New] and serve it with net/http or httptest. Control it while it runs with
 // a [Client], or with curl under /sim/. [Settings] change how the providers behave, and [State] has
@@ -14,6 +14,6 @@
 //
 // The realm behaves like Keycloak 26.7, except for the HTTP status of a failed login (see
 // ProviderSettings.FailureStatus). If Keycloak accepts a request that Sinch does not document, the
-// realm accepts the request too, and records a violation. A token is forgotten 15 minutes after its
-// end, and then counts as never issued.
+// realm accepts the request too, and records a violation. The simulator forgets a token 15 minutes
+// after the token's end.
 package simulator

@@ -4,8 +4,8 @@ package simulator
 
 import "net/http"
 
-// enablexToken serves POST /{whatsapp,rcs,sms}/v1/token. EnableX does not document the HTTP status of a
-// refusal. It is 200 here unless the setting failure_status says otherwise.
+// enablexToken serves POST /{whatsapp,rcs,sms}/v1/token. EnableX does not document the HTTP status
+// of a refusal, so the simulator sends 200, or the setting failure_status.
 func (s *Simulator) enablexToken(c *call) response {
 	if c.r.Header.Get("Authorization") != "" {
 		c.violate("an Authorization header: app_id and app_key go into the body")

@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// Fault is something that goes wrong with the requests that it matches. A request gets at most one
-// fault. Help prints the comments of the fields and of the kinds.
+// Fault makes requests fail. At most one fault applies to a request. Help prints the comments of
+// the fields and of the kinds.
 type Fault struct {
 	// Kind is what goes wrong, one of the kinds of fault.
 	Kind string `json:"kind"`
-	// Count is how many matching requests the fault applies to; 0 means all.
+	// Count is the number of matching requests to which the fault applies; 0 means all.
 	Count int `json:"count,omitempty"`
 	// On limits the fault to one operation: "password", "refresh_token", "client_credentials",
 	// "app_key" or "revoke". Empty means every request for a token, unless the kind says
@@ -34,8 +34,7 @@ type Fault struct {
 
 // The kinds of fault.
 const (
-	// With these kinds, a proxy in front of the provider responds. The provider gets no request
-	// and counts no login.
+	// With these kinds, a proxy responds, and the provider gets no request.
 	FaultStatus      = "status"       // an HTTP status with a proxy's HTML page
 	FaultRedirect    = "redirect"     // a redirect to https://elsewhere.invalid/token
 	FaultCloseBefore = "close-before" // the connection is closed before any response
@@ -49,7 +48,7 @@ const (
 	FaultDeadRefreshToken   = "dead-refresh-token"   // "Token is not active"; refreshes only
 	FaultDeadSession        = "dead-refresh-session" // "Session not active"; refreshes only
 
-	// With these kinds, the provider carries out the request, but its response is corrupted.
+	// With these kinds, the provider handles the request, but its response is corrupted.
 	FaultCloseMidBody   = "close-mid-body"    // the connection is closed in the middle of the body
 	FaultNotJSON        = "not-json"          // plain text
 	FaultTruncated      = "truncated"         // half of the JSON, with a matching Content-Length
@@ -135,8 +134,8 @@ func take(faults *[]Fault, c *call) *Fault {
 	return &f
 }
 
-// intercept returns the response of a fault in front of the provider. It reports false for other
-// faults, and for nil.
+// intercept returns the response of a fault in front of the provider. For any other fault, and for
+// nil, it returns false.
 func (f *Fault) intercept(c *call) (response, bool) {
 	if f == nil {
 		return response{}, false
@@ -172,8 +171,8 @@ func (f *Fault) reason() reason {
 	return accepted
 }
 
-// corrupt applies the fault to a response. A fault of the token or the expiry leaves a response
-// without a token unchanged. A nil fault changes nothing.
+// corrupt applies the fault to a response. Faults of the token or of its expiry apply only to a
+// response with a token. A nil fault changes nothing.
 func (f *Fault) corrupt(c *call, resp response) response {
 	if f == nil {
 		return resp

@@ -56,7 +56,8 @@ func Help() string {
 	return b.String()
 }
 
-// fieldHelp returns the comments of a struct's fields, with the JSON name of the field as the first word.
+// fieldHelp returns the comments of a struct's fields. Each comment begins with the JSON name of
+// its field.
 func fieldHelp(source, structName string) string {
 	_, fields, _ := strings.Cut(source, "\ntype "+structName+" struct {\n")
 	fields, _, _ = strings.Cut(fields, "\n}\n")

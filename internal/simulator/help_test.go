@@ -11,7 +11,7 @@ import (
 )
 
 func TestHelp(t *testing.T) {
-	want := []string{"  /rcs/v1/token ", "  PATCH /sim/settings ", "correct-horse\n", "revoke_refresh_token is true"}
+	want := []string{"  /rcs/v1/token ", "  PATCH /sim/settings ", "correct-horse\n", "Each use returns new tokens."}
 	for _, kind := range simulator.FaultKinds() {
 		want = append(want, "\n    "+kind+" ")
 	}

@@ -53,8 +53,8 @@ func (c *call) refresh(text, client string) (issued, reason) {
 	return c.issue(old.session, now, true), accepted
 }
 
-// checkRefreshToken says whether the client may use a refresh token. A nil token is invalid. The
-// account may be locked. The caller holds the simulator's lock.
+// checkRefreshToken returns accepted if the client may use a refresh token. A nil token is
+// invalid. A lockout of the account does not matter. The caller holds the simulator's lock.
 func (c *call) checkRefreshToken(t *token, client string, now time.Time) reason {
 	if t == nil || t.session.client != client {
 		return invalidRefreshToken
@@ -96,8 +96,8 @@ func (c *call) issue(sess *session, now time.Time, withRefresh bool) issued {
 	return got
 }
 
-// newToken returns a random token. Those of Sinch India look like Keycloak's JWTs, with a random
-// signature.
+// newToken returns a random token. For Sinch India, it looks like a JWT of Keycloak, but its
+// signature is random.
 func (c *call) newToken(typ string, s *session, expires time.Time) string {
 	if c.provider != SinchIndia {
 		return hex.EncodeToString(random(32))

@@ -10,8 +10,8 @@ import (
 // keycloakClient is the public client that Sinch India documents.
 const keycloakClient = "ipmessaging-client"
 
-// keycloakToken serves POST …/openid-connect/token with the password grant and the refresh grant. Like
-// Keycloak, it checks the grant type before the client, and finds no parameters in a body that is not a
+// keycloakToken serves POST …/openid-connect/token with the password grant and the refresh grant.
+// Like Keycloak, it checks the grant type before the client, and ignores a body that is not a
 // form.
 func (s *Simulator) keycloakToken(c *call) response {
 	if c.r.Header.Get("Cache-Control") != "no-cache" {
@@ -78,7 +78,7 @@ func (c *call) keycloakSuccess(got issued) response {
 	})
 }
 
-// keycloakRevoke serves POST …/openid-connect/revoke (RFC 7009). For a token that is unknown, or whose
+// keycloakRevoke serves POST …/openid-connect/revoke (RFC 7009). If the token is unknown or its
 // session has ended, Keycloak sends an error with status 200.
 func (s *Simulator) keycloakRevoke(c *call) response {
 	if resp, refused := c.checkPost(formType); refused {
@@ -105,9 +105,9 @@ func (s *Simulator) keycloakRevoke(c *call) response {
 	return response{status: http.StatusOK, ok: true}
 }
 
-// checkKeycloakClient checks the parameters and the client. Sinch documents no Authorization header.
-// Keycloak accepts a Basic header from the public client with any secret. The client in the header
-// then takes precedence over the client_id in the form.
+// checkKeycloakClient checks the parameters and the client. Sinch documents no Authorization
+// header. Keycloak accepts a Basic header of the public client with any secret, and then ignores
+// the client_id in the form.
 func (c *call) checkKeycloakClient(params ...string) (response, bool) {
 	resp, refused := c.checkParams(params...)
 	client := c.form.Get("client_id")

@@ -34,7 +34,7 @@ func (s *Simulator) conversationToken(c *call) response {
 	})
 }
 
-// genericToken serves POST /generic/token as RFC 6749 defines it. It ignores unknown parameters (§3.2).
+// genericToken serves POST /generic/token (RFC 6749). It ignores unknown parameters (§3.2).
 func (s *Simulator) genericToken(c *call) response {
 	client, resp, refused := c.genericClient()
 	if refused {
@@ -164,8 +164,8 @@ func (c *call) oauthSuccess(got issued, body object) response {
 	return c.tokenResponse(body, "access_token", "expires_in", int64(got.accessTTL/time.Second))
 }
 
-// oauthRefusal returns a refusal with Keycloak's description, which the other OAuth 2.0 endpoints use
-// too.
+// oauthRefusal returns a refusal. Its description is Keycloak's, even for the other OAuth 2.0
+// endpoints.
 func (c *call) oauthRefusal(r reason) response {
 	descriptions := map[reason]string{
 		accountDisabled:     "Account disabled",

@@ -74,8 +74,8 @@ func proxyPage(status int, echo escapedText) response {
 	return response{status: status, raw: []byte(page), contentType: "text/html", header: map[string]string{}}
 }
 
-// escapedText encodes to a JSON string: the plain part first, then the escaped part with each
-// character as \uXXXX.
+// escapedText encodes to a JSON string with the plain part and then the escaped part. In the
+// escaped part, each character is written as \uXXXX.
 type escapedText struct{ plain, escaped string }
 
 // MarshalJSON implements json.Marshaler.
@@ -97,8 +97,8 @@ func escapeAll(s string) string {
 	return b.String()
 }
 
-// description returns the text of a failure: the fault's description or, without one, text. After
-// the text come the secrets that the setting echo_secrets names.
+// description returns text, or the description of the fault if there is one. It appends the
+// secrets that the setting echo_secrets selects.
 func (c *call) description(text string) escapedText {
 	if c.fault != nil && c.fault.Description != "" {
 		text = c.fault.Description
@@ -130,7 +130,8 @@ func (c *call) echo() escapedText {
 	return t
 }
 
-// tokenResponse returns a success. It adds the expiry to the body as the setting expiry_format says.
+// tokenResponse returns a success. It adds the expiry to the body, in the form of the setting
+// expiry_format.
 func (c *call) tokenResponse(body object, tokenField, expiryField string, expiry int64) response {
 	switch *c.settings.ExpiryFormat {
 	case expiryNumber:

@@ -15,13 +15,14 @@ import (
 // level: {"access_ttl": 60, "providers": {"enablex-rcs": {"clock_offset": "24h"}}}.
 type Settings struct {
 	ProviderSettings
-	// Providers are the settings of single providers. They take precedence over those of all providers.
+	// Providers are the settings of single providers, which take precedence over the settings of
+	// all providers.
 	Providers map[string]ProviderSettings `json:"providers,omitempty"`
 }
 
-// ProviderSettings change how a provider behaves. A nil field of a single provider means the setting of
-// all providers. A nil field of all providers means the default. Help prints the comments of the
-// fields.
+// ProviderSettings change how a provider behaves. If a field of a single provider is nil, the
+// setting of all providers applies. If that setting is nil too, the default applies. Help prints
+// the comments of the fields.
 type ProviderSettings struct {
 	// AccessTTL is the lifetime of an access token in whole seconds, at least 1; default 3600.
 	AccessTTL *Duration `json:"access_ttl,omitempty"`
@@ -30,23 +31,25 @@ type ProviderSettings struct {
 	// RefreshTokens makes a login return a refresh token too; default true for sinch-india, else
 	// false. EnableX and Sinch Conversation have no refresh tokens.
 	RefreshTokens *bool `json:"refresh_tokens,omitempty"`
-	// RevokeRefreshToken makes a refresh end the old refresh token; default false, as in Keycloak. A second use of the old token ends the session and all its tokens (RFC
-	// 9700 §4.14.2).
+	// RevokeRefreshToken makes a refresh end the old refresh token; default false, as in Keycloak. A
+	// second use of the old token ends the session and all its tokens (RFC 9700 §4.14.2).
 	RevokeRefreshToken *bool `json:"revoke_refresh_token,omitempty"`
-	// RefreshGrace is how long after its first use a refresh token can be used again, if
-	// revoke_refresh_token is true; the default, 0, means never. Each use returns new tokens.
+	// RefreshGrace is how long a used refresh token can be used again, if revoke_refresh_token is
+	// true; the default, 0, means never. Each use returns new tokens.
 	RefreshGrace *Duration `json:"refresh_grace,omitempty"`
 
 	// Accounts adds accounts or changes them, by name.
 	Accounts map[string]Account `json:"accounts,omitempty"`
-	// AnyAccount makes every other name an account with the secret "<name>-secret"; default false.
+	// AnyAccount makes every name an account with the secret "<name>-secret", if no such account
+	// exists; default false.
 	AnyAccount *bool `json:"any_account,omitempty"`
-	// LockoutAfter is how many failed logins in a row lock an account for a minute; the default, 0,
-	// means never. A locked account refuses even the right secret as wrong.
+	// LockoutAfter is the number of failed logins in a row after which an account is locked for a
+	// minute; the default, 0, means never. While the account is locked, even the right secret is
+	// refused as wrong.
 	LockoutAfter *int `json:"lockout_after,omitempty"`
 
-	// Latency is the time between the action of the provider and its response; at most 10 minutes;
-	// default 0.
+	// Latency is how long the provider waits before it sends the response; at most 10 minutes;
+	// default 0. A token is issued before the latency.
 	Latency *Duration `json:"latency,omitempty"`
 	// ClockOffset is how far the provider's clock is ahead, or behind if negative; default 0. It shifts
 	// EnableX's expiry, the Date header and the claims in a token. The lifetime of a token stays the
@@ -54,8 +57,8 @@ type ProviderSettings struct {
 	ClockOffset *Duration `json:"clock_offset,omitempty"`
 	// DateHeader is "normal" (the default) or "garbage".
 	DateHeader *string `json:"date_header,omitempty"`
-	// ExpiryFormat is how a response states expires_in or expiry: "number" (the default), "string" (of
-	// digits) or "absent".
+	// ExpiryFormat is the form of expires_in or expiry in a response: "number" (the default),
+	// "string" (of digits) or "absent".
 	ExpiryFormat *string `json:"expiry_format,omitempty"`
 	// SuccessStatus is the HTTP status of a response with a token; the default, 0, means 200.
 	SuccessStatus *int `json:"success_status,omitempty"`
@@ -63,13 +66,13 @@ type ProviderSettings struct {
 	// 200). Sinch India documents 400 and 401. Keycloak before 26.6 answers a failed login with 401,
 	// and later versions with 400. Which version Sinch runs is unknown, so the default is 401.
 	FailureStatus *int `json:"failure_status,omitempty"`
-	// EchoSecrets lists the forms in which the text of every failure repeats the secrets of the
-	// request: "raw", "url", "base64", "json" (each character as \uXXXX in the JSON) or "json-twice"
+	// EchoSecrets makes the text of every failure repeat the secrets of the request, in these
+	// forms: "raw", "url", "base64", "json" (each character as \uXXXX in the JSON) or "json-twice"
 	// (each character as \uXXXX after the JSON is decoded).
 	EchoSecrets []string `json:"echo_secrets,omitzero"`
 
-	// Faults are what goes wrong. A request gets the first fault that matches it. The faults of a
-	// single provider come before those of all providers.
+	// Faults make requests fail. The first fault that matches a request applies to the request.
+	// The faults of a single provider come before the faults of all providers.
 	Faults []Fault `json:"faults,omitzero"`
 }
 
@@ -120,7 +123,7 @@ func (s Settings) resolve(provider string) ProviderSettings {
 	return resolved
 }
 
-// Duration is a time.Duration. JSON has it in seconds, or as text such as "1h30m".
+// Duration is a time.Duration. Its JSON form is a number of seconds, or text such as "1h30m".
 type Duration time.Duration
 
 func (d *Duration) value() time.Duration { return time.Duration(*d) }

@@ -23,7 +23,7 @@ const (
 type Options struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Sleep waits for d or until ctx ends. The setting latency uses it. Nil means a real timer.
+	// Sleep waits for d or until ctx ends, for the setting latency. Nil means a real timer.
 	Sleep func(ctx context.Context, d time.Duration)
 }
 
@@ -106,8 +106,8 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp := c.respond()
 	s.record(c, resp)
 	if latency := c.settings.Latency.value(); latency > 0 {
-		// The latency follows the issue of the token, because that is the worst case for the client:
-		// the token's lifetime already runs.
+		// The latency follows the issue of the token. This is the worst case for the client,
+		// because the token's lifetime has already begun.
 		s.sleep(r.Context(), latency)
 		if r.Context().Err() != nil {
 			return
@@ -117,7 +117,8 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.write(w, resp)
 }
 
-// respond returns the response of the provider, or of the call's fault.
+// respond returns the response to a call. The fault of the call may replace or corrupt the
+// response.
 func (c *call) respond() response {
 	if resp, ok := c.fault.intercept(c); ok {
 		c.intercepted = true
@@ -139,8 +140,9 @@ func (s *Simulator) Reset() {
 	s.lockouts = map[accountKey]*lockout{}
 }
 
-// Patch merges a JSON document into the settings (RFC 7396): null restores a setting's default, and a
-// list replaces the old list. An error names the setting, and then nothing has changed.
+// Patch merges a JSON document into the settings (RFC 7396). A null restores a setting's default,
+// and a list replaces the old list. If a setting is invalid, the error names it, and no setting
+// changes.
 func (s *Simulator) Patch(patch []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,8 +154,8 @@ func (s *Simulator) Patch(patch []byte) error {
 	return nil
 }
 
-// State returns the current settings and counts. The Count of a fault is the number of requests to
-// which the fault will still apply.
+// State returns the current settings and counts. The Count of a fault is the number of its
+// remaining requests.
 func (s *Simulator) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +187,7 @@ func (s *Simulator) EndTokens(provider, account string) int {
 	return s.endTokens(kindAccess, provider, account, func(t *token, now time.Time) { t.revoked = now })
 }
 
-// endTokens calls end for each active token of a kind, and returns the number of calls.
+// endTokens calls end for each active token of a kind. It returns the number of tokens.
 func (s *Simulator) endTokens(kind, provider, account string, end func(t *token, now time.Time)) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,7 +27,7 @@ const (
 	appKey   = "battery-staple-app-key"
 )
 
-// rig is a simulator on an HTTP server, with a clock that only advance moves.
+// rig is a simulator on an HTTP server. Only its method advance moves its clock.
 type rig struct {
 	*testing.T
 	sim    *simulator.Simulator
@@ -230,7 +230,7 @@ func TestReset(t *testing.T) {
 	r.want(r.login("acme", "correct-horse"), 200, map[string]any{"expires_in": 3600.0}) // the lockout has ended
 }
 
-// The race detector checks logins, refreshes, settings and counts at the same time.
+// Logins, refreshes, changes of settings and reads of the state may run at the same time.
 func TestConcurrentAccounts(t *testing.T) {
 	const workers, each = 4, 12
 	r := newRig(t, simulator.Options{})

@@ -31,7 +31,7 @@ const (
 	kindRefresh = "refresh"
 )
 
-// session starts with a login and holds the tokens of the login and of its refreshes.
+// session is a login with the tokens of its refreshes.
 type session struct {
 	id       string
 	provider string
@@ -58,7 +58,7 @@ type token struct {
 	used    bool      // a refresh token that must not be used after revoked
 }
 
-// revokedAt returns when the token or its session was revoked; zero if neither was.
+// revokedAt returns when the token or its session was revoked. Zero means that neither was.
 func (t *token) revokedAt() time.Time {
 	at := earlier(t.revoked, t.session.ended)
 	if t.kind == kindRefresh {
@@ -106,7 +106,8 @@ func (s *tokenStore) add(t *token) {
 	s.tokens[t.text] = t
 }
 
-// find returns a token of the provider, ended or not, or nil. The kind "" means any kind.
+// find returns a token of the provider, even if the token has ended. It returns nil if there is
+// none. The kind "" means any kind.
 func (s *tokenStore) find(text, provider, kind string) *token {
 	t := s.tokens[text]
 	if t == nil || t.session.provider != provider || (kind != "" && t.kind != kind) {
