@@ -202,9 +202,9 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }
 
-// periodic starts the refreshes and revocations that are due. Vault calls it about once a minute
-// and holds a lock meanwhile, so it does not wait for them. If nothing is due, it does not call
-// Vault.
+// periodic starts the refreshes and revocations that are due. It does not wait for them, because
+// Vault holds a lock meanwhile. Vault calls periodic about once a minute. If nothing is due, periodic
+// makes no call to Vault.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	refreshes, revocations, unsaved := b.cache.Due(), b.revoker.Pending(), b.registry.RefreshTokens().HasUnsaved()
 	if !refreshes && !revocations && !unsaved || b.System().Tainted() || !b.mayMint() {
@@ -247,8 +247,8 @@ func mayExchange(system logical.SystemView, a *account.Account, urgent bool) err
 // last use is unknown.
 var errUnknownExchange error = &token.Error{Kind: token.Unavailable, Problem: "the outcome of the last use of the refresh token is unknown; the engine uses the refresh token again when the current access token is about to end"}
 
-// invalidate drops cached data of a storage key that another node has changed. Vault does not call
-// invalidate for this node's own writes.
+// invalidate drops what memory holds of a storage key that another node has changed. Vault does not
+// call invalidate for this node's own writes.
 func (b *backend) invalidate(_ context.Context, key string) {
 	prefix, name, _ := strings.Cut(key, "/")
 	switch prefix + "/" {

@@ -25,7 +25,7 @@ import (
 // operationPrefix starts the ID of each operation in the OpenAPI document.
 const operationPrefix = "messaging"
 
-// userError reports a mistake in a request, which changed nothing. It becomes a 400.
+// userError reports a mistake in a request. It becomes a 400.
 type userError string
 
 func (e userError) Error() string { return string(e) }
@@ -89,8 +89,8 @@ func nameField(description string) *framework.FieldSchema {
 }
 
 // respond turns an error into a response. The status is 400 if the user must correct something,
-// 502 if the provider failed, 503 if the request ended early, and 500 if the engine failed. Coded
-// errors keep their code. They are returned unwrapped, because Vault turns wrapped ones into a 500.
+// 502 if the provider failed, 503 if the request ended early, and 500 if the engine failed. A coded
+// error keeps its code. It is returned unwrapped, because Vault turns a wrapped one into a 500.
 func (r *responder) respond(req *logical.Request, err error) (*logical.Response, error) {
 	var (
 		user     userError

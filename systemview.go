@@ -13,7 +13,7 @@ import (
 )
 
 // stateMemory is how long the node's replication state is remembered. A standby that becomes
-// active starts a new backend, so it is not affected.
+// active starts a new backend, which remembers nothing.
 const stateMemory = time.Second
 
 // cachingSystemView is Vault's system view, but remembers the replication state for a second.
