@@ -139,8 +139,12 @@ func apiReference(t *testing.T) map[string]fieldsOf {
 		for _, m := range regexp.MustCompile("(?m)^- `(\\w+)` `\\((\\w+): [^)]*\\)` – ").FindAllStringSubmatch(section, -1) {
 			fields[m[1]] = m[2]
 		}
-		for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z]+)` \\| `(/messaging/\\S+)` \\|$").FindAllStringSubmatch(section, -1) {
-			ops[m[1]+" "+m[2]] = fields
+		for _, m := range regexp.MustCompile("`([A-Z]+ /messaging/[^`]+)`").FindAllStringSubmatch(section, -1) {
+			op := maps.Clone(fields)
+			if strings.Contains(m[1], "/:name") {
+				op["name"] = "string" // the path documents it
+			}
+			ops[m[1]] = op
 		}
 	}
 	return ops
@@ -178,8 +182,10 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	s.Write(t, "messaging/config/signer", harness.Fields{"provider": "oauth2", "client_id": "acme", "token_url": "https://auth.acme.example/",
 		"auth_style": "private_key_jwt", "generate_key": "ec-p256"}).OK(t)
 	like("Read a key", 0, s.Read(t, "messaging/keys/signer"))
-	documents(t, s.Write(t, "messaging/config/signer", harness.Fields{"token_url": "https://evil.example/"}), 400)
-	documents(t, s.Write(t, "messaging/config/signer", harness.Fields{"private_key": "x"}), 400)
+	s.Write(t, "messaging/config/signer", harness.Fields{"token_url": "https://evil.example/"}).Refused(t, 400,
+		"token_url: this change affects where or how signatures made with the engine's key are sent, and nobody can repeat that key; delete the config and write it again, which makes a new key")
+	s.Write(t, "messaging/config/signer", harness.Fields{"private_key": "x"}).Refused(t, 400,
+		"generate_key: cannot be set beside private_key; the key is either written or made by the engine")
 	s.Delete(t, "messaging/config/signer").OK(t)
 	like("Rotate a token", 0, s.Write(t, "messaging/rotate/sinch", nil))
 	s.Patch(t, "messaging/config/sinch", harness.Fields{"lease": false}).OK(t)
@@ -191,8 +197,9 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 		acme.Data["key_info"] = map[string]any{"acme": info["acme"]}
 	}
 	like("List providers", 0, acme)
-	documents(t, s.Write(t, "messaging/providers/oauth2", harness.Fields{"definition": acmeDefinition("https://auth.acme.example/")}), 400)
-	documents(t, s.Delete(t, "messaging/providers/oauth2"), 400)
+	s.Write(t, "messaging/providers/oauth2", harness.Fields{"definition": acmeDefinition("https://auth.acme.example/")}).Refused(t, 400,
+		"name: is the name of a built-in provider; choose another name for your definition")
+	s.Delete(t, "messaging/providers/oauth2").Refused(t, 400, "name: is the name of a built-in provider, which cannot be deleted")
 	s.Delete(t, "messaging/config/sinch").OK(t)
 
 	wrong := union(payload, harness.Fields{"password": "wrong"})
@@ -202,51 +209,60 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	s.Read(t, "messaging/creds/sinch").Refused(t, 400, "credentials refused", "the next attempt is at the first read after")
 	like("Read a status", 0, s.Read(t, "messaging/status/sinch"))
 	s.Patch(t, "messaging/config/sinch", harness.Fields{"share": false, "verify_connection": false}).OK(t)
-	documents(t, s.Write(t, "messaging/rotate/sinch", nil), 400)
+	s.Write(t, "messaging/rotate/sinch", nil).Refused(t, 400,
+		`config "sinch" has share=false: there is no shared token to replace; revoke the lease of the token instead`)
 
-	documents(t, s.Read(t, "messaging/creds/none"), 400)
-	documents(t, s.Read(t, "messaging/creds/sinch?min_ttl=500ms"), 400)
-	documents(t, s.Patch(t, "messaging/config/none", harness.Fields{"min_ttl": 1}), 404)
-	documents(t, s.Write(t, "messaging/config/"+strings.Repeat("a", 129), payload), 400)
+	s.Read(t, "messaging/creds/none").Refused(t, 400, `there is no config "none": write config/none first`)
+	s.Read(t, "messaging/creds/sinch?min_ttl=500ms").Refused(t, 400, "min_ttl: must be a duration in whole seconds, such as 30s, 5m or a number of seconds")
+	s.Patch(t, "messaging/config/none", harness.Fields{"min_ttl": 1}).Refused(t, 404, `there is no config "none" to patch: write it first`)
+	s.Write(t, "messaging/config/"+strings.Repeat("a", 129), payload).Refused(t, 400, "name: must be at most 128 bytes long")
 	for _, path := range []string{"config/none", "status/none", "providers/none", "none"} {
 		if r := s.Read(t, "messaging/"+path); r.Status != 404 {
 			t.Errorf("%s: got status %d, want 404", path, r.Status)
 		}
 	}
-	for _, change := range []harness.Fields{
-		{"provider": "oauth2"},
-		{"lease": false},
-		{"token_url": "https://auth.example.com/token"},
-	} {
-		documents(t, s.Write(t, "messaging/config/sinch", change), 400)
-	}
+	documents(t, s.Write(t, "messaging/config/sinch", harness.Fields{"token_url": "https://auth.example.com/token"}), 400)
+}
+
+// A config write that is wrong is a 400 that says which field is wrong, and what would be right.
+func TestErrorsOfConfigWrites(t *testing.T) {
+	s := newWorld(t)
+	india := harness.Fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse"}
 	rcs := harness.Fields{"provider": "enablex-rcs", "app_id": "a", "app_key": "b"}
 	oauth := harness.Fields{"provider": "oauth2", "client_id": "a", "token_url": "https://auth.example.com/token"}
-	for _, bad := range []struct{ base, change harness.Fields }{
-		{nil, nil},
-		{nil, harness.Fields{"provider": "none"}},
-		{nil, harness.Fields{"provider": "sinch-india"}},
-		{payload, harness.Fields{"app_id": "1"}},
-		{payload, harness.Fields{"environment": "dev"}},
-		{payload, harness.Fields{"username": strings.Repeat("a", 2000)}},
-		{payload, harness.Fields{"username": "a\nb"}},
-		{rcs, harness.Fields{"environment": "uat"}},
-		{rcs, harness.Fields{"revocation_url": "https://auth.example.com/revoke"}},
-		{oauth, harness.Fields{"token_url": ""}},
-		{oauth, harness.Fields{"token_url": "http://auth.example.com/token"}},
-		{oauth, harness.Fields{"token_url": "auth.example.com"}},
-		{oauth, harness.Fields{"token_url": "https://a:b@auth.example.com/token"}},
-		{oauth, harness.Fields{"token_url": "https://auth.example.com/token#top"}},
-		{oauth, harness.Fields{"grant_type": "password"}},
-		{oauth, harness.Fields{"username": "a"}},
-		{oauth, harness.Fields{"token_params": harness.Fields{"scope": "a"}}},
-		{oauth, harness.Fields{"auth_style": "a"}},
-		{oauth, harness.Fields{"scopes": []string{"a b"}}},
-		{oauth, harness.Fields{"ca_cert": "a"}},
-		{oauth, harness.Fields{"request_timeout": "2m"}},
-		{oauth, harness.Fields{"lease": "a"}},
+	s.Write(t, "messaging/config/old", union(india, harness.Fields{"share": false, "verify_connection": false})).OK(t)
+	for _, test := range []struct {
+		config  string
+		base    harness.Fields
+		change  harness.Fields
+		problem string
+	}{
+		{"old", nil, harness.Fields{"provider": "oauth2"}, `provider: cannot be changed from "sinch-india"; delete the config and write it again`},
+		{"old", nil, harness.Fields{"lease": false}, "lease: must be true with share=false, because an unshared token ends with its lease"},
+		{"new", nil, nil, "provider: is required; list providers/ for the names"},
+		{"new", nil, harness.Fields{"provider": "none"}, "provider: there is no provider of this name; list providers/ for the names"},
+		{"new", nil, harness.Fields{"provider": "sinch-india"}, "username: is required by sinch-india"},
+		{"new", india, harness.Fields{"app_id": "1"}, "app_id: is not a field of sinch-india, which takes username, password"},
+		{"new", india, harness.Fields{"environment": "dev"}, "environment: must be one of production, uat"},
+		{"new", india, harness.Fields{"username": strings.Repeat("a", 2000)}, "username: must be at most 1024 bytes long"},
+		{"new", india, harness.Fields{"username": "a\nb"}, "username: must not contain control characters such as line breaks"},
+		{"new", rcs, harness.Fields{"environment": "uat"}, "environment: enablex-rcs has a single environment; remove the field"},
+		{"new", rcs, harness.Fields{"revocation_url": "https://auth.example.com/revoke"}, "revocation_url: enablex-rcs cannot revoke tokens; remove the field"},
+		{"new", oauth, harness.Fields{"token_url": ""}, "token_url: is required by oauth2"},
+		{"new", oauth, harness.Fields{"token_url": "http://auth.example.com/token"}, "token_url: must be https: http sends the credentials unencrypted, so it is allowed only to a loopback address"},
+		{"new", oauth, harness.Fields{"token_url": "auth.example.com"}, "token_url: must be a URL such as https://auth.example.com/token"},
+		{"new", oauth, harness.Fields{"token_url": "https://a:b@auth.example.com/token"}, "token_url: must not contain a user name or password: write the credentials to their own fields"},
+		{"new", oauth, harness.Fields{"token_url": "https://auth.example.com/token#top"}, "token_url: must not contain a fragment (#…)"},
+		{"new", oauth, harness.Fields{"grant_type": "password"}, "username: must be set for grant_type=password"},
+		{"new", oauth, harness.Fields{"username": "a"}, "username: can only be set for grant_type=password"},
+		{"new", oauth, harness.Fields{"token_params": harness.Fields{"scope": "a"}}, "token_params: cannot contain scope, because the engine or another field sets it"},
+		{"new", oauth, harness.Fields{"auth_style": "a"}, "auth_style: must be one of header, body, private_key_jwt, none"},
+		{"new", oauth, harness.Fields{"scopes": []string{"a b"}}, "scopes: must be words without white space, separated by commas"},
+		{"new", oauth, harness.Fields{"ca_cert": "a"}, "ca_cert: must contain at least one PEM certificate"},
+		{"new", oauth, harness.Fields{"request_timeout": "2m"}, "request_timeout: must be a duration from 1s to 1m0s"},
+		{"new", oauth, harness.Fields{"lease": "a"}, "lease: must be true or false"},
 	} {
-		documents(t, s.Write(t, "messaging/config/new", union(bad.base, bad.change)), 400)
+		s.Write(t, "messaging/config/"+test.config, union(test.base, test.change)).Refused(t, 400, test.problem)
 	}
 }
 
