@@ -30,10 +30,10 @@ type source struct {
 
 	mu    sync.Mutex
 	token string
-	id    string    // of token, for Refused
+	id    string    // the token_id of token
 	until time.Time // when to read the next token
 
-	rejected map[string][]string // the report for the next read
+	rejected map[string][]string // what the next read reports, if anything
 }
 
 func (s *source) Token(ctx context.Context) (string, error) {

@@ -35,8 +35,8 @@ public class Send {
         private final String vaultToken;
         private String token;
         private String id; // the token_id of the token
-        private String report = ""; // the query of the next read
-        private long until; // in the time of System.nanoTime()
+        private String report = ""; // the query of the next read, which may report a token
+        private long until; // when to read the next token, by System.nanoTime()
 
         Source(String address, String vaultToken, String path) {
             this.url = address + "/v1/" + path;

@@ -15,7 +15,7 @@ class Source {
   #path;
   #token; // a promise, so that concurrent callers share one read
   #id; // the token_id of the token
-  #rejected = ''; // the report for the next read
+  #rejected = ''; // the query of the next read, which may report a token
   #until = 0;
 
   constructor(vault, path) {

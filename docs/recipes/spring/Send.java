@@ -44,9 +44,9 @@ public class Send {
         private String token;
         private String id; // the token_id of the token
         private Instant end;
-        private Exception problem; // of the last read, if that failed
+        private Exception problem; // why there may be no valid token, or null
 
-        /** Reads the token again at the time beforeEnd before a lease ends. */
+        /** Reads the token again when its lease has only beforeEnd left. */
         Source(VaultOperations vault, String path, Duration beforeEnd) {
             this.vault = vault;
             this.secret = RequestedSecret.rotating(path);
@@ -99,7 +99,7 @@ public class Send {
             }
         }
 
-        /** Waits between reads while the provider fails. */
+        /** Returns how long to wait between reads while the provider fails. */
         private Duration pause() {
             return Duration.ofSeconds(Math.max(1, beforeEnd.toSeconds() / 6));
         }
