@@ -13,7 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Each command in the README works word for word and in order.
+// Each command in the README works word for word and in order. Then Vault Agent writes the token
+// to a file, as the recipe says.
 func TestREADME(t *testing.T) {
 	harness.Need(t)
 	readme := harness.ReadFile(t, "../README.md")
@@ -30,18 +31,16 @@ func TestREADME(t *testing.T) {
 	var output strings.Builder
 	for _, block := range blocks[2:] {
 		t.Log("$ " + block)
-		script := "export PLUGIN_DIR='" + pluginDir + "'\n" + block
-		if strings.Contains(block, "vault agent ") { // the agent runs until the test ends
-			s.StartShell(t, dir, script)
-			harness.Until(t, "the agent writes the token", func() bool {
-				_, err := os.Stat(filepath.Join(dir, "sinch-token"))
-				return err == nil
-			})
-			continue
-		}
-		output.WriteString(s.Shell(t, dir, script).OK(t).Stdout)
+		output.WriteString(s.Shell(t, dir, "export PLUGIN_DIR='"+pluginDir+"'\n"+block).OK(t).Stdout)
 	}
 
+	agent := recipe(t, "agent.md").blocks
+	s.Shell(t, dir, agent[0]).OK(t)
+	s.StartShell(t, dir, agent[1]) // the agent runs until the test ends
+	harness.Until(t, "the agent writes the token", func() bool {
+		_, err := os.Stat(filepath.Join(dir, "sinch-token"))
+		return err == nil
+	})
 	if known := sim.Token(t, harness.ReadFile(t, filepath.Join(dir, "sinch-token"))); !known.Active {
 		t.Errorf("token in the agent's file: got %+v, want an active one", known)
 	}
