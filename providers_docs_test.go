@@ -36,27 +36,28 @@ Unless a section says otherwise:
 
 The paths into an answer are JSON Pointers (RFC 6901).
 
-The last column says how well a provider is known, and links to the provider's own page: *verified* (run against the provider or its
-server software), *documented* (from the provider's own pages) or *reported* (from third parties).
+Each provider is known from its own page, which the list links to (*documented*), unless the list says *verified* (run against the
+provider or its server software) or *reported* (by third parties).
 
-| provider | what it is | known |
-|---|---|---|
 `
 
 // docs/providers.md agrees with the definitions. With -update, the test writes the page.
 func TestProvidersPage(t *testing.T) {
 	const page = "docs/providers.md"
-	var table, sections strings.Builder
+	var list, sections strings.Builder
 	for _, p := range providers.All() {
 		spec := p.Spec()
-		known := spec.Known
+		title, known := strings.TrimSuffix(spec.Title, "."), ""
 		if spec.Docs != "" {
-			known = fmt.Sprintf("[%s](%s)", spec.Known, spec.Docs)
+			title = fmt.Sprintf("[%s](%s)", title, spec.Docs)
 		}
-		fmt.Fprintf(&table, "| [`%s`](#%s) | %s | %s |\n", spec.Name, spec.Name, spec.Title, known)
+		if spec.Known != "documented" {
+			known = fmt.Sprintf(" (*%s*)", spec.Known)
+		}
+		fmt.Fprintf(&list, "- [`%s`](#%s): %s%s\n", spec.Name, spec.Name, title, known)
 		writeProvider(t, &sections, p)
 	}
-	want := providersPageHead + table.String() + sections.String()
+	want := providersPageHead + list.String() + sections.String()
 	if *update {
 		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
