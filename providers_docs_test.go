@@ -134,8 +134,8 @@ func fieldNotes(f providers.Field) string {
 	if f.Secret {
 		notes = append(notes, "secret")
 	}
-	for _, a := range f.Allowed {
-		notes = append(notes, "`"+a+"`")
+	if n := len(f.Allowed) - 1; n > 0 {
+		notes = append(notes, "`"+strings.Join(f.Allowed[:n], "`, `")+"` or `"+f.Allowed[n]+"`")
 	}
 	if f.Default != "" {
 		notes = append(notes, "default `"+f.Default+"`")
@@ -143,7 +143,7 @@ func fieldNotes(f providers.Field) string {
 	if notes == nil {
 		return ""
 	}
-	return " (" + strings.Join(notes, ", ") + ")"
+	return " (" + strings.Join(notes, "; ") + ")"
 }
 
 // lifetimeOf returns where in an answer the definition finds a token's lifetime.
