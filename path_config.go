@@ -275,7 +275,7 @@ func (p *configPath) prepareKey(old, next *account.Config, w *account.Write, cha
 	case verify && w.Verify(false) && !next.SelfSigned():
 		return false, &providers.FieldError{Field: "verify_connection", Problem: "cannot be true for a write that makes a key, because the provider does not know the key yet"}
 	}
-	return verify && next.SelfSigned(), p.registry.MakeKey(next, rand.Text())
+	return verify && next.SelfSigned(), p.registry.MakeKey(next)
 }
 
 // withWarnings adds warnings to resp, which may be nil, and ignores those that are "".

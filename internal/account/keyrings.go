@@ -4,6 +4,7 @@ package account
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -176,13 +177,14 @@ func (c *Config) generatesKey() bool {
 func (c *Config) SelfSigned() bool { return c.provider.spec.SelfSigned }
 
 // MakeKey makes the first key of a config. WriteConfig stores it.
-func (r *Registry) MakeKey(c *Config, owner string) error {
+func (r *Registry) MakeKey(c *Config) error {
 	now := r.opts.Clock().Wall
 	key, err := c.makeKey(now)
 	if err != nil {
 		return err
 	}
-	c.KeyOwner, c.newKeys = owner, &keySet{owner: owner, current: key.at(now)}
+	c.KeyOwner = rand.Text()
+	c.newKeys = &keySet{owner: c.KeyOwner, current: key.at(now)}
 	return nil
 }
 

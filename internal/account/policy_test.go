@@ -6,37 +6,33 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-secrets-messaging/internal/secret"
+	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
 // The token cache follows the token policy in a provider's definition.
 func TestPolicyOfDefinitions(t *testing.T) {
 	r := newTestRegistry(nil)
-	policy := func(provider string, change func(*Config)) (share bool, window *time.Duration, a *Account) {
+	policy := func(provider string, window *seconds) tokencache.Policy {
 		t.Helper()
-		c := &Config{Provider: provider, provider: r.builtin[provider], TokenURL: "https://auth.example.com/t", Fields: map[string]secret.String{}, Lease: true, Share: true}
-		if change != nil {
-			change(c)
-		}
-		a, err := r.Account("a", c)
+		a, err := r.Account("a", &Config{provider: r.builtin[provider], TokenURL: "https://auth.example.com/t", RefreshWindow: window})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return a.Share(), a.Policy().RefreshWindow, a
+		return a.Policy()
 	}
-	if _, window, _ := policy("turn-io", nil); window == nil || *window != 0 {
-		t.Errorf("turn-io, whose new token ends the previous one: got refresh window %v, want 0", window)
+	if p := policy("turn-io", nil); p.RefreshWindow == nil || *p.RefreshWindow != 0 {
+		t.Errorf("turn-io, whose new token ends the previous one: got refresh window %v, want 0", p.RefreshWindow)
 	}
-	if _, window, _ := policy("turn-io", func(c *Config) { s := seconds(60); c.RefreshWindow = &s }); window == nil || *window != time.Minute {
-		t.Errorf("turn-io with a refresh window: got %v, want 1m", window)
+	if p := policy("turn-io", new(seconds(60))); p.RefreshWindow == nil || *p.RefreshWindow != time.Minute {
+		t.Errorf("turn-io with a refresh window: got %v, want 1m", p.RefreshWindow)
 	}
-	if _, _, a := policy("dingtalk", nil); !a.Policy().Sliding {
+	if p := policy("dingtalk", nil); !p.Sliding {
 		t.Error("dingtalk: got tokens that do not slide, want sliding tokens")
 	}
-	if _, _, a := policy("wechat", nil); !a.Policy().CanForce || a.Policy().ForceInterval != 30*time.Second || a.Policy().ForceDailyLimit != 20 {
-		t.Errorf("wechat: got %+v, want a demand at most every 30s and 20 times a day", a.Policy())
+	if p := policy("wechat", nil); !p.CanForce || p.ForceInterval != 30*time.Second || p.ForceDailyLimit != 20 {
+		t.Errorf("wechat: got %+v, want that a new token can be forced every 30s, at most 20 times a day", p)
 	}
-	if _, window, a := policy("oauth2", nil); window != nil || a.Policy().Sliding || a.Policy().CanForce {
-		t.Errorf("oauth2: got %+v, want the defaults", a.Policy())
+	if p := policy("oauth2", nil); p.RefreshWindow != nil || p.Sliding || p.CanForce {
+		t.Errorf("oauth2: got %+v, want the defaults", p)
 	}
 }
