@@ -109,7 +109,7 @@ func (r *Registry) WriteDefinition(ctx context.Context, name, text string) (dige
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	old, err := readName(ctx, r.storage, name)
-	if err != nil && !isDamaged(err) {
+	if err != nil && !isUnusable(err) {
 		return "", 0, err
 	}
 	switch builtin := r.builtin[name] != nil && digest != old; {
@@ -138,7 +138,7 @@ func (r *Registry) DeleteDefinition(ctx context.Context, name string) (kept int,
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	old, err := readName(ctx, r.storage, name)
-	if err != nil && !isDamaged(err) {
+	if err != nil && !isUnusable(err) {
 		return 0, err
 	}
 	if err == nil && old == "" {

@@ -125,7 +125,7 @@ func (k *Keyrings) JWKS(ctx context.Context, name string) ([]byte, error) {
 	}{[]json.RawMessage{}}
 	if r, ok := k.rings.Load(name); ok {
 		keys, err := r.(*keyring).set(ctx)
-		if err != nil && !isDamaged(err) {
+		if err != nil && !isUnusable(err) {
 			return nil, err
 		}
 		if keys != nil {

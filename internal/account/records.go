@@ -23,10 +23,10 @@ func (e *RecordError) Error() string {
 	return fmt.Sprintf("the stored %s cannot be used: %s", e.key, e.err)
 }
 
-// isDamaged reports whether err says that a stored record cannot be used.
-func isDamaged(err error) bool {
-	_, damaged := errors.AsType[*RecordError](err)
-	return damaged
+// isUnusable reports whether err says that a stored record cannot be used.
+func isUnusable(err error) bool {
+	_, unusable := errors.AsType[*RecordError](err)
+	return unusable
 }
 
 // errDamaged reports a stored record that cannot be decoded. The error of encoding/json

@@ -183,7 +183,7 @@ func (r *Registry) Provider(ctx context.Context, name string) (*Provider, error)
 // HasProvider reports whether there is a provider with the given name.
 func (r *Registry) HasProvider(ctx context.Context, name string) (bool, error) {
 	digest, err := readName(ctx, r.storage, name)
-	if isDamaged(err) {
+	if isUnusable(err) {
 		return true, nil
 	}
 	return digest != "" || r.builtin[name] != nil, err
