@@ -13,9 +13,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// faultCases are operations in which each storage call fails in turn. By default config/a exists
-// and its token is cached. With cold, the mount was restarted and the token is only in storage.
-// With tokenless, it is not even there. With new, config/a does not exist.
+// faultCases are operations in which each storage call fails in turn. By default config/a exists and
+// its token is cached. cold: the mount was restarted, so the token is only in storage. tokenless: the
+// mount was restarted, and no token is stored. new: config/a does not exist.
 var faultCases = map[string]struct {
 	cold, tokenless, new bool
 	do                   func(*mount) answer

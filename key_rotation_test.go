@@ -165,7 +165,7 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 	m.mintAfter(time.Minute)
 	a.wantAsked("once storage works again", next)
 	m.wantKeys("once storage works again", next, "", first)
-	// When the provider no longer knows the old key, mints with the new key continue.
+	// The provider no longer knows the old key, but mints use the new one.
 	a.learn(m, "a", "current")
 	m.storage.failOn("put key/a")
 	m.clock.advance(6 * time.Minute)

@@ -149,7 +149,7 @@ func listConfigs(ctx context.Context, req *logical.Request, _ *framework.FieldDa
 	return logical.ListResponse(names), nil
 }
 
-func (p *configPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *configPath) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	c, err := p.registry.ReadConfig(ctx, nameOf(d))
 	if err != nil || c == nil {
 		return nil, err
@@ -326,7 +326,7 @@ func (p *configPath) verify(ctx context.Context, a *account.Account) (*token.Tok
 	return &t, nil
 }
 
-func (p *configPath) delete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *configPath) delete(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
 	lock := locksutil.LockForKey(p.locks, name)
 	lock.Lock()

@@ -92,7 +92,7 @@ func (p *keysPath) activatePath() *framework.Path {
 	}
 }
 
-func (p *keysPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *keysPath) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
 	c, err := p.registry.ReadConfig(ctx, name)
 	if err != nil || c == nil {
@@ -138,7 +138,7 @@ func showKey(k *account.PublicKey) map[string]any {
 }
 
 // existing returns the named config.
-func (p *keysPath) existing(ctx context.Context, req *logical.Request, name string) (*account.Config, error) {
+func (p *keysPath) existing(ctx context.Context, name string) (*account.Config, error) {
 	c, err := p.registry.ReadConfig(ctx, name)
 	if err == nil && c == nil {
 		err = notFound(name, tokencache.ErrNotFound)
@@ -146,9 +146,9 @@ func (p *keysPath) existing(ctx context.Context, req *logical.Request, name stri
 	return c, err
 }
 
-func (p *keysPath) rotate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *keysPath) rotate(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
-	c, err := p.existing(ctx, req, name)
+	c, err := p.existing(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -170,9 +170,9 @@ func (p *keysPath) rotate(ctx context.Context, req *logical.Request, d *framewor
 	return withWarnings(resp, warning), nil
 }
 
-func (p *keysPath) activate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *keysPath) activate(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := nameOf(d)
-	c, err := p.existing(ctx, req, name)
+	c, err := p.existing(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -87,11 +87,11 @@ func (p *providersPath) listPath() *framework.Path {
 	}
 }
 
-func (p *providersPath) exists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+func (p *providersPath) exists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
 	return p.registry.HasProvider(ctx, nameOf(d))
 }
 
-func (p *providersPath) write(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *providersPath) write(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name, text := nameOf(d), d.Get("definition").(string)
 	if len(name) > account.MaxName {
 		return nil, errNameTooLong
@@ -106,7 +106,7 @@ func (p *providersPath) write(ctx context.Context, req *logical.Request, d *fram
 	return withWarnings(&logical.Response{Data: map[string]any{"digest": digest}}, keptWarning(kept)), nil
 }
 
-func (p *providersPath) delete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *providersPath) delete(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	kept, err := p.registry.DeleteDefinition(ctx, nameOf(d))
 	return withWarnings(nil, keptWarning(kept)), err
 }
@@ -122,7 +122,7 @@ func keptWarning(kept int) string {
 	return fmt.Sprintf("%d configs keep the definition that they were written with", kept)
 }
 
-func (p *providersPath) list(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (p *providersPath) list(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	names, err := p.registry.ListProviders(ctx)
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func source(p *account.Provider) string {
 	return sourceBuiltin
 }
 
-func (p *providersPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *providersPath) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	shown, err := p.registry.Provider(ctx, nameOf(d))
 	if err != nil || shown == nil {
 		return nil, err

@@ -59,7 +59,7 @@ func (p *statusPath) listPath() *framework.Path {
 	}
 }
 
-func (p *statusPath) read(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (p *statusPath) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	data, err := p.status(ctx, nameOf(d))
 	if err != nil || data == nil {
 		return nil, err
