@@ -67,22 +67,6 @@ func TestDeletionsOfManyConfigsThatHang(t *testing.T) {
 	})
 }
 
-// A tainted mount waits for nothing.
-func TestTaintedMountDoesNotWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newHangingFixture(t)
-		defer f.Close()
-		f.tainted = true
-		start := time.Now()
-		for i := range 15 {
-			f.RevokeOrQueue(f.token(f.config(fmt.Sprint("config-", i)), "leased"))
-		}
-		wantWaited(t, start, 0)
-		f.wantQueued(15)
-		f.wantSent()
-	})
-}
-
 // If the budget is used up and the endpoint works, a drain revokes the token at once in the
 // background.
 func TestBudgetLeavesTheRestToADrain(t *testing.T) {

@@ -83,18 +83,24 @@ func TestLeaseOfAnOlderPlugin(t *testing.T) {
 	f.wantQueued(0)
 }
 
+// The stored form has the token only if the token can be revoked. The revocation itself, which may
+// be logged by mistake, shows no token.
 func TestStoredForm(t *testing.T) {
 	f := newFixture(t)
-	for _, rev := range []Revocation{f.token(f.config("a"), "t"), f.token(f.config("b", func(c *account.Config) { c.RevocationURL = "" }), "t")} {
+	for _, rev := range []Revocation{f.token(f.config("a"), "my-token"), f.token(f.config("b", func(c *account.Config) { c.RevocationURL = "" }), "my-token")} {
 		encoded, err := json.Marshal(rev.Stored())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Contains(string(encoded), `"t"`); got != (rev.URL != "") {
+		if got := strings.Contains(string(encoded), "my-token"); got != (rev.URL != "") {
 			t.Errorf("got %s, want the token only with a revocation endpoint", encoded)
 		}
 		if strings.Contains(string(encoded), "hunter2") {
 			t.Errorf("got %s, which has a credential", encoded)
+		}
+		shown, err := json.Marshal(rev)
+		if got := fmt.Sprintf("%s %v %+v %#v", shown, rev, rev, rev); err != nil || strings.Contains(got, "my-token") {
+			t.Errorf("got %s, error %v, want no token", got, err)
 		}
 		decoded, err := Decode(rev.Stored())
 		if err != nil || rev.URL != "" && decoded != rev {

@@ -26,25 +26,22 @@ func NewLog(base hclog.Logger) *Log {
 	if base == nil {
 		base = hclog.NewNullLogger()
 	}
-	return &Log{base: base}
+	l := &Log{base: base}
+	l.mount.Store(new(""))
+	return l
 }
 
 // SetMount sets the path of the mount. Every request contains the path, which changes when the
 // mount is moved. An empty path changes nothing.
 func (l *Log) SetMount(path string) {
-	if m := l.mount.Load(); path != "" && (m == nil || *m != path) {
-		moved := path // only a move costs an allocation
-		l.mount.Store(&moved)
+	if path != "" && path != *l.mount.Load() {
+		l.mount.Store(new(path))
 	}
 }
 
 // Logger returns the logger.
 func (l *Log) Logger() hclog.Logger {
-	mount := ""
-	if m := l.mount.Load(); m != nil {
-		mount = *m
-	}
-	return l.base.With("mount", mount)
+	return l.base.With("mount", *l.mount.Load())
 }
 
 // LogPanic logs the stack of a panic if err wraps a [*secret.PanicError].

@@ -67,37 +67,33 @@ type Error struct {
 //
 //	credentials refused: auth.example.com/token answered 401 Unauthorized: invalid_grant "Invalid user credentials"
 func (e *Error) Error() string {
-	var b strings.Builder
-	if e.Step != "" {
-		b.WriteString(e.Step + ": ")
+	var parts []string
+	add := func(part string) {
+		if part != "" {
+			parts = append(parts, part)
+		}
 	}
+	add(e.Step)
 	if e.Operator {
-		b.WriteString("account blocked")
+		add("account blocked")
 	} else {
-		b.WriteString(e.Kind.phrase())
+		add(e.Kind.phrase())
 	}
+	where := e.Endpoint
 	if e.Status != 0 {
-		answered := strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
-		b.WriteString(": " + strings.TrimSpace(e.Endpoint+" answered "+answered))
-	} else if e.Endpoint != "" {
-		b.WriteString(": " + e.Endpoint)
+		where = strings.TrimSpace(fmt.Sprintf("%s answered %d %s", e.Endpoint, e.Status, http.StatusText(e.Status)))
 	}
-	if e.Problem != "" {
-		b.WriteString(": " + e.Problem)
-	}
+	add(where)
+	add(e.Problem)
 	if e.RetryAfter > 0 {
-		b.WriteString(", asking to wait " + e.RetryAfter.Round(time.Second).String())
+		parts[len(parts)-1] += ", asking to wait " + e.RetryAfter.Round(time.Second).String()
 	}
-	if e.Code != "" || e.Words != "" {
-		b.WriteString(": " + e.Code)
-		if e.Code != "" && e.Words != "" {
-			b.WriteString(" ")
-		}
-		if e.Words != "" {
-			b.WriteString(`"` + e.Words + `"`)
-		}
+	said := e.Code
+	if e.Words != "" {
+		said = strings.TrimPrefix(said+` "`+e.Words+`"`, " ")
 	}
-	return b.String()
+	add(said)
+	return strings.Join(parts, ": ")
 }
 
 // Unwrap returns Cause. No other underlying error is in the error chain, because its text might

@@ -14,6 +14,7 @@ func TestError(t *testing.T) {
 		want string
 	}{
 		{Error{Kind: Refused}, "credentials refused"},
+		{Error{Kind: Refused, Operator: true}, "account blocked"},
 		{Error{Kind: Refused, Words: "No."}, `credentials refused: "No."`},
 		{
 			Error{Kind: Refused, Status: 401, Code: "invalid_grant", Words: "Invalid user credentials", Endpoint: where},
