@@ -65,7 +65,7 @@ func (r *Revoker) EndConfig(config string, a *account.Account) (warning string) 
 	if a == nil {
 		warning = each(revs, func(rev Revocation) string { return r.leave(rev.Config, errMoved) })
 	} else {
-		r.endpoints.forget(endpointID{config, a.RevocationEndpoint()}) // this attempt is the last
+		r.endpoints.forget(endpointID{config, a.RevocationEndpoint()}) // try despite earlier failures
 		warning = r.RevokeOnce(a, revs...)
 	}
 	if unread != nil {

@@ -45,7 +45,7 @@ func (r *Revoker) due() []*entry {
 		if !r.isDue(e) {
 			return false
 		}
-		failures[e] = e.failures + r.endpoints.failures(e.id)
+		failures[e] = e.failures + r.endpoints.get(e.id).failures
 		return true
 	})
 	slices.SortStableFunc(due, func(a, b *entry) int { return cmp.Compare(failures[a], failures[b]) })

@@ -252,7 +252,7 @@ func TestConcurrentFailuresCountOnce(t *testing.T) {
 	for range 15 {
 		f.endpoints.fail(t.Context(), id, "1", began, errDown)
 	}
-	if got := f.endpoints.failures(id); got != 1 {
+	if got := f.endpoints.get(id).failures; got != 1 {
 		t.Errorf("got %d failures, want 1", got)
 	}
 }

@@ -51,22 +51,30 @@ type endpoints struct {
 type endpoint struct {
 	failures int           // in a row
 	rejected int           // tokens in a row that the endpoint rejected
-	last     clock.Instant // when it failed last
-	retry    clock.Instant // no drain asks the endpoint before
-	ask      clock.Instant // no request asks the endpoint before
+	last     clock.Instant // when an attempt last failed
+	retry    clock.Instant // when drains may ask the endpoint again
+	ask      clock.Instant // when requests may ask the endpoint again
 
-	revision string // of the config whose attempt failed
+	revision string // of the config at the last failure
 	err      error  // the last failure
+}
+
+// get returns a copy of the state of an endpoint. The zero endpoint has not failed.
+func (s *endpoints) get(id endpointID) endpoint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.failed[id]; e != nil {
+		return *e
+	}
+	return endpoint{}
 }
 
 // blocked returns an error if requests must not ask the endpoint now, because it failed lately.
 // The error wraps errWaits. A write of the config changes its revision, and so ends the block: the
 // write may have corrected the endpoint.
 func (s *endpoints) blocked(id endpointID, revision string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.failed[id]
-	if e == nil || e.revision != revision || s.clock().Until(e.ask) <= 0 {
+	e := s.get(id)
+	if e.err == nil || e.revision != revision || s.clock().Until(e.ask) <= 0 {
 		return nil
 	}
 	return fmt.Errorf("%w, because the endpoint failed lately: %w", errWaits, e.err)
@@ -78,16 +86,6 @@ func (s *endpoints) resting(id endpointID) bool {
 	defer s.mu.Unlock()
 	e := s.failed[id]
 	return e != nil && s.clock().Until(e.retry) > 0
-}
-
-// failures returns how often in a row the endpoint failed.
-func (s *endpoints) failures(id endpointID) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e := s.failed[id]; e != nil {
-		return e.failures
-	}
-	return 0
 }
 
 // succeed records a success, and reports whether the endpoint had failed before.

@@ -38,25 +38,25 @@ type queue struct {
 	mu      sync.Mutex
 	listed  bool              // entries include the records of earlier processes
 	entries map[string]*entry // by key
-	kept    int               // how many entries have their token in memory
+	kept    int               // how many entries have kept set
 }
 
 // entry is a queued token. The queue's mu guards its fields, except key.
 type entry struct {
 	key      string // in storage, without the prefix
-	known    bool   // this process has read or written the record
+	known    bool   // this process has read or written the record, so the next two fields are set
 	id       endpointID
 	expires  int64 // Unix time
 	failures int
 	due      clock.Instant
 	storing  bool // the record is being written
-	held     bool // the config is being deleted
-	ended    bool // there is nothing to do but to remove the record
+	held     bool // the config is being deleted, so drains skip the entry
+	ended    bool // only the record remains to be removed
 
-	kept *Revocation // the token if storage refused it or a deletion needs it, otherwise nil
+	kept *Revocation // set if storage refused the token, or if a deletion needs it
 }
 
-// maxKept is how many tokens are kept in memory.
+// maxKept limits how many tokens are kept in memory.
 const maxKept = 1000
 
 // keyOf returns the storage key of a token. The key is the same each time the token is queued.

@@ -21,22 +21,19 @@ import (
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-// Operations of events. The type of an event is eventPrefix and the operation, such as
-// "messaging/config-write", as in Vault's own engines.
+// Operations of events. The type of an event is "messaging/" and the operation, such as
+// "messaging/config-write".
 const (
 	EventConfigWrite  = "config-write"    // a config was created, updated or patched
 	EventConfigDelete = "config-delete"   // a config was deleted
 	eventMint         = "creds-mint"      // a token was minted
 	eventMintFail     = "creds-mint-fail" // a mint failed
 	eventRefused      = "creds-refused"   // a mint failed because the provider refused the credentials
-	eventLost         = "creds-lost"      // as eventRefused, and the refresh token that is the credential is lost
-	eventRotate       = "rotate"          // an operator had a token replaced
+	eventLost         = "creds-lost"      // as eventRefused, and the refresh token, which is the credential, is lost
+	eventRotate       = "rotate"          // an operator replaced a token
 )
 
-// eventPrefix begins the type of each event.
-const eventPrefix = "messaging/"
-
-// eventTimeout bounds the sending of an event.
+// eventTimeout limits how long Send waits.
 const eventTimeout = 5 * time.Second
 
 // Event describes something that happened to a config. It contains no secret.
@@ -44,8 +41,8 @@ type Event struct {
 	Operation string
 	Config    string
 	Path      string // the path that was called; a subscriber needs the subscribe capability on it
-	DataPath  string // where to read what changed; "" if there is nothing to read
-	Modified  bool   // what is at DataPath changed
+	DataPath  string // where to read the details; "" means nowhere
+	Modified  bool   // whether the data at DataPath changed
 	more      []string
 }
 
@@ -69,7 +66,7 @@ func (s *Events) Send(ctx context.Context, e Event) {
 	if e.DataPath != "" {
 		metadata = append(metadata, logical.EventMetadataDataPath, e.DataPath)
 	}
-	err := logical.SendEvent(ctx, s.Sender, eventPrefix+e.Operation, append(metadata, e.more...)...)
+	err := logical.SendEvent(ctx, s.Sender, "messaging/"+e.Operation, append(metadata, e.more...)...)
 	if err != nil && !withoutEvents(err) {
 		s.Log().Warn("an event could not be sent", "operation", e.Operation, "config", e.Config, "error", err)
 	}
