@@ -7,20 +7,24 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
+	"reflect"
 	"slices"
-	"strings"
 	"time"
 )
 
 // merge returns valid settings with the patch applied (RFC 7396), or an error.
 func (s Settings) merge(patch []byte) (Settings, error) {
-	if err := checkPatch(patch); err != nil {
+	var p, doc any
+	if json.Unmarshal(patch, &p) != nil || reflect.TypeOf(p) != reflect.TypeFor[map[string]any]() {
+		return Settings{}, errors.New("settings must be a JSON object")
+	}
+	dec := json.NewDecoder(bytes.NewReader(patch))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&Settings{}); err != nil {
 		return Settings{}, err
 	}
-	var doc, p any
-	if err := errors.Join(json.Unmarshal(s.encode(), &doc), json.Unmarshal(patch, &p)); err != nil {
+	if err := json.Unmarshal(s.encode(), &doc); err != nil {
 		return Settings{}, err
 	}
 	data, err := json.Marshal(mergePatch(doc, p))
@@ -31,7 +35,7 @@ func (s Settings) merge(patch []byte) (Settings, error) {
 	if err := json.Unmarshal(data, &merged); err != nil {
 		return Settings{}, err
 	}
-	return merged, checkLevels(merged.ProviderSettings, merged.Providers, ProviderSettings.validate)
+	return merged, merged.validate()
 }
 
 // mergePatch implements RFC 7396 §2.
@@ -54,52 +58,16 @@ func mergePatch(target, patch any) any {
 	return t
 }
 
-// checkPatch decodes a patch setting by setting, so that an error can name the setting.
-func checkPatch(patch []byte) error {
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(patch, &top); err != nil || top == nil {
-		return errors.New("settings must be a JSON object")
-	}
-	var providers map[string]map[string]json.RawMessage
-	if raw, ok := top["providers"]; ok {
-		if err := json.Unmarshal(raw, &providers); err != nil {
-			return errors.New("providers must be a JSON object of provider names and their settings")
-		}
-		delete(top, "providers")
-	}
-	return checkLevels(top, providers, checkFields)
-}
-
-func checkFields(raw map[string]json.RawMessage) error {
-	for _, name := range slices.Sorted(maps.Keys(raw)) {
-		one, err := json.Marshal(map[string]json.RawMessage{name: raw[name]})
-		if err != nil {
-			return err
-		}
-		dec := json.NewDecoder(bytes.NewReader(one))
-		dec.DisallowUnknownFields()
-		err = dec.Decode(&ProviderSettings{})
-		unknown := err != nil && strings.HasSuffix(err.Error(), fmt.Sprintf("unknown field %q", name))
-		if unknown || name != strings.ToLower(name) { // encoding/json ignores case, but settings do not
-			return fmt.Errorf("unknown setting %q", name)
-		}
-		if err != nil {
-			return fmt.Errorf("setting %q: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// checkLevels checks the settings of all providers, then those of each provider.
-func checkLevels[T any](top T, providers map[string]T, check func(T) error) error {
-	if err := check(top); err != nil {
+// validate checks the settings of all providers and those of each provider.
+func (s Settings) validate() error {
+	if err := s.ProviderSettings.validate(); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(providers)) {
+	for name, settings := range s.Providers {
 		if !slices.Contains(providerNames(), name) {
 			return fmt.Errorf("unknown provider %q, must be one of %q", name, providerNames())
 		}
-		if err := check(providers[name]); err != nil {
+		if err := settings.validate(); err != nil {
 			return fmt.Errorf("providers.%s: %w", name, err)
 		}
 	}

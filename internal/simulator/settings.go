@@ -4,7 +4,6 @@ package simulator
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"reflect"
 	"strconv"
@@ -135,20 +134,17 @@ func (d Duration) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads seconds, or text as time.ParseDuration reads it.
 func (d *Duration) UnmarshalJSON(data []byte) error {
-	var text string
-	if err := json.Unmarshal(data, &text); err == nil {
-		v, err := time.ParseDuration(text)
-		*d = Duration(v)
-		return err
-	}
-	var seconds float64
-	if err := json.Unmarshal(data, &seconds); err != nil {
-		return fmt.Errorf(`must be seconds or a duration such as "1h30m", not %s`, data)
-	}
 	const century = 100 * 365 * 24 * 3600
-	if math.Abs(seconds) > century {
-		return fmt.Errorf("must be at most %d seconds, not %s", century, data)
+	var text string
+	var seconds float64
+	if json.Unmarshal(data, &text) == nil {
+		if v, err := time.ParseDuration(text); err == nil {
+			*d = Duration(v)
+			return nil
+		}
+	} else if json.Unmarshal(data, &seconds) == nil && math.Abs(seconds) <= century {
+		*d = Duration(math.Round(seconds * float64(time.Second)))
+		return nil
 	}
-	*d = Duration(math.Round(seconds * float64(time.Second)))
-	return nil
+	return &json.UnmarshalTypeError{Value: string(data), Type: reflect.TypeFor[Duration]()} // Decode adds the setting
 }
