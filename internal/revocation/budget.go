@@ -21,7 +21,7 @@ type budget struct {
 	clock clock.Clock
 
 	mu      sync.Mutex
-	spells  []spell       // of the last budgetPeriod, about one for each second
+	spells  []spell       // the spells of the last budgetPeriod, at most about one per second
 	waiting int           // how many requests wait now
 	since   clock.Instant // when the first of the waiting requests began
 }

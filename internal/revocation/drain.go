@@ -73,7 +73,7 @@ func (r *Revoker) Drain() {
 	for again := true; again; {
 		again = false
 		for _, e := range r.due() {
-			if !r.queue.check(e, r.isDue) { // any more
+			if !r.queue.check(e, r.isDue) { // no longer due
 				continue
 			}
 			revoked, err := r.drainEntry(e)
@@ -129,7 +129,7 @@ func (r *Revoker) drainEntry(e *entry) (revoked bool, err error) {
 			return false, nil
 		}
 	}
-	if r.queue.check(e, func(e *entry) bool { return e.held }) { // a deletion needs the entry again
+	if r.queue.check(e, func(e *entry) bool { return e.held }) { // a deletion began and needs the entry
 		return revoked, nil
 	}
 	return revoked, r.queue.remove(r.ctx, e)

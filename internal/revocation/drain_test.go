@@ -23,7 +23,7 @@ func TestTicksReadOnlyWhatIsDue(t *testing.T) {
 		f.Queue(f.token(a, fmt.Sprint("token-", i)))
 	}
 	f.provider.fail(errDown)
-	const perAttempt = 6 // list, record, config and token, with some room
+	const perAttempt = 6 // reads of the list, record, config and token, and two spare
 	for range 2 {
 		f.storage.take()
 		f.tick()
@@ -44,7 +44,7 @@ func TestTicksReadOnlyWhatIsDue(t *testing.T) {
 	}
 
 	f.provider.fail(nil)
-	f.ticks(20) // the 15 minutes of the longest wait, and some ticks for the records that nobody has read
+	f.ticks(20) // more than longestWait, with time for the unread records
 	f.wantQueued(0)
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	firstWait   = 30 * time.Second // after the first failure; each further failure doubles it
+	firstWait   = 30 * time.Second // after the first failure; doubles with each further failure
 	longestWait = 15 * time.Minute
 
 	// maxRejected is how many tokens in a row an endpoint may reject before the endpoint
@@ -55,7 +55,7 @@ type endpoint struct {
 	retry    clock.Instant // when drains may ask the endpoint again
 	ask      clock.Instant // when requests may ask the endpoint again
 
-	revision string // of the config at the last failure
+	revision string // the revision of the config at the last failure
 	err      error  // the last failure
 }
 
@@ -122,7 +122,7 @@ func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, be
 	}
 	concurrent := began.Until(e.last) > 0 // another attempt failed since this attempt began
 	e.last, e.revision, e.err = now, revision, err
-	if ctx.Err() != nil { // a request has less time than request_timeout allows, a drain has enough
+	if ctx.Err() != nil { // the request ran out of time; a drain has more
 		e.ask = now.Add(firstWait)
 		return
 	}
@@ -137,7 +137,7 @@ func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, be
 	e.failures++
 	e.retry = now.Add(max(waitAfter(e.failures), refusal.RetryAfter))
 	e.ask = e.retry
-	if refusal.Kind == token.Unavailable || refusal.Kind == token.RateLimited { // ends by itself: requests notice it early
+	if refusal.Kind == token.Unavailable || refusal.Kind == token.RateLimited { // ends without a config write, so requests try again soon
 		e.ask = now.Add(max(firstWait, refusal.RetryAfter))
 	}
 }

@@ -25,10 +25,10 @@ import (
 // revocations, and Vault encrypts both.
 type Revocation struct {
 	Config       string        `json:"config"`
-	URL          string        `json:"revocation_url"` // "" leaves the token to expire
+	URL          string        `json:"revocation_url"` // "" means that the token is left to expire
 	AccessToken  secret.String `json:"access_token"`
 	RefreshToken secret.String `json:"refresh_token"`
-	Expires      int64         `json:"expires"` // Unix time of the token's end
+	Expires      int64         `json:"expires"` // the end of the token, as Unix time
 
 	// Endpoint is the [account.Account.RevocationEndpoint] of the account that minted the token.
 	// The token is sent only if the config still has this endpoint. Records of older plugins have

@@ -32,13 +32,13 @@ type Options struct {
 	Storage  logical.Storage // of the mount
 	Clock    clock.Clock
 	Log      func() hclog.Logger
-	Tainted  func() bool // whether Vault disables or moves the mount
+	Tainted  func() bool // whether Vault is disabling or moving the mount
 }
 
 // Revoker ends tokens at their providers. It is safe for concurrent use.
 type Revoker struct {
 	opts   Options
-	ctx    context.Context // ends with Close
+	ctx    context.Context // canceled by Close
 	cancel context.CancelFunc
 
 	queue     queue
@@ -113,12 +113,12 @@ func (r *Revoker) revokeOrQueue(rev Revocation) (warning string) {
 		return warning
 	}
 	level := hclog.Warn
-	if errors.Is(err, errWaits) { // one line for each failed attempt, not for each token
+	if errors.Is(err, errWaits) { // no attempt was made
 		level = hclog.Debug
 	}
 	log.Log(level, "a token was not revoked yet; the engine tries again until the token expires or the mount is disabled", "error", err)
 	if errors.Is(err, errBudget) {
-		go r.Drain() // in the background there is time
+		go r.Drain() // without the limit of the budget
 	}
 	return fmt.Sprintf("a token was not revoked yet; the engine tries again until the token expires: %s", err)
 }

@@ -18,7 +18,7 @@ const (
 	deadRefreshToken   reason = FaultDeadRefreshToken
 	deadSession        reason = FaultDeadSession
 
-	invalidRefreshToken reason = "invalid-refresh-token" // no refresh token, or another client's
+	invalidRefreshToken reason = "invalid-refresh-token" // unknown, or issued to another client
 	reusedRefreshToken  reason = "reused-refresh-token"  // see ProviderSettings.RevokeRefreshToken
 	detachedSession     reason = "detached-session"      // a reused refresh token ended the session
 )

@@ -35,7 +35,7 @@ var secretParams = []string{"password", "client_secret", "refresh_token", "token
 
 // call is one decoded request to a provider.
 type call struct {
-	endpoint // op is "" if the grant type is unknown
+	endpoint // its op is "" if the grant type is unknown
 	sim      *Simulator
 	r        *http.Request
 	settings ProviderSettings
@@ -50,7 +50,7 @@ type call struct {
 	tallies       []*tally
 	loggingIn     bool // the account is in Simulator.activeLogins because of this call
 	reusesRefresh bool // the refresh token was used before
-	endsSession   bool // by a reused refresh token
+	endsSession   bool // the reused refresh token ended its session
 	intercepted   bool // the fault responded instead of the provider
 }
 

@@ -146,5 +146,5 @@ func (d *Duration) UnmarshalJSON(data []byte) error {
 		*d = Duration(math.Round(seconds * float64(time.Second)))
 		return nil
 	}
-	return &json.UnmarshalTypeError{Value: string(data), Type: reflect.TypeFor[Duration]()} // Decode adds the setting
+	return &json.UnmarshalTypeError{Value: string(data), Type: reflect.TypeFor[Duration]()} // encoding/json adds the name of the setting
 }

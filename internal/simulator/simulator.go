@@ -46,7 +46,7 @@ type Simulator struct {
 // endpoint serves one path of a provider.
 type endpoint struct {
 	provider string
-	op       string // what a request does, or "" if the form parameter grant_type decides
+	op       string // what a request does; "" means that the form parameter grant_type decides
 	handle   func(*call) response
 }
 

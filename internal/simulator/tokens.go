@@ -55,7 +55,7 @@ type token struct {
 	issued  time.Time
 	expires time.Time
 	revoked time.Time // zero if not revoked; in the future during the grace of a used refresh token
-	used    bool      // a refresh token that must not be used after revoked
+	used    bool      // a refresh token that was used, so that another use after revoked ends the session
 }
 
 // revokedAt returns when the token or its session was revoked. Zero means that neither was.

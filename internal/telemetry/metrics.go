@@ -38,7 +38,7 @@ func NewMetrics(version string) *Metrics {
 		registry: prometheus.NewRegistry(),
 		inProgress: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: metricsNamespace, Name: "mints_in_progress",
-			Help: "Token requests to the provider that are running, by provider.",
+			Help: "Running token requests, by provider.",
 		}, []string{"provider"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: metricsNamespace, Name: "mint_duration_seconds",
@@ -112,12 +112,12 @@ func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetric
 	m.backingOff = perConfig("backing_off", "1 while no mint is attempted because the last mint failed, otherwise 0.")
 	m.expiry = perConfig("token_expiry_timestamp_seconds", "When the cached token ends. Absent without a token.")
 	m.minted = perConfig("token_minted_timestamp_seconds", "When the cached token was requested. Absent without a token.")
-	m.rejected = perConfig("rejected_tokens_total", "Reports that the provider rejected a token, by what became of them: honored (the engine logged in), replaced (the token was no longer cached), recent (the token was too new), too_frequent or backing_off.", "result")
-	m.credentialsExpire = perConfig("credentials_expire_timestamp_seconds", "When the credentials end, as the config says in credentials_expire. Absent if the config says nothing.")
+	m.rejected = perConfig("rejected_tokens_total", "Reports that the provider rejected a token, by result: honored (the engine logged in), replaced (the token was no longer cached), recent (the token was too new), too_frequent or backing_off.", "result")
+	m.credentialsExpire = perConfig("credentials_expire_timestamp_seconds", "When the credentials end, from the field credentials_expire. Absent if the field is not set.")
 	m.credentialsWritten = perConfig("credentials_written_timestamp_seconds", "When a secret of the config last changed. Absent if no secret is set, or if the secrets are older than this metric.")
-	m.keyActivated = perConfig("key_activated_timestamp_seconds", "Since when the key that signs is in use. Absent if the account does not sign.")
-	m.keyNext = perConfig("key_next_created_timestamp_seconds", "When the next key of a rotation was made. Absent if no rotation is under way.")
-	m.refreshToken = perConfig("refresh_token_state", "1 for the state of the refresh token that is the credential, 0 for the others: unused, stored, unsaved (storage refused it), unknown (the outcome of its last use) or lost. Absent if the credential is no refresh token.", "state")
+	m.keyActivated = perConfig("key_activated_timestamp_seconds", "When the signing key came into use. Absent if the account does not sign.")
+	m.keyNext = perConfig("key_next_created_timestamp_seconds", "When the next key of a rotation was made. Absent if no rotation is in progress.")
+	m.refreshToken = perConfig("refresh_token_state", "1 for the current state of the refresh token that is the credential, 0 for the other states: unused, stored, unsaved (storage refused it), unknown (the outcome of its last use) or lost. Absent if the credential is no refresh token.", "state")
 	m.clientCert = perConfig("client_cert_expiry_timestamp_seconds", "When the client certificate of the config expires. Absent without a client certificate.")
 	m.leftOut = desc("configs_left_out", fmt.Sprintf("Accounts in memory without their own series. At most %d accounts have their own series: failing accounts first, then by name.", maxConfigsShown))
 	return m
@@ -169,7 +169,7 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 	})
 	shown = mostUrgent(shown)
 	for _, name := range m.builtin {
-		accounts[name] += 0 // also without an account
+		accounts[name] += 0 // show 0 if the provider has no account
 	}
 	for name, n := range accounts {
 		gauge(m.accounts, n, name)

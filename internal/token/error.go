@@ -38,10 +38,10 @@ const MaxRetryAfter = 15 * time.Minute
 // error may be logged and shown. Do not modify an Error that was returned.
 type Error struct {
 	Kind     Kind
-	Step     string // what failed, where it was not a login: "refreshing the token"
+	Step     string // what failed, such as "refreshing the token"; "" means the login
 	Endpoint string // host and path of the URL; never its query or user info
 	Status   int    // the HTTP status; 0 if there was no answer
-	Problem  string // in our words: what is wrong, and what would be right if known
+	Problem  string // what is wrong and how to correct it, in the plugin's words
 
 	// Operator says that only a change of the account at the provider helps. Kind is then Refused.
 	Operator bool
@@ -51,7 +51,7 @@ type Error struct {
 	Client bool
 
 	Unsent bool // no byte of the request was sent
-	Lost   bool // the refresh token that is the credential works no more. Kind is Refused.
+	Lost   bool // the refresh token, which is the credential, no longer works. Kind is then Refused.
 
 	Code  string // the provider's error code ("invalid_grant", "1003"); "" if it sent none
 	Words string // the provider's own words: printable, at most 300 characters
@@ -60,7 +60,7 @@ type Error struct {
 	// means that the provider did not ask.
 	RetryAfter time.Duration
 
-	Cause error // what callers may test for with errors.Is, such as context.Canceled; may be nil
+	Cause error // an error for errors.Is, such as context.Canceled; may be nil
 }
 
 // Error returns a text such as:

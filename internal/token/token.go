@@ -34,7 +34,7 @@ type Token struct {
 	Lifetime time.Duration // of the access token; positive
 
 	Refresh         secret.String // the refresh token; "" if there is none
-	RefreshLifetime time.Duration // of the refresh token; 0 if it has no known end
+	RefreshLifetime time.Duration // of the refresh token; 0 if unknown
 
 	// Outputs are other values from the provider's response that readers of the token get. They
 	// are printable and not secret. Nil means none. Do not modify the map.
