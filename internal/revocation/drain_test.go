@@ -151,12 +151,7 @@ func TestEndpointThatFailsIsAskedLessAndLess(t *testing.T) {
 // queue retries with growing waits.
 func TestEndpointThatRejectsTokens(t *testing.T) {
 	f := newFixture(t)
-	f.provider.set(func(_ context.Context, access string) error {
-		if access == "bad" {
-			return errRejected
-		}
-		return nil
-	})
+	f.provider.failFor("bad", errRejected)
 	a := f.config("a")
 	f.Queue(f.token(a, "bad"))
 	for i := range 20 {
@@ -195,12 +190,7 @@ func TestRetryAfter(t *testing.T) {
 // Failures of one config do not delay other configs, even at the same endpoint.
 func TestFailuresArePerConfig(t *testing.T) {
 	f := newFixture(t)
-	f.provider.set(func(_ context.Context, access string) error {
-		if access == "of-a" {
-			return errDown
-		}
-		return nil
-	})
+	f.provider.failFor("of-a", errDown)
 	a, b := f.config("a"), f.config("b")
 	f.RevokeOrQueue(f.token(a, "of-a"))
 	wantNone(t, f.RevokeOrQueue(f.token(b, "of-b")))

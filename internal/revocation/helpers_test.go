@@ -88,6 +88,16 @@ func (p *fakeProvider) fail(err error) {
 	p.set(func(context.Context, string) error { return err })
 }
 
+// failFor makes the provider fail for one token and revoke the others.
+func (p *fakeProvider) failFor(failing string, err error) {
+	p.set(func(_ context.Context, access string) error {
+		if access == failing {
+			return err
+		}
+		return nil
+	})
+}
+
 // hang makes the provider accept requests and never answer.
 func (p *fakeProvider) hang() {
 	p.set(func(ctx context.Context, _ string) error {
