@@ -81,7 +81,7 @@ func (a *soakAccount) maxLogins() int {
 	return int(limit)
 }
 
-// logFigures logs the figures of docs/security.md.
+// logFigures logs the figures of docs/testing.md.
 func (s *soak) logFigures(first, last usage, state simulator.State) {
 	all := newReadCounts()
 	for _, a := range s.accounts {
