@@ -54,11 +54,12 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// hostLabel matches a label of a host name. A value that is only part of a label must match too.
+// hostLabel matches a label of a host name. It also checks the value of a field that is only part
+// of a label.
 var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// URL returns the token URL with the values of the fields. It returns "" if a value is not valid
-// in a URL; [Provider.Validate] reports such a value.
+// URL returns the token URL with each placeholder replaced by the value of its field. It returns ""
+// if a value is not valid in a URL; [Provider.Validate] reports such a value.
 func (e Endpoint) URL(values map[string]secret.String) string {
 	t, problem := parseTemplate(e.TokenURL)
 	if problem != "" {

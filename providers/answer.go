@@ -42,7 +42,7 @@ type answer struct {
 	date time.Time     // the Date of the answer; zero if it has none
 }
 
-// fail returns an error about the answer, or about a request without an answer.
+// fail returns an error about an endpoint's answer, or about a request that got no answer.
 func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	e := &token.Error{Kind: kind, Step: a.role.step, Endpoint: a.endpoint, Status: a.status, Problem: problem}
 	if kind == token.RateLimited || kind == token.Unavailable {
@@ -51,9 +51,9 @@ func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	return e
 }
 
-// object returns the JSON object in the body, or the fields of an error response in another
-// format. Later errors about the answer hide the tokens in the object. For any other body, object
-// returns an error that explains the status or the body.
+// object returns the JSON object in the body, or the fields of an error response in another format.
+// After this call, errors about the answer withhold the tokens in the object. For any other body,
+// object returns an error that explains the status or the body.
 func (a *answer) object() (fields, error) {
 	problem := ""
 	if a.unread == nil {
@@ -81,7 +81,7 @@ func (a *answer) object() (fields, error) {
 		return nil, a.fail(token.Unavailable, problem+"; a proxy or firewall has probably blocked the request")
 	case a.status == http.StatusUnauthorized:
 		// Servers that check HTTP Basic before the token endpoint often answer with an HTML page.
-		// The credentials count as refused, because another login could lock the account.
+		// The credentials count as refused, because a second attempt could lock the account.
 		return nil, a.fail(token.Refused, "")
 	case a.status == http.StatusTooManyRequests:
 		return nil, a.fail(token.RateLimited, "")
@@ -156,14 +156,15 @@ func (a *answer) wrongAddress() string {
 	return ""
 }
 
-// clocksDiffer is the least difference between clocks for which providers may refuse assertions.
+// clocksDiffer is a difference between our clock and a provider's. If the clocks differ by this
+// much or more, the provider may refuse an assertion.
 const clocksDiffer = 30 * time.Second
 
 // aboutTime matches a provider's error text that blames the times in an assertion.
 var aboutTime = regexp.MustCompile(`(?i)\b(expired?|exp|iat|nbf|clock|time|timeframe|future|not active|not yet)\b`)
 
-// compareClocks returns err. If the provider may have refused the times in an assertion, err then
-// also compares our clock with the Date of the answer.
+// compareClocks returns err. If the provider may have refused an assertion because of its times,
+// compareClocks first adds to err how our clock compares with the Date of the answer.
 func (a *answer) compareClocks(err error) error {
 	var e *token.Error
 	if !errors.As(err, &e) || e.Kind != token.Refused || a.date.IsZero() {
@@ -218,7 +219,7 @@ func retryAfter(header string, now time.Time) time.Duration {
 			return 0
 		}
 		wait = at.Sub(now)
-	} else if seconds, err := strconv.ParseUint(header, 10, 16); err == nil { // more than 16 bits exceed the maximum
+	} else if seconds, err := strconv.ParseUint(header, 10, 16); err == nil { // a longer number means the maximum
 		wait = time.Duration(seconds) * time.Second
 	}
 	return min(max(wait, 0), token.MaxRetryAfter)

@@ -42,10 +42,10 @@ type signature struct {
 	claims                     []param  // further claims
 	add                        []string // of signedClaims
 	lifetime                   time.Duration
-	needsCertificate, leavesID bool // leavesID: an OAuth client sends no client_id beside its assertion
+	needsCertificate, leavesID bool // leavesID: the token request has no client_id beside the assertion
 }
 
-// fields returns the names of the fields of a config that the claims contain.
+// fields returns the names of the config fields whose values the claims contain.
 func (d *signature) fields() []string {
 	return slices.Concat(d.issuer.fields(), d.subject.fields(), d.audience.fields(), value{members: d.claims}.fields())
 }
@@ -115,8 +115,8 @@ func (d *signature) payload(now, end time.Time, values map[string]secret.String,
 	return appendObject(nil, append(claims, d.claims...), values)
 }
 
-// key returns the key that signs with s, the algorithm, and the values of s. In these values,
-// key_id is the ID of the key.
+// key returns the signing key of a config, the algorithm, and the values of the config's fields. In
+// these values, key_id is the ID of the key.
 func (d *signature) key(s Settings) (key *Key, algorithm string, values map[string]secret.String, err error) {
 	key, values = s.Key, s.Values
 	if key == nil {
@@ -132,8 +132,8 @@ func (d *signature) key(s Settings) (key *Key, algorithm string, values map[stri
 	return key, algorithm, values, err
 }
 
-// ShownKey returns the key that signs with s, and the algorithm. It returns nil if the config
-// does not sign, or if the key cannot sign.
+// ShownKey returns the signing key of a config, and the algorithm. It returns nil if the config
+// does not sign, or if its key cannot sign.
 func (d *Definition) ShownKey(s Settings) (*Key, string) {
 	for _, u := range d.protocol.signatures() {
 		if u.isUsed(s) {
@@ -201,7 +201,7 @@ func (d *Definition) validateKey(s Settings) error {
 func validateGenerated(kind, algorithm string, s Settings) error {
 	for _, name := range []string{fieldKeyID, fieldCertificate} {
 		if _, ok := s.Values[name]; ok {
-			return &FieldError{name, "cannot be set beside generate_key, because the engine chooses it; remove the field"}
+			return &FieldError{name, "cannot be set beside generate_key, because the field describes private_key; remove the field"}
 		}
 	}
 	if algorithm != "" && !slices.Contains(kindAlgorithms[kind], algorithm) {
@@ -225,7 +225,8 @@ func (spec Spec) keySource(s Settings) string {
 	return fieldPrivateKey
 }
 
-// keyRequired returns the error text for a config without a key. It names the fields for a key.
+// keyRequired returns the error text for a config without a key. The text names the fields that the
+// config can set instead of private_key.
 func (spec Spec) keyRequired(when string) string {
 	problem := "is required"
 	if when != "" {

@@ -40,9 +40,10 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		config.Certificates = []tls.Certificate{*cert}
 	}
-	// Without this function, crypto/tls presents a certificate only if the server names its CA.
-	// Servers that accept self-signed certificates do not name a CA. With this function, a server
-	// that refuses the certificate says why.
+	// Without this function, crypto/tls presents no certificate to a server that names only other
+	// CAs. Such a server may accept the certificate, for example a self-signed certificate. With
+	// this function, every server that asks gets the certificate, and a server that refuses the
+	// certificate can say why.
 	config.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if asked, ok := r.Context().Value(askedKey{}).(*atomic.Bool); ok {
 			asked.Store(true)
@@ -109,8 +110,9 @@ func CertificateValidity(text string) (from, until time.Time) {
 	return time.Time{}, time.Time{}
 }
 
-// certificates returns the certificates in a PEM, which must contain at least one. A certificate
-// may follow a comment. pem.Decode skips damaged blocks, so certificates counts the blocks.
+// certificates returns the certificates in a PEM, which must contain at least one. Comments may
+// stand before a certificate. pem.Decode skips damaged blocks silently, so the number of
+// certificates is compared with the number of BEGIN lines.
 func certificates(text string) (found []*x509.Certificate, err error) {
 	rest := []byte(text)
 	for {

@@ -55,7 +55,8 @@ func (w wire) body(access, seconds string) string {
 	return fmt.Sprintf(w.success, quote(access), w.lifetime(seconds))
 }
 
-// lifetime adds the epoch to a decimal number without rounding.
+// lifetime returns how an answer of this format states a lifetime in seconds: as the number itself,
+// or as the Unix time of the end. The result is exact, however large the number.
 func (w wire) lifetime(seconds string) string {
 	f, _, err := big.ParseFloat(seconds, 10, 200, big.ToNearestEven)
 	if err != nil || f.IsInf() || seconds == "1e999" || f.Sign() == 0 && w.epoch == 0 {
@@ -152,8 +153,8 @@ func TestContractLifetimes(t *testing.T) {
 	})
 }
 
-// If the provider states no lifetime, default_ttl is the lifetime. If the provider states an
-// impossible lifetime, default_ttl or max_ttl is the lifetime.
+// If the provider states no lifetime, a token lives for default_ttl. If the provider states an
+// impossible lifetime, a token lives for the lesser of default_ttl and max_ttl.
 func TestContractOperatorTTL(t *testing.T) {
 	const minute = time.Minute
 	forEach(t, func(t *testing.T, c contract) {

@@ -86,7 +86,7 @@ func (d *decoder) decodeFields(fields object) {
 		o.at("description").must("say what the field is, and where to find its value")
 		switch {
 		case f.Kind == JSON && (!f.Secret || !o.has("sets")):
-			o.at("kind").fail("json needs secret: true and sets, which says what the file contains")
+			o.at("kind").fail("json needs secret: true and sets; sets says which fields are in the file")
 		case f.Kind != JSON && (o.has("sets") || o.has("expect")):
 			o.at("kind").fail("must be json for a field with sets or expect")
 		case f.Secret && f.Kind != Text && f.Kind != JSON:
@@ -126,7 +126,7 @@ func (d *decoder) field(name string) *Field {
 
 func (d *decoder) decodeEndpoints(endpoints object) {
 	if endpoints.exists() && len(endpoints.keys) == 0 {
-		endpoints.fail("must have at least one environment; leave the key out if each config has its own token_url")
+		endpoints.fail("must have at least one environment; remove endpoints if each config has its own token_url")
 	}
 	for _, name := range endpoints.keys {
 		if !environmentName.MatchString(name) {
@@ -141,11 +141,12 @@ func (d *decoder) decodeEndpoints(endpoints object) {
 		}
 	}
 	if len(d.spec.Endpoints) > 1 && d.spec.Endpoints[0].Environment != "production" {
-		endpoints.fail("must have the environment production, which is the default of several")
+		endpoints.fail("must have the environment production, because several environments need a default")
 	}
 }
 
-// checkAddress checks the URL of an endpoint, and adds checks of the fields in the URL.
+// checkAddress checks the URL of an endpoint. For each field in the URL, checkAddress adds a check
+// of the values that configs set.
 func (n node) checkAddress() {
 	d, url := n.d, n.text()
 	t, problem := parseTemplate(url)
@@ -204,7 +205,7 @@ func (d *decoder) check(field string, problem func(string) string) {
 func (n node) use(name string) *Field {
 	f := n.d.field(name)
 	if f == nil {
-		n.fail("names the field %s, which fields does not have", name)
+		n.fail("names the field %s, which is not defined under fields", name)
 		return nil
 	}
 	n.d.used[name] = true

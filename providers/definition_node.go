@@ -150,7 +150,7 @@ func (n node) must(why string) {
 	}
 }
 
-// text returns a text, which never contains control characters.
+// text returns a text. A text with a control character is an error.
 func (n node) text() string {
 	if !n.exists() {
 		return ""
@@ -159,7 +159,7 @@ func (n node) text() string {
 		n.fail("must be text; put numbers, dates and words such as true or null in quotes")
 		return ""
 	}
-	text := strings.TrimSuffix(n.yaml.Value, "\n") // of a block
+	text := strings.TrimSuffix(n.yaml.Value, "\n") // block scalars end in a line break
 	if strings.ContainsFunc(text, func(r rune) bool { return r != ' ' && !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		n.fail("contains a control character, such as a line break; remove the character")
 	}

@@ -22,7 +22,7 @@ var reservedHeaders = []string{
 
 var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
 
-// decodeProtocol decodes the protocol, which must be the only one.
+// decodeProtocol decodes the protocol of a definition. A definition must have exactly one protocol.
 func (d *decoder) decodeProtocol(root, fields object) {
 	count := 0
 	for _, name := range []string{"http", "oauth2", "jwt"} {
@@ -120,7 +120,7 @@ func (d *decoder) force(http object, method string) *message {
 	m := o.message()
 	for _, body := range []string{"json", "form"} {
 		if o.has(body) && (method == "GET" || http.has("json") != (body == "json") && (http.has("json") || http.has("form"))) {
-			o.at(body).fail("must be a body of the same kind as in other requests")
+			o.at(body).fail("cannot be set, because other requests use GET or have a body of another type")
 		}
 	}
 	if len(m.headers)+len(m.query)+len(m.json)+len(m.form) == 0 {
@@ -152,7 +152,7 @@ func (d *decoder) oauth2(n node) *oauth2Protocol {
 		p.refreshFields = []string{RefreshField}
 	}
 	if slices.Contains(grants, grantJWTBearer) {
-		o.at("grant_type").fail("must be written jwt_bearer")
+		o.at("grant_type").fail("must be the short name jwt_bearer")
 	}
 	for _, name := range p.style.fields() {
 		if f := d.field(name); f != nil {
@@ -191,8 +191,8 @@ func (d *decoder) oauth2(n node) *oauth2Protocol {
 	return p
 }
 
-// spendsRefresh marks the definition as one whose credential is a refresh token, and checks the
-// field of the refresh token.
+// spendsRefresh records in the Spec that configs may have a refresh token as their credential, and
+// checks the field for that refresh token.
 func (d *decoder) spendsRefresh(n node) {
 	f := d.field(RefreshField)
 	if f == nil || !f.Secret || f.Kind != Text {
@@ -202,7 +202,8 @@ func (d *decoder) spendsRefresh(n node) {
 	d.spec.SpendsRefresh = true
 }
 
-// choice returns a text, or the placeholder of a field with a fixed set of values.
+// choice returns a text without placeholders, or a single placeholder. The field of the placeholder
+// must have allowed values, and must be required or have a default.
 func (n node) choice(byDefault string) template {
 	t := n.template()
 	if t == nil {
@@ -213,13 +214,14 @@ func (n node) choice(byDefault string) template {
 	}
 	for _, name := range t.fields() {
 		if f := n.d.field(name); f != nil && (len(f.Allowed) == 0 || !f.Required && f.Default == "") {
-			n.fail("names the field %s, which must have allowed values, and a default unless it is required", name)
+			n.fail("names the field %s, which must have allowed values, and must have a default or be required", name)
 		}
 	}
 	return t
 }
 
-// choices returns the values that a choice may have; nil after an error.
+// choices returns the texts that t can produce: its literal text, or the allowed values of its
+// field. It returns nil after an error.
 func (d *decoder) choices(t template) []string {
 	if d.err != nil {
 		return nil

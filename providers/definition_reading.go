@@ -30,7 +30,7 @@ func (d *decoder) reading(o object, isOAuth2 bool) reading {
 	outputs := o.at("outputs").object()
 	for _, name := range outputs.keys {
 		if !fieldName.MatchString(name) || slices.Contains(reservedOutputs, name) || strings.HasPrefix(name, "secret_id") || strings.HasPrefix(name, "lease") {
-			outputs.at(name).fail("cannot be the name of an output, because it is reserved or not of lower-case letters, digits and underscores")
+			outputs.at(name).fail("cannot be the name of an output; choose a name that is not reserved and consists of lower-case letters, digits and underscores")
 		}
 		r.outputs = append(r.outputs, output{name, outputs.at(name).pointer()})
 	}

@@ -34,7 +34,7 @@ func (d *decoder) assertions(oauth2 object, p *oauth2Protocol) {
 		d.signature(o, p.clientAssertion)
 		p.needsSecret = p.secret != nil && !slices.Contains(d.choices(p.style), "none")
 		if p.id == nil {
-			oauth2.at("client_id").fail("must be set for private_key_jwt, which names the client by it")
+			oauth2.at("client_id").fail("must be set for private_key_jwt, because the assertion contains the client ID")
 		}
 	} else if oauth2.has("client_assertion") {
 		oauth2.at("client_assertion").fail("can only be set for the auth_style private_key_jwt")
@@ -100,8 +100,9 @@ func within(some, others []string) bool {
 	return !slices.ContainsFunc(some, func(text string) bool { return !slices.Contains(others, text) })
 }
 
-// keyFields checks the fields that JSON files set. If the protocol signs, it also checks the
-// fields of the signing key, and marks the fields that a signature depends on.
+// keyFields checks the fields that JSON files set. If the definition signs, keyFields also checks
+// the fields of the signing key, and sets RequiresSecrets for the fields in the claims, except the
+// client ID.
 func (d *decoder) keyFields(fields object) {
 	uses := d.protocol.signatures()
 	for i := range d.spec.Fields {
@@ -138,7 +139,8 @@ func (d *decoder) isClientID(name string) bool {
 	return ok && slices.Contains(p.id.fields(), name)
 }
 
-// keyField checks and marks a field if it describes the signing key.
+// keyField checks f if f provides or describes the signing key, and sets what follows from its
+// name, such as Kind and OfKey.
 func (d *decoder) keyField(f *Field, n node, uses []use) {
 	switch f.Name {
 	case fieldPrivateKey:

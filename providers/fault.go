@@ -139,8 +139,8 @@ func isEmptyJSON(raw json.RawMessage) bool {
 	return slices.Contains([]string{"null", "false", "0", `""`, `"0"`, "{}", "[]"}, string(raw))
 }
 
-// kind returns the kind of a failure. It treats an error as a refusal unless the answer says
-// that a later request may succeed, because another login could lock the account.
+// kind returns the kind of a failure. An error counts as a refusal if nothing says that a later
+// request may succeed, because another login could lock the account.
 func (found *fault) kind(status int) token.Kind {
 	later, isLater := found.later()
 	switch {
@@ -158,7 +158,7 @@ func (found *fault) kind(status int) token.Kind {
 	return token.Malformed
 }
 
-// later returns the kind of the first code that says that a later request may succeed, and
+// later looks for the first code of a temporary failure. It returns the kind of that failure, and
 // whether there is such a code.
 func (found *fault) later() (token.Kind, bool) {
 	for _, code := range found.codes {

@@ -159,8 +159,8 @@ func (k *Key) JWK(algorithm string) ([]byte, error) {
 	return public.MarshalJSON()
 }
 
-// certificateProblem returns what is wrong with a PEM whose first certificate must belong to k,
-// or "".
+// certificateProblem checks that the first certificate in a PEM belongs to k. It returns what is
+// wrong, or "" if the certificate belongs to k.
 func (k *Key) certificateProblem(text string) string {
 	block, _ := pem.Decode([]byte(text))
 	if block == nil || block.Type != "CERTIFICATE" {

@@ -32,7 +32,7 @@ var lifetimeUnits = []string{"seconds", "milliseconds", "until_unix", "until_uni
 type lifetime struct {
 	stated []statedLife  // by the answer
 	jwt    bool          // the exp claim of the token counts, if the token is a JWT
-	fixed  time.Duration // the lifetime, or the longest if another one is known; 0 for none
+	fixed  time.Duration // a limit; the lifetime itself if stated is nil and no exp counts; 0 for none
 }
 
 // statedLife says where an answer states a lifetime, and in which of the [lifetimeUnits].
@@ -139,7 +139,8 @@ func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd
 	return left, number <= 0 || math.Abs(left) > token.MaxLifetime.Seconds(), ""
 }
 
-// duration returns the seconds in the named field as a lifetime.
+// duration converts seconds to a lifetime. It returns an error about the named field if the
+// lifetime is not positive or exceeds 10 years.
 func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 	if seconds > token.MaxLifetime.Seconds() {
 		return 0, a.fail(token.Malformed, name+" gives a lifetime of more than 10 years; it may be in milliseconds")
@@ -153,11 +154,13 @@ func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 
 // until returns the seconds from the answer to a Unix time that the provider names. Three clocks
 // may tell the time of the answer: our clock, the answer's Date, and the iat claim of the token
-// (issued; nil if unknown). The earliest end counts, with these exceptions:
+// (issued; nil if unknown). Two clocks agree if they differ by at most maxSkew. The clock that is
+// furthest ahead counts, because the lifetime is then the shortest. There are three exceptions:
 //
-//   - A Date that agrees with neither our clock nor issued is ignored.
-//   - Our clock is ignored if Date and issued agree, and our clock differs.
-//   - If only one clock says that the token has ended, its lifetime counts from issued.
+//   - A Date that agrees with neither our clock nor issued does not count.
+//   - Our clock does not count if Date and issued agree, but our clock does not agree with Date.
+//   - If no time would be left, issued counts, or Date if issued is unknown. This exception does
+//     not apply if Date and our clock agree, unless Date and issued agree too.
 func (a *answer) until(unix float64, issued *float64) float64 {
 	ours, date := seconds(a.now), seconds(a.date)
 	dated := !a.date.IsZero()

@@ -19,13 +19,13 @@ import (
 
 // oauth2Protocol is the protocol oauth2: token requests of RFC 6749, and revocation of RFC 7009.
 type oauth2Protocol struct {
-	grant, style       template // always set; a text, or one field with allowed values
+	grant, style       template // never nil; a literal text, or one placeholder
 	id, secret         template // of the client
 	username, password template // of the password grant
 	scopes             template
-	assertion          template   // of the grant jwt_bearer: a ready-made one; nil for none
-	signedAssertion    *signature // of the grant jwt_bearer: one that the engine signs; nil for none
-	clientAssertion    *signature // of the style private_key_jwt; nil for none
+	assertion          template   // for the grant jwt_bearer, made by the user; nil for none
+	signedAssertion    *signature // for the grant jwt_bearer, signed by the engine; nil for none
+	clientAssertion    *signature // for the style private_key_jwt; nil for none
 	parameters         []param
 	pairs              string // a field with further parameters; "" for none
 	query, headers     []param
@@ -261,9 +261,9 @@ func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact
 	return c.send(ctx, r)
 }
 
-// advise returns err. If the provider rejects the client, and HTTP Basic has encoded characters
-// of the client ID or secret, err then suggests auth_style=body. Some providers do not decode
-// these characters as RFC 6749 §2.3.1 requires.
+// advise returns err. If the provider rejects the client, and HTTP Basic has encoded characters of
+// the client ID or secret, advise first adds to err the advice to try auth_style=body. RFC 6749
+// §2.3.1 requires providers to decode these characters, but some do not.
 func (p *oauth2Protocol) advise(s Settings, err error) error {
 	var e *token.Error
 	style := p.styleOf(s)
@@ -275,13 +275,13 @@ func (p *oauth2Protocol) advise(s Settings, err error) error {
 		url.QueryEscape(id) == id && url.QueryEscape(clientSecret) == clientSecret {
 		return err
 	}
-	e.Problem = "some providers do not decode client IDs and secrets that HTTP Basic has encoded; if both are right, try " + styleFields[0] + "=body"
+	e.Problem = "some providers do not decode client IDs and secrets that HTTP Basic has encoded; if your client ID and secret are right, try " + styleFields[0] + "=body"
 	return err
 }
 
-// revoke ends tokens at s.RevocationURL (RFC 7009 §2.1). It revokes the refresh token first,
-// because most servers then end the whole session. It then revokes the access token, for the
-// other servers.
+// revoke revokes tokens at s.RevocationURL (RFC 7009 §2.1). It revokes the refresh token first,
+// because most servers then end the whole session. It then revokes the access token, because some
+// servers do not end the session.
 func (p *oauth2Protocol) revoke(ctx context.Context, c *Client, s Settings, redact redactor, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String

@@ -56,8 +56,8 @@ type Provider interface {
 	// Spec().CanRefresh.
 	Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error)
 
-	// Revoke ends an access token at s.RevocationURL, and the session of a refresh token unless
-	// refresh is "". A token that is unknown or has ended is not an error (RFC 7009 §2.2). Call
+	// Revoke revokes the access token and, unless refresh is "", the refresh token at
+	// s.RevocationURL. A token that is unknown or has ended is not an error (RFC 7009 §2.2). Call
 	// Revoke only if Spec().CanRevoke.
 	Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error
 }
@@ -110,8 +110,9 @@ type Spec struct {
 	ForceInterval   time.Duration
 	ForceDailyLimit int
 
-	// SpendsRefresh says that a config may have a [RefreshField]. A login may use up its value,
-	// and then returns the next refresh token.
+	// SpendsRefresh says that the credential of a config may be a refresh token, in its
+	// [RefreshField]. A login may use up this refresh token. The answer then contains the next
+	// refresh token.
 	SpendsRefresh bool
 
 	MinimumAge time.Duration // a token must be this old before a new one is asked for
@@ -129,7 +130,8 @@ type Endpoint struct {
 	TokenURL    string // may contain placeholders of fields, such as {region}; see URL
 }
 
-// RefreshField is the name of the field for a refresh token that is the credential of a config.
+// RefreshField is the config field that holds the refresh token if the credential of a config is a
+// refresh token.
 const RefreshField = "refresh_token"
 
 // FieldKind says how a config states the value of a [Field], and how [Settings] store the value.

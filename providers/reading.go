@@ -37,13 +37,13 @@ type expectation struct {
 	values []string
 }
 
-// output is a value of the answer that readers get beside the token.
+// output is a value of the answer that creds/<name> returns beside the token.
 type output struct {
 	name string
 	at   pointer
 }
 
-// outcome says that failures with certain statuses, codes or messages are of a kind.
+// outcome assigns a kind to failures with certain statuses, codes or messages.
 type outcome struct {
 	name            string
 	kind            token.Kind
@@ -126,7 +126,7 @@ func isBearer(kind json.RawMessage) bool {
 	return strings.EqualFold(text, bearer) || strings.EqualFold(text, "BearerToken") // of Apigee
 }
 
-// maxOutput limits the size of an output, in bytes. Readers do not get a larger output.
+// maxOutput limits the size of an output, in bytes. The engine leaves a larger output out.
 const maxOutput = 4 << 10
 
 func fitsOutput(text string) bool {

@@ -34,10 +34,11 @@ const (
 )
 
 // A redactor withholds a provider's text if the text contains a secret. Do not use it for the
-// engine's own words: they may contain a password by chance, and withholding them would reveal
-// the password. A redactor never changes. The zero redactor knows no secret.
+// engine's own words: they may contain a password by chance, and withholding them would reveal the
+// password. A redactor never changes. The zero redactor knows no secret.
 //
-// Readers cannot guess a secret from withheld texts, because the provider chooses the texts.
+// Users cannot find out a secret by trying which texts are withheld, because the provider chooses
+// the texts.
 type redactor struct {
 	secrets []string
 }
@@ -85,7 +86,7 @@ func (r redactor) show(text string, maxLength int) string {
 func (r redactor) isIn(text string) bool {
 	var forms []string
 	for _, secret := range r.secrets {
-		forms = append(forms, squash(secret)) // "" is in all texts
+		forms = append(forms, squash(secret)) // may be "", which every text contains
 		forms = append(forms, base64Forms(secret)...)
 	}
 	for _, reading := range readings(text) {
@@ -99,8 +100,10 @@ func (r redactor) isIn(text string) bool {
 	return false
 }
 
-// base64Forms returns how a secret looks, squashed, in the base64 of a longer text. It omits the
-// characters at both ends, because they depend on the surrounding text.
+// base64Forms returns what to search for, in base64 after [squash], to find a secret inside a
+// longer text. The base64 of a secret depends on where the secret starts in a group of three bytes,
+// and on how the secret is escaped, so there are several forms. The forms lack the characters at
+// both ends, because these depend on the surrounding text.
 func base64Forms(secret string) []string {
 	var forms []string
 	quoted, _ := json.Marshal(secret) // never fails for a string
@@ -126,9 +129,9 @@ func squash(text string) string {
 	}, text)
 }
 
-// unescapers each decode one kind of escape. They run separately, because a secret may contain
-// text that looks like another kind of escape. JSON has two unescapers: after a stray
-// backslash, only the second finds \u escapes.
+// unescapers each decode one kind of escape. They run separately, because a secret may contain text
+// that looks like another kind of escape. JSON has two unescapers: the first takes two backslashes
+// for an escaped backslash, while the second finds a \u escape after a stray backslash.
 var unescapers = []struct {
 	escape *regexp.Regexp
 	decode func(string) string

@@ -96,7 +96,7 @@ func TestOAuthRefreshToken(t *testing.T) {
 	}
 }
 
-// The exp claim of a JWT may shorten the lifetime. It is on the provider's clock.
+// The exp claim of a JWT may shorten the lifetime. exp is a time on the provider's clock.
 func TestOAuthJWT(t *testing.T) {
 	at := enablexWire.lifetime // seconds after noon
 	tests := map[string]struct {

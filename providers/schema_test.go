@@ -17,7 +17,8 @@ import (
 
 const schemaFile = "../docs/definition.schema.json"
 
-// places maps each object with fixed keys in a definition to its place in the JSON Schema.
+// places maps the objects of a definition to their places in the JSON Schema. It lacks objects
+// whose keys the author of a definition chooses.
 var places = map[string]string{
 	"":                        "",
 	"fields.a":                "$defs/field",
