@@ -43,11 +43,8 @@ func (s String) Format(f fmt.State, verb rune) {
 	fmt.Fprint(f, s.String())
 }
 
-// MarshalText implements [encoding.TextMarshaler].
+// MarshalText implements [encoding.TextMarshaler], which encoding/json uses too.
 func (s String) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// MarshalJSON implements [json.Marshaler].
-func (s String) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", s.String()), nil }
 
 // LogValue implements [slog.LogValuer].
 func (s String) LogValue() slog.Value { return slog.StringValue(s.String()) }
