@@ -69,8 +69,8 @@ func (r *Revoker) Close() {
 }
 
 var (
-	// errMoved reports that the config no longer has the token's revocation endpoint. The token
-	// must not be sent to any other endpoint.
+	// errMoved reports that the config no longer has the token's revocation endpoint. Neither the
+	// token nor the credentials of the config may be sent to another endpoint.
 	errMoved = errors.New("the config is gone, or the provider, environment, revocation_url, ca_cert or client_id of the config has changed, so the token is left to expire")
 
 	errTainted = fmt.Errorf("%w, because the mount is being disabled or moved", errWaits)
