@@ -103,15 +103,12 @@ func startVaultAs(t *testing.T, user uint32, programs, socket string) *harness.C
 	if err := os.Chown(dir, int(user), int(user)); err != nil {
 		t.Fatal(err)
 	}
-	vault := filepath.Join(openDir(t), "vault") // the user may have no access to the folder of VAULT_BIN
-	content := harness.ReadFile(t, os.Getenv("VAULT_BIN"))
-	if err := os.WriteFile(vault, []byte(content), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	program := openDir(t) // the user may have no access to the folder of VAULT_BIN
+	harness.CopyVault(t, program)
 	address := harness.FreeAddress(t)
 	runInBackground(t, user, filepath.Join(t.TempDir(), "vault.log"),
 		[]string{"HOME=" + dir, "TMPDIR=" + dir, "DOCKER_HOST=unix://" + socket, "PATH=" + programs + ":" + os.Getenv("PATH")},
-		vault, "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root", "-dev-listen-address="+address, "-log-level=debug")
+		filepath.Join(program, "vault"), "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root", "-dev-listen-address="+address, "-log-level=debug")
 	c := harness.NewClient(t, "http://"+address, "root")
 	harness.Within(t, harness.Timeout, "Vault answers", func() error {
 		_, err := c.Do("GET", "sys/seal-status", nil)

@@ -195,11 +195,7 @@ func inParallel(n int, f func(i int)) {
 func rss(b *testing.B, s *harness.Server) (largest int64) {
 	b.Helper()
 	for _, pid := range s.PluginPIDs() {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			b.Fatal(err)
-		}
-		for line := range strings.Lines(string(status)) {
+		for line := range strings.Lines(harness.ReadFile(b, fmt.Sprintf("/proc/%d/status", pid))) {
 			if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
 				kib, _ := strconv.ParseInt(f[1], 10, 64)
 				largest = max(largest, kib<<10)

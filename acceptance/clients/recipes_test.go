@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,15 +63,15 @@ func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, re
 	sim.WaitForEnd(t, first)
 	send("three")
 	third := provider.accepted(t, "three")
-	if n := provider.refusals(); n != 0 {
+	if n := provider.refused.Load(); n != 0 {
 		t.Errorf("after three messages: got %d refused requests, want none with an expired token", n)
 	}
 
 	sim.WaitUntilOld(t, third)
-	provider.reject(third)
+	provider.rejected.Store(third)
 	send("four")
 	provider.accepted(t, "four")
-	if n := provider.refusals(); n != 1 {
+	if n := provider.refused.Load(); n != 1 {
 		t.Errorf("after a message with a rejected token: got %d refused requests, want 1", n)
 	}
 	if n := reads(t, server, creds); n != 3 {
@@ -152,62 +153,38 @@ func pipe(t *testing.T, env []string, want string, args ...string) (send func(li
 // except for the rejected token.
 type messageAPI struct {
 	*httptest.Server
-
-	mu       sync.Mutex
-	bearer   map[string]string // the tokens of accepted messages, by message
-	rejected string
-	refused  int
+	bearer   sync.Map     // the tokens of accepted messages, by message
+	refused  atomic.Int32 // the number of refused requests
+	rejected atomic.Value
 }
 
 func startMessageAPI(t *testing.T, sim *harness.Simulator) *messageAPI {
-	m := &messageAPI{bearer: map[string]string{}}
+	m := &messageAPI{}
 	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		known, err := sim.Introspect(r.Context(), token)
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if err != nil || !isBearer || !known.Active || token == m.rejected || r.Header.Get("Content-Type") != "application/json" {
-			m.refused++
+		if err != nil || !isBearer || !known.Active || token == m.rejected.Load() || r.Header.Get("Content-Type") != "application/json" {
+			m.refused.Add(1)
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		m.bearer[string(body)] = token
+		m.bearer.Store(string(body), token)
 	}))
 	t.Cleanup(m.Close)
 	return m
 }
 
 // accepted waits until a message is accepted, and returns its token.
-func (m *messageAPI) accepted(t *testing.T, message string) (token string) {
+func (m *messageAPI) accepted(t *testing.T, message string) string {
 	t.Helper()
+	var token any
 	harness.Within(t, time.Minute, "message "+message+" is accepted", func() error {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		token = m.bearer[message]
-		if token == "" {
-			return fmt.Errorf("the API has refused %d requests", m.refused)
+		var ok bool
+		if token, ok = m.bearer.Load(message); !ok {
+			return fmt.Errorf("the API has refused %d requests", m.refused.Load())
 		}
 		return nil
 	})
-	return token
-}
-
-// has reports whether a message was accepted.
-func (m *messageAPI) has(message string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.bearer[message] != ""
-}
-
-func (m *messageAPI) refusals() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.refused
-}
-
-func (m *messageAPI) reject(token string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.rejected = token
+	return token.(string)
 }

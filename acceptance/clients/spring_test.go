@@ -41,15 +41,15 @@ func testSpring(t *testing.T, program []string) {
 	sim.WaitForEnd(t, provider.accepted(t, "one"))
 	send("two")
 	second := provider.accepted(t, "two")
-	if n := provider.refusals(); n != 0 {
+	if n := provider.refused.Load(); n != 0 {
 		t.Errorf("after two messages: got %d refused requests, want none with an expired token", n)
 	}
 
 	sim.WaitUntilOld(t, second)
-	provider.reject(second)
+	provider.rejected.Store(second)
 	send("three")
 	third := provider.accepted(t, "three")
-	if n := provider.refusals(); n != 1 {
+	if n := provider.refused.Load(); n != 1 {
 		t.Errorf("after a message with a rejected token: got %d refused requests, want 1", n)
 	}
 
@@ -59,12 +59,13 @@ func testSpring(t *testing.T, program []string) {
 	sim.Configure(t, `{"faults": []}`)
 	harness.Until(t, "a message after the outage is accepted", func() bool {
 		send("four")
-		return provider.has("four")
+		_, ok := provider.bearer.Load("four")
+		return ok
 	})
 	sim.WaitForEnd(t, provider.accepted(t, "four"))
 	send("five") // with the next token
 	provider.accepted(t, "five")
-	if n := provider.refusals(); n != 1 {
+	if n := provider.refused.Load(); n != 1 {
 		t.Errorf("after the outage: got %d refused requests, want still 1", n)
 	}
 }
