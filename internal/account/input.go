@@ -34,7 +34,7 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 		if s == nil {
 			continue
 		}
-		value, err := Decode(name, s, data[name])
+		value, err := decodeField(name, s, data[name])
 		if err != nil {
 			return nil, err
 		}
@@ -45,11 +45,11 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 	return checked, nil
 }
 
-// Decode decodes raw for a field with the given schema. null and the empty string decode to nil,
-// which means the default. A duration decodes to a [time.Duration], and key=value pairs decode to
-// [url.Values]. The framework decodes the other types. Decode drops a byte order mark at the
-// beginning of a text. The error is a [*providers.FieldError] that does not quote raw.
-func Decode(name string, s *framework.FieldSchema, raw any) (any, error) {
+// decodeField decodes raw for a field with the given schema. null and the empty string decode to
+// nil, which means the default. A duration decodes to a [time.Duration], and key=value pairs decode
+// to [url.Values]. The framework decodes the other types. decodeField drops a byte order mark at
+// the beginning of a text. The error is a [*providers.FieldError] that does not quote raw.
+func decodeField(name string, s *framework.FieldSchema, raw any) (any, error) {
 	raw = withoutMarks(raw)
 	if raw == nil || raw == "" {
 		return nil, nil

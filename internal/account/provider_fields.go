@@ -41,7 +41,7 @@ func (p *provider) decode(name string, raw any) (secret.String, error) {
 		return "", &providers.FieldError{Field: shownName(name), Problem: fmt.Sprintf(
 			"is not a field of %s, which takes %s", p.spec.Name, strings.Join(takes, ", "))}
 	}
-	value, err := Decode(name, &framework.FieldSchema{Type: fieldTypes[f.Kind]}, raw)
+	value, err := decodeField(name, &framework.FieldSchema{Type: fieldTypes[f.Kind]}, raw)
 	if err != nil {
 		return "", err
 	}

@@ -36,7 +36,7 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 			w.providerFields[name] = data[name]
 			continue
 		}
-		value, err := Decode(name, s, data[name])
+		value, err := decodeField(name, s, data[name])
 		if err != nil {
 			return nil, err
 		}
