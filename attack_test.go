@@ -71,7 +71,7 @@ func newWitness(t testing.TB) *witness {
 	return w
 }
 
-// relocated is a provider with other endpoints, whose logins run in parallel.
+// relocated replaces the endpoints of a provider, and makes its logins run in parallel.
 type relocated struct {
 	providers.Provider
 	endpoints []providers.Endpoint
@@ -161,8 +161,8 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		}
 	}
 	m.start()
-	// In the last kind, a tool of the operator writes the whole config again and again, and the
-	// attacker may write only definitions.
+	// Kinds 0 to 4 are operatorConfigs. Kind 5 is the last of these configs, but only a tool of the
+	// operator writes it, always as a whole. The attacker may write only definitions.
 	kind %= 6
 	applied := kind == 5
 	operator, changes, definitions := w.operatorConfigs()[min(kind, 4)], w.changes(), w.definitions()

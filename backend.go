@@ -227,10 +227,10 @@ func (b *backend) mayMint() bool {
 	return !state.HasState(consts.ReplicationPerformanceStandby) && !state.HasState(consts.ReplicationDRSecondary)
 }
 
-// mayExchange returns an error if account a must not use its refresh token now. On a performance
-// secondary the error is ErrReadOnly, so that Vault forwards the request to the primary cluster.
-// Local mounts are not replicated, so they use their own refresh tokens. If the credential of a is
-// not a refresh token, the result is nil.
+// mayExchange returns an error if the account must not use its refresh token now. It returns nil if
+// the account's credential is not a refresh token. urgent is true if readers need a new token now.
+// On a performance secondary the error is ErrReadOnly, so that Vault forwards the request to the
+// primary cluster. Local mounts are not replicated, so they use their own refresh tokens.
 func mayExchange(system logical.SystemView, a *account.Account, urgent bool) error {
 	switch {
 	case !a.SpendsRefresh():
@@ -247,8 +247,8 @@ func mayExchange(system logical.SystemView, a *account.Account, urgent bool) err
 // last use is unknown.
 var errUnknownExchange error = &token.Error{Kind: token.Unavailable, Problem: "the outcome of the last use of the refresh token is unknown; the engine uses the refresh token again when the current access token is about to end"}
 
-// invalidate drops what memory holds of a storage key that another node has changed. Vault does not
-// call invalidate for this node's own writes.
+// invalidate drops the cached contents of a storage key that another node has changed. Vault does
+// not call invalidate for this node's own writes.
 func (b *backend) invalidate(_ context.Context, key string) {
 	prefix, name, _ := strings.Cut(key, "/")
 	switch prefix + "/" {
@@ -268,8 +268,8 @@ func (b *backend) invalidate(_ context.Context, key string) {
 // to an exchange is not stored, a person has to consent again.
 const maxCleanWait = 3 * time.Second
 
-// clean cancels running mints and revocations. It waits only for exchanges of refresh tokens,
-// because all mounts of the process are blocked meanwhile.
+// clean cancels running mints and revocations. While clean runs, all mounts of the process are
+// blocked, so it waits only for exchanges of refresh tokens.
 func (b *backend) clean(context.Context) {
 	b.cache.Close()
 	b.registry.RefreshTokens().Wait(maxCleanWait)

@@ -184,7 +184,7 @@ func TestMountThatEndsIsNotFeltAtAnother(t *testing.T) {
 	differ(t, "token after a rotate", m.token("a"), token)
 }
 
-// An open mount leaves no goroutine behind after its work. A closed mount leaves none at all.
+// All goroutines of a mount end when its work is done. Cleanup ends them even if mints hang.
 func TestNoGoroutineIsLeftBehind(t *testing.T) {
 	count := func() (n int) {
 		buf := make([]byte, 4<<20)

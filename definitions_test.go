@@ -177,7 +177,7 @@ func TestDefinitionIsPinned(t *testing.T) {
 		t.Errorf("got %q at the new endpoint, want one request with the new password", got)
 	}
 	m.read("config/a").wantData(t, fields{"definition": second, "definition_current": true, "region": "us"})
-	// The tool now also writes the digest that the config has adopted.
+	// A tool may repeat an adopt_definition that the config has already adopted.
 	m.write("config/a", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
 	m.write("config/b", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
 	m.wantDefinitions("after both adopted", second)
@@ -327,7 +327,7 @@ func TestDefinitionsOnOtherNodes(t *testing.T) {
 	equal(t, "title", other.read("providers/acme").data["title"], "Second")
 }
 
-// If a stored definition is damaged or missing, the paths that need it return a 500. Its name
+// If a stored definition is damaged or missing, the paths that need it return a 500. The provider
 // and its configs can still be deleted.
 func TestStoredDefinitionOfNoUse(t *testing.T) {
 	for name, spoil := range map[string]func(m *mount, key string){
@@ -362,7 +362,7 @@ func TestStoredDefinitionOfNoUse(t *testing.T) {
 }
 
 // Whichever storage call fails, every config still has its definition, and the next change
-// removes what is left over.
+// removes definitions that nothing uses.
 func TestDefinitionStorageFaults(t *testing.T) {
 	acme := newAcme(t)
 	second := acme.definition("Second")

@@ -89,8 +89,9 @@ func nameField(description string) *framework.FieldSchema {
 }
 
 // respond turns an error into a response. The status is 400 if the user must correct something,
-// 502 if the provider failed, 503 if the request ended early, and 500 if the engine failed. A coded
-// error keeps its code. It is returned unwrapped, because Vault turns a wrapped one into a 500.
+// 502 if the provider failed, 503 if the request ended early, and 500 if the engine failed. If err
+// wraps an HTTPCodedError, respond returns only that error, because Vault turns errors that wrap an
+// HTTPCodedError into a 500.
 func (r *responder) respond(req *logical.Request, err error) (*logical.Response, error) {
 	var (
 		user     userError

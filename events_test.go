@@ -24,7 +24,8 @@ func (m *mount) withEvents(sender logical.EventSender) {
 	m.start()
 }
 
-// wantEvent waits for an event, and fails the test unless it is this event alone.
+// wantEvent waits for events, and fails the test unless exactly one arrives, with this operation
+// and this metadata.
 func (m *mount) wantEvent(sender *logical.MockEventSender, operation string, metadata map[string]string) {
 	m.t.Helper()
 	var events []logical.MockEvent

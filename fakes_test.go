@@ -45,15 +45,15 @@ func (s *storage) call(op, key string) error {
 	return s.fail(op, key)
 }
 
-// failWith makes a call fail if f returns an error for it. nil makes no call fail.
+// failWith makes a call fail if f returns an error for the call. If f is nil, no call fails.
 func (s *storage) failWith(f func(op, key string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = f
 }
 
-// failOn makes all calls fail that begin with one of the given texts, such as "put config/".
-// Every call begins with "".
+// failOn makes all calls fail that begin with one of the given texts, such as "put config/". The
+// text "" makes every call fail.
 func (s *storage) failOn(calls ...string) {
 	s.failWith(func(op, key string) error {
 		if slices.ContainsFunc(calls, func(call string) bool { return strings.HasPrefix(op+" "+key, call) }) {

@@ -105,7 +105,7 @@ func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 	t.Helper()
 	if strings.HasPrefix(failed, "put token/") {
 		a.succeeded(t, failed+" failed")
-		// A config write gets this text as a warning. Other mints log it.
+		// Config writes and rotates return this warning. Reads of creds do not.
 		const unsaved = "the new token is served, but storage does not have it yet; the engine tries again: "
 		if warned := strings.Contains(strings.Join(a.warnings, "\n"), unsaved); warned != (a.token() == "") {
 			t.Errorf("%s failed: got the warnings %q, want %q unless the answer has a token", failed, a.warnings, unsaved)

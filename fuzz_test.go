@@ -91,7 +91,7 @@ func FuzzStoredConfig(f *testing.F) {
 }
 
 // If a stored token is damaged, expired or from a newer plugin, the engine mints a new token.
-// Otherwise the lease ends before the stored token.
+// Otherwise the engine returns the stored token, with a lease that ends before the token.
 func FuzzStoredToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, mints := newOffline(t, time.Hour)
@@ -130,7 +130,7 @@ func FuzzStoredToken(f *testing.F) {
 	})
 }
 
-// Revoking a lease succeeds whatever data the lease has, and shows none of them.
+// Revoking a lease succeeds, whatever data the lease has.
 func FuzzStoredRevocation(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		var data fields
@@ -147,8 +147,8 @@ func FuzzStoredRevocation(f *testing.F) {
 	})
 }
 
-// A config write succeeds, or gets a 4xx and changes nothing. Each secret contains hunter2, and no
-// answer and no log may.
+// A config write succeeds, or gets a 4xx and changes nothing. Each secret contains hunter2, which
+// must be in no answer and no log.
 func FuzzConfigWrite(f *testing.F) {
 	secretFields := map[string]bool{}
 	for _, p := range providers.All() {

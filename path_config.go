@@ -30,9 +30,9 @@ A config is one account with one provider: the long-lived credential, where to
 trade it for tokens, and how to keep the tokens. Read the account's token at
 creds/<name>.
 
-Besides the fields below, a config takes the fields of its provider, which
-providers/<name> shows. The provider of a config cannot be changed: delete the
-config and write it again.
+A config takes the fields listed in this help, and the fields of its provider,
+which providers/<name> shows. The provider of a config cannot be changed: delete
+the config and write it again.
 
 A write that changes credentials, endpoints or share first mints a token, and
 stores nothing if that fails. To skip this, set verify_connection=false. A field
@@ -49,7 +49,7 @@ repeat the secrets.
 `
 	configListSynopsis = "List the configured accounts."
 
-	verifyDescription = "Whether to mint a token first, and to store nothing if that fails. By default, writes that change credentials, endpoints or share do so; set true to verify any write, or false to verify none."
+	verifyDescription = "Whether to verify the write: mint a token first, and store nothing if the mint fails. By default, writes that change credentials, endpoints or share are verified. Set true to verify any write, or false to verify none."
 )
 
 // configPath is config/<name> and config/.
@@ -195,8 +195,8 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	}
 	changed := old == nil || !old.SameTokens(next)
 	if changed || !next.Share && w.Verify(changed) {
-		// A new revision discards the token and ends a backoff. Verifying an unshared account
-		// also ends its backoff, although it keeps no token.
+		// A new revision discards the token and ends a backoff. A verified write of an unshared
+		// account also gets a new revision, because the backoff must end.
 		next.Revision = rand.Text()
 	}
 	verify, err := p.prepareKey(old, next, w, changed)
@@ -228,14 +228,14 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	}
 	warnings := []string{p.clientCertWarning(next)}
 	if next.NeedsKey(old) {
-		warnings = append(warnings, fmt.Sprintf("the engine made a key: give its public part to the provider before you read tokens; keys/%s shows it, and jwks/%s publishes it", name, name))
+		warnings = append(warnings, fmt.Sprintf("the engine made a key: give the public key to the provider before you read tokens; keys/%s shows the public key, and jwks/%s publishes it", name, name))
 	}
 	if unsaved != nil {
 		p.log().Error("the token is served but could not be stored; the engine tries again", "config", name, "error", unsaved)
 		warnings = append(warnings, unsavedWarning(unsaved))
 	}
 	if w.KeepsExpire(old, next) {
-		warnings = append(warnings, fmt.Sprintf("credentials_expire is still %s: write the date on which the new credentials end, or \"\"", next.Expire))
+		warnings = append(warnings, fmt.Sprintf("credentials_expire is still %s, although the credentials changed: write the date on which the new credentials end, or \"\"", next.Expire))
 	}
 	if minted != nil && keep == nil {
 		warnings = append(warnings, p.revoker.RevokeOrQueue(revocation.New(a, *minted)))

@@ -128,8 +128,8 @@ func TestConfigPatch(t *testing.T) {
 	m.wantStored()
 	m.write("config/a", m.oauth2(fields{"token_params": fields{"a": "1", "b": "2"}})).want(t, http.StatusNoContent)
 
-	// A patch merges pairs key by key (RFC 7396). The request may contain an object or, as from the
-	// CLI, text. An update replaces all pairs.
+	// A patch merges token_params key by key (RFC 7396). An update replaces token_params. Either may
+	// send an object or, as the CLI does, texts of the form key=value.
 	for _, step := range []struct {
 		op   string
 		data any

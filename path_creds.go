@@ -27,8 +27,8 @@ const (
 Returns the current token of the account in config/<name>, and mints a token if
 there is none. The token is shared: every reader gets the same token until it is
 refreshed. The lease ends when the token does and cannot be renewed: read again
-for a newer token. Revoking the lease does not end the token; rotate/<name>
-replaces it.
+for a newer token. Revoking the lease does not end the token. To replace the
+token, write rotate/<name>.
 
 If the config has lease=false, there is no lease; ttl says after how many seconds
 to read again. If the config has share=false, each read mints an unshared token,
@@ -57,7 +57,7 @@ func (p *credsPath) path() *framework.Path {
 			"min_ttl": {Type: framework.TypeDurationSecond, Query: true,
 				Description: "Least remaining life of the token. If the cached token has less, the engine mints a new token. A value above half the token's lifetime counts as half. A token minted within the last 10s is never replaced."},
 			"rejected": {Type: framework.TypeString, Query: true,
-				Description: "token_id of a token that the provider rejected before its time, for example with 401. If that token is still cached, the engine logs in and returns a new token. If another report was honored within the last minutes, the engine does not log in, and a warning says when the next report will be honored. Send rejected once, and repeat the provider call once with the token that you get."},
+				Description: "Reports a token that the provider rejected before its time, for example with 401. The value is the token_id of that token. If that token is still cached, the engine logs in and returns a new token. If another report was honored within the last minutes, the engine does not log in, and a warning says when the next report will be honored. Send rejected once, and repeat the provider call once with the token that you get."},
 		},
 		HelpSynopsis:    credsSynopsis,
 		HelpDescription: credsDescription,
@@ -117,9 +117,9 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 	return resp, nil
 }
 
-// readAgain returns after how many seconds a reader should read again: before the token ends and,
-// if limit is not 0, within limit. The result is rounded up, because a reader that returns too
-// early gets the same token again.
+// readAgain returns after how many seconds a reader should read again. The reader's token does not
+// end before then. If limit is not 0, the result is at most limit. The result is rounded up,
+// because a reader that returns too early gets the same token again.
 func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 	d := g.Left - g.MinTTL
 	if limit > 0 {
@@ -138,7 +138,8 @@ type sharedData struct {
 	data    map[string]any
 }
 
-// dataOf returns the data of reads that get g's token, except ttl. The caller must not change it.
+// dataOf returns the data, except ttl, of a read that gets g's token. The caller must not change
+// the map.
 func dataOf(g tokencache.Grant) map[string]any {
 	if s, ok := g.Memo.Load().(*sharedData); ok && s.account == g.Account && s.expires.Equal(g.Expires) {
 		return s.data

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	keysSynopsis = "Read the public key of an account that signs."
+	keysSynopsis = "Read the public part of an account's signing key."
 
 	keysDescription = `
 Shows the public part of the key that signs for the account, as PEM and as JWK.
@@ -27,21 +27,22 @@ confirms that the current key works. No path shows the private part of a key.
 
 	rotateKeyDescription = `
 Makes the next key of an account whose key the engine made, and publishes it at
-jwks/<name> beside the current key. From 5 minutes later, when the provider has
-had time to fetch the next key, the engine tries it when it mints, at most once
-in 5 minutes. If the provider accepts the next key, it becomes the current key.
-Until then the current key continues to sign. A provider that cannot reach Vault
-needs a copy of the public key. The token stays in use. If there is a next key
-already, nothing changes.
+jwks/<name> beside the current key. The provider gets 5 minutes to fetch the next
+key. After that, mints try the next key, at most once in 5 minutes. If the
+provider accepts the next key, it becomes the current key. Until then the current
+key continues to sign. A provider that cannot reach Vault needs a copy of the
+public key. The token stays in use. If there is a next key already, nothing
+changes.
 `
 	activateKeySynopsis = "Make the next key of an account the current key."
 
 	activateKeyDescription = `
-Makes the next key the current key, without asking the provider. Use it if the
-engine signs the tokens itself, because the engine then cannot learn whether the
-provider knows the key. Give the public key to the provider first. The key that
-was current becomes the previous key. To undo the activation, write the ID of
-the previous key to key_id. The current token stays in use until it is refreshed.
+Makes the next key the current key, without asking the provider. Activate keys by
+hand if the engine signs the tokens itself, because the engine then cannot learn
+whether the provider knows the key. Give the public key to the provider first.
+The key that was current becomes the previous key. To undo the activation, write
+the ID of the previous key to key_id. The current token stays in use until it is
+refreshed.
 `
 )
 
@@ -52,7 +53,7 @@ type keysPath struct {
 }
 
 // keyName is the description of the name in keys/<name> and the paths below it.
-const keyName = "Name of the config whose key it is."
+const keyName = "Name of the config that has the key."
 
 func (p *keysPath) path() *framework.Path {
 	return &framework.Path{

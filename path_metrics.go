@@ -23,8 +23,8 @@ Returns text for Prometheus, not JSON. To look at it, run
 "vault read -format=raw messaging/metrics". Prometheus scrapes
 /v1/messaging/metrics with a Vault token as its bearer token. The token needs
 a policy with read on messaging/metrics and nothing else. In a cluster, scrape
-only the active server, by the address that apps use: the other servers forward
-to it.
+only one target, the address that apps use: the other servers forward the request
+to the active server.
 
 All names begin with vault_messaging_. Labels hold the names of configs and
 providers, and never a secret. The metrics count reads by how they were served

@@ -111,7 +111,7 @@ func (p *providersPath) delete(ctx context.Context, _ *logical.Request, d *frame
 	return withWarnings(nil, keptWarning(kept)), err
 }
 
-// keptWarning returns a warning if configs keep an older definition. kept is how many do.
+// keptWarning returns a warning that kept configs keep an older definition; "" if kept is 0.
 func keptWarning(kept int) string {
 	switch kept {
 	case 0:

@@ -146,8 +146,8 @@ func TestReservedNames(t *testing.T) {
 	}
 }
 
-// If a new version of the plugin has a built-in provider with the name of an own definition, the
-// own definition stays in use until it is deleted.
+// If a new version of the plugin has a built-in provider with the name of an operator's definition,
+// new configs use the operator's definition until it is deleted.
 func TestBuiltinThatTakesAnOwnName(t *testing.T) {
 	m, acme, digest := newAcmeMount(t)
 	later, err := providers.ParseDefinition("acme", []byte(acme.definition("Built-in Acme")))

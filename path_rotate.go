@@ -22,11 +22,11 @@ const (
 
 	rotateDescription = `
 Logs in at the provider and replaces the cached token with the new token. No
-reader gets the old token from then on: rotate when a token has leaked. If the
-config has a revocation_url, the old token is revoked at the provider. Rotate
-also forgets failures, so that the next attempt need not wait, unless the
-provider said how long to wait. If the login fails, the old token stays in use.
-Rotates within 10 seconds share one login.
+reader gets the old token from then on, so rotate when a token has leaked. If the
+config has a revocation_url, the old token is revoked at the provider. A rotate
+also ends a backoff. A rotate fails if the provider sent a Retry-After that has
+not passed. If the login fails, the old token stays in use. Rotates within 10
+seconds share one login.
 `
 )
 

@@ -19,14 +19,18 @@ const (
 
 	statusDescription = `
 Shows the state of the account's token, without the token, and never asks the
-provider. state is fresh (there is a token), refreshing (a mint is running),
-backing_off (the last mint failed; next_attempt says when the next mint may be
-made) or empty (the next read mints, or takes the token that was stored before
-the plugin started). The counts start when the account is first read after a
-start of the plugin. If the credential is a refresh token that changes with each
-use, refresh_token_state is unused, stored, unsaved (only the plugin's process
-has the newest one), unknown (its last use got no answer) or lost (write a new
-one; refresh_token_error says why). The list shows the same for each account in key_info.
+provider. The counts start when the account is first read after a start of the
+plugin. The list status/ has the state of each account in key_info.
+
+state is fresh (there is a token), refreshing (a mint is running), backing_off
+(the last mint failed; next_attempt says when the next mint may be made) or empty
+(the next read mints, or takes the token that was stored before the plugin
+started).
+
+If the credential is a refresh token that changes with each use,
+refresh_token_state is unused, stored, unsaved (only the plugin's process has the
+newest refresh token), unknown (the last use of the refresh token got no answer)
+or lost (write a new refresh token; refresh_token_error says why).
 `
 	statusListSynopsis = "List the states of the accounts."
 )

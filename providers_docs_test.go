@@ -16,7 +16,8 @@ import (
 
 var update = flag.Bool("update", false, "write docs/providers.md instead of checking it")
 
-// What the page says once, above the list, because it holds for most providers.
+// The usage and lifetime of most providers. The head of the page shows them, and a section shows
+// only what differs.
 const (
 	usualUsage    = "Authorization: Bearer {token}"
 	usualLifetime = "`/expires_in` in the answer, in seconds"

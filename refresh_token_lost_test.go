@@ -56,8 +56,8 @@ func (m *mount) wantRefreshShown(name, want string) {
 	}
 }
 
-// The engine tries a refresh token that the provider has ended only once. Until a new one is
-// written, errors and status say so, also after a restart.
+// If the provider has ended a refresh token, the engine tries the token only once. Errors and
+// status ask for a new refresh token until one is written, also after a restart.
 func TestLostRefreshTokenIsShown(t *testing.T) {
 	m, sender := newMount(t), logical.NewMockEventSender()
 	config := m.consented("alice")

@@ -30,8 +30,8 @@ var deletionFaults = map[string]func(m *mount, failing int){
 	},
 }
 
-// failCalls makes the storage calls fail for which fails returns true. n is the number of the
-// call. The first is 1.
+// failCalls makes a storage call fail if fails returns true for the call. n is the number of the
+// call, from 1.
 func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	n := 0
 	m.storage.failWith(func(op, key string) error {

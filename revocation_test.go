@@ -139,8 +139,8 @@ func TestSuccessfulRevocationDrainsTheQueue(t *testing.T) {
 	m.wantAlive("the first token", first.token(), false)
 }
 
-// If revocations of one config fail, those of another config do not wait, because it may have
-// better credentials.
+// If revocations of one config fail, revocations of other configs do not wait, because the other
+// configs may have better credentials.
 func TestRevocationsOfOneConfigDoNotHoldUpAnothers(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	m.write("config/b", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
@@ -232,7 +232,7 @@ func newRevoking(revoke func(context.Context) error) *revoking {
 	return &revoking{fake: newFake(minting("fake-token", time.Hour)), revoke: revoke}
 }
 
-// revokingConfig is the data of an unverified config of a revoking provider.
+// revokingConfig is the data of an unverified write of a config whose provider can revoke tokens.
 var revokingConfig = fields{"provider": "fake", "password": "fake-hunter2", "revocation_url": "https://fake.example/revoke", "verify_connection": false}
 
 // newRevokingMount makes a mount with config/a of a provider that revokes with revoke.
