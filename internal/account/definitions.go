@@ -46,7 +46,8 @@ func digestHex(digest string) string {
 	return digits
 }
 
-// readName returns the digest of the own definition of the named provider; "" if it has none.
+// readName returns the digest of the definition that operators wrote for the named provider; "" if
+// they wrote none.
 func readName(ctx context.Context, s logical.Storage, name string) (string, error) {
 	var n nameRecord
 	found, err := read(ctx, s, namePrefix+name, definitionVersion, &n)
@@ -56,9 +57,9 @@ func readName(ctx context.Context, s logical.Storage, name string) (string, erro
 	return n.Digest, err
 }
 
-// definition returns the provider that an own definition describes. name is the provider's name, and
-// digest, which must be valid, identifies the definition. If the stored definition is missing or
-// cannot be used, the error is a [*RecordError].
+// definition returns the provider that a stored definition describes. name is the provider's name,
+// and digest, which must be valid, identifies the definition. If the stored definition is missing
+// or cannot be used, the error is a [*RecordError].
 func (r *Registry) definition(ctx context.Context, name, digest string) (*provider, error) {
 	if p, ok := r.own.Load(ownKey{name, digest}); ok {
 		return p.(*provider), nil
@@ -97,7 +98,7 @@ func (r *Registry) Forget(key string) {
 	})
 }
 
-// WriteDefinition stores the own definition of the named provider, for new configs. Existing
+// WriteDefinition stores text as the definition of the named provider, for new configs. Existing
 // configs keep their definition. kept is the number of configs that keep the previous definition.
 // If the user made a mistake, the error is a [*providers.FieldError].
 func (r *Registry) WriteDefinition(ctx context.Context, name, text string) (digest string, kept int, err error) {
@@ -131,8 +132,8 @@ func (r *Registry) WriteDefinition(ctx context.Context, name, text string) (dige
 	return digest, kept, nil
 }
 
-// DeleteDefinition deletes the own definition of the named provider. kept is the number of configs
-// that still use the definition. If the user made a mistake, the error is a
+// DeleteDefinition deletes the definition that operators wrote for the named provider. kept is the
+// number of configs that still use the definition. If the user made a mistake, the error is a
 // [*providers.FieldError].
 func (r *Registry) DeleteDefinition(ctx context.Context, name string) (kept int, err error) {
 	r.writing.Lock()
@@ -242,8 +243,8 @@ func (r *Registry) removeUnused(ctx context.Context) error {
 	return nil
 }
 
-// hasConfig reports whether any config uses the definition with the given hex digits. It removes
-// outdated pins that it finds.
+// hasConfig reports whether any config uses the definition with the given hex digits. A pin is the
+// record that a config uses a definition. hasConfig removes outdated pins that it finds.
 func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, error) {
 	configs, err := listPins(ctx, s, digits)
 	if err != nil {

@@ -15,15 +15,17 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// keyPause is the least time between two attempts with a key that the provider may not know. A
-// provider also has this time to fetch a new JWK Set.
+// keyPause is the least time between two attempts with a key that the provider may not know. Unless
+// a person activates a new key, mints also leave the key unused for keyPause, so that the provider
+// can fetch the new JWK Set.
 const keyPause = 5 * time.Minute
 
 // keyring chooses which generated key of a config signs. It is safe for concurrent use.
 //
 // A rotation makes the next key and publishes its public part. After keyPause, a mint tries the
 // next key. If the provider accepts it, the next key becomes the current key, and the current key
-// becomes the previous key. The engine drops the previous key when the new key has worked again.
+// becomes the previous key. The engine drops the previous key when the provider accepts the current
+// key keyPause or more after that key became current.
 //
 // If the provider refuses a key that has not worked yet, the same mint repeats the request with
 // another key, so that no read fails. Storage always has a key that works, even if the process is
@@ -100,8 +102,9 @@ func checkOwner(name string, keys *keySet, owner string) error {
 	return nil
 }
 
-// inUse returns keys in the roles that they have now: the current key is the key that the provider
-// accepted last. Storage follows later. A performance secondary cannot store the roles.
+// inUse returns keys with their present roles: the current key is the key that the provider
+// accepted last. Storage may still have the old roles. On a performance secondary, the engine
+// cannot store the new roles.
 func (r *keyring) inUse(keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -121,8 +124,8 @@ func (r *keyring) inUseLocked(keys *keySet) *keySet {
 	return keys.with(k, keys.next, nil)
 }
 
-// choose returns the key that signs first. If the provider refuses it, second signs; nil if no other
-// key may.
+// choose returns the key that signs first, and the key that signs if the provider refuses the first
+// key. second is nil if no other key may sign.
 func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -191,7 +194,8 @@ func (r *keyring) wasRefused(now clock.Instant, k *madeKey) {
 	r.tried, r.refused, r.refusal = now, k.ID(), now.Wall
 }
 
-// settled returns the keys to store after the latest mints; nil if the stored keys are right.
+// settled returns the keys that must replace the stored keys after the latest mints, because the
+// roles have changed or the previous key can go. It returns nil if the stored keys are right.
 func (r *keyring) settled(now time.Time, keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -211,8 +215,9 @@ func (r *keyring) unsettled() bool {
 	return r.accepted != "" || r.proven
 }
 
-// activated forgets which key the provider accepted, because a person has chosen the current key. The
-// next mint may fall back to the previous key, even if another mint has just done so.
+// activated must be called after a person has chosen the current key. It forgets which key the
+// provider accepted last. It also ends a running keyPause, so that the next mint may fall back to
+// the previous key.
 func (r *keyring) activated() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

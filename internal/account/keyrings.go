@@ -51,8 +51,8 @@ func (k *Keyrings) ring(name string) *keyring {
 // stored keys.
 func (k *Keyrings) Invalidate(name string) { k.ring(name).forget() }
 
-// replace stores set in place of the keys of the named config, or of an earlier config of the same
-// name. If set is nil, replace only removes the old keys.
+// replace stores set as the keys of the named config. All keys that were stored under this name are
+// removed, including the keys of an earlier config. If set is nil, replace only removes keys.
 func (k *Keyrings) replace(ctx context.Context, name string, set *keySet) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
@@ -87,8 +87,9 @@ func (k *Keyrings) change(ctx context.Context, name, owner string, edit func(*ke
 	return nil
 }
 
-// settle stores the change of keys that follows from the latest mints. A performance secondary
-// cannot store keys, so there the keyring remembers the change in memory.
+// settle updates the stored keys of a config after a mint. The mint may have made another key the
+// current key, or shown that the previous key can go. A performance secondary cannot store keys, so
+// there the keyring keeps the change in memory.
 func (k *Keyrings) settle(name, owner string) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
@@ -188,7 +189,8 @@ func (r *Registry) MakeKey(c *Config) error {
 	return nil
 }
 
-// Unsettled reports whether a change of keys that follows from the latest mints is not stored yet.
+// Unsettled reports whether a mint has changed which keys a config uses, and the change is not
+// stored yet.
 func (k *Keyrings) Unsettled() bool {
 	found := false
 	k.rings.Range(func(_, r any) bool {
@@ -198,8 +200,8 @@ func (k *Keyrings) Unsettled() bool {
 	return found
 }
 
-// SettleKeys stores, in the background, the change of keys that follows from the latest mints. Call
-// it after the token is served.
+// SettleKeys updates the account's stored keys in the background, if a mint has changed which keys
+// the account uses. Call SettleKeys after the token is served.
 func (a *Account) SettleKeys() {
 	if a.ring == nil || !a.ring.unsettled() {
 		return

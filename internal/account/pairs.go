@@ -12,9 +12,9 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// decodePairs decodes the value of a field with key=value pairs, and reports whether raw has one of
-// these forms: a map of strings or of lists of strings, a text key=value, or a list of such texts
-// and maps. A key may have several values, in the order of the input; the framework would keep
+// decodePairs decodes the value of a field with key=value pairs. It accepts a map of strings or of
+// lists of strings, a text key=value, or a list of such texts and maps. It returns false for any
+// other value. A key may have several values, in the order of the input; the framework would keep
 // only one. A key whose value is null has no values.
 func decodePairs(raw any) (url.Values, bool) {
 	if p, ok := raw.(url.Values); ok {

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// RecordError reports a stored record that cannot be used. It wraps no other error, because the
-// reader of a record cannot correct its fields.
+// RecordError reports a stored record that cannot be used. It hides its cause from errors.As,
+// because a [*providers.FieldError] would look like a mistake in the request that reads the record.
 type RecordError struct {
 	key string
 	err error
@@ -102,8 +102,8 @@ func remove(ctx context.Context, s logical.Storage, key string) error {
 	return nil
 }
 
-// ExplainStorage adds to a storage error what the operator can do, if the engine knows it. It
-// compares texts, because a plugin gets Vault's errors as text.
+// ExplainStorage adds a remedy to a storage error if the engine knows a remedy. It compares error
+// texts, because Vault's errors reach a plugin as text.
 func ExplainStorage(err error) error {
 	if strings.Contains(err.Error(), logical.ErrSetupReadOnly.Error()) {
 		return fmt.Errorf("%w, because the plugin could not start when this server became active; run \"vault operator step-down\", or restart the server", err)

@@ -28,12 +28,13 @@ const exchangeTimeout = 90 * time.Second
 // RefreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC
 // 6749 §6). Many providers accept a refresh token only once, and answer with the next refresh
 // token (RFC 9700 §4.14.2). If the engine loses the next refresh token, a person has to consent
-// again. Therefore:
+// again. An exchange is a token request that uses a refresh token. The rules for exchanges are:
 //
 //   - Only one exchange of an account runs at a time, and nothing cancels an exchange that has begun.
-//   - The engine stores a marker before it sends the request, and the next refresh token before it
-//     serves the access token. If storage fails, the engine keeps the refresh token in memory and
-//     tries to store it at each tick.
+//   - Before the engine sends the request, it stores a marker: when the exchange began.
+//   - Before the engine serves the access token, it stores the next refresh token. If storage
+//     fails, the engine keeps the next refresh token in memory and tries to store it at each tick
+//     of the mount.
 //   - If the outcome of an exchange is unknown, the engine uses the refresh token again only when
 //     readers need a token. Only a refusal by the provider means that the refresh token is lost.
 //
@@ -95,9 +96,10 @@ func (c *Config) spendsRefresh() bool {
 	return set && c.provider.spec.SpendsRefresh
 }
 
-// refreshID identifies a generation of refresh tokens: the endpoint, and the refresh token that an
-// operator wrote. If an operator writes another endpoint, a new generation starts. So a person who
-// knows only a used refresh token cannot have the current one sent to another endpoint.
+// refreshID identifies a generation of refresh tokens: the refresh token that an operator wrote for
+// an endpoint, and its successors from the provider. If an operator writes another endpoint, a new
+// generation starts, and no successor is sent to the new endpoint. Otherwise a person who knows
+// only a used refresh token could have the current refresh token sent to their own host.
 func (c *Config) refreshID() string {
 	parts := []string{c.Fields[providers.RefreshField].Reveal(), c.Provider, c.Definition, c.Environment, c.TokenURL, c.CACert}
 	for _, f := range c.provider.spec.Fields {
@@ -114,11 +116,13 @@ func (c *Config) refreshID() string {
 
 var errUnchanged = errors.New("nothing to store") // for update
 
-// update calls change with a copy of a config's newest record, and stores the copy. If change returns
-// an error, update stores nothing and returns the error. errUnchanged is an exception: update
-// returns nil, and stores the record only if it is unsaved. If storage refuses a record that must
-// not be lost, update keeps the record in memory and returns the error. begins says that an exchange
-// begins.
+// update calls change with a copy of a config's newest record, and stores the copy. begins says
+// that an exchange begins.
+//
+// If change returns errUnchanged, update stores the record only if it is not stored yet, and never
+// returns errUnchanged itself. If change returns another error, update stores nothing and returns
+// that error. If storage refuses a record that must not be lost, update keeps the record in memory
+// and returns the error of storage.
 func (r *RefreshTokens) update(ctx context.Context, name string, begins bool, change func(*refreshRecord) error) error {
 	s := r.state(name)
 	s.mu.Lock()
@@ -255,8 +259,8 @@ func (r *RefreshTokens) removeToken(ctx context.Context, name string) error {
 	})
 }
 
-// keepOnly removes all generations except that of c, which was just stored. A failure leaves only
-// unused refresh tokens behind.
+// keepOnly removes the refresh tokens that c cannot use. The caller has just stored c. A failure
+// leaves only unused refresh tokens behind.
 func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	err := r.update(ctx, name, false, func(record *refreshRecord) error {
 		n, id := len(record.Generations), c.refreshID()

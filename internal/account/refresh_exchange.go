@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// exchange calls send with the current refresh token of a, stores the next one, and returns the
-// new access token. send sends the request. If ctx ends first, exchange returns an error, but the
-// exchange continues and stores its result.
+// exchange calls send with the current refresh token of a, stores the next refresh token, and
+// returns the new access token. send sends the request. If ctx ends after the exchange has begun,
+// the function returns an error, but the exchange continues and stores its result.
 func (r *RefreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
 	s := r.state(a.Name)
 	select {

@@ -17,12 +17,14 @@ const RefreshPrefix = "refresh/"
 
 const refreshVersion = 1
 
-// maxGenerations limits the generations in a record. A config write that used its refresh token but
-// then failed leaves a generation behind, until a write succeeds.
+// maxGenerations limits the generations in a record. If a config write uses its refresh token and
+// then fails, the record keeps a generation for this refresh token. The next write that succeeds
+// removes the generation.
 const maxGenerations = 8
 
-// refreshRecord is the stored form of a config's refresh tokens. It also holds the marker and the
-// access token, because they change together and storage has no transactions.
+// refreshRecord is the stored form of a config's refresh tokens. It also holds the access token,
+// and the marker that an exchange has begun, because all of them change together and storage has
+// no transactions.
 type refreshRecord struct {
 	Version     int                 `json:"version"`
 	Generations []refreshGeneration `json:"generations"` // the last one used comes first
@@ -57,8 +59,8 @@ func (r *refreshRecord) find(id string) *refreshGeneration {
 	return nil
 }
 
-// generation returns the generation with the given ID, and moves it to the front. If r lacks the
-// generation, generation adds it with the refresh token seed.
+// generation moves the generation with the given ID to the front, and returns it. If r has no
+// such generation, the method adds a generation whose refresh token is seed.
 func (r *refreshRecord) generation(id string, seed secret.String) *refreshGeneration {
 	g := refreshGeneration{ID: id, Current: seed.Reveal()}
 	if found := r.find(id); found != nil {
@@ -74,8 +76,8 @@ func (r *refreshRecord) remove(id string) {
 	r.Generations = slices.DeleteFunc(r.Generations, func(g refreshGeneration) bool { return g.ID == id })
 }
 
-// brings reports whether r says something that old does not and that must not be lost: a new refresh
-// token, or what became of the old one.
+// brings reports whether r holds something that old lacks and that must not be lost: a new refresh
+// token from the provider, or the outcome of an exchange.
 func (r *refreshRecord) brings(old *refreshRecord) bool {
 	if len(r.Generations) < len(old.Generations) {
 		return true

@@ -26,8 +26,8 @@ type Registry struct {
 	refresh  *RefreshTokens
 	keyrings *Keyrings // the keys that the engine made
 
-	// writing is held while definitions, and configs that change their definition, are stored. So
-	// no definition is removed while a config starts to use it.
+	// writing is held while a definition is stored or removed, and while a config that changes its
+	// definition is stored. So no definition is removed while a config starts to use it.
 	writing sync.Mutex
 
 	own sync.Map // ownKey → *provider: the own definitions in use, which configs share
@@ -53,8 +53,8 @@ type RegistryOptions struct {
 	Storage logical.Storage // of the mount
 	Clock   clock.Clock     // nil means the machine's clock
 
-	// Observe is called once for each provider. Accounts call the returned function before each
-	// mint, and end after the mint.
+	// Observe is called once for each provider, and returns a function. Accounts call this function
+	// before each mint. The function returns end, which accounts call after the mint.
 	Observe func(provider string) func() (end func())
 }
 
@@ -91,7 +91,8 @@ func (r *Registry) provider(p providers.Provider) *provider {
 func (r *Registry) BuiltinNames() []string { return slices.Sorted(maps.Keys(r.builtin)) }
 
 // named returns the provider that a new config with the given provider name gets; nil if there
-// is none. An own definition takes precedence over a built-in one.
+// is none. A definition that operators wrote takes precedence over the built-in provider of the
+// same name.
 func (r *Registry) named(ctx context.Context, name string) (*provider, error) {
 	digest, err := readName(ctx, r.storage, name)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 // ConfigPrefix is the storage prefix of configs. The config's name follows.
 const ConfigPrefix = "config/"
 
-// configVersion is the version of a record with a KeyOwner, which an older plugin would ignore.
-// Other records have version 1.
+// configVersion is the version of a stored config that has a KeyOwner. A plugin that knows only
+// version 1 would ignore the KeyOwner. Stored configs without a KeyOwner have version 1.
 const configVersion = 2
 
 // configRecord is a config as it is stored: the fields of [Config] that have a JSON name, and

@@ -59,8 +59,9 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 	return w, nil
 }
 
-// Verify reports whether to mint a token before the write is stored. The default is changed, which
-// says whether the write changes credentials, endpoints or share.
+// Verify reports whether to mint a token before the write is stored. changed says whether the write
+// changes credentials, endpoints or share. Verify returns changed if the write does not set
+// verify_connection.
 func (w *Write) Verify(changed bool) bool {
 	if w.verify != nil {
 		return *w.verify

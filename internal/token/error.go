@@ -43,7 +43,8 @@ type Error struct {
 	Status   int    // the HTTP status; 0 if there was no answer
 	Problem  string // what is wrong and how to correct it, in the plugin's words
 
-	// Operator says that only a change of the account at the provider helps. Kind is then Refused.
+	// Operator says that requests fail until somebody changes the account at the provider. Kind is
+	// then Refused.
 	Operator bool
 
 	// Client says that the provider refused the client itself. The refresh token that was sent may
