@@ -42,7 +42,7 @@ func (p *steadyProvider) token(ctx context.Context, c call) (token.Token, error)
 	return token.Token{Access: secret.String(fmt.Sprint("steady-", p.n)), Lifetime: lifetime}, nil
 }
 
-// alive fails unless the token of g is the provider's newest and has not ended there.
+// alive fails unless the provider still accepts the token of g, and has not issued a newer token.
 func (p *steadyProvider) alive(w *world, g Grant) {
 	w.t.Helper()
 	if g.Token.Access.Reveal() != fmt.Sprint("steady-", p.n) || !time.Now().Before(p.ends) {
@@ -99,8 +99,8 @@ func TestReadersWaitForNextToken(t *testing.T) {
 	})
 }
 
-// If a mint returns the cached token again, a shorter lifetime counts. A longer lifetime counts
-// only if the policy is Sliding.
+// If a mint returns the cached token again with a shorter lifetime, the cached token ends earlier.
+// A longer lifetime extends the token's life only if the policy is Sliding.
 func TestLifeOfSameToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string

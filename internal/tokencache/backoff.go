@@ -33,9 +33,9 @@ const (
 	firstRefused, maxRefused     = time.Minute, 15 * time.Minute
 	firstTransient, maxTransient = time.Second, time.Minute
 
-	// jitter is the largest fraction by which a wait after an outage is shortened, so that
-	// accounts do not retry at the same moment. Waits are never lengthened, because the
-	// documentation states the values above.
+	// jitter is the largest fraction by which a wait after an outage is shortened, so that accounts
+	// do not retry at the same moment. Waits are never lengthened, because the documentation states
+	// the waits without jitter.
 	jitter = 0.25
 )
 
@@ -79,7 +79,7 @@ func (b *backoff) wait(kind token.Kind, retryAfter time.Duration) time.Duration 
 	return d - time.Duration(rand.Float64()*jitter*float64(d))
 }
 
-// doubled doubles first n-1 times. The result is at most limit.
+// doubled returns first, doubled n-1 times, or limit if that is less.
 func doubled(first, limit time.Duration, n int) time.Duration {
 	return min(first<<min(n-1, 10), limit) // ten doublings exceed every limit
 }

@@ -31,7 +31,7 @@
 //
 //	cache.go          Cache, and the writes that change accounts
 //	storage.go        what is loaded from storage and saved there
-//	entry.go          the entry of one account, and the state of it that readers see
+//	entry.go          the entry of one account, and the copy of its state that readers see
 //	read.go           Get: serve, refresh in the background, or wait
 //	mint.go           one running mint, from its start to its result
 //	rotate.go         Rotate
@@ -92,10 +92,10 @@ type Account interface {
 	// name at the provider.
 	RateKey() string
 
-	// Mint gets a new token and sets its Sent. It uses the refresh token if refresh is not "",
-	// and the long-lived credential otherwise. force asks the provider for a token other than
-	// the current one, and is set only if the Policy has CanForce. An error that wraps no
-	// [*token.Error] counts as [token.Unavailable].
+	// Mint gets a new token, and sets the token's Sent to the time of the request. Mint uses the
+	// refresh token if refresh is not "", and the long-lived credential otherwise. force asks the
+	// provider for a token other than the current one, and is set only if the Policy has CanForce.
+	// An error that wraps no [*token.Error] counts as [token.Unavailable].
 	Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error)
 }
 
@@ -104,8 +104,8 @@ type Options struct {
 	Store Store
 	Clock clock.Clock
 
-	// OnMint is called with the result of each mint, after its token can be read. It
-	// must neither block nor call the Cache.
+	// OnMint is called with the result of each mint. By then, readers can get a new shared token.
+	// OnMint must neither block nor call the Cache.
 	OnMint func(MintResult)
 
 	// MayMint returns nil if this node may mint a shared token of the account now, and
@@ -139,9 +139,9 @@ type Cache struct {
 	queue   *refreshQueue
 	limiter *limiter
 
-	// loads merges concurrent loads of the same name. Mints do not use singleflight, because
-	// there a panic would end the process, and a caller could join a mint of an old revision or
-	// start a mint unintentionally.
+	// loads merges concurrent loads of the same name. Mints do not use singleflight, for three
+	// reasons: a panic would end the process, a caller could join a mint of an old revision, and a
+	// caller that only wants to join a mint could start one.
 	loads singleflight.Group
 
 	// writing has a lock for each name. Hold it to access the store and then change the
@@ -160,8 +160,9 @@ func New(opts Options) *Cache {
 	return c
 }
 
-// Close cancels the running mints and returns without waiting for them. Readers that
-// wait for a mint get ErrClosed. Close calls OnUnused for each parked token.
+// Close cancels the running mints and returns without waiting for them. Readers that wait for a
+// mint get ErrClosed. Close calls OnUnused for each parked token, which is a token whose reader
+// stopped waiting.
 func (c *Cache) Close() {
 	c.cancel()
 	c.entries.Range(func(_, v any) bool {
@@ -203,10 +204,11 @@ func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 	}
 }
 
-// Put sets the current account of that name to a. t, if not nil, is a token that a.Mint just
-// returned. Put saves and serves t. commit, if not nil, runs first and stores the config. If
-// commit fails, Put returns its error and forgets what is in memory, because commit may have
-// taken effect in part. unsaved is why t was not saved; a later tick saves it.
+// Put makes a the current account of that name. commit, if not nil, runs first and stores the
+// config. If commit fails, Put returns the error and forgets the account in memory, because commit
+// may have taken effect in part. t, if not nil, is a token that a.Mint just returned. Put saves and
+// serves t. If t is nil and a is unshared, Put removes the stored token. unsaved is why t was not
+// saved, or why the stored token was not removed. A later tick tries again.
 //
 // An account of the same revision keeps its token, its running mint and its failures, unless t
 // replaces them. An account of another revision keeps only a Retry-After that has not passed,
@@ -286,8 +288,8 @@ func (c *Cache) Delete(name string, commit func() error) error {
 	return commit()
 }
 
-// Invalidate forgets the named account, because another node changed it in storage. A
-// running mint is superseded.
+// Invalidate forgets the named account, because another node changed it in storage. Invalidate also
+// cancels a running mint of a shared token, and the readers that wait for the mint start over.
 func (c *Cache) Invalidate(name string) {
 	defer c.lock(name)()
 	c.forget(name)

@@ -82,8 +82,8 @@ func TestOtherRevisionDropsToken(t *testing.T) {
 	})
 }
 
-// Readers get the token of a verified write. The token's life counts from its request, even if the
-// write takes long.
+// Readers get the token that a config write passes to Put. The token's life counts from the request
+// for the token, even if the write takes long.
 func TestVerifiedWrite(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -118,7 +118,8 @@ func TestVerifiedWriteOfNewAccount(t *testing.T) {
 	})
 }
 
-// After a verified write of the same revision, readers do not wait for the running mint.
+// If a write of the same revision passes a token to Put, readers get that token and do not wait for
+// the running mint.
 func TestVerifiedWriteDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
@@ -248,7 +249,8 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-// The use of an entry that the cache has just forgotten returns errSuperseded and starts no mint.
+// If the cache forgets an entry that a read or a rotate already holds, the read or rotate returns
+// errSuperseded and starts no mint.
 func TestForgottenEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")

@@ -20,8 +20,8 @@ var errSuperseded = errors.New("superseded")
 // ended.
 const againPause = 500 * time.Millisecond
 
-// entry is what the cache holds for one account. Readers of a valid token take no lock. They read
-// published, a copy of the entry's state. Callers of an entry's methods hold mu.
+// entry is what the cache holds for one account. Readers of a valid token take no lock, because
+// they read published, a copy of the entry's state. Hold mu to call the entry's methods.
 type entry struct {
 	name      string
 	published atomic.Pointer[state] // a copy of state, which never changes
@@ -128,9 +128,9 @@ func (t *cachedToken) again(now clock.Instant) time.Duration {
 	}
 }
 
-// restore makes t, a stored token, the cached token. It drops a token that was sent in the future,
-// because the token's age is unknown. That happens if the clock was set back, or if another node's
-// clock is ahead.
+// restore makes t, a stored token, the cached token. If t.Sent is more than 2 s ahead of the clock,
+// restore drops t, because the age of t is unknown. Sent is ahead if the clock was set back, or if
+// another node's clock is ahead.
 func (e *entry) restore(now clock.Instant, t token.Token) {
 	t.Sent = now.At(t.Sent.Wall)
 	if now.Since(t.Sent) >= -leastMinTTL {
@@ -139,7 +139,8 @@ func (e *entry) restore(now clock.Instant, t token.Token) {
 	}
 }
 
-// cachedToken is the token that an account's readers share. Only reads and memo change.
+// cachedToken is the token that an account's readers share. All fields except reads and memo are
+// constant.
 type cachedToken struct {
 	token.Token
 	timeline timeline

@@ -24,8 +24,8 @@ type call struct {
 	at      time.Time
 }
 
-// answer returns the result of a call of Mint. If its token has no Access, the fake account sets
-// Access to accessToken(n).
+// answer returns the result of a call of Mint. An answer may leave the token's Access empty. The
+// fake account then sets Access to accessToken(n), where n is the number of the call.
 type answer func(context.Context, call) (token.Token, error)
 
 // fakeProvider mints the tokens of all fake accounts.

@@ -90,7 +90,7 @@ func (w *world) account(name, revision string) *fakeAccount {
 	return &fakeAccount{name: name, revision: revision, provider: w.provider}
 }
 
-// write writes the config of a. t is the token of a verified write, or nil.
+// write writes the config of a. t is the token that the write passes to Put, or nil.
 func (w *world) write(a *fakeAccount, t *token.Token) *fakeAccount {
 	w.t.Helper()
 	if t != nil && t.Sent == (clock.Instant{}) {
@@ -110,7 +110,8 @@ func (w *world) put(revision string, p Policy) *fakeAccount {
 	return w.write(a, nil)
 }
 
-// putVerified is a verified write of the account "a". Its token lives for an hour.
+// putVerified writes the config of the account "a" with the token "verified", which lives for an
+// hour.
 func (w *world) putVerified(revision string) {
 	w.t.Helper()
 	w.write(w.account("a", revision), &token.Token{Access: "verified", Lifetime: time.Hour})
@@ -151,7 +152,7 @@ func (w *world) getErr(want error) {
 	w.wantErr("get", err, want)
 }
 
-// resultErr waits for the result of start, and fails unless the error wraps want.
+// resultErr calls result, a function that start returned, and fails unless the error wraps want.
 func (w *world) resultErr(result func() (Grant, error), want error) {
 	w.t.Helper()
 	_, err := result()
@@ -233,8 +234,8 @@ func (w *world) timed(f func()) time.Duration {
 	return w.elapsed() - began
 }
 
-// readFor reads the account "a" for a time d, with a pause after each read, and calls check with
-// each grant. It ticks once in each interval of this length.
+// readFor reads the account "a" again and again until d has passed, with a pause after each read.
+// It calls check with each grant, and ticks once per interval.
 func (w *world) readFor(d, pause, interval time.Duration, check func(Grant)) {
 	w.t.Helper()
 	tick := w.elapsed()

@@ -152,7 +152,7 @@ func (w *world) wantInTurn(logins []call, n int, login time.Duration) {
 	}
 }
 
-// A mint with a refresh token does not wait for the turn of its user.
+// A mint with a refresh token does not wait for the logins of the same user.
 func TestRefreshNeedsNoTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		for _, name := range []string{"a", "b"} {

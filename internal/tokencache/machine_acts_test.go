@@ -66,7 +66,7 @@ func (m *machine) report(name string) {
 	})
 }
 
-// start starts a read or a rotate. When it returns, the model checks the outcome.
+// start starts do, which is a read or a rotate. When do returns, the model checks the outcome.
 func (m *machine) start(name string, o outcome, do func(*Cache) (Grant, error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -190,7 +190,8 @@ func (m *machine) tick() {
 	m.Tick()
 }
 
-// write writes a config of the same or another revision. Some writes bring a token, and some fail.
+// write writes a config of the same or another revision. Some writes pass a token to Put, and some
+// fail.
 func (m *machine) write(name string) {
 	a := m.accounts[name]
 	next := &fakeAccount{name: name, provider: m.provider, policy: Policy{

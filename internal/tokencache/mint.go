@@ -74,7 +74,8 @@ type MintResult struct {
 }
 
 // Mint mints a token for an account that need not be in the cache, and does not cache the token.
-// The mint needs a slot, and waits for the turn of the account's user.
+// The mint waits for a slot. If the account has a SerialKey, the mint also waits for other logins
+// of that user.
 func (c *Cache) Mint(ctx context.Context, a Account) (token.Token, error) {
 	return c.ask(ctx, a, "", false, false)
 }
@@ -117,8 +118,9 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 	return m
 }
 
-// mayForce reports whether the policy lets a mint force a new token now, and counts that mint. If a
-// mint does not force a new token, the provider may return the cached token again.
+// mayForce reports whether the policy lets a mint force a new token now. If so, mayForce counts the
+// mint towards the policy's limits. If a mint does not force a new token, the provider may return
+// the cached token again.
 func (e *entry) mayForce(now clock.Instant) bool {
 	p := e.account.Policy()
 	e.forced = slices.DeleteFunc(e.forced, func(at clock.Instant) bool { return at.Until(now) >= 24*time.Hour })
@@ -152,8 +154,8 @@ func (e *entry) supersedeAndDrop() {
 }
 
 // exchange gets the token of m. If the provider refuses the refresh token, exchange logs in,
-// because the credential may still be valid. A background mint does not log in if it might have
-// to wait for the turn of its user. Then finishMint queues another refresh.
+// because the credential may still be valid. A background mint does not log in if the login might
+// have to wait for other logins of its user. In that case, finishMint queues another refresh.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
@@ -230,7 +232,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 	}
 	again := err == nil && old != nil && old.Access == t.Access
 	if again && !old.ending(c.clock()) && !m.account.Policy().Sliding {
-		err = &token.Error{Kind: token.Malformed, Problem: "the provider returned the previous token again, which has ended"}
+		err = &token.Error{Kind: token.Malformed, Problem: "the provider returned the previous token again, but that token has ended"}
 	}
 	if err == nil && !again {
 		m.unsaved = c.replace(ctx, e.name, m.account, t)
@@ -284,13 +286,14 @@ func (e *entry) endsSoon(m *mint, err error) bool {
 		e.backoff.last == nil && e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
 }
 
-// maxRefreshOutages is how often in a row the refresh token is used during an outage. Then the next
-// mint is a login, because the provider may fail only mints with the refresh token.
+// maxRefreshOutages is the number of consecutive failures after which an outage ends the use of the
+// refresh token. The next mint is then a login, because the provider may fail only mints with the
+// refresh token.
 const maxRefreshOutages = 3
 
-// dropRefresh forgets the refresh token if it failed in m, so that the next mint is a login. It
-// keeps the refresh token at first if the provider is down or limits the rate, because a login
-// would fail too.
+// dropRefresh forgets the refresh token if it failed in m, so that the next mint is a login. During
+// a rate limit, and during the first failures of an outage, dropRefresh keeps the refresh token,
+// because a login would fail too.
 func (e *entry) dropRefresh(m *mint) {
 	if m.refreshErr == nil || e.cached == nil || e.cached.Refresh != m.refresh {
 		return

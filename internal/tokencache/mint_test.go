@@ -15,7 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// wantRefreshToken fails unless the last mint used this refresh token, or was a login for "".
+// wantRefreshToken fails unless the last mint used the refresh token want. If want is "", the last
+// mint must be a login.
 func (w *world) wantRefreshToken(want secret.String) {
 	w.t.Helper()
 	calls := w.provider.allCalls()
@@ -112,7 +113,7 @@ func TestSavedBeforeServed(t *testing.T) {
 	})
 }
 
-// If the machine is suspended during a mint, the token's age counts on the wall clock.
+// If the machine is suspended during a mint, the token's age includes the time of the suspension.
 func TestSuspendedDuringMint(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -138,8 +139,8 @@ func TestSuspendedDuringMint(t *testing.T) {
 	}
 }
 
-// Each mint uses the refresh token of the mint before. If that mint returned none, the next mint is
-// a login.
+// Each mint uses the refresh token that the previous mint returned. If the previous mint returned
+// none, the next mint is a login.
 func TestRefreshTokenIsUsedAndReplaced(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		for i, mint := range []struct {
@@ -241,8 +242,9 @@ func TestDeadRefreshTokens(t *testing.T) {
 	}
 }
 
-// If a refresh token brings a token that lives at most 90 % as long as the last token, the next
-// mint is a login. A loss of one second does not count, because providers round.
+// If a mint with the refresh token returns a token with at most 90 % of the previous lifetime, the
+// next mint is a login. A lifetime that is one second shorter does not count, because providers
+// round.
 func TestRefreshTokenOfShorterToken(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -294,8 +296,8 @@ func TestRefreshTokenAfterWrite(t *testing.T) {
 	})
 }
 
-// If a token expires while it is being stored, the mint counts as failed. Without a failure, each
-// read would cause a login.
+// If a token expires while it is being stored, the mint counts as failed. Otherwise there would be
+// no backoff, and each read would cause a login.
 func TestTokenEndsWhileItIsStored(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(tokens(time.Second))
@@ -311,7 +313,7 @@ func TestTokenEndsWhileItIsStored(t *testing.T) {
 	})
 }
 
-// Mint mints for an account that is not in the cache, and waits for the turn of its user.
+// Mint mints for an account that is not in the cache, and waits for other logins of the same user.
 func TestMintOutsideCache(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		first := w.account("b", "1")

@@ -14,8 +14,8 @@ import (
 )
 
 // model is a second, simpler implementation of the package's rules for one account. It checks the
-// mints, tokens and errors that follow each write and each response of the provider. The machine's
-// mu guards it.
+// mints, tokens and errors that follow each write and each response of the provider. Hold
+// machine.mu to use a model.
 type model struct {
 	config  *fakeAccount         // nil if there is none
 	cached  *modelToken          // nil if there is none
@@ -152,9 +152,9 @@ func (m *model) cleared(now event) {
 // failed records a mint that failed, and sets the end of the backoff.
 func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	m.failedAt = now
-	// If a rotate shares an earlier rotate's result, the cache keeps its failures, but the
-	// model clears them. So the cache's wait may be longer than the model's, up to the longest
-	// wait.
+	// The model clears the failures at each rotate. The cache keeps its failures if a rotate shares
+	// the result of an earlier rotate. So the wait in the cache may be longer than least, up to
+	// longest.
 	var least, longest time.Duration
 	switch {
 	case kind == token.Refused:

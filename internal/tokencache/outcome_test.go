@@ -20,8 +20,9 @@ type outcome struct {
 
 	unshared bool // the account was unshared when the read began
 
-	// waitEnds is when the read must return the token that was cached when the read began. It
-	// is on the monotonic clock, and 0 if no token was cached.
+	// waitEnds is the latest time at which the read may end. By then, the read must return the
+	// token that was cached when the read began. waitEnds is on the monotonic clock; 0 means no
+	// limit.
 	waitEnds time.Duration
 	changes  int // the model's changes when the read began
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// wantForced fails unless want says, for each mint so far, whether it forced a new token.
+// wantForced fails unless want has a value for each mint so far, in order: true if the mint forced
+// a new token.
 func (w *world) wantForced(want ...bool) {
 	w.t.Helper()
 	var got []bool

@@ -40,10 +40,11 @@ type Grant struct {
 	Failure *Failure
 }
 
-// Get returns a token of the named account that has at least asked of life left, within the
-// limits of [timeline.want]. If the cached token has less, Get waits for a mint until ctx ends
-// or MaxWait has passed. If the mint fails and no token can be served, the error is a *Failure.
-// If the account does not exist, the error wraps ErrNotFound.
+// Get returns a token of the named account that has at least asked of life left. Get raises asked
+// to the min TTL if asked is less, and lowers asked to half the token's lifetime if asked is more.
+// If the cached token has less life, Get waits for a mint until ctx ends or MaxWait has passed. If
+// the mint fails and no token can be served, the error is a *Failure. If the account does not
+// exist, the error wraps ErrNotFound.
 func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Grant, error) {
 	if v, ok := c.entries.Load(name); ok { // not inMemory, to save a call on the most frequent path
 		e := v.(*entry)

@@ -132,8 +132,8 @@ func TestReadsWaitThreeSecondsDuringWrites(t *testing.T) {
 	})
 }
 
-// If the provider hangs, a reader waits only until the cached token would soon have too little
-// life to be served.
+// If the provider hangs, a reader gets the cached token before the token has too little life to be
+// served.
 func TestWaitEndsBeforeCachedToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -210,7 +210,8 @@ func TestCachedReadMakesNoCall(t *testing.T) {
 	})
 }
 
-// A node that may not mint serves the cached token. Only what needs another token fails.
+// A node that may not mint serves the cached token. A read, a rotate or a report fails only if it
+// needs another token.
 func TestMayMint(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		errSecondary := errors.New("this node is a secondary")

@@ -26,8 +26,8 @@ func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 // Tick starts a background refresh of each token that is in its refresh window and was read since
 // its mint. It does not wait for the refreshes. If no slot is free, the refresh starts when a slot
 // becomes free. A token that nobody read is refreshed by its next read. Tick also retries failed
-// saves, and calls OnUnused for old parked tokens. Its cost depends on the number of due entries,
-// not on the number of accounts.
+// saves, and calls OnUnused for tokens that were parked for maxParked. Its cost depends on the
+// number of due entries, not on the number of accounts.
 func (c *Cache) Tick() {
 	now := c.clock()
 	var unsaved []*entry
@@ -237,8 +237,8 @@ func (q *refreshQueue) otherHost(host string) string {
 	return ""
 }
 
-// lanes returns some of the lanes at host in which refreshes wait, at random. A host may have a lane
-// for each user, and some are enough to fill the free slots.
+// lanes returns lanes of host in which refreshes wait. A host may have a lane for each user, so
+// lanes chooses some at random. They are enough to fill the free slots.
 func (q *refreshQueue) lanes(host string) []lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -251,8 +251,8 @@ func (q *refreshQueue) lanes(host string) []lane {
 	return some
 }
 
-// nextWaiting removes the first entry that waits in a lane and returns it. It returns nil if none
-// waits.
+// nextWaiting removes the entry that has waited longest in this lane, and returns the entry. It
+// returns nil if no entry waits.
 func (q *refreshQueue) nextWaiting(at lane) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()

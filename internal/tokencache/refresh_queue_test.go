@@ -87,8 +87,8 @@ func TestTicksKeepTokenFresh(t *testing.T) {
 	})
 }
 
-// Without a refresh window, ticks refresh nothing. If a write brings a refresh window, ticks refresh
-// the token, unless it has expired.
+// Without a refresh window, ticks refresh nothing. If a write sets a refresh window, ticks refresh
+// the token, unless the token has expired.
 func TestTickWithoutRefreshWindow(t *testing.T) {
 	withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
 		w.tickFor(30 * time.Minute)
@@ -106,7 +106,7 @@ func TestTickWithoutRefreshWindow(t *testing.T) {
 	})
 }
 
-// Ticks repeat a refresh that failed as often as the backoff allows.
+// Ticks repeat a failed refresh each time the backoff ends.
 func TestTickBacksOff(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -131,7 +131,8 @@ func TestTickBacksOff(t *testing.T) {
 	})
 }
 
-// An entry changes after a tick has removed it from the queue, and before the tick locks it.
+// An entry may change after a tick has removed it from the queue, and before the tick locks it. The
+// tick then starts no mint if the entry is no longer due.
 func TestTickFindsChangedEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")
@@ -161,8 +162,8 @@ func TestTickFindsChangedEntry(t *testing.T) {
 	})
 }
 
-// If the wall clock was ahead when an entry was queued, a tick finds the entry too early, and queues
-// it again.
+// If the wall clock is set back after an entry was queued, a tick comes before the entry is due,
+// and queues the entry again.
 func TestTickAfterClockWasSet(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.clock.setWall(40 * time.Minute)
@@ -309,7 +310,7 @@ func TestTickWithManyDueTokens(t *testing.T) {
 }
 
 // If the provider refuses the refresh tokens of one user's accounts, the logins that follow run one
-// after another. They count no failure.
+// after another. The refused refresh tokens do not count as failures.
 func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const accounts, login = 40, 300 * time.Millisecond

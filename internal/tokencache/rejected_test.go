@@ -15,8 +15,8 @@ func (w *world) reject(n int) (Grant, error) {
 	return w.GetAfterRejection(w.t.Context(), "a", token.ID(accessToken(n)), 0)
 }
 
-// wantRejection is reject, but fails unless the read returns this rejection and the provider's
-// token number tok.
+// wantRejection calls reject with n. It fails unless the outcome of the report is want and the read
+// gets the provider's token number tok.
 func (w *world) wantRejection(n int, want Rejection, tok int) Grant {
 	w.t.Helper()
 	g := w.must(w.reject(n))
@@ -171,8 +171,8 @@ func TestRejectedTokenDuringOutage(t *testing.T) {
 	})
 }
 
-// A report joins a running login. It supersedes a running mint that uses the refresh token, because
-// the provider may have ended that session.
+// A report of a rejected token joins a running login. A report supersedes a running mint that uses
+// the refresh token, because the provider may have ended the refresh token too.
 func TestReportDuringMint(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -213,7 +213,8 @@ func TestReportDuringSave(t *testing.T) {
 	})
 }
 
-// A reader that reported a token, and waits for the login, notices a write and a delete.
+// A reader reports a token and waits for the login. If the config is written meanwhile, the reader
+// gets a token of the new revision. If the account is deleted, the error is ErrNotFound.
 func TestWriteDuringReport(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)

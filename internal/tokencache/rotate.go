@@ -19,8 +19,9 @@ var ErrUnshared = errors.New("the account has no shared token")
 type Rotated struct {
 	Grant
 
-	// Replaced holds the tokens that were replaced since the rotate began. The caller revokes
-	// them. If several rotates wait for a mint, one of them gets the token that it replaced.
+	// Replaced holds the tokens that were replaced since the rotate began. The caller revokes them.
+	// If several rotates wait for a mint, only one of them returns the token that the mint
+	// replaced.
 	Replaced []Replaced
 
 	Shared  bool  // another rotate within the last 10 s logged in

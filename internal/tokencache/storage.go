@@ -15,8 +15,8 @@ import (
 // one call per name at a time. Reads of a valid token never wait for a call.
 type Store interface {
 	// Load returns the named account and its token. The token is nil if none was saved under the
-	// account's revision. Of the token's Sent, only the wall clock is set. If the account does
-	// not exist, the error wraps ErrNotFound.
+	// account's revision. The token's Sent has only the wall clock set. If the account does not
+	// exist, the error wraps ErrNotFound.
 	Load(ctx context.Context, name string) (Account, *token.Token, error)
 
 	// Save stores the newest token of an account. If Save fails, the cache still serves the

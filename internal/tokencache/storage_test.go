@@ -139,8 +139,9 @@ func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	})
 }
 
-// A verified write saves its token, and a write with share=false removes the stored shared token. If
-// the store fails, the write says so, and a tick repeats the save or the removal.
+// A write that passes a token to Put saves the token, and a write with share=false removes the
+// stored shared token. If the store fails, the write says so, and a tick repeats the save or the
+// removal.
 func TestWriteThatIsNotSaved(t *testing.T) {
 	for _, test := range []struct {
 		name               string

@@ -72,9 +72,9 @@ func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedTok
 }
 
 // getUnshared mints a token for one reader. The token is neither cached nor stored, but failures
-// count in the account's backoff. Before the first success and after a failure, only one mint
-// runs, and other readers wait for its result. If ctx ends first, the mint continues, and its
-// token is parked.
+// count in the account's backoff. Before the first success and after a failure, only one mint runs,
+// and other readers wait for its result. If ctx ends before the mint, the mint continues, and its
+// token is parked for the next reader.
 func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	m, p, err := c.startUnshared(ctx, e, asked)
 	switch {

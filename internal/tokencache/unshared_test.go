@@ -100,7 +100,7 @@ func (w *world) wantNoTokenLost(read map[secret.String]int) {
 	}
 }
 
-// If a login takes longer than a read waits, the next reader gets its token.
+// If a login takes longer than a read waits, the next reader gets the token of that login.
 func TestLateUnsharedTokenIsParked(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
@@ -122,7 +122,7 @@ func TestLateUnsharedTokenIsParked(t *testing.T) {
 	})
 }
 
-// A reader that could wait for a slot gets a parked token instead.
+// A reader gets a parked token, even if there is a slot for a new mint.
 func TestParkedTokenNeedsNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
