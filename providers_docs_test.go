@@ -5,7 +5,10 @@ package messaging
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,7 +29,7 @@ const (
 const providersPageHead = `# Providers
 
 These providers are built in. For any other provider, write a [definition](adding-a-provider.md). A config takes the fields of its
-provider, listed here, and [those of every config](api.md#parameters).
+provider, listed below, and [those of every config](api.md#parameters).
 
 <!-- This page is generated from the definitions. After you change a definition, run: go test -run TestProvidersPage . -update -->
 
@@ -35,10 +38,10 @@ Unless a section says otherwise:
 - Apps send: ` + "`" + usualUsage + "`" + `
 - Lifetime: ` + usualLifetime + `
 
-The paths into an answer are JSON Pointers (RFC 6901).
+Paths such as ` + "`/expires_in`" + ` are JSON Pointers (RFC 6901) into the answer of the token endpoint.
 
-Each provider is known from its own page, which the list links to (*documented*), unless the list says *verified* (run against the
-provider or its server software) or *reported* (by third parties).
+A definition follows the documentation that its section links to. In the list, *verified* means that the engine has run against
+the provider or its server software, and *reported* means that the definition follows reports of third parties.
 
 `
 
@@ -48,14 +51,11 @@ func TestProvidersPage(t *testing.T) {
 	var list, sections strings.Builder
 	for _, p := range providers.All() {
 		spec := p.Spec()
-		title, known := strings.TrimSuffix(spec.Title, "."), ""
-		if spec.Docs != "" {
-			title = fmt.Sprintf("[%s](%s)", title, spec.Docs)
-		}
+		known := ""
 		if spec.Known != "documented" {
 			known = fmt.Sprintf(" (*%s*)", spec.Known)
 		}
-		fmt.Fprintf(&list, "- [`%s`](#%s): %s%s\n", spec.Name, spec.Name, title, known)
+		fmt.Fprintf(&list, "- [`%s`](#%s): %s%s\n", spec.Name, spec.Name, spec.Title, known)
 		writeProvider(t, &sections, p)
 	}
 	want := providersPageHead + list.String() + sections.String()
@@ -75,16 +75,28 @@ func writeProvider(t *testing.T, w *strings.Builder, p providers.Provider) {
 	t.Helper()
 	spec := p.Spec()
 	fmt.Fprintf(w, "\n## %s\n\n", spec.Name)
-	inFile := map[string]bool{} // what a key file sets; the descriptions of these fields name the file
-	for _, f := range spec.Fields {
-		for name := range f.Sets {
-			inFile[name] = true
+	ownPages, err := filepath.Glob("docs/providers/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	title := spec.Title
+	if spec.Docs != "" {
+		title = fmt.Sprintf("[%s](%s)", title, spec.Docs)
+	}
+	for _, page := range ownPages {
+		if name := strings.TrimSuffix(filepath.Base(page), ".md"); strings.HasPrefix(spec.Name+"-", name+"-") {
+			title += fmt.Sprintf(". See also [setup and errors](providers/%s.md)", name)
 		}
 	}
+	fmt.Fprintf(w, "%s.\n\n| field | required | secret | what it is |\n|---|---|---|---|\n", title)
 	for _, f := range spec.Fields {
-		f.Required = f.Required && !inFile[f.Name]
-		fmt.Fprintf(w, "- `%s`%s: %s\n", f.Name, fieldNotes(f), strings.ReplaceAll(f.Description, "<", `\<`))
+		secret := ""
+		if f.Secret {
+			secret = "yes"
+		}
+		fmt.Fprintf(w, "| `%s` | %s | %s | %s |\n", f.Name, requiredCell(spec, f), secret, descriptionCell(f))
 	}
+	w.WriteString("\n")
 	for _, e := range spec.Endpoints {
 		environment := ""
 		if len(spec.Endpoints) > 1 {
@@ -101,7 +113,12 @@ func writeProvider(t *testing.T, w *strings.Builder, p providers.Provider) {
 		fmt.Fprintf(w, "- Lifetime: %s\n", lifetime)
 	}
 	if spec.Usage != usualUsage {
-		fmt.Fprintf(w, "- Apps send: `%s`\n", spec.Usage)
+		header, rest, _ := strings.Cut(spec.Usage, "{token}")
+		where := ""
+		if parameter, ok := strings.CutPrefix(header, "query parameter "); ok {
+			header, where = parameter, "the query parameter "
+		}
+		fmt.Fprintf(w, "- Apps send: %s`%s{token}`%s\n", where, header, rest)
 	}
 	if len(spec.Outputs) > 0 {
 		fmt.Fprintf(w, "- Readers of `creds` also get: `%s`\n", strings.Join(spec.Outputs, "`, `"))
@@ -123,28 +140,54 @@ func writeProvider(t *testing.T, w *strings.Builder, p providers.Provider) {
 	}
 }
 
-// fieldNotes returns in parentheses what a value of a field must be, or "" if it may be any text.
-func fieldNotes(f providers.Field) string {
-	var notes []string
-	if f.Kind != providers.Text {
-		notes = append(notes, map[providers.FieldKind]string{providers.List: "list", providers.Pairs: "map", providers.PEM: "PEM", providers.JSON: "JSON file"}[f.Kind])
+// requiredCell says whether each config needs the field, or which other fields can take its place.
+func requiredCell(spec providers.Spec, f providers.Field) string {
+	if len(f.Sets) > 0 {
+		return "this, or " + fieldNames(slices.Sorted(maps.Keys(f.Sets)))
 	}
-	if f.Required {
-		notes = append(notes, "required")
+	generated := false
+	for _, other := range spec.Fields {
+		if _, ok := other.Sets[f.Name]; ok {
+			return "without `" + other.Name + "`"
+		}
+		generated = generated || other.Name == "generate_key"
 	}
-	if f.Secret {
-		notes = append(notes, "secret")
+	switch {
+	case f.Required, spec.SelfSigned && f.Name == "private_key" && !generated:
+		return "yes"
+	case spec.SelfSigned && f.Name == "private_key":
+		return "this, or `generate_key`"
+	case spec.SelfSigned && f.Name == "generate_key":
+		return "this, or `private_key`"
 	}
-	if n := len(f.Allowed) - 1; n > 0 {
-		notes = append(notes, "`"+strings.Join(f.Allowed[:n], "`, `")+"` or `"+f.Allowed[n]+"`")
+	return ""
+}
+
+// descriptionCell returns the description of a field, its form, and the valid values and the default
+// that the description does not name.
+func descriptionCell(f providers.Field) string {
+	text := strings.NewReplacer("<", `\<`, "|", `\|`).Replace(f.Description)
+	if f.Kind == providers.PEM && !strings.Contains(text, "PEM") {
+		text += " PEM."
+	}
+	text += map[providers.FieldKind]string{providers.List: " A list.", providers.Pairs: " A map."}[f.Kind]
+	unnamed := func(value string) bool { return !strings.Contains(f.Description, value) }
+	if slices.ContainsFunc(f.Allowed, unnamed) {
+		text += " One of " + strings.ReplaceAll(fieldNames(f.Allowed), " and ", " or ") + "."
 	}
 	if f.Default != "" {
-		notes = append(notes, "default `"+f.Default+"`")
+		text += " Default: `" + f.Default + "`."
 	}
-	if notes == nil {
-		return ""
+	return text
+}
+
+// fieldNames returns a list of names for a sentence.
+func fieldNames(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return "`" + names[0] + "`"
 	}
-	return " (" + strings.Join(notes, "; ") + ")"
+	return "`" + strings.Join(names[:last], "`, `") + "` and `" + names[last] + "`"
 }
 
 // lifetimeOf returns where in an answer the definition finds a token's lifetime.
