@@ -1,5 +1,5 @@
-# A Vault Agent that keeps Prometheus's own Vault token in the file that scrape.yml names. The agent
-# renews the token, and logs in again when the token cannot be renewed. Set up its login:
+# This Vault Agent keeps Prometheus's Vault token in the file that scrape.yml names. The agent renews
+# the token, and logs in again when the token cannot be renewed. Set up its login:
 #
 #   vault policy write messaging-metrics policy.hcl
 #   vault write auth/approle/role/messaging-metrics token_policies=messaging-metrics token_period=24h
