@@ -229,19 +229,22 @@ func (b *backend) mayMint() bool {
 
 // mayExchange returns an error if the account must not use its refresh token now. It returns nil if
 // the account's credential is not a refresh token. urgent is true if readers need a new token now.
-// On a performance secondary the error is ErrReadOnly, so that Vault forwards the request to the
+// On a performance secondary the error wraps ErrReadOnly, so that Vault forwards the request to the
 // primary cluster. Local mounts are not replicated, so they use their own refresh tokens.
 func mayExchange(system logical.SystemView, a *account.Account, urgent bool) error {
 	switch {
 	case !a.SpendsRefresh():
 		return nil
 	case system.ReplicationState().HasState(consts.ReplicationPerformanceSecondary) && !system.LocalMount():
-		return logical.ErrReadOnly
+		return errOnPrimary
 	case !a.MayExchange(urgent):
 		return errUnknownExchange
 	}
 	return nil
 }
+
+// errOnPrimary reports that only the primary cluster uses the refresh token.
+var errOnPrimary = fmt.Errorf("%w: %w", tokencache.ErrForwarded, logical.ErrReadOnly)
 
 // errUnknownExchange reports that a refresh token is not used now, because the outcome of its
 // last use is unknown.

@@ -286,6 +286,7 @@ func TestRefreshTokenOnASecondary(t *testing.T) {
 		for _, a := range []answer{n.read("creds/a"), n.rotate("a")} {
 			equal(t, a.request+" without a live token is forwarded", a.forwarded, true)
 		}
+		n.scrape().want(t, of("a", "spender", map[string]float64{`reads_total served="failed"`: 0})) // the primary answers
 		p.wantCounts(t, "on the secondary", before, 0)
 	}
 }

@@ -64,6 +64,9 @@ var (
 
 	// ErrClosed reports that the cache was closed.
 	ErrClosed = errors.New("the token cache is closed")
+
+	// ErrForwarded is wrapped by an error of MayMint if another node answers the request instead.
+	ErrForwarded = errors.New("another node answers")
 )
 
 // Account is one account with a provider, at one revision. Its methods must be safe for
@@ -110,7 +113,8 @@ type Options struct {
 
 	// MayMint returns nil if this node may mint a shared token of the account now, and
 	// otherwise the reason. urgent is set if no cached token has enough life, or if somebody
-	// asked for another token. MayMint must not block.
+	// asked for another token. If the reason wraps ErrForwarded, the read does not count as failed.
+	// MayMint must not block.
 	MayMint func(a Account, urgent bool) error
 
 	// OnUnused is called with a token that no reader got or will get. It must not block for

@@ -106,9 +106,6 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 		}
 		t, err := c.exchange(ctx, m)
 		if result := c.finishMint(ctx, e, m, t, err); result != nil {
-			if p == unsharedRead && result.Failure != nil {
-				e.counts.failed[result.Failure.Kind].Add(1)
-			}
 			try(func() { c.opts.OnMint(*result) })
 		}
 		if p == unsharedRead {
@@ -265,7 +262,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 	case err != nil:
 		m.failure = e.backoff.failed(m.ended, err)
 		e.lastFailure, result.Failure = m.failure, m.failure
-		e.counts.failed[m.failure.Kind].Add(1) // before readers see the failure
+		e.counts.failed[m.failure.Kind].Add(1)
 		e.dropRefresh(m)
 	case again:
 		m.again = true

@@ -3,6 +3,7 @@
 package tokencache
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -121,9 +122,12 @@ type counts struct {
 	rejected [NumRejections]atomic.Int64
 }
 
-// read counts a read that returned err.
+// read counts a read that returned err. The node that answers a forwarded read counts that read.
 func (c *counts) read(served Served, err error) {
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrForwarded):
+		return
+	case err != nil:
 		served = ServedNot
 	}
 	c.reads[served].Add(1)

@@ -4,7 +4,6 @@ package tokencache
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-messaging/internal/token"
@@ -69,7 +68,6 @@ func (w *world) counted() (counts Counts, found bool) {
 
 func (w *world) wantCounts(want Counts) {
 	w.t.Helper()
-	synctest.Wait()
 	got, _ := w.counted()
 	equal(w, "counts", got, want)
 }

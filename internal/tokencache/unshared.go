@@ -216,7 +216,9 @@ func (c *Cache) finishUnshared(e *entry, m *mint, t token.Token, err error) *Min
 		e.lastFailure = m.failure
 		e.unshared.proven = false
 	}
-	result.Failure = m.failure
+	if result.Failure = m.failure; m.failure != nil {
+		e.counts.failed[m.failure.Kind].Add(1)
+	}
 	if current {
 		c.publish(e)
 	}
