@@ -15,7 +15,7 @@ import (
 
 func TestRotateKey(t *testing.T) {
 	m, a, first, next := newRotatedMount(t)
-	m.write("keys/a/rotate", nil).wantWarning(t, "a rotation is under way")
+	m.write("keys/a/rotate", nil).wantWarning(t, "the last rotation has not finished")
 	differ(t, "next key", next, first)
 	m.wantKeys("after the rotates", first, next, "")
 	a.learn(m, "a", "current", "next")

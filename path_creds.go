@@ -198,8 +198,8 @@ func warnRejection(resp *logical.Response, g tokencache.Grant) {
 	resp.AddWarning("this token was reported as rejected and is served anyway: " + why)
 }
 
-// warn adds a warning if the token could not be refreshed, or ends before the min_ttl that the
-// reader asked for.
+// warn adds a warning if the token could not be refreshed, or if it has less life than the min_ttl
+// that the reader asked for.
 func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 	left := g.Left.Truncate(time.Second)
 	switch {
@@ -207,10 +207,10 @@ func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 		resp.AddWarning(fmt.Sprintf("this token could not be refreshed and is served until it ends (in %s): %s; the next attempt is after %s",
 			left, g.Failure, showTime(g.Failure.Next)))
 	case g.Short && asked > g.MinTTL:
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, before the min_ttl of %s, because min_ttl can be at most half the token's lifetime (%s of %s)",
-			left, asked, (g.Lifetime / 2).Truncate(time.Second), g.Lifetime))
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s: a min_ttl above half the token's lifetime counts as half, here %s",
+			left, asked, (g.Lifetime / 2).Truncate(time.Second)))
 	case g.Short:
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, before the min_ttl of %s, and there is no newer token: the token was minted within the last 10s, or the provider has not answered yet",
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s: there is no newer token, because this token was minted within the last 10s, or because the provider has not answered yet",
 			left, g.MinTTL))
 	}
 }

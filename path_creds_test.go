@@ -96,7 +96,7 @@ func TestCredsMinTTL(t *testing.T) {
 		equal(t, "min_ttl="+minTTL+": the first token", a.token() == first, same)
 		equal(t, "min_ttl="+minTTL+": a warning", len(a.warnings) > 0, warns)
 		if warns {
-			a.wantWarning(t, "min_ttl can be at most half the token's lifetime")
+			a.wantWarning(t, "a min_ttl above half the token's lifetime counts as half, here 30m0s")
 		}
 	}
 	read("2h", true, true) // nothing is newer than a token that was minted just now
@@ -118,7 +118,7 @@ func TestCredsWarnOfTooLittleLife(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", 12*time.Second)), nil)
 	m.clock.advance(7 * time.Second)
 	m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": 6}).
-		wantWarning(t, "this token ends in 5s, before the min_ttl of 6s, and there is no newer token: the token was minted within the last 10s")
+		wantWarning(t, "this token ends in 5s, which is less than the min_ttl of 6s: there is no newer token, because this token was minted within the last 10s")
 }
 
 func TestCredsRefused(t *testing.T) {

@@ -164,9 +164,9 @@ func (p *keysPath) rotate(ctx context.Context, _ *logical.Request, d *framework.
 	warning := ""
 	switch {
 	case !fresh:
-		warning = "a rotation is under way, so no other key was made"
+		warning = "the last rotation has not finished, so no other key was made"
 	case c.SelfSigned():
-		warning = fmt.Sprintf("register the public key in next at the provider, then write keys/%s/activate", name)
+		warning = fmt.Sprintf("register the next public key at the provider, then write keys/%s/activate", name)
 	}
 	return withWarnings(resp, warning), nil
 }

@@ -60,8 +60,8 @@ func TestActivateKey(t *testing.T) {
 	m.write("config/a", fields{"provider": "vonage", "application_id": "app", "generate_key": "rsa-2048"}).want(t, http.StatusOK)
 	before := m.token("a")
 	first := m.keyID("current")
-	m.write("keys/a/activate", nil).want(t, http.StatusBadRequest, "key_id: is required, because there is no next key")
-	m.write("keys/a/rotate", nil).wantWarning(t, "register the public key in next at the provider, then write keys/a/activate")
+	m.write("keys/a/activate", nil).want(t, http.StatusBadRequest, "key_id: is required, unless there is a next key")
+	m.write("keys/a/rotate", nil).wantWarning(t, "register the next public key at the provider, then write keys/a/activate")
 	next := m.keyID("next")
 	m.mintAfter(20 * time.Minute)
 	equal(t, "current key before the activation", m.keyID("current"), first)
@@ -120,7 +120,7 @@ func TestVerifyOfAKeyThatIsMade(t *testing.T) {
 func TestMinimumAgeOfSignedTokens(t *testing.T) {
 	m := newMount(t)
 	config := fields{"provider": "apns", "team_id": "DEF123GHIJ", "key_id": "ABC123DEFG", "private_key": p256PEM()}
-	m.write("config/u", with(maps.Clone(config), fields{"share": false})).want(t, http.StatusBadRequest, "share: must be true for apns, because the provider allows no new token before the last one is 20m0s old")
+	m.write("config/u", with(maps.Clone(config), fields{"share": false})).want(t, http.StatusBadRequest, "share: must be true for apns, because the provider issues a new token only when the last token is 20m0s old")
 	m.write("config/a", config).want(t, http.StatusNoContent)
 	first := m.token("a")
 	for range 19 {

@@ -82,7 +82,7 @@ func startDocker(t *testing.T, programs string) (socket string) {
 	unshare := []string{"unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	if out, err := exec.Command(unshare[0], append(unshare[1:], "true")...).CombinedOutput(); err != nil {
 		fmt.Println("LEFT OUT: the plugin in a container, because this user can make no namespaces")
-		t.Skipf("unshare: %v\n%s", err, out)
+		t.Skipf("NOT RUN: the plugin in a container: unshare: %v\n%s", err, out)
 	}
 	dir := openDir(t)
 	socket = filepath.Join(dir, "docker.sock")

@@ -19,8 +19,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The files of a release do not depend on the folder in which they are built. Vault accepts the hash in
-// SHA256SUMS and reports the version of the release.
+// Two builds of a release in different folders give the same files. Vault accepts the hash in
+// SHA256SUMS, and reports the version of the release.
 func TestDist(t *testing.T) {
 	harness.Need(t)
 	here, there := t.TempDir(), t.TempDir()

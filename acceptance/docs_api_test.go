@@ -279,7 +279,7 @@ func documents(t *testing.T, r harness.Response, status int) {
 	}
 }
 
-// shape returns the names of the fields in data, including those of nested objects.
+// shape returns the names of all fields in data and in its nested objects.
 func shape(data any) string {
 	object, ok := data.(map[string]any)
 	if !ok {

@@ -225,7 +225,7 @@ func (s *spy) suffer(a leakyAccount) {
 	s.do(http.MethodDelete, broken, nil)
 }
 
-// revoke reads creds and revokes the lease, unless there is none, while the provider is faulty.
+// revoke reads the account's creds. If the read made a lease, revoke revokes it.
 func (s *spy) revoke(a leakyAccount) {
 	lease := s.read(a.creds()).LeaseID
 	if lease == "" {

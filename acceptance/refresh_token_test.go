@@ -46,8 +46,8 @@ func consent(t *testing.T, sim *harness.Simulator, user string) string {
 	return answer.Refresh
 }
 
-// wantRefreshes fails the test unless the simulator has counted this many refreshes, none of which
-// failed or used a refresh token twice.
+// wantRefreshes fails the test unless the simulator has counted exactly this many refreshes, and no
+// refresh failed or used a refresh token twice.
 func (w world) wantRefreshes(t *testing.T, state string, want int) {
 	t.Helper()
 	got := w.sim.State(t).Providers[simulator.OAuth2]

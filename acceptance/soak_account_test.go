@@ -144,7 +144,7 @@ func (a *soakAccount) operate() {
 	}
 }
 
-// revokesLater reports whether the answer has warnings, all of which are about queued revocations. A
+// revokesLater reports whether the answer has warnings and all its warnings are about queued revocations. A
 // successful write has such a warning if other requests have used up the time that the mount may wait
 // for revocations.
 func revokesLater(r harness.Response) bool {

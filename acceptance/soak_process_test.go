@@ -38,7 +38,7 @@ func usageOf(pid int) (u usage, ok bool) {
 	return u, u.rss > 0
 }
 
-// medians returns the median of the first quarter of the samples, and that of the last quarter.
+// medians returns the median of the first quarter of the samples and the median of the last quarter.
 func medians(samples []usage) (first, last usage) {
 	if len(samples) == 0 {
 		return

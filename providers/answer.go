@@ -176,9 +176,9 @@ func (a *answer) compareClocks(err error) error {
 	}
 	switch {
 	case difference >= clocksDiffer:
-		problem = fmt.Sprintf("this server's clock is %s %s the Date of the answer, so the provider may have refused the assertion because of its times; set the server's clock", difference, direction)
+		problem = fmt.Sprintf("this server's clock is %s %s the provider's clock, so the provider may have refused the assertion as expired or not yet valid; set the server's clock", difference, direction)
 	case aboutTime.MatchString(e.Words):
-		problem = "this server's clock agrees with the Date of the answer"
+		problem = "this server's clock agrees with the provider's clock"
 	default:
 		return err
 	}

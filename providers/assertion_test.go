@@ -258,9 +258,9 @@ func TestRefusalComparesClocks(t *testing.T) {
 		want   string
 		reject string
 	}{
-		{7 * time.Minute, fmt.Sprintf(invalid, "no"), "this server's clock is 7m0s ahead of the Date of the answer", ""},
-		{-31 * time.Second, fmt.Sprintf(invalid, "no"), "this server's clock is 31s behind the Date of the answer", ""},
-		{time.Second, fmt.Sprintf(invalid, "JWT is expired"), "this server's clock agrees with the Date of the answer", ""},
+		{7 * time.Minute, fmt.Sprintf(invalid, "no"), "this server's clock is 7m0s ahead of the provider's clock", ""},
+		{-31 * time.Second, fmt.Sprintf(invalid, "no"), "this server's clock is 31s behind the provider's clock", ""},
+		{time.Second, fmt.Sprintf(invalid, "JWT is expired"), "this server's clock agrees with the provider's clock", ""},
 		{time.Second, fmt.Sprintf(invalid, "unknown key"), "invalid_client", "clock"},
 		{7 * time.Minute, `{"error":"temporarily_unavailable"}`, "temporarily_unavailable", "clock"},
 	} {

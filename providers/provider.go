@@ -130,8 +130,7 @@ type Endpoint struct {
 	TokenURL    string // may contain placeholders of fields, such as {region}; see URL
 }
 
-// RefreshField is the config field that holds the refresh token if the credential of a config is a
-// refresh token.
+// RefreshField is the config field for a refresh token that is the long-lived credential.
 const RefreshField = "refresh_token"
 
 // FieldKind says how a config states the value of a [Field], and how [Settings] store the value.

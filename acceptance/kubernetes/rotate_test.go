@@ -80,7 +80,7 @@ func (w *world) follows(t *testing.T, app watch, mode string, limit time.Duratio
 	}
 }
 
-// shared is longer than the 10 s in which two rotates share one login.
+// shared is the pause before a rotate that must log in again: rotates within 10 s share one login.
 const shared = 11 * time.Second
 
 // readsAtOnce checks the page's ways to make an operator read at once. It also checks that an operator

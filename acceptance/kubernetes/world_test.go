@@ -25,7 +25,7 @@ type world struct {
 
 const config = "messaging/config/sinch"
 
-// newWorld returns a world in which the first commands of the page have run.
+// newWorld runs the first commands of the page, and returns the world.
 func newWorld(t *testing.T, c *cluster, namespace string, lifetime time.Duration) *world {
 	t.Helper()
 	dir := t.TempDir()

@@ -56,7 +56,7 @@ func TestKeycloak(t *testing.T) {
 		{"KeycloakRestarts", testKeycloakRestarts},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w.keycloak.admin(t, "DELETE", "/"+realm+"/events", nil, nil) // those of the previous subtest
+			w.keycloak.admin(t, "DELETE", "/"+realm+"/events", nil, nil) // of the previous subtest
 			test.run(t, w)
 		})
 	}

@@ -226,8 +226,7 @@ func testRefreshTokenGrant(t *testing.T, w *oidcServers) {
 	}
 }
 
-// generated writes a config for which the engine makes a key. The server fetches the public key from
-// Vault.
+// generated writes a config with generate_key. The server fetches the public key from Vault.
 func (w *oidcServers) generated(t *testing.T, name, kind, algorithm string) *config {
 	t.Helper()
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "private_key_jwt", "token_endpoint_auth_signing_alg": algorithm,

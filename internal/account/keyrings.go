@@ -255,7 +255,7 @@ func (r *Registry) ActivateKey(ctx context.Context, name string, c *Config, id s
 		}
 		switch {
 		case k == nil && id == "":
-			return nil, &providers.FieldError{Field: "key_id", Problem: "is required, because there is no next key; to undo an activation, give the ID of the previous key"}
+			return nil, &providers.FieldError{Field: "key_id", Problem: "is required, unless there is a next key; to undo an activation, give the ID of the previous key"}
 		case k == nil:
 			return nil, &providers.FieldError{Field: "key_id", Problem: "names no key of this config; read keys/" + name + " for the IDs"}
 		case k == keys.current:

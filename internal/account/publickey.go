@@ -78,7 +78,7 @@ type KeyState struct {
 	ID        string    // "" if the key has none
 	Activated time.Time // zero if unknown
 
-	// The next key. Both are zero if no rotation is under way.
+	// The next key. Both are zero if no rotation has begun.
 	NextID      string
 	NextCreated time.Time
 }

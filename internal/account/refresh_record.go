@@ -36,8 +36,8 @@ type refreshGeneration struct {
 	ID      string `json:"id"`      // see Config.refreshID
 	Current string `json:"current"` // the refresh token to use next
 
-	Pending   *time.Time `json:"pending,omitempty"`   // the marker: when an exchange with unknown outcome began
-	Refreshed time.Time  `json:"refreshed,omitempty"` // when the last successful exchange began
+	Pending   *time.Time `json:"pending,omitempty"`  // the marker: when an exchange with unknown outcome began
+	Refreshed time.Time  `json:"refreshed,omitzero"` // when the last successful exchange began
 
 	Lost   string     `json:"lost,omitempty"` // how the refresh token was lost; "" if it was not
 	LostAt *time.Time `json:"lost_at,omitempty"`
@@ -91,8 +91,8 @@ func (r *refreshRecord) brings(old *refreshRecord) bool {
 	return false
 }
 
-// lose records that the refresh token no longer works. before is when an earlier exchange with
-// unknown outcome began; nil if there was none.
+// lose records that the refresh token no longer works. If the outcome of an earlier exchange is
+// unknown, before is the time at which that exchange began. Otherwise before is nil.
 func (g *refreshGeneration) lose(now time.Time, before *time.Time) {
 	g.LostAt = &now
 	if before != nil {

@@ -61,9 +61,9 @@ type ProviderSettings struct {
 	ExpiryFormat *string `json:"expiry_format,omitempty"`
 	// SuccessStatus is the HTTP status of a response with a token; the default, 0, means 200.
 	SuccessStatus *int `json:"success_status,omitempty"`
-	// FailureStatus is the HTTP status of a refusal; the default, 0, means the documented one (EnableX:
-	// 200). Sinch India documents 400 and 401. Keycloak before 26.6 answers a failed login with 401,
-	// and later versions with 400. Which version Sinch runs is unknown, so the default is 401.
+	// FailureStatus is the HTTP status of a refusal. The default, 0, means 200 for EnableX, as documented,
+	// and 401 for Sinch India, which documents both 400 and 401. Keycloak before 26.6 answers a failed
+	// login with 401, and later versions answer with 400.
 	FailureStatus *int `json:"failure_status,omitempty"`
 	// EchoSecrets makes the text of every failure repeat the secrets of the request, in these
 	// forms: "raw", "url", "base64", "json" (each character as \uXXXX in the JSON) or "json-twice"

@@ -159,7 +159,7 @@ func TestSlidingTokenThatNobodyReads(t *testing.T) {
 	})
 }
 
-// A mint fails if it returns a cached token that ended long ago.
+// A mint fails if the provider returns the same token again, long after the token has ended.
 func TestDeadTokenAgain(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(func(context.Context, call) (token.Token, error) {

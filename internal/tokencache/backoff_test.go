@@ -161,8 +161,8 @@ func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	})
 }
 
-// A rotate and a write of another revision end every backoff except a Retry-After. A tick and a
-// write of the same revision end no backoff.
+// A rotate ends every backoff except a Retry-After. So does a write that changes the revision. A tick
+// ends no backoff, and neither does a write that keeps the revision.
 func TestWhatClears(t *testing.T) {
 	for _, kind := range []struct {
 		name   string

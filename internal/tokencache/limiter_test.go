@@ -55,8 +55,8 @@ func TestLimiterBounds(t *testing.T) {
 	}
 }
 
-// Background refreshes leave slots for readers. A reader that needs a new token does not wait until
-// the background refresh gets a slot.
+// Background refreshes leave slots for readers. If the background refresh of an account waits for a
+// slot, a reader who needs a new token starts a mint at once.
 func TestBackgroundSlots(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const mint = 2 * time.Second

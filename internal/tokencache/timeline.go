@@ -73,9 +73,9 @@ func (p Policy) timeline(lifetime time.Duration) timeline {
 	}
 }
 
-// want returns how much life is enough for a read that asks for this much. The result is at least
-// the min TTL. It is at most half the lifetime, so that readers cause at most two mints per
-// lifetime.
+// want returns the life that a token needs to be served to a reader that asked for the life asked.
+// The result is at least the min TTL. It is at most half the lifetime, so that readers cause at most
+// two mints per lifetime.
 func (t timeline) want(asked time.Duration) time.Duration {
 	return max(t.minTTL, min(asked, t.lifetime/2))
 }

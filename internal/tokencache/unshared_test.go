@@ -141,8 +141,8 @@ func TestParkedTokenNeedsNoSlot(t *testing.T) {
 	})
 }
 
-// A parked token reaches OnUnused at a tick after a minute, when the config gets another revision or
-// is deleted, and at Close. A token that arrives after such a change reaches OnUnused at once.
+// OnUnused gets a parked token at the first tick after a minute, at Close, or when the config gets
+// another revision or is deleted. If a token arrives after that, OnUnused gets the token at once.
 func TestParkedTokenIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
 		name   string
