@@ -207,7 +207,7 @@ func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 		resp.AddWarning(fmt.Sprintf("this token could not be refreshed and is served until it ends (in %s): %s; the next attempt is after %s",
 			left, g.Failure, showTime(g.Failure.Next)))
 	case g.Short && asked > g.MinTTL:
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s: a min_ttl above half the token's lifetime counts as half, here %s",
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; the largest min_ttl that has an effect is half the token's lifetime, %s",
 			left, asked, (g.Lifetime / 2).Truncate(time.Second)))
 	case g.Short:
 		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s: there is no newer token, because this token was minted within the last 10s, or because the provider has not answered yet",

@@ -96,7 +96,7 @@ func TestCredsMinTTL(t *testing.T) {
 		equal(t, "min_ttl="+minTTL+": the first token", a.token() == first, same)
 		equal(t, "min_ttl="+minTTL+": a warning", len(a.warnings) > 0, warns)
 		if warns {
-			a.wantWarning(t, "a min_ttl above half the token's lifetime counts as half, here 30m0s")
+			a.wantWarning(t, "the largest min_ttl that has an effect is half the token's lifetime, 30m0s")
 		}
 	}
 	read("2h", true, true) // nothing is newer than a token that was minted just now

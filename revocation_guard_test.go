@@ -39,8 +39,8 @@ func TestGuardCoversRemovedSecrets(t *testing.T) {
 	m.patch("config/a", fields{"client_secret": nil, "verify_connection": false}).want(t, http.StatusNoContent)
 }
 
-// If ca_cert changes, the engine does not send the tokens of older leases. This also holds if
-// the config was deleted and written again.
+// After a change of ca_cert, the engine does not send the tokens of older leases to the revocation
+// endpoint. This also holds if the config was deleted and written again.
 func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	for name, change := range map[string]func(m *mount, ca string){
 		"secret removed first": func(m *mount, ca string) {

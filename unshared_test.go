@@ -95,8 +95,8 @@ func TestUnsharedRevocationInAnOutage(t *testing.T) {
 	}
 }
 
-// The engine sends a token only to the endpoint that the lease records. Deleting a config
-// revokes its queued tokens.
+// The engine sends a token only to the revocation endpoint that is stored in the token's lease.
+// Deleting a config revokes its queued tokens.
 func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
 	for name, move := range map[string]func(m *mount) answer{
 		"deleted": func(m *mount) answer { return m.delete("config/a") },

@@ -174,8 +174,8 @@ func (p *page) run(t *testing.T, c *harness.Client) string {
 	return out.String()
 }
 
-// internetWorld returns a server from which the providers' real URLs lead to the simulator, because
-// most recipes set no endpoint.
+// internetWorld starts a server and a simulator. The server reaches the simulator under the providers'
+// real URLs, because most recipes set no endpoint.
 func internetWorld(t *testing.T) (*harness.Server, *harness.Simulator) {
 	t.Helper()
 	sim := harness.StartSimulator(t)

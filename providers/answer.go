@@ -135,8 +135,8 @@ func (a *answer) oddError() fields {
 
 const noToken = "the answer contains no token"
 
-// statusHint explains a status that a token or revocation endpoint never sends. It returns "" for
-// other statuses.
+// statusHint says what is probably wrong if the status is one that token endpoints and revocation
+// endpoints do not use. It returns "" for other statuses.
 func (a *answer) statusHint() string {
 	hint := a.wrongAddress()
 	if hint == "" && a.status/100 != 2 && a.status != http.StatusBadRequest {

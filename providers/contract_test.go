@@ -55,8 +55,8 @@ func (w wire) body(access, seconds string) string {
 	return fmt.Sprintf(w.success, quote(access), w.lifetime(seconds))
 }
 
-// lifetime returns how an answer of this format states a lifetime in seconds: as the number itself,
-// or as the Unix time of the end. The result is exact, however large the number.
+// lifetime returns the text for a lifetime of this many seconds in an answer of this format. The text is
+// the number itself, or the Unix time at which the token ends. It is exact for numbers of any size.
 func (w wire) lifetime(seconds string) string {
 	f, _, err := big.ParseFloat(seconds, 10, 200, big.ToNearestEven)
 	if err != nil || f.IsInf() || seconds == "1e999" || f.Sign() == 0 && w.epoch == 0 {
@@ -220,8 +220,8 @@ func TestEnableXSuccess(t *testing.T) {
 	}
 }
 
-// EnableX states the expiry on its own clock. Its tokens live for 60 minutes, so a wrong clock
-// never gives a longer life.
+// EnableX states when a token expires, by EnableX's clock. The engine never assumes a life of more
+// than 60 minutes, whatever the clocks say.
 func TestEnableXClocks(t *testing.T) {
 	tests := map[string]struct {
 		date   time.Duration // Date of the answer, from noon on our clock

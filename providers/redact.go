@@ -21,8 +21,8 @@ const (
 	maxWords = 300 // characters of a provider's text in an error
 	maxCode  = 64  // characters of a provider's error code in an error
 
-	// minToken is the least length of a token in an answer, in bytes. The redactor ignores
-	// shorter texts, which sentences may contain by chance.
+	// minToken is the least length, in bytes, of a token from an answer that the redactor looks for. A
+	// sentence may contain a shorter token by chance.
 	minToken = 8
 
 	// maxEscapes is how many times a text may be escaped: once by the provider, and once in a

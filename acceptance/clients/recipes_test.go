@@ -79,8 +79,8 @@ func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, re
 	}
 }
 
-// startApp starts a recipe's program with a policy for only these creds, and an API for its messages.
-// See [pipe] for want and send.
+// startApp starts a recipe's program. The program's policy allows only reads of creds. startApp also
+// starts the API to which the program sends messages. See [pipe] for want and send.
 func startApp(t *testing.T, server *harness.Server, sim *harness.Simulator, creds, want string, program []string) (send func(line string), provider *messageAPI) {
 	t.Helper()
 	app := server.As(server.AppToken(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", creds)))

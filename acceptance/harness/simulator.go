@@ -91,8 +91,8 @@ func (s *Simulator) WaitForEnd(t testing.TB, token string) {
 	Until(t, "the token has ended", func() bool { return !s.Token(t, token).Active })
 }
 
-// WaitUntilOld waits until a token is 11 s old. The engine ignores a report that the provider has
-// rejected a token of at most 10 s.
+// WaitUntilOld waits until a token is 11 s old. If an app reports that the provider rejected
+// a younger token, the engine may not log in: it ignores reports in the first 10 s of a token.
 func (s *Simulator) WaitUntilOld(t testing.TB, token string) {
 	t.Helper()
 	Until(t, "the token is 11 s old", func() bool {

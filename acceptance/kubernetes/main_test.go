@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// starter starts one of the page's ways to get a token into a pod. It returns watches of what the app
-// reads.
+// starter sets up one of the ways in kubernetes.md to get a token into a pod. It returns a watch for
+// each token that an app reads.
 type starter func(*testing.T, *world) []watch
 
 const (

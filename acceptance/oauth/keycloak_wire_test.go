@@ -111,8 +111,8 @@ func testRealmErrors(t *testing.T, w *servers) {
 }
 
 // For one product, Sinch documents a refresh token that outlives the access token. For another product
-// it documents the opposite. Two rules of Keycloak explain both: a refresh token lives as long as an
-// idle session, and no token outlives its session.
+// it documents the opposite. Two rules of Keycloak explain both. A refresh token lives as long as a
+// session may stay idle. No token outlives its session.
 func testLifetimes(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	for name, tt := range map[string]struct {

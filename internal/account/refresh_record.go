@@ -17,9 +17,9 @@ const RefreshPrefix = "refresh/"
 
 const refreshVersion = 1
 
-// maxGenerations limits the generations in a record. If a config write uses its refresh token and
-// then fails, the record keeps a generation for this refresh token. The next write that succeeds
-// removes the generation.
+// maxGenerations limits the generations in a record. Each refresh token that an operator writes
+// starts a generation, even if the config write then fails. The next config write that succeeds
+// removes the generations of failed writes.
 const maxGenerations = 8
 
 // refreshRecord is the stored form of a config's refresh tokens. It also holds the access token,

@@ -78,7 +78,7 @@ func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 		}
 		f.provider.fail(nil)
 		start := time.Now()
-		wantContains(t, f.RevokeOrQueue(f.token(f.config("works"), "one")), "requests have waited 5s")
+		wantContains(t, f.RevokeOrQueue(f.token(f.config("works"), "one")), "requests may wait for revocation endpoints for at most 5s")
 		wantWaited(t, start, 0)
 		synctest.Wait()
 		f.wantQueued(0)

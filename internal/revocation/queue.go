@@ -167,8 +167,8 @@ func (q *queue) read(ctx context.Context, e *entry) (Revocation, error) {
 	return rev, nil
 }
 
-// list adds an entry for each record of earlier processes. Only the first successful call reads
-// the storage.
+// list adds an entry for each stored record, because earlier processes may have stored some. Only the
+// first successful call reads the storage.
 func (q *queue) list(ctx context.Context) error {
 	if q.isListed() {
 		return nil

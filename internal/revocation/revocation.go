@@ -40,8 +40,8 @@ type Revocation struct {
 	Deleting bool `json:"deleting"`
 }
 
-// New returns the revocation of t, a token of the account a. Expires is the end of the token at
-// the provider, which max_ttl does not change.
+// New returns the revocation of t, a token of the account a. Its Expires is when the token ends at the
+// provider, even if max_ttl ends its use earlier.
 func New(a *account.Account, t token.Token) Revocation {
 	return Revocation{
 		Config:       a.Name,

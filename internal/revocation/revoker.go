@@ -71,10 +71,10 @@ func (r *Revoker) Close() {
 var (
 	// errMoved reports that the config no longer has the token's revocation endpoint. Neither the
 	// token nor the credentials of the config may be sent to another endpoint.
-	errMoved = errors.New("the config is gone, or the provider, environment, revocation_url, ca_cert or client_id of the config has changed, so the token is left to expire")
+	errMoved = errors.New("the config is gone, or now has another provider, environment, revocation_url, ca_cert or client_id; the token is left to expire")
 
 	errTainted = fmt.Errorf("%w, because the mount is being disabled or moved", errWaits)
-	errBudget  = fmt.Errorf("%[1]w, because requests have waited %[2]s for revocation endpoints in the last %[3]s", errWaits, budgetWait, budgetPeriod)
+	errBudget  = fmt.Errorf("%[1]w, because requests may wait for revocation endpoints for at most %[2]s in any %[3]s", errWaits, budgetWait, budgetPeriod)
 )
 
 // isPermanent reports whether later attempts at the revocation would fail too.

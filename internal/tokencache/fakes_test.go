@@ -156,8 +156,8 @@ type saved struct {
 	token    token.Token
 }
 
-// refuses fails mints that use a refresh token, with this kind of failure. It answers logins with a
-// session.
+// refuses returns an answer for each mint. A mint with a refresh token gets this kind of failure. A
+// login gets a token with a refresh token.
 func refuses(kind token.Kind, retryAfter time.Duration) answer {
 	return func(ctx context.Context, c call) (token.Token, error) {
 		if c.refresh != "" {

@@ -140,8 +140,8 @@ func (e *entry) supersede() {
 	}
 }
 
-// supersedeAndDrop supersedes the running mint and drops the cached token. A rotate that waits for
-// the mint still gets the dropped token, so that its caller can revoke the token.
+// supersedeAndDrop supersedes the running mint and drops the cached token. If a rotate waits for the
+// mint, Rotate returns the dropped token among the replaced tokens, which its caller revokes.
 func (e *entry) supersedeAndDrop() {
 	if e.mint != nil && e.mint == e.rotation && e.cached != nil {
 		e.mint.replaced = &e.cached.Token

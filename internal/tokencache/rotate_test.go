@@ -234,7 +234,8 @@ func TestShareEndsDuringRotate(t *testing.T) {
 	})
 }
 
-// Rotates do not share the result of a rotate that found no slot.
+// If a rotate fails because too many mints run, the next rotate mints again instead of returning the
+// same error.
 func TestRotateWithoutSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("1", Policy{})
