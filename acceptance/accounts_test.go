@@ -46,8 +46,8 @@ func (a account) creds() string      { return "messaging/creds/" + a.config }
 func (a account) rotatePath() string { return "messaging/rotate/" + a.config }
 func (a account) statusPath() string { return "messaging/status/" + a.config }
 
-// body returns the fields of the account's config, with the simulator as the endpoint. The changes
-// override fields. A nil value removes the field.
+// body returns the fields of the account's config. Changes override fields. A nil value removes a
+// field.
 func (a account) body(sim *harness.Simulator, changes ...harness.Fields) harness.Fields {
 	f := harness.Fields{"provider": a.provider, "token_url": sim.TokenURL(a.provider)}
 	for _, change := range append([]harness.Fields{a.fields}, changes...) {
@@ -57,25 +57,23 @@ func (a account) body(sim *harness.Simulator, changes ...harness.Fields) harness
 	return f
 }
 
-// with returns a copy of the account with changed fields and another name of its config.
+// with copies the account under another config name and changes fields.
 func (a account) with(config string, changes harness.Fields) account {
 	a.config, a.fields = config, maps.Clone(a.fields)
 	maps.Copy(a.fields, changes)
 	return a
 }
 
-// revocable returns a copy of the account whose config has a revocation endpoint.
+// revocable adds a revocation endpoint to a copy of the account.
 func (a account) revocable(sim *harness.Simulator) account {
 	return a.with(a.config, harness.Fields{"revocation_url": revocationURL(sim, a.provider)})
 }
 
-// unshared returns a copy of the account with unshared tokens: each read mints a token, which is
-// revoked with its lease.
+// unshared sets share=false in a copy of the account. Each read then mints a token.
 func (a account) unshared(sim *harness.Simulator) account {
 	return a.revocable(sim).with(a.config, harness.Fields{"share": false})
 }
 
-// revocationURL returns the URL of a provider's revocation endpoint.
 func revocationURL(sim *harness.Simulator, provider string) string {
 	return strings.TrimSuffix(sim.TokenURL(provider), "token") + "revoke"
 }

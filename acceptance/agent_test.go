@@ -13,7 +13,7 @@ import (
 )
 
 // After a rotate, Vault Agent renders the new token within lease_ttl. Without lease_ttl, the agent
-// keeps the old token until its lease, which lasts as long as the token, has nearly ended.
+// waits until the old lease has almost ended.
 func TestAgentFollowsARotate(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	const leaseTTL = 30 * time.Second
@@ -46,7 +46,7 @@ func TestAgentFollowsARotate(t *testing.T) {
 	}
 }
 
-// waitForFile waits until the content of a file differs from old, and returns the content.
+// waitForFile waits for content other than the text old.
 func waitForFile(t *testing.T, file, old string) (content string) {
 	t.Helper()
 	harness.Within(t, 45*time.Second, "a new token in the file", func() error {

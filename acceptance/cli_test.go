@@ -53,8 +53,8 @@ func TestPathHelp(t *testing.T) {
 	}
 }
 
-// "vault secrets list" shows the version of the plugin's binary. "vault plugin info" works only with
-// this version.
+// "vault secrets list" shows the plugin's version. "vault plugin info" needs this version as an
+// argument.
 func TestRunningVersion(t *testing.T) {
 	w := newWorld(t)
 	out := w.CLI(t, "secrets", "list", "-detailed").OK(t).Stdout
@@ -68,8 +68,7 @@ func TestRunningVersion(t *testing.T) {
 		t.Errorf("vault secrets list: got %q, want %s and its version", line, harness.PluginName)
 	}
 
-	// The harness registers the plugin without a version, so Vault uses the version that the plugin
-	// reports.
+	// The plugin itself reports this version.
 	version := w.CLI(t, "read", "-field=plugin_version", "sys/mounts/messaging").OK(t).Stdout
 	w.CLI(t, "plugin", "info", "-version="+strings.TrimSpace(version), "secret", harness.PluginName).OK(t)
 	if r := w.CLI(t, "plugin", "info", "secret", harness.PluginName); r.Code == 0 {

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// mutual starts a simulator that requires client certificates (RFC 8705). It returns an account at this
-// simulator, whose config has no certificate yet, and the CA that the simulator trusts.
+// mutual starts a simulator that requires client certificates from ca (RFC 8705). The account's
+// config has no certificate yet.
 func mutual(t *testing.T) (a account, ca *simulator.CA) {
 	t.Helper()
 	ca = harness.NewCA(t)
@@ -21,8 +21,8 @@ func mutual(t *testing.T) (a account, ca *simulator.CA) {
 		"token_url": sim.TokenURL(simulator.OAuth2), "revocation_url": revocationURL(sim, simulator.OAuth2), "ca_cert": caCert}}, ca
 }
 
-// The engine presents the certificate at both endpoints. It stores no certificate that the provider
-// refuses. The status shows when the certificate expires.
+// The engine presents the certificate at the token endpoint and the revocation endpoint. The engine
+// does not store a refused certificate.
 func TestClientCertificate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -30,8 +30,8 @@ func TestClientCertificate(t *testing.T) {
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	good := harness.ClientCert(t, ca, "acme", until)
 
-	// With HTTP/2, the client may not see the server's TLS alert. The engine then says that the
-	// certificate may be the cause.
+	// With HTTP/2, the engine may miss the server's TLS alert. The error then names client_cert as
+	// a possible cause.
 	refused := func(change harness.Fields, words ...string) {
 		r := w.Write(t, a.path(), a.body(w.sim, change))
 		if r.Status != 400 && r.Status != 502 {

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// After a failover, the new active node serves the old node's token. No read during the failover
-// returns another token. Only the active node uses a refresh token that is a credential.
+// Reads during and after a failover return the same token. Neither the failover nor a standby uses
+// a refresh token.
 func TestFailoverKeepsTheToken(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	sim, cluster := harness.StartSimulator(t), harness.StartCluster(t)
@@ -45,7 +45,6 @@ func TestFailoverKeepsTheToken(t *testing.T) {
 	waitForToken(t, first.Server, token)
 	first.wantLogins(t, sinch, 1)
 
-	// Neither a standby nor the failover has used the refresh token.
 	first.wantToken(t, consented, spent, "after the failover")
 	first.wantRefreshes(t, "after the failover", 1)
 	first.Write(t, consented.rotatePath(), nil).OK(t)
@@ -53,7 +52,7 @@ func TestFailoverKeepsTheToken(t *testing.T) {
 }
 
 // A user can write a config through a standby and read it back at once. After a step-down, the next
-// active node serves the same token without another login.
+// active node serves the same token.
 func TestStandbysAndStepDown(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	sim, cluster := harness.StartSimulator(t), harness.StartCluster(t)
@@ -84,8 +83,8 @@ func TestStandbysAndStepDown(t *testing.T) {
 	standby.wantLogins(t, sinch, 1)
 }
 
-// waitForMount waits until the node serves the mount. A standby of OpenBao answers 404 for about 100 ms
-// after a mount is enabled.
+// waitForMount waits until the node serves the mount. OpenBao's standbys need about 100 ms for a
+// new mount.
 func waitForMount(t *testing.T, node *harness.Server) {
 	t.Helper()
 	harness.Within(t, harness.Timeout, "the standby serves the mount", func() error {
@@ -93,8 +92,7 @@ func waitForMount(t *testing.T, node *harness.Server) {
 	})
 }
 
-// waitForToken waits until a read at the node succeeds. It fails the test if the read returns another
-// token.
+// waitForToken waits until a read at the node succeeds. The read must return this token.
 func waitForToken(t *testing.T, node *harness.Server, token string) {
 	t.Helper()
 	harness.Within(t, 30*time.Second, "the node answers", func() error {
@@ -106,8 +104,8 @@ func waitForToken(t *testing.T, node *harness.Server, token string) {
 	})
 }
 
-// collectTokens reads a path through each node again and again, until the test calls stop. stop returns
-// the tokens that were read. A read may fail.
+// collectTokens reads a path through each node until the test calls stop. The function stop returns
+// all tokens. Failed reads are ignored.
 func collectTokens(t *testing.T, nodes []*harness.Server, path string) (stop func() map[string]bool) {
 	t.Helper()
 	var mu sync.Mutex

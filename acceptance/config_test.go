@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// A write that changes where the engine sends secrets must repeat the secrets.
+// A write that changes the token endpoint must repeat the secrets.
 func TestNewEndpointWantsTheSecretAgain(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)

@@ -14,11 +14,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Vault runs the plugin from the image that "make image" builds, after the commands of docs/upgrade.md.
-// Vault must not run as root.
+// The commands of docs/upgrade.md run the plugin in a container, unless Vault runs as root.
 //
-// The test needs root, and DOCKER_DIR, which names a folder with Docker's programs. "make
-// test-containers" sets it. Docker runs in its own namespaces.
+// The test needs root. "make test-containers" sets DOCKER_DIR to the folder with Docker's programs.
 func TestContainer(t *testing.T) {
 	programs := os.Getenv("DOCKER_DIR")
 	if programs == "" {
@@ -48,7 +46,8 @@ func TestContainer(t *testing.T) {
 		c := startVaultAs(t, nobody, programs, socket)
 		c.Shell(t, release, docker+commands[0]).OK(t)
 		c.CLI(t, "secrets", "enable", "-path=messaging", harness.PluginName).OK(t)
-		// The container has no network, so the engine itself must sign the tokens.
+		// The container has no network. The engine needs none, because it signs this provider's
+		// tokens.
 		c.Write(t, "messaging/config/acme", harness.Fields{
 			"provider": "vonage", "application_id": "acme", "generate_key": "rsa-2048",
 		}).OK(t)
@@ -65,7 +64,7 @@ func TestContainer(t *testing.T) {
 // nobody is the user and group that Vault runs as.
 const nobody = 65534
 
-// makeImage runs scripts/image and returns the content of the image's archive.
+// makeImage runs scripts/image and returns the image's archive.
 func makeImage(t *testing.T, release string) string {
 	t.Helper()
 	arch := strings.TrimPrefix(hostPlatform(), "linux/")
@@ -75,8 +74,8 @@ func makeImage(t *testing.T, release string) string {
 	return harness.ReadFile(t, filepath.Join(release, "vault-plugin-secrets-messaging_v1.2.0_linux_"+arch+".image.tar"))
 }
 
-// startDocker starts Docker in its own namespaces without a network, and returns the path of Docker's
-// socket. It skips the test if this user cannot make namespaces.
+// startDocker starts Docker in new namespaces without a network. It skips the test if the user may
+// not make namespaces.
 func startDocker(t *testing.T, programs string) (socket string) {
 	t.Helper()
 	unshare := []string{"unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"}
@@ -96,7 +95,7 @@ func startDocker(t *testing.T, programs string) (socket string) {
 	return socket
 }
 
-// startVaultAs starts a dev server that runs as this user and may use Docker.
+// startVaultAs starts a dev server as this user. The server may use Docker.
 func startVaultAs(t *testing.T, user uint32, programs, socket string) *harness.Client {
 	t.Helper()
 	dir := openDir(t)
@@ -117,8 +116,8 @@ func startVaultAs(t *testing.T, user uint32, programs, socket string) *harness.C
 	return c
 }
 
-// openDir returns a folder that all users may enter. The path is short, because the path of a socket
-// must be short.
+// openDir returns a folder that all users may enter. The path is short, because socket paths have a
+// length limit.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "oci") //nolint:usetesting // only this user may enter t.TempDir
@@ -132,8 +131,8 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// runInBackground runs a program as this user until the end of the test. If the test fails, it shows
-// the program's output.
+// runInBackground runs a program as this user until the test ends. A failed test shows the
+// program's output.
 func runInBackground(t *testing.T, user uint32, log string, env []string, args ...string) {
 	t.Helper()
 	out, err := os.Create(log)

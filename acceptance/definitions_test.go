@@ -15,8 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// strangers is a provider that neither the plugin nor the simulator knows. It answers as
-// docs/adding-a-provider.md describes, and records the bodies of requests.
+// strangers simulates the provider in docs/adding-a-provider.md. It records each request's body.
 type strangers struct {
 	mu   sync.Mutex
 	seen []string
@@ -38,7 +37,7 @@ func (s *strangers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		"token": fmt.Sprintf("pb-%d", len(s.seen)), "valid_for": 900, "base_url": "https://eu.parcelbird.example"}})
 }
 
-// requests returns the bodies of the requests since its last call.
+// requests returns the recorded bodies and clears the record.
 func (s *strangers) requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,7 +46,7 @@ func (s *strangers) requests() []string {
 	return seen
 }
 
-// acmeDefinition returns a definition of the provider strangers at this URL.
+// acmeDefinition defines the provider strangers at this URL.
 func acmeDefinition(url string) string {
 	return fmt.Sprintf(`title: Acme
 fields:
@@ -63,8 +62,8 @@ http:
 `, url)
 }
 
-// An operator gets a token from a new definition with three commands. Changing or deleting the
-// definition sends no secret to another endpoint. The config still works after a restart.
+// Three commands define a provider and get a token. If the definition changes, the config keeps the
+// old endpoint.
 func TestOwnDefinitions(t *testing.T) {
 	honest, evil := &strangers{}, &strangers{}
 	var urls []string
@@ -121,8 +120,8 @@ vault read messaging/creds/a`).OK(t).Stdout
 	}
 }
 
-// Each command of docs/adding-a-provider.md works word for word, and the answers look like the samples
-// on the page.
+// The commands of docs/adding-a-provider.md work word for word. The answers look like the page's
+// samples.
 func TestAddingAProvider(t *testing.T) {
 	parcelbird := &strangers{}
 	s := harness.StartDevWith(t, harness.Options{Env: harness.Internet(t, parcelbird, "api.parcelbird.example", "sandbox.parcelbird.example")})

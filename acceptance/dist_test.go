@@ -19,8 +19,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Two builds of a release in different folders give the same files. Vault accepts the hash in
-// SHA256SUMS, and reports the version of the release.
+// Two builds in different folders give the same files. Vault accepts the hash in SHA256SUMS.
 func TestDist(t *testing.T) {
 	harness.Need(t)
 	here, there := t.TempDir(), t.TempDir()
@@ -57,8 +56,8 @@ func TestDist(t *testing.T) {
 	wantBillOfMaterials(t, filepath.Join(here, binary+".cdx.json"), sums[binary])
 }
 
-// A signed release passes the check of docs/upgrade.md. The check fails with a changed SHA256SUMS, or
-// with another key's signature.
+// The check of docs/upgrade.md accepts a signed release. It refuses a changed SHA256SUMS and
+// another key.
 func TestDistIsSigned(t *testing.T) {
 	harness.NeedPrograms(t, "the signature of a release", "openssl")
 	text := harness.ReadFile(t, "../docs/upgrade.md")
@@ -145,8 +144,7 @@ git tag "$2"`, "sh", root, tag)
 	return root
 }
 
-// wantBillOfMaterials fails the test unless the file is a CycloneDX bill of materials of v1.2.3, with
-// the binary's hash and every module in the binary.
+// wantBillOfMaterials requires a CycloneDX bill of materials with the binary's hash and modules.
 func wantBillOfMaterials(t *testing.T, name, sum string) {
 	t.Helper()
 	type named struct{ Name, Version, Value string }

@@ -44,11 +44,11 @@ func TestAPIReferenceHasEveryField(t *testing.T) {
 	}
 }
 
-// fieldsOf maps the fields of an operation to their types. The types have the names of docs/api.md.
+// fieldsOf maps an operation's fields to their types, in the words of docs/api.md.
 type fieldsOf map[string]string
 
-// operations returns the operations in the mount's OpenAPI document, such as "POST
-// /messaging/config/:name", with their fields.
+// operations reads the mount's OpenAPI document. A key is an operation, such as "POST
+// /messaging/config/:name".
 func (w world) operations(t *testing.T) map[string]fieldsOf {
 	t.Helper()
 	type schema struct{ Type, Format string }
@@ -130,7 +130,7 @@ func (w world) operations(t *testing.T) map[string]fieldsOf {
 	return ops
 }
 
-// apiReference returns the operations in docs/api.md, with their fields.
+// apiReference returns the fields of each operation in docs/api.md.
 func apiReference(t *testing.T) map[string]fieldsOf {
 	t.Helper()
 	ops := map[string]fieldsOf{}
@@ -224,7 +224,7 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 	documents(t, s.Write(t, "messaging/config/sinch", harness.Fields{"token_url": "https://auth.example.com/token"}), 400)
 }
 
-// A config write that is wrong is a 400 that says which field is wrong, and what would be right.
+// A wrong config write fails with 400. The error names the field, and says what is right.
 func TestErrorsOfConfigWrites(t *testing.T) {
 	s := newWorld(t)
 	india := harness.Fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse"}
@@ -266,7 +266,7 @@ func TestErrorsOfConfigWrites(t *testing.T) {
 	}
 }
 
-// documents fails the test unless the answer has this status and an error that docs/api.md quotes.
+// documents requires this status and an error that docs/api.md quotes.
 func documents(t *testing.T, r harness.Response, status int) {
 	t.Helper()
 	if r.Status != status || len(r.Errors) == 0 {
@@ -279,7 +279,7 @@ func documents(t *testing.T, r harness.Response, status int) {
 	}
 }
 
-// shape returns the names of all fields in data and in its nested objects.
+// shape lists the field names in data and in nested objects.
 func shape(data any) string {
 	object, ok := data.(map[string]any)
 	if !ok {

@@ -9,8 +9,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// EnableX does not document the HTTP statuses of its answers or the type of the expiry, so the engine
-// accepts several.
+// EnableX documents neither HTTP statuses nor the type of the expiry time. The engine accepts
+// several of both.
 func TestEnableXAnswers(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range []account{whatsapp, rcs} {
@@ -36,8 +36,7 @@ func TestEnableXAnswers(t *testing.T) {
 	}
 }
 
-// EnableX states the end of a token as a time. The lease has the right length although EnableX's clock
-// is wrong.
+// The lease has the right length even if EnableX's clock is wrong.
 func TestEnableXClockIsWrong(t *testing.T) {
 	w := newWorld(t)
 	for _, offset := range []string{"24h", "-24h"} {

@@ -13,8 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// incident is a server on disk with its own plugin folder, whose files a test can damage. An app has a
-// token of the account sinch.
+// incident is a server on disk. A test can damage the files in its plugin folder.
 type incident struct {
 	world
 	dir   string // the plugin folder
@@ -46,7 +45,7 @@ func (i *incident) shell(t *testing.T, script string) harness.Result {
 	return i.Shell(t, i.dir, "export PLUGIN_DIR='"+i.dir+"'\n"+script)
 }
 
-// page runs a block of commands of a page in docs. See [commands].
+// page runs the block of commands that [commands] returns.
 func (i *incident) page(t *testing.T, name, heading string, block int) harness.Result {
 	t.Helper()
 	script := commands(t, name, heading, block)
@@ -54,8 +53,7 @@ func (i *incident) page(t *testing.T, name, heading string, block int) harness.R
 	return i.shell(t, script)
 }
 
-// commands returns a block of commands of a page in docs. It is the block with this index in the
-// section with this heading.
+// commands returns a block of shell commands from a section of docs/<page>. The first block is 0.
 func commands(t *testing.T, page, heading string, block int) string {
 	t.Helper()
 	blocks := harness.CodeBlocks(t, harness.Section(t, "../docs/"+page, heading), "sh")
@@ -65,8 +63,7 @@ func commands(t *testing.T, page, heading string, block int) string {
 	return blocks[block]
 }
 
-// logs fails the test unless each of these texts is in the part of the server's log from the offset
-// mark.
+// logs requires each of these texts in the server's log after the offset mark.
 func (i *incident) logs(t *testing.T, mark int, texts ...string) {
 	t.Helper()
 	log := harness.ReadFile(t, i.Log)[mark:]
@@ -77,8 +74,8 @@ func (i *incident) logs(t *testing.T, mark int, texts ...string) {
 	}
 }
 
-// The plugin's file is missing or damaged when the server becomes active. The commands of the runbook
-// make the apps' token available again.
+// The plugin's file is missing or damaged when the server becomes active. The commands of
+// docs/operations.md repair the mount.
 func TestPluginFileSpoiled(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	i := newIncident(t)
@@ -120,8 +117,7 @@ func TestPluginFileSpoiled(t *testing.T) {
 			i.page(t, "operations.md", "The plugin does not run", 1).OK(t)
 			i.wantToken(t, sinch, i.token, "after the reload")
 
-			// Vault set the mount up in an unusual way, so the mount cannot write until the server
-			// becomes active again.
+			// After the reload, the mount may refuse writes until the server becomes active again.
 			if r := i.Write(t, sinch.path(), harness.Fields{"min_ttl": 5}); r.Status != 204 {
 				r.Refused(t, 500, "cannot write to storage during setup", `run "vault operator step-down", or restart the server`)
 			}
@@ -153,8 +149,7 @@ func (i *incident) put(t *testing.T, content []byte) {
 	}
 }
 
-// Each failed upgrade in the table of docs/upgrade.md happens on a real server. The check that the page
-// recommends finds the problem while the mount still works.
+// The recommended check finds each upgrade problem in docs/upgrade.md. The mount still works.
 func TestUpgradeGoesWrong(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	i := newIncident(t)

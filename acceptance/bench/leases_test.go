@@ -17,12 +17,10 @@ import (
 // leases is the number of leases for BenchmarkLeases.
 const leases = 20_000
 
-// fewRounds is less than rounds, because reads with leases take several times as long as reads without
-// leases.
+// fewRounds saves time, because reads with leases take several times as long.
 const fewRounds = 3
 
-// BenchmarkLeases measures what leases cost on integrated storage. docs/performance.md uses the
-// figures.
+// BenchmarkLeases measures what leases cost on integrated storage, for docs/performance.md.
 func BenchmarkLeases(b *testing.B) {
 	s, sim := harness.StartRaft(b), harness.StartSimulator(b)
 	s.InstallPlugin(b)

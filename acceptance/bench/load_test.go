@@ -55,7 +55,7 @@ func (c *client) read(path string) error {
 	return err
 }
 
-// measure lets all readers read for the time d. Each reader calls next for the path of its next read.
+// measure runs all readers for the time d. The function next returns the path for each read.
 func (c *client) measure(b *testing.B, d time.Duration, next func() string) load {
 	b.Helper()
 	took := make([][]time.Duration, readers)
@@ -89,7 +89,7 @@ func (c *client) measure(b *testing.B, d time.Duration, next func() string) load
 	}
 }
 
-// quantile returns the q-quantile of sorted values. It returns the zero value if there are no values.
+// quantile returns the q-quantile of sorted values, or zero if there are no values.
 func quantile[T any](sorted []T, q float64) (v T) {
 	if len(sorted) > 0 {
 		v = sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
@@ -111,7 +111,7 @@ func medians(loads []load) load {
 
 func median[T cmp.Ordered](values []T) T { return quantile(slices.Sorted(slices.Values(values)), 0.5) }
 
-// spread formats the median, the lowest and the highest of these values.
+// spread formats the median, the lowest and the highest value.
 func spread(values []float64) string {
 	return fmt.Sprintf("%.3f (%.3f to %.3f)", median(values), slices.Min(values), slices.Max(values))
 }

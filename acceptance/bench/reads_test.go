@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package bench measures the engine in a real Vault server. It compares the engine with the plugin in
-// acceptance/floor, which returns constants. Both plugins pay the same for Vault and its plugin
-// protocol, so the difference is the cost of the engine.
+// Package bench measures what the engine costs in a real Vault server. The baseline is the plugin
+// in acceptance/floor, which returns constants.
 //
-// Run it with "make bench". The benchmarks print tables and assert nothing.
+// "make bench" runs the benchmarks. The benchmarks print tables and assert nothing.
 package bench
 
 import (
@@ -28,8 +27,7 @@ const (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// accounts returns the number of accounts for BenchmarkAccounts. It is 100,000, unless the variable
-// BENCH_ACCOUNTS sets it.
+// accounts returns the value of BENCH_ACCOUNTS, or 100,000 by default.
 func accounts() int {
 	n, err := strconv.Atoi(os.Getenv("BENCH_ACCOUNTS"))
 	if err != nil {
@@ -38,8 +36,8 @@ func accounts() int {
 	return n
 }
 
-// server starts a dev server that logs only errors. It mounts the engine at messaging/, and the plugin
-// of acceptance/floor at floor/. FLOOR_BIN must be in the same folder as the engine.
+// server starts a dev server with the engine at messaging/ and the baseline plugin at floor/. Both
+// binaries must be in the same folder.
 func server(b *testing.B) (*harness.Server, *harness.Simulator) {
 	b.Helper()
 	if os.Getenv("FLOOR_BIN") == "" {
@@ -53,7 +51,7 @@ func server(b *testing.B) (*harness.Server, *harness.Simulator) {
 	return s, sim
 }
 
-// config writes the config of an account. The first read of its creds mints a token.
+// config writes the config of an account without a login.
 func config(b *testing.B, s *harness.Server, sim *harness.Simulator, path, user string, lease bool) {
 	b.Helper()
 	s.Write(b, path, harness.Fields{
@@ -65,8 +63,7 @@ func config(b *testing.B, s *harness.Server, sim *harness.Simulator, path, user 
 // row prints a row of the table.
 func row(format string, args ...any) { fmt.Printf("  "+format+"\n", args...) }
 
-// compareRow prints the medians of the loads. It also prints the ratio of each load to the baseline of
-// the same round.
+// compareRow prints medians. It also compares each round with the same round of the baseline.
 func compareRow(name string, baseline, loads []load) {
 	var ratios []float64
 	for i := range loads {

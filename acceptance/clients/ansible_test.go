@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// The playbook of docs/recipes/ansible.md works word for word, and works again when it is repeated.
+// The playbook of docs/recipes/ansible.md works word for word. A second run works, too.
 func TestAnsible(t *testing.T) {
 	harness.NeedPrograms(t, "Ansible", "python3")
 	bin := filepath.Join(venv(t, "ansible", "ansible-requirements.txt"), "bin")

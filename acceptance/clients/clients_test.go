@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package clients tests the plugin with other people's Vault clients. It also tests the programs in
-// docs/recipes. Run it with "make test-clients".
+// Package clients tests the plugin with third-party Vault clients, and the programs in
+// docs/recipes. "make test-clients" runs the tests.
 package clients
 
 import (
@@ -20,9 +20,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// result is the output of a program that does what an operator does. The program writes a config, reads
-// it back and lists all configs. Then it reads creds, looks up the lease, revokes the lease and looks
-// up the lease again. At the end it tries to read the creds of a config that does not exist.
+// result is the output of an operator's program. See operateInGo for the program's steps.
 type result struct {
 	Config map[string]any
 	Names  []string
@@ -132,8 +130,8 @@ func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, na
 	return r
 }
 
-// The lifetime watcher of vault/api tells an app when to read creds again. An app that follows the
-// watcher always has an active token.
+// The lifetime watcher of vault/api tells an app when to read creds again. The app then always has
+// an active token.
 func TestLifetimeWatcher(t *testing.T) {
 	server, sim := start(t)
 	sim.Configure(t, `{"access_ttl": 6}`)
@@ -177,8 +175,8 @@ func TestLifetimeWatcher(t *testing.T) {
 	}
 }
 
-// If a response has no lease, the lifetime watcher ends at once with an error. The app must wait for
-// ttl instead.
+// Without a lease, the lifetime watcher ends at once with an error. The app must wait for ttl
+// instead.
 func TestLifetimeWatcherWithoutLease(t *testing.T) {
 	server, sim := start(t)
 	server.Write(t, "messaging/config/watched", sinch(sim)).OK(t)

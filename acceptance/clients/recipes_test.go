@@ -20,9 +20,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// Each program in docs/recipes uses one token for many messages, and reads the next token before the
-// first one ends. If the provider rejects a token, the program reports this and gets a new token at
-// once. The program's policy allows only these reads.
+// Each program in docs/recipes reuses a token, and reads the next token before the first one ends.
+// After a rejection, the program gets a new token at once.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
 	server, sim := start(t)
@@ -79,8 +78,8 @@ func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, re
 	}
 }
 
-// startApp starts a recipe's program. The program's policy allows only reads of creds. startApp also
-// starts the API to which the program sends messages. See [pipe] for want and send.
+// startApp starts a recipe's program, and the API that receives the program's messages. See [pipe]
+// for the parameter want and the function send.
 func startApp(t *testing.T, server *harness.Server, sim *harness.Simulator, creds, want string, program []string) (send func(line string), provider *messageAPI) {
 	t.Helper()
 	app := server.As(server.AppToken(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", creds)))
@@ -114,9 +113,9 @@ func sinch(sim *harness.Simulator) harness.Fields {
 	}
 }
 
-// pipe starts a program and returns a function that sends a line to its input. At the end of the test,
-// pipe closes the input. The program must then end with exit code 0, and its output must contain want.
-// If want is "", there must be no output.
+// pipe starts a program. The function send writes a line to the program's input. At the end of the
+// test, the program must exit with 0. The output must contain the text want, or be empty if want is
+// "".
 func pipe(t *testing.T, env []string, want string, args ...string) (send func(line string)) {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -149,8 +148,8 @@ func pipe(t *testing.T, env []string, want string, args ...string) (send func(li
 	}
 }
 
-// messageAPI is a provider's API for messages. It accepts the tokens that are active at the simulator,
-// except for the rejected token.
+// messageAPI simulates a provider's message API. It accepts every active token except the token in
+// the field rejected.
 type messageAPI struct {
 	*httptest.Server
 	bearer   sync.Map     // the tokens of accepted messages, by message
@@ -175,7 +174,7 @@ func startMessageAPI(t *testing.T, sim *harness.Simulator) *messageAPI {
 	return m
 }
 
-// accepted waits until a message is accepted, and returns its token.
+// accepted waits until the API accepts a message. It returns the token sent with the message.
 func (m *messageAPI) accepted(t *testing.T, message string) string {
 	t.Helper()
 	var token any

@@ -17,8 +17,8 @@ type runtime struct {
 	name  string
 	vault string   // the Vault client; "" for plain HTTP
 	needs []string // programs on the PATH
-	// prepare installs the libraries that the recipe pins. It returns the command of the recipe, and
-	// the command of the operator's program. The second is nil if there is no such program.
+	// prepare installs the recipe's libraries and returns the commands to run. If the language has
+	// no operator's program, operator is nil.
 	prepare func(t *testing.T) (recipe, operator []string)
 }
 
@@ -30,7 +30,7 @@ var runtimes = []runtime{
 	{"curl", "", []string{"bash", "curl", "jq"}, prepareCurl},
 }
 
-// ready prepares the runtime. It skips the test if a program is missing.
+// ready prepares the runtime, or skips the test if a program is missing.
 func (r runtime) ready(t *testing.T) (recipe, operator []string) {
 	t.Helper()
 	harness.NeedPrograms(t, strings.TrimSpace(r.name+" "+r.vault), r.needs...)
@@ -66,7 +66,7 @@ func prepareCurl(t *testing.T) (recipe, operator []string) {
 // config returns the name of the runtime's config.
 func (r runtime) config() string { return strings.ToLower(strings.ReplaceAll(r.name, ".", "")) }
 
-// venv returns a Python environment with the packages that the file pins lists.
+// venv returns a Python environment with the packages in the requirements file pins.
 func venv(t *testing.T, name, pins string) string {
 	t.Helper()
 	return harness.Install(t, name, pins, func(dir string) {

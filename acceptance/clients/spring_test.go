@@ -9,11 +9,10 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// springVaults are the versions of Spring Vault that docs/recipes/spring.md names.
+// springVaults are the versions of Spring Vault in docs/recipes/spring.md.
 var springVaults = []string{"3.2.0", "4.0.4"}
 
-// forEachSpringVault runs a test of the program in docs/recipes/spring with each version of Spring
-// Vault.
+// forEachSpringVault tests the program in docs/recipes/spring with each version.
 func forEachSpringVault(t *testing.T, test func(t *testing.T, program []string)) {
 	t.Helper()
 	t.Parallel()
@@ -26,8 +25,7 @@ func forEachSpringVault(t *testing.T, test func(t *testing.T, program []string))
 	}
 }
 
-// The program sends no expired token. It recovers from a rejected token, and from an outage that is
-// longer than the lifetime of a token.
+// The program sends no expired token. It recovers from a rejected token and from a long outage.
 func TestSpringVault(t *testing.T) { forEachSpringVault(t, testSpring) }
 
 func testSpring(t *testing.T, program []string) {
@@ -70,7 +68,8 @@ func testSpring(t *testing.T, program []string) {
 	}
 }
 
-// Spring Vault reads a secret without a lease only once. The program prints that it needs leases.
+// If a secret has no lease, Spring Vault never reads the secret again. The program then asks for
+// lease=true.
 func TestSpringVaultWithoutLeases(t *testing.T) { forEachSpringVault(t, testSpringWithoutLeases) }
 
 func testSpringWithoutLeases(t *testing.T, program []string) {
@@ -94,7 +93,6 @@ func testSpringWithoutLeases(t *testing.T, program []string) {
 	send("one")
 }
 
-// prepareSpring installs the libraries, and returns the command of the program.
 func prepareSpring(t *testing.T, version string) []string {
 	t.Helper()
 	harness.NeedPrograms(t, "Spring Vault "+version, "java", "mvn")

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Terraform accepts the syntax, the formatting and the references of docs/recipes/terraform.md. It
-// cannot check the arguments of resources, because the test does not install the Terraform provider.
+// Terraform accepts the syntax, formatting and references of docs/recipes/terraform.md. Without the
+// Terraform provider, the test cannot check arguments.
 func TestTerraformRecipe(t *testing.T) {
 	harness.NeedPrograms(t, "Terraform", "python3")
 	dir := venv(t, "terraform", "terraform-requirements.txt")

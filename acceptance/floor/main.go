@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Command floor is a minimal Vault secrets plugin whose reads return constants. "make bench" compares
-// the engine with this plugin.
-//
-// The plugin sets Callbacks, because the framework then makes no call to Vault. So a read costs only
-// what Vault and its plugin protocol cost.
+// Command floor is a minimal Vault plugin whose reads return constants. "make bench" compares the
+// engine with this plugin.
 package main
 
 import (
@@ -39,7 +36,7 @@ func main() {
 var token = strings.Repeat("x", 390)
 
 // factory makes a backend with two paths: creds/<name> with a lease, and plain/<name> without a
-// lease. Their responses have the same fields as the engine's responses.
+// lease.
 func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	b := &framework.Backend{BackendType: logical.TypeLogical}
 	b.Secrets = []*framework.Secret{{
@@ -80,7 +77,7 @@ func path(prefix string, respond func() *logical.Response) *framework.Path {
 	return &framework.Path{
 		Pattern: prefix + framework.GenericNameRegex("name"),
 		Fields:  map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
-		//nolint:staticcheck // with Operations the framework asks Vault for the replication state on each request
+		//nolint:staticcheck // Operations would make the framework call Vault at each request
 		Callbacks: map[logical.Operation]framework.OperationFunc{
 			logical.ReadOperation: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 				return respond(), nil

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// StartAgent starts a Vault Agent whose Vault token has this policy. The agent logs in by AppRole and
-// renders each template to a file. StartAgent returns the names of these files.
+// StartAgent starts a Vault Agent with this policy. The agent renders each template to a file.
+// StartAgent returns the files' names.
 func (s *Server) StartAgent(t testing.TB, policy string, templates ...string) (rendered []string) {
 	t.Helper()
 	s.Write(t, "sys/policies/acl/agent", Fields{"policy": policy}).OK(t)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package harness runs the built plugin in a real Vault or OpenBao server. It starts servers, clusters
-// and the provider simulator, and calls a server as users do: over HTTP and with the vault command.
+// Package harness runs the built plugin in a real Vault or OpenBao server. Tests call the server as
+// users do: over HTTP and with the vault command.
 //
-// Every process that it starts listens on loopback only and keeps its files in a folder of the test.
-// Every process ends with its test, even if the test fails, panics or is killed.
+// The harness's processes listen on loopback only. Every process ends with its test, even if the
+// test is killed.
 package harness
 
 import (
@@ -16,15 +16,15 @@ import (
 	"testing"
 )
 
-// These environment variables name the programs under test. "make acceptance" sets all of them.
+// These environment variables name the programs under test. "make acceptance" sets them.
 const (
 	vaultEnv     = "VAULT_BIN"
 	pluginEnv    = "PLUGIN_BIN"
 	simulatorEnv = "SIMULATOR_BIN"
 )
 
-// programs holds the absolute paths of the programs under test, without symbolic links. The paths are
-// "" if the environment names no program.
+// programs holds the absolute paths of the programs under test, without symbolic links. Unset paths
+// are "".
 var programs struct{ vault, plugin, simulator string }
 
 // vaultVersion is the output of "vault version".
@@ -46,7 +46,7 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Need skips the test if the environment names no programs under test.
+// Need skips the test if VAULT_BIN, PLUGIN_BIN and SIMULATOR_BIN are not set.
 func Need(t testing.TB) {
 	t.Helper()
 	if programs.vault == "" {
@@ -57,8 +57,7 @@ func Need(t testing.TB) {
 // OpenBao reports whether the server is OpenBao, not Vault.
 func OpenBao() bool { return strings.HasPrefix(vaultVersion, "OpenBao") }
 
-// findBinaries sets programs and vaultVersion. It returns an error if the environment names only some
-// of the programs.
+// findBinaries sets programs and vaultVersion. The environment must name all programs or none.
 func findBinaries() error {
 	given := 0
 	for env, path := range map[string]*string{

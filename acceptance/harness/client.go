@@ -61,8 +61,8 @@ type Response struct {
 	request string // method and path, for failure messages
 }
 
-// Do sends a request to /v1/<path>. The body is sent as JSON, unless it is nil. The header is a list of
-// names, each followed by its value. Do returns an error only if no response comes.
+// Do sends a request to /v1/<path>. It sends the body as JSON, or no body for nil. The parameter
+// header alternates names and values. Do returns an error if no response comes.
 func (c *Client) Do(method, path string, body any, header ...string) (Response, error) {
 	var content io.Reader
 	if body != nil {
@@ -110,8 +110,8 @@ func (c *Client) must(t testing.TB, method, path string, body any, header ...str
 // Fields is the body of a write.
 type Fields = map[string]any
 
-// Read, List, Write, Patch and Delete send one request and return the response, whatever its status is.
-// They fail the test if no response comes.
+// Read, List, Write, Patch and Delete return the response, even an error response. Without a
+// response, the test fails.
 func (c *Client) Read(t testing.TB, path string, header ...string) Response {
 	t.Helper()
 	return c.must(t, http.MethodGet, path, nil, header...)
@@ -137,7 +137,7 @@ func (c *Client) Delete(t testing.TB, path string) Response {
 	return c.must(t, http.MethodDelete, path, nil)
 }
 
-// OK fails the test unless the status is 2xx, and returns the response.
+// OK requires a status of 2xx, and returns the response.
 func (r Response) OK(t testing.TB) Response {
 	t.Helper()
 	if r.Status < 200 || r.Status > 299 {
@@ -146,7 +146,7 @@ func (r Response) OK(t testing.TB) Response {
 	return r
 }
 
-// Refused fails the test unless the response has this status and each of these words is in its errors.
+// Refused requires this status, and each of the words in the response's errors.
 func (r Response) Refused(t testing.TB, status int, words ...string) {
 	t.Helper()
 	if r.Status != status {
@@ -160,7 +160,7 @@ func (r Response) Refused(t testing.TB, status int, words ...string) {
 	}
 }
 
-// Text returns a field of the response's data as a string, or "" if the field is missing.
+// Text returns a field of the response's data as a string. A missing field is "".
 func (r Response) Text(field string) string {
 	if v := r.Data[field]; v != nil {
 		return fmt.Sprint(v)
@@ -193,7 +193,7 @@ type Result struct {
 	command string // for failure messages
 }
 
-// OK fails the test unless the exit code is 0, and returns the result.
+// OK requires exit code 0, and returns the result.
 func (r Result) OK(t testing.TB) Result {
 	t.Helper()
 	if r.Code != 0 {
@@ -208,8 +208,8 @@ func (c *Client) CLI(t testing.TB, args ...string) Result {
 	return c.run(t, c.home, programs.vault, args...)
 }
 
-// Shell runs a shell script in the folder dir. The script calls the server's program as vault, whatever
-// the program's name is.
+// Shell runs a script in the folder dir. In the script, the command vault is the program under
+// test, even for OpenBao.
 func (c *Client) Shell(t testing.TB, dir, script string) Result {
 	t.Helper()
 	return c.run(t, dir, "sh", "-euc", script)
@@ -233,8 +233,8 @@ func (c *Client) run(t testing.TB, dir, program string, args ...string) Result {
 	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), command}
 }
 
-// Env returns the environment of a user of this server. From the test's own environment it takes only
-// PATH.
+// Env returns the environment for a user of this server. Only PATH comes from the test's
+// environment.
 func (c *Client) Env(t testing.TB) []string {
 	t.Helper()
 	bin := filepath.Join(c.home, "bin")

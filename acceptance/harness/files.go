@@ -20,8 +20,7 @@ func ReadFile(t testing.TB, name string) string {
 	return string(content)
 }
 
-// WriteFile writes a file in the folder dir, and returns the path of the file. Only the user may
-// read the file.
+// WriteFile writes a file in the folder dir and returns the file's path. The mode is 0600.
 func WriteFile(t testing.TB, dir, name, content string) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
@@ -31,7 +30,7 @@ func WriteFile(t testing.TB, dir, name, content string) string {
 	return file
 }
 
-// CopyTo makes the folder dir, unless it exists, and copies files into it.
+// CopyTo copies files into the folder dir, and makes the folder if needed.
 func CopyTo(t testing.TB, dir string, files ...string) {
 	t.Helper()
 	for _, file := range files {
@@ -45,7 +44,7 @@ func CopyPlugin(t testing.TB, dir string) {
 	copyFile(t, programs.plugin, filepath.Join(dir, PluginName))
 }
 
-// CopyVault is CopyTo for the server's program. The copy has the name vault.
+// CopyVault copies the server's program to the file dir/vault.
 func CopyVault(t testing.TB, dir string) {
 	t.Helper()
 	copyFile(t, programs.vault, filepath.Join(dir, "vault"))
@@ -72,8 +71,8 @@ func Absolute(t testing.TB, path string) string {
 	return abs
 }
 
-// Section reads a page and returns the text from this heading to the next heading of level 2. It fails
-// the test if there is no such heading.
+// Section returns the page's text from this heading to the next heading of level 2. A missing
+// heading fails the test.
 func Section(t testing.TB, page, heading string) string {
 	t.Helper()
 	section := regexp.MustCompile(`(?ms)^#+ ` + regexp.QuoteMeta(heading) + `\n(.*?)(?:^## |\z)`)
@@ -84,8 +83,8 @@ func Section(t testing.TB, page, heading string) string {
 	return m[1]
 }
 
-// CodeBlocks returns the code blocks of a text that are in this language, such as "sh". It fails the
-// test if there are none.
+// CodeBlocks returns the code blocks in this language, such as "sh". Without a code block, the test
+// fails.
 func CodeBlocks(t testing.TB, text, language string) (blocks []string) {
 	t.Helper()
 	block := regexp.MustCompile("(?ms)^( *)```" + language + "\n(.*?)^ *```")

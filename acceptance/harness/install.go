@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// NeedPrograms skips the test if one of the programs is not on the PATH. It also prints "LEFT OUT"
-// and what was not tested, because "go test" without -v does not show skipped tests.
+// NeedPrograms skips the test if one of the programs is not on the PATH. It prints "LEFT OUT",
+// because "go test" without -v hides skipped tests.
 func NeedPrograms(t testing.TB, what string, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
@@ -38,8 +38,8 @@ func RunCommand(t testing.TB, cmd *exec.Cmd) {
 	}
 }
 
-// Install returns the folder bin/clients/<name>. It calls fill to fill the folder if the content of
-// the file pins differs from its content at the last call.
+// Install returns the folder bin/clients/<name>. If the folder is new or the file pins has changed,
+// Install calls fill with the empty folder.
 func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 	t.Helper()
 	dir := Absolute(t, "../../bin/clients/"+name)
@@ -55,14 +55,14 @@ func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 		t.Fatal(err)
 	}
 	fill(dir)
-	// Packages may contain Go files. A go.mod keeps these files out of "./..." of this module.
+	// Some packages contain Go files. A go.mod hides these files from "./...".
 	WriteFile(t, dir, "go.mod", "")
 	WriteFile(t, dir, stamp, want)
 	return dir
 }
 
-// InstallNode returns the folder bin/clients/<name> with the packages of the package-lock.json in
-// the folder from. Node.js looks for packages beside a program, so copy programs to this folder.
+// InstallNode returns bin/clients/<name> with the packages of from/package-lock.json. Programs in
+// this folder find the packages.
 func InstallNode(t testing.TB, name, from string) string {
 	t.Helper()
 	lock := filepath.Join(from, "package-lock.json")

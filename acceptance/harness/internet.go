@@ -20,8 +20,7 @@ import (
 	"time"
 )
 
-// AsInternet returns environment variables that redirect requests for the providers' real URLs to the
-// simulator.
+// AsInternet returns environment variables that redirect the providers' real URLs to the simulator.
 func (s *Simulator) AsInternet(t testing.TB) (env []string) {
 	t.Helper()
 	target, err := url.Parse(s.URL)
@@ -31,9 +30,8 @@ func (s *Simulator) AsInternet(t testing.TB) (env []string) {
 	return Internet(t, httputil.NewSingleHostReverseProxy(target), "auth.aclwhatsapp.com", "apiuat.aclwhatsapp.com", "api.enablex.io", "auth.sinch.com")
 }
 
-// Internet returns environment variables that redirect requests for these hosts to the handler. The
-// variables name a proxy, which connects every host to the handler, and a CA certificate. Internet
-// skips the test on macOS, because Go reads no certificate file there.
+// Internet returns environment variables that redirect requests for these hosts to the handler.
+// Internet skips the test on macOS, where Go ignores SSL_CERT_FILE.
 func Internet(t testing.TB, handler http.Handler, hosts ...string) (env []string) {
 	t.Helper()
 	if runtime.GOOS == "darwin" {
@@ -50,7 +48,7 @@ func Internet(t testing.TB, handler http.Handler, hosts ...string) (env []string
 	return []string{"HTTPS_PROXY=" + proxy.URL, "SSL_CERT_FILE=" + pemFile}
 }
 
-// tunnelTo returns a proxy that connects every tunnel to addr, whatever host the client asks for.
+// tunnelTo returns a proxy that connects every client to addr.
 func tunnelTo(addr string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect {
@@ -77,8 +75,8 @@ func tunnelTo(addr string) http.HandlerFunc {
 	}
 }
 
-// selfSigned makes a certificate for these hosts and 127.0.0.1. It writes the certificate to one PEM
-// file and the key to another.
+// selfSigned makes a certificate for these hosts and 127.0.0.1. It writes the certificate and the
+// key to PEM files.
 func selfSigned(t testing.TB, hosts ...string) (cert tls.Certificate, pemFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

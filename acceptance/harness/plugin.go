@@ -21,16 +21,16 @@ func (s *Server) InstallPlugin(t testing.TB) {
 	s.Install(t, PluginName, programs.plugin, "messaging")
 }
 
-// Install registers the plugin in the file binary under a name, and mounts the plugin. The file must
-// be in the server's plugin folder.
+// Install registers the file binary as a plugin and mounts the plugin. The file must be in the
+// server's plugin folder.
 func (s *Server) Install(t testing.TB, name, binary, mount string) {
 	t.Helper()
 	s.Register(t, "secret", name, binary)
 	s.Write(t, "sys/mounts/"+mount, Fields{"type": name}).OK(t)
 }
 
-// Register registers a plugin of a kind such as "secret" or "auth". The file binary must be in the
-// server's plugin folder.
+// Register registers a plugin of a kind, such as "secret". The file binary must be in the server's
+// plugin folder.
 func (s *Server) Register(t testing.TB, kind, name, binary string) {
 	t.Helper()
 	s.Write(t, "sys/plugins/catalog/"+kind+"/"+name, Fields{
@@ -39,19 +39,19 @@ func (s *Server) Register(t testing.TB, kind, name, binary string) {
 	}).OK(t)
 }
 
-// PluginPIDs returns the ids of the server's plugin processes. Usually all mounts share one process.
-// Vault starts the process at the first request to a mount.
+// PluginPIDs returns the ids of the server's plugin processes. Vault usually runs one process for
+// all mounts, from the first request on.
 func (s *Server) PluginPIDs() []int { return children(s.proc.pid()) }
 
-// KillPlugin kills the server's plugin processes and returns when the server has noticed. Until then, a
-// read may get an error from Vault itself. The next request starts a new process.
+// KillPlugin kills the server's plugin processes, and waits until the server has noticed. The next
+// request starts a new process.
 func (s *Server) KillPlugin(t testing.TB) {
 	t.Helper()
 	s.SignalPlugin(t, syscall.SIGKILL)
 }
 
-// SignalPlugin is KillPlugin with another signal. It returns what the server has logged since the
-// signal.
+// SignalPlugin ends the server's plugin processes with a signal. It returns the server's log since
+// the signal.
 func (s *Server) SignalPlugin(t testing.TB, signal syscall.Signal) (log string) {
 	t.Helper()
 	before := len(ReadFile(t, s.Log))

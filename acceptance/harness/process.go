@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// Timeout is how long a process may take on a busy machine to start, or to end after a signal.
+// Timeout is how long a process may take to start or to end on a busy machine.
 const Timeout = 60 * time.Second
 
 // process is a child process of the test.
@@ -30,7 +30,8 @@ type process struct {
 	done chan struct{} // closed when the process has ended
 }
 
-// start starts a program and appends its output to the file log. The caller must call stopAfter, too.
+// start starts a program and appends the output to the file log. The caller must also call
+// stopAfter.
 func start(t testing.TB, name, log string, cmd *exec.Cmd) *process {
 	t.Helper()
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -53,8 +54,8 @@ func start(t testing.TB, name, log string, cmd *exec.Cmd) *process {
 	return p
 }
 
-// stopAfter stops a process at the end of the test. If the test failed, stopAfter also prints the end
-// of the process's log. It takes a pointer to p, because the test may replace p by a restart.
+// stopAfter stops a process at the end of the test. A failed test also prints the end of the
+// process's log. p is a pointer, because a restart replaces *p.
 func stopAfter(t testing.TB, p **process) {
 	t.Cleanup(func() {
 		if *p == nil {
@@ -78,8 +79,8 @@ func (p *process) running() bool {
 	}
 }
 
-// stop sends SIGTERM. If the process still runs after half of Timeout, stop sends SIGKILL. It also
-// kills the descendants that are left, and returns when all of these processes have ended.
+// stop sends SIGTERM, and SIGKILL after half of Timeout. It also kills the descendants, and waits
+// until all processes have ended.
 func (p *process) stop() {
 	if !p.running() {
 		return
@@ -93,14 +94,14 @@ func (p *process) stop() {
 	p.end(left)
 }
 
-// kill sends SIGKILL to the process and its descendants, and returns when all of them have ended.
+// kill kills the process and its descendants, and waits until all have ended.
 func (p *process) kill() {
 	if p.running() {
 		p.end(descendants(p.pid()))
 	}
 }
 
-// end kills the process and the processes in left, and waits for them.
+// end kills the process, and then the process ids in left. It waits until all have ended.
 func (p *process) end(left []int) {
 	_ = p.cmd.Process.Kill()
 	<-p.done
@@ -112,7 +113,7 @@ func (p *process) end(left []int) {
 	}
 }
 
-// WaitGone waits up to Timeout for a process to end, and reports whether the process ended.
+// WaitGone reports whether a process ends within Timeout.
 func WaitGone(pid int) bool {
 	for deadline := time.Now().Add(Timeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if !slices.ContainsFunc(processTable(), func(e entry) bool { return e.pid == pid }) {
@@ -139,9 +140,9 @@ func tail(file string, lines int) []byte {
 	return b
 }
 
-// Go runs no cleanup functions if a test binary is killed, is interrupted or exceeds its -timeout. So
-// the test binary starts a copy of itself, the reaper, and writes the ids of its child processes to a
-// pipe. The pipe closes when the test binary ends. The reaper then kills the children that still run.
+// A test binary that is killed or times out runs no cleanup functions. So each test binary starts a
+// copy of itself, the reaper. When the test binary ends, the reaper kills the child processes that
+// still run.
 
 // reaperEnv, when set, makes the test binary the reaper.
 const reaperEnv = "MESSAGING_ACCEPTANCE_REAPER"
@@ -152,7 +153,7 @@ var reaper struct {
 	pipe io.Writer
 }
 
-// watch starts the reaper, unless it runs, and tells it that a process has started.
+// watch reports a started process to the reaper. The first call starts the reaper.
 func watch(pid int) {
 	reaper.once.Do(func() {
 		pipe, err := startReaper()
@@ -164,7 +165,7 @@ func watch(pid int) {
 	tell("+", pid)
 }
 
-// tell tells the reaper that a process has started ("+") or ended ("-").
+// tell reports a started ("+") or ended ("-") process to the reaper.
 func tell(sign string, pid int) {
 	reaper.mu.Lock()
 	defer reaper.mu.Unlock()

@@ -27,7 +27,7 @@ func children(parent int) []int {
 	return pids
 }
 
-// descendants returns the ids of a process's running children, of their children, and so on.
+// descendants returns the ids of a process's running children, grandchildren and so on.
 func descendants(pid int) []int {
 	pids := children(pid)
 	for _, child := range pids {
@@ -36,8 +36,8 @@ func descendants(pid int) []int {
 	return pids
 }
 
-// processTable lists the running processes. It reads /proc if there is one, because small Linux images
-// have no ps.
+// processTable lists the running processes. It prefers /proc, because small Linux images have no
+// ps.
 func processTable() []entry {
 	var table []entry
 	add := func(e entry, n int) {

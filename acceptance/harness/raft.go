@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-// StartRaft starts a server that keeps its data on disk. The server is initialized, unsealed and
-// active. The test may stop or kill the server and start it again.
+// StartRaft returns an active server that keeps its data on disk. The test may stop, kill and
+// restart the server.
 func StartRaft(t testing.TB) *Server {
 	t.Helper()
 	return StartRaftWith(t, "")
 }
 
-// StartRaftWith is StartRaft for a server with another plugin folder.
+// StartRaftWith is StartRaft with another plugin folder.
 func StartRaftWith(t testing.TB, pluginDir string) *Server {
 	t.Helper()
 	s := newRaftNode(t, 1, pluginDir, "")
@@ -27,8 +27,8 @@ func StartRaftWith(t testing.TB, pluginDir string) *Server {
 	return s
 }
 
-// newRaftNode returns a raft server that is not started yet. See [pluginConfig] for pluginDir. The
-// server joins the cluster of the server at the address leader. It joins no cluster if leader is "".
+// newRaftNode returns a raft server that is not started yet. The parameter leader is the address of
+// the server to join, or "" for a new cluster. See [pluginConfig] for pluginDir.
 func newRaftNode(t testing.TB, number int, pluginDir, leader string) *Server {
 	t.Helper()
 	s := newServer(t, fmt.Sprintf("vault-%d", number))
@@ -62,8 +62,7 @@ listener "tcp" {
 // Data returns a raft server's data folder.
 func (s *Server) Data() string { return filepath.Join(s.dir, "data") }
 
-// initialize makes a cluster of one node with one unseal key. It unseals the node and waits until the
-// node is active.
+// initialize makes a cluster with one node and one unseal key. It returns when the node is active.
 func (s *Server) initialize(t testing.TB) {
 	t.Helper()
 	var initialized struct {
@@ -79,12 +78,12 @@ func (s *Server) initialize(t testing.TB) {
 	s.WaitActive(t)
 }
 
-// Cluster is a raft cluster. Its servers replicate their data to each other.
+// Cluster is a raft cluster of servers.
 type Cluster struct {
 	Nodes []*Server
 }
 
-// StartCluster starts a cluster of three nodes. All nodes are unsealed and are voters.
+// StartCluster starts three nodes, and waits until all are voters.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	first := StartRaft(t)
@@ -150,8 +149,7 @@ func (c *Cluster) Standbys(t testing.TB) []*Server {
 	return standbys
 }
 
-// leader reports whether the node is the active node. It returns an error if the node knows no
-// active node.
+// leader reports whether the node is active. It returns an error if the node knows no active node.
 func (s *Server) leader() (self bool, err error) {
 	r, err := s.Do("GET", "sys/leader", nil)
 	if err != nil {

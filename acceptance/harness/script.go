@@ -18,8 +18,8 @@ type Script struct {
 	proc *process
 }
 
-// StartScript starts an executable file. A Vault server that the file starts is the server under
-// test.
+// StartScript starts an executable file. The environment has the path of the server's program in
+// VAULT_BIN.
 func StartScript(t testing.TB, file string) *Script {
 	t.Helper()
 	cmd := exec.Command(file)
@@ -27,7 +27,7 @@ func StartScript(t testing.TB, file string) *Script {
 	return StartProgram(t, cmd)
 }
 
-// StartShell starts a shell script like Shell, but does not wait for its end.
+// StartShell is Shell for a script that keeps running.
 func (c *Client) StartShell(t testing.TB, dir, script string) *Script {
 	t.Helper()
 	cmd := exec.Command("sh", "-euc", script)
@@ -43,7 +43,7 @@ func StartProgram(t testing.TB, cmd *exec.Cmd) *Script {
 	return s
 }
 
-// WaitFor waits until the script has printed the text, and returns the whole output.
+// WaitFor waits until the script has printed the text. It returns all output so far.
 func (s *Script) WaitFor(t testing.TB, text string) string {
 	t.Helper()
 	var out string
@@ -65,10 +65,10 @@ func (s *Script) Output(t testing.TB) string {
 	return ReadFile(t, s.proc.log)
 }
 
-// Descendants returns the ids of the processes that the script and its children have started.
+// Descendants returns the ids of the script's running children, grandchildren and so on.
 func (s *Script) Descendants() []int { return descendants(s.proc.pid()) }
 
-// Interrupt sends the signal of Ctrl-C. It fails the test unless the script then ends with exit code 0.
+// Interrupt sends the signal of Ctrl-C. The script must then end with exit code 0.
 func (s *Script) Interrupt(t testing.TB) {
 	t.Helper()
 	if err := s.proc.cmd.Process.Signal(syscall.SIGINT); err != nil {

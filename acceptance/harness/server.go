@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Server is a Vault server. It is also a client of the server with the root token.
+// Server is a Vault server. The embedded Client uses the root token.
 type Server struct {
 	Client
 	Log   string // the log file of the server and its plugins, at trace level
@@ -39,7 +39,7 @@ type Options struct {
 	HTTPS     string   // the address of an additional TLS listener, such as 127.0.0.1:8443; "" for none
 }
 
-// StartDev starts a dev server. It is unsealed and keeps its data in memory.
+// StartDev starts an unsealed dev server with data in memory.
 func StartDev(t testing.TB) *Server {
 	t.Helper()
 	return StartDevWith(t, Options{})
@@ -86,8 +86,8 @@ func newServer(t testing.TB, name string) *Server {
 	return s
 }
 
-// pluginConfig returns the settings that let a server run the plugins in the folder dir. "" means the
-// folder of the plugin under test.
+// pluginConfig returns settings to run the plugins in the folder dir. An empty dir means the folder
+// of the plugin under test.
 func pluginConfig(t testing.TB, dir string) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(cmp.Or(dir, filepath.Dir(programs.plugin))) // Vault refuses symbolic links
@@ -102,8 +102,8 @@ func pluginConfig(t testing.TB, dir string) string {
 	return config
 }
 
-// Start starts the server, and returns when the server is unsealed. The server may not be active yet:
-// see WaitActive. After Stop or Kill, the server starts with the same address and data.
+// Start starts or restarts the server, and returns when the server is unsealed. A restart keeps the
+// address and data. WaitActive waits until the server is active.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	s.http.CloseIdleConnections()
@@ -120,7 +120,7 @@ func (s *Server) Start(t testing.TB) {
 	s.Unseal(t)
 }
 
-// Stop shuts the server down and returns when its process has ended.
+// Stop shuts the server down and waits until the process ends.
 func (s *Server) Stop() {
 	s.proc.stop()
 	s.http.CloseIdleConnections()
@@ -145,7 +145,7 @@ func (s *Server) Unseal(t testing.TB) {
 	if s.unsealKey == "" {
 		return
 	}
-	// A node that joins a cluster refuses the key until the active node has contacted the node.
+	// A new node refuses the unseal key until the active node contacts the new node.
 	Within(t, Timeout, s.name+" is unsealed", func() error {
 		r, err := s.Do("PUT", "sys/unseal", Fields{"key": s.unsealKey})
 		if err != nil {
@@ -170,7 +170,7 @@ func (s *Server) WaitActive(t testing.TB) {
 	})
 }
 
-// EnableAudit makes the server write an audit log to the file s.Audit.
+// EnableAudit starts an audit log in the file s.Audit.
 func (s *Server) EnableAudit(t testing.TB) {
 	t.Helper()
 	s.Write(t, "sys/audit/file", Fields{"type": "file", "options": Fields{"file_path": s.Audit}}).OK(t)

@@ -13,8 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// Simulator is a process that simulates the providers. The documentation of package simulator lists its
-// accounts.
+// Simulator is a process that simulates the providers. Package simulator lists the accounts.
 type Simulator struct {
 	simulator.Client
 	addr string
@@ -30,8 +29,8 @@ func StartSimulator(t testing.TB) *Simulator {
 	return s
 }
 
-// StartMutualSimulator starts a simulator behind TLS. It accepts only clients with a certificate from
-// ca. The result caCert is the certificate of the CA that signed the simulator's own certificate.
+// StartMutualSimulator starts a simulator with TLS. Clients need a certificate from ca. The result
+// caCert verifies the simulator's own certificate.
 func StartMutualSimulator(t testing.TB, ca *simulator.CA) (s *Simulator, caCert string) {
 	t.Helper()
 	s = newSimulator(t, "https://")
@@ -45,7 +44,7 @@ func StartMutualSimulator(t testing.TB, ca *simulator.CA) (s *Simulator, caCert 
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The harness is not under test, so it accepts any certificate of the simulator.
+	// The harness need not verify the simulator's certificate.
 	s.HTTP.Transport.(*http.Transport).TLSClientConfig = &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true}
 	s.args = []string{"-tls", "-ca-out", caFile, "-client-ca", WriteFile(t, dir, "client-ca.pem", string(ca.PEM))}
 	s.Start(t)
@@ -65,8 +64,8 @@ func newSimulator(t testing.TB, scheme string) *Simulator {
 	return s
 }
 
-// Start starts the simulator again after Stop, at the same address. The new process knows no token,
-// count or setting of the old process.
+// Start starts the simulator again after Stop, at the same address. Tokens, counts and settings are
+// lost.
 func (s *Simulator) Start(t testing.TB) {
 	t.Helper()
 	s.proc = start(t, "the simulator", s.log, exec.Command(programs.simulator, append([]string{"-listen", s.addr}, s.args...)...))
@@ -91,8 +90,8 @@ func (s *Simulator) WaitForEnd(t testing.TB, token string) {
 	Until(t, "the token has ended", func() bool { return !s.Token(t, token).Active })
 }
 
-// WaitUntilOld waits until a token is 11 s old. If an app reports that the provider rejected
-// a younger token, the engine may not log in: it ignores reports in the first 10 s of a token.
+// WaitUntilOld waits until a token is 11 s old. In a token's first 10 s, the engine ignores reports
+// that the provider rejected the token.
 func (s *Simulator) WaitUntilOld(t testing.TB, token string) {
 	t.Helper()
 	Until(t, "the token is 11 s old", func() bool {
