@@ -13,8 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// steadyProvider returns the same token to every mint until the token ends, and then the next
-// token.
+// steadyProvider returns the same token to every mint until the token ends.
 type steadyProvider struct {
 	life   time.Duration
 	states func(left time.Duration) time.Duration // returns the lifetime in a response
@@ -42,7 +41,7 @@ func (p *steadyProvider) token(ctx context.Context, c call) (token.Token, error)
 	return token.Token{Access: secret.String(fmt.Sprint("steady-", p.n)), Lifetime: lifetime}, nil
 }
 
-// alive fails unless the provider still accepts the token of g, and has not issued a newer token.
+// alive fails if the token of g has ended or is not the provider's newest token.
 func (p *steadyProvider) alive(w *world, g Grant) {
 	w.t.Helper()
 	if g.Token.Access.Reveal() != fmt.Sprint("steady-", p.n) || !time.Now().Before(p.ends) {
@@ -50,8 +49,8 @@ func (p *steadyProvider) alive(w *world, g Grant) {
 	}
 }
 
-// The provider returns the same token to every mint until the token ends. For several lifetimes, no
-// read fails or gets an expired token, and the provider gets few requests.
+// The provider returns the same token until the token ends. No read fails, and few requests reach
+// the provider.
 func TestSameTokenAgain(t *testing.T) {
 	const life, lives = 2 * time.Hour, max(2, burst)
 	for name, states := range map[string]func(time.Duration) time.Duration{
@@ -83,7 +82,7 @@ func TestSameTokenAgain(t *testing.T) {
 // exactly states the exact rest of a token's life.
 func exactly(left time.Duration) time.Duration { return left }
 
-// Readers that wait for the next token, in the last seconds of a token, share the mints.
+// Readers that wait for the next token share the mints.
 func TestReadersWaitForNextToken(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		p := &steadyProvider{life: time.Hour, states: exactly}
@@ -99,8 +98,8 @@ func TestReadersWaitForNextToken(t *testing.T) {
 	})
 }
 
-// If a mint returns the cached token again with a shorter lifetime, the cached token ends earlier.
-// A longer lifetime extends the token's life only if the policy is Sliding.
+// If the cached token comes again with a shorter lifetime, the token ends earlier. A longer
+// lifetime counts only for a Sliding policy.
 func TestLifeOfSameToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -147,7 +146,7 @@ func TestLifeOfSameToken(t *testing.T) {
 	}
 }
 
-// If nobody reads a sliding token any longer, ticks stop refreshing it.
+// Ticks stop refreshing a token that nobody reads any longer.
 func TestSlidingTokenThatNobodyReads(t *testing.T) {
 	withAccount(t, Policy{Sliding: true}, func(w *world) {
 		p := &steadyProvider{life: time.Hour, slides: true, states: exactly}
@@ -159,7 +158,7 @@ func TestSlidingTokenThatNobodyReads(t *testing.T) {
 	})
 }
 
-// A mint fails if the provider returns the same token again, long after the token has ended.
+// A mint fails if the provider returns a token that ended long ago.
 func TestDeadTokenAgain(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(func(context.Context, call) (token.Token, error) {
@@ -171,7 +170,7 @@ func TestDeadTokenAgain(t *testing.T) {
 	})
 }
 
-// After a mint that returned the cached token again, the next mint waits. A config write ends that
+// If the provider returned the cached token again, the next mint waits. A config write ends the
 // wait.
 func TestWriteAfterSameToken(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Failure describes an account's last failed mint. Reads that get no token because of that mint
-// return the Failure as their error. A Failure never changes.
+// Failure describes an account's last failed mint. If no token can be served, reads return the
+// Failure as their error. A Failure never changes.
 type Failure struct {
 	Kind     token.Kind
 	Err      error     // as Mint returned it
@@ -26,21 +26,19 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// The wait after a failed mint doubles with each failure, from the first value to the maximum. It is
-// longer after refused credentials than after an outage, because providers lock an account after
-// several wrong passwords.
+// The wait after a failed mint doubles with each failure, up to the maximum. Refused credentials
+// cause longer waits than outages, because providers lock an account after several wrong passwords.
 const (
 	firstRefused, maxRefused     = time.Minute, 15 * time.Minute
 	firstTransient, maxTransient = time.Second, time.Minute
 
-	// jitter is the largest fraction by which a wait after an outage is shortened, so that accounts
-	// do not retry at the same moment. Waits are never lengthened, because the documentation states
-	// the waits without jitter.
+	// jitter shortens the waits after an outage at random, by at most this fraction. So accounts do
+	// not all retry at the same moment. The documented waits are the longest waits.
 	jitter = 0.25
 )
 
-// backoff remembers the failed mints of one account. The zero backoff has none. It is not safe for
-// concurrent use.
+// backoff remembers the failed mints of one account. The zero backoff has no failures. A backoff is
+// not safe for concurrent use.
 type backoff struct {
 	refused, transient int           // failures since the last success, by class
 	retryAfter         clock.Instant // the end of the last Retry-After
@@ -79,12 +77,12 @@ func (b *backoff) wait(kind token.Kind, retryAfter time.Duration) time.Duration 
 	return d - time.Duration(rand.Float64()*jitter*float64(d))
 }
 
-// doubled returns first, doubled n-1 times, or limit if that is less.
+// doubled returns the duration first, doubled n-1 times, but at most limit.
 func doubled(first, limit time.Duration, n int) time.Duration {
 	return min(first<<min(n-1, 10), limit) // ten doublings exceed every limit
 }
 
-// blocked returns the last failure if its wait has not passed, and nil otherwise.
+// blocked returns the last failure, or nil if the wait after that failure has passed.
 func (b *backoff) blocked(now clock.Instant) *Failure {
 	if b.last == nil || now.Until(b.last.next) <= 0 {
 		return nil
@@ -92,8 +90,7 @@ func (b *backoff) blocked(now clock.Instant) *Failure {
 	return b.last
 }
 
-// clear forgets the failures. It keeps a Retry-After that has not passed, because the provider asked
-// for that wait.
+// clear forgets the failures, but keeps a Retry-After that has not passed.
 func (b *backoff) clear(now clock.Instant) {
 	if b.last != nil && now.Until(b.retryAfter) > 0 {
 		kept := *b.last

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Each kind of failure has its own waits. During a wait, reads fail at once with the last failure.
+// Each kind of failure has its own waits. During a wait, reads fail at once.
 func TestKinds(t *testing.T) {
 	const s, m = time.Second, time.Minute
 	doubling := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, m, m, m}
@@ -108,8 +108,8 @@ func TestClockJumpsAndBackoff(t *testing.T) {
 	}
 }
 
-// While refreshes fail, reads get the cached token and the failure, until 2 s before the token's
-// end. Then reads fail, until the provider works again and the backoff has ended.
+// While refreshes fail, reads get the cached token until 2 s before the token's end. Then reads
+// fail.
 func TestServedWhileRefreshesFail(t *testing.T) {
 	for _, kind := range []token.Kind{token.Unavailable, token.Malformed, token.RateLimited, token.Refused} {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -139,8 +139,7 @@ func TestServedWhileRefreshesFail(t *testing.T) {
 	}
 }
 
-// While mints fail, a read that asks for more life than the cached token has gets that token and
-// the failure, even outside the refresh window.
+// While mints fail, a read that asks for more life still gets the cached token.
 func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -161,8 +160,8 @@ func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	})
 }
 
-// A rotate ends every backoff except a Retry-After. So does a write that changes the revision. A tick
-// ends no backoff, and neither does a write that keeps the revision.
+// A rotate, or a write that changes the revision, ends every backoff except a Retry-After. Ticks
+// and other writes end no backoff.
 func TestWhatClears(t *testing.T) {
 	for _, kind := range []struct {
 		name   string
@@ -224,7 +223,7 @@ func TestRetryAfterOfAnotherClient(t *testing.T) {
 	})
 }
 
-// After a write of another revision, and after a success, the first wait is the shortest again.
+// After a new revision or a success, the waits start again at the shortest.
 func TestClearedWaitsStartAgain(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -248,8 +247,7 @@ func TestClearedWaitsStartAgain(t *testing.T) {
 	})
 }
 
-// Refusals and outages are counted separately. So an outage does not shorten the waits after a wrong
-// password.
+// An outage does not shorten the waits after a wrong password.
 func TestMixedKinds(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		for i, step := range []struct {

@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// benchCache returns a Cache with this many accounts. Each has a token that was read.
+// benchCache returns a Cache in which each account has a token that was read.
 func benchCache(b *testing.B, accounts int, now clock.Clock, p *fakeProvider) *Cache {
 	c := New(options(newFakeStore(), now))
 	for i := range accounts {
@@ -70,8 +70,8 @@ func BenchmarkTickIdle(b *testing.B) {
 	}
 }
 
-// BenchmarkTickDue ticks when all of 100,000 tokens are due, and reports the goroutines and the
-// memory that the tick adds.
+// BenchmarkTickDue ticks while 100,000 tokens are due. It reports the goroutines and the memory
+// that the tick adds.
 func BenchmarkTickDue(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()

@@ -1,28 +1,26 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package tokencache keeps one bearer token for each of many accounts and serves the
-// token to any number of readers, so that a provider sees one mint per token lifetime.
+// Package tokencache keeps one bearer token per account and serves the token to all readers.
+// The provider gets one request for a token per token lifetime.
 //
 //	|–––––––––––– fresh: serve ––––––––––––|–– refresh window: serve, refresh in the background ––|–– min TTL: wait ––|expired
 //	minted                                 expiry − refresh window                                expiry − min TTL
 //
-// Start at [New]. Readers call [Cache.Get]; a config write calls [Cache.Put] or
-// [Cache.Delete]; an operator's rotate calls [Cache.Rotate]; a periodic function calls
-// [Cache.Tick]. The package knows neither Vault nor providers: an [Account] mints, a
-// [Store] keeps tokens, a [clock.Clock] tells the time. The package starts
-// goroutines only for mints that a read, a rotate or a tick asked for.
+// Start at [New]. Readers call [Cache.Get]. A config write calls [Cache.Put] or [Cache.Delete].
+// An operator's rotate calls [Cache.Rotate]. A periodic function calls [Cache.Tick].
+// The package knows neither Vault nor providers. An [Account] requests tokens, a [Store] keeps
+// tokens, and a [clock.Clock] tells the time.
 //
 // # Terms
 //
 //   - A revision identifies the credentials and endpoints of an account. A write that changes
-//     them gives the account another revision, and ends the use of its token.
+//     them also changes the revision, and the cache drops the token.
 //   - An entry is what the cache holds in memory for one account.
 //   - A mint is a request to the provider for a token. A login is a mint with the long-lived
-//     credential. The other mints use the refresh token that came with the cached token.
-//   - A background refresh is a mint that replaces a token in its refresh window, while readers
-//     still get the old token.
-//   - A mint is superseded if a config write, or a more urgent mint, takes its place. The cache
-//     ignores its result, and the readers that wait for it start over.
+//     credential. Other mints use a refresh token.
+//   - A background refresh is a mint that runs while readers still get the old token.
+//   - A mint is superseded if a config write or a more urgent mint takes its place. The cache
+//     ignores the result, and waiting readers start over.
 //   - A mint needs a slot. Slots limit how many mints run at once, per host and in all.
 //   - An unshared account mints a token for each read. If the reader stops waiting, the cache
 //     parks the token for the next reader.
@@ -65,7 +63,8 @@ var (
 	// ErrClosed reports that the cache was closed.
 	ErrClosed = errors.New("the token cache is closed")
 
-	// ErrForwarded is wrapped by an error of MayMint if another node answers the request instead.
+	// ErrForwarded reports that another node answers the request. MayMint wraps ErrForwarded in its
+	// error.
 	ErrForwarded = errors.New("another node answers")
 )
 
@@ -79,26 +78,25 @@ type Account interface {
 	// Policy says how the account's tokens are kept.
 	Policy() Policy
 
-	// Share reports whether all readers share one token. Otherwise the account is unshared:
-	// each read mints a token, which is neither cached nor stored. Accounts of the same
-	// revision return the same value.
+	// Share reports whether all readers share one token. Otherwise each read mints a token that is
+	// neither cached nor stored. Accounts of the same revision return the same value.
 	Share() bool
 
-	// Host names the host at which the account mints. Mints at the same host share a limit.
+	// Host names the host that issues the account's tokens. Mints at the same host share a limit.
 	Host() string
 
-	// SerialKey names the user whose logins must run one after another. "" means that logins
-	// of the account may run at the same time.
+	// SerialKey names the user whose logins must run one after another. If SerialKey is "", logins
+	// may run at the same time.
 	SerialKey() string
 
-	// RateKey identifies the client to which a Retry-After applies: the host, and the client's
-	// name at the provider.
+	// RateKey combines the host and the name of the client. A Retry-After lasts beyond a config
+	// write if the RateKey stays the same.
 	RateKey() string
 
-	// Mint gets a new token, and sets the token's Sent to the time of the request. Mint uses the
-	// refresh token if refresh is not "", and the long-lived credential otherwise. force asks the
-	// provider for a token other than the current one, and is set only if the Policy has CanForce.
-	// An error that wraps no [*token.Error] counts as [token.Unavailable].
+	// Mint requests a token, and sets the token's Sent to the time of the request. If refresh is
+	// "", Mint logs in with the long-lived credential. If force is set, Mint asks for a token other
+	// than the current token. force is set only if the Policy has CanForce. An error that wraps no
+	// [*token.Error] counts as [token.Unavailable].
 	Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error)
 }
 
@@ -107,31 +105,29 @@ type Options struct {
 	Store Store
 	Clock clock.Clock
 
-	// OnMint is called with the result of each mint. By then, readers can get a new shared token.
-	// OnMint must neither block nor call the Cache.
+	// OnMint is called with the result of each mint. A new shared token is already cached then.
+	// OnMint must not block or call the Cache.
 	OnMint func(MintResult)
 
-	// MayMint returns nil if this node may mint a shared token of the account now, and
-	// otherwise the reason. urgent is set if no cached token has enough life, or if somebody
-	// asked for another token. If the reason wraps ErrForwarded, the read does not count as failed.
-	// MayMint must not block.
+	// MayMint returns an error if this node may not mint a shared token now. urgent is set if the
+	// cached token has too little life, or if a caller asked for a new token. If the error wraps
+	// ErrForwarded, the read does not count as failed. MayMint must not block.
 	MayMint func(a Account, urgent bool) error
 
-	// OnUnused is called with a token that no reader got or will get. It must not block for
-	// long or call the Cache.
+	// OnUnused is called with each unshared token that no reader will get. OnUnused must not block
+	// for long or call the Cache.
 	OnUnused func(Account, token.Token)
 }
 
-// MaxWait is how long a read waits for a mint. No read may wait longer, because Vault waits for
-// a mount's requests before it reloads, moves or disables the mount.
+// MaxWait is the longest time that a read waits for a mint. Longer waits would delay Vault when
+// Vault reloads, moves or disables the mount.
 const MaxWait = 3 * time.Second
 
 // ErrStillMinting reports that a mint takes longer than MaxWait. The mint continues.
 var ErrStillMinting error = &token.Error{Kind: token.Unavailable, Problem: fmt.Sprintf(
 	"the provider has not issued a token within %s; the engine keeps trying, so read again", MaxWait)}
 
-// Cache holds the accounts that were read or written since the start. It is safe for concurrent
-// use.
+// Cache keeps the tokens of many accounts. A Cache is safe for concurrent use.
 type Cache struct {
 	opts  Options
 	clock clock.Clock
@@ -143,13 +139,12 @@ type Cache struct {
 	queue   *refreshQueue
 	limiter *limiter
 
-	// loads merges concurrent loads of the same name. Mints do not use singleflight, for three
-	// reasons: a panic would end the process, a caller could join a mint of an old revision, and a
-	// caller that only wants to join a mint could start one.
+	// loads merges concurrent loads of the same account. Mints do not use singleflight, because a
+	// panic would end the process, and readers could join a mint of an old revision.
 	loads singleflight.Group
 
-	// writing has a lock for each name. Hold it to access the store and then change the
-	// entry, so that storage and memory stay consistent. Take it before an entry's mu.
+	// writing has a lock for each account name. Hold this lock while you access the store and then
+	// change the entry. Take this lock before an entry's mu.
 	writing *keyed[*sync.Mutex]
 }
 
@@ -164,9 +159,8 @@ func New(opts Options) *Cache {
 	return c
 }
 
-// Close cancels the running mints and returns without waiting for them. Readers that wait for a
-// mint get ErrClosed. Close calls OnUnused for each parked token, which is a token whose reader
-// stopped waiting.
+// Close cancels the running mints, and does not wait for them. Waiting readers get ErrClosed. Close
+// calls OnUnused for the unshared tokens that still wait for a reader.
 func (c *Cache) Close() {
 	c.cancel()
 	c.entries.Range(func(_, v any) bool {
@@ -179,14 +173,15 @@ func (c *Cache) Close() {
 	})
 }
 
-// inMemory returns the entry of the named account, or nil if it is not in memory.
+// inMemory returns the named account's entry, or nil if the account is not in memory.
 func (c *Cache) inMemory(name string) *entry {
 	v, _ := c.entries.Load(name)
 	e, _ := v.(*entry)
 	return e
 }
 
-// entry returns the entry of the named account, and loads it if it is not in memory.
+// entry returns the named account's entry. If the account is not in memory, entry loads the
+// account.
 func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 	if e := c.inMemory(name); e != nil {
 		return e, nil
@@ -208,15 +203,17 @@ func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 	}
 }
 
-// Put makes a the current account of that name. commit, if not nil, runs first and stores the
-// config. If commit fails, Put returns the error and forgets the account in memory, because commit
-// may have taken effect in part. t, if not nil, is a token that a.Mint just returned. Put saves and
-// serves t. If t is nil and a is unshared, Put removes the stored token. unsaved is why t was not
-// saved, or why the stored token was not removed. A later tick tries again.
+// Put makes a the current account of that name. If commit is not nil, Put first calls commit to
+// store the config. If commit fails, Put returns the error. Put then forgets the account in memory,
+// because storage may have changed.
 //
-// An account of the same revision keeps its token, its running mint and its failures, unless t
-// replaces them. An account of another revision keeps only a Retry-After that has not passed,
-// and only if its RateKey is the same. Readers that wait get a token of the new revision.
+// If t is not nil, t is a token that a.Mint just returned, and Put saves and serves t. If t is nil
+// and a is unshared, Put removes the stored token. unsaved says why the save or the removal failed.
+// A later tick tries again.
+//
+// If the revision stays the same, the account keeps its token, running mint and failures, unless t
+// replaces them. If the revision changes but the RateKey does not, the account keeps only a
+// Retry-After that has not passed. Waiting readers get a token of the new revision.
 func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token, commit func() error) (unsaved, err error) {
 	now := c.clock()
 	defer c.lock(name)()
@@ -270,7 +267,7 @@ func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token,
 	return unsaved, nil
 }
 
-// Cached returns the named account's cached token, if it is in memory and has not ended. Cached
+// Cached returns the named account's token, if the token is in memory and has not ended. Cached
 // neither loads nor mints.
 func (c *Cache) Cached(name string) (t token.Token, ok bool) {
 	e := c.inMemory(name)
@@ -284,22 +281,22 @@ func (c *Cache) Cached(name string) (t token.Token, ok bool) {
 	return cached.Token, true
 }
 
-// Delete forgets the named account. commit runs first, and deletes the config from storage. If
-// commit fails, Delete returns its error.
+// Delete calls commit to delete the config from storage, and returns the error of commit. Delete
+// then forgets the named account in memory, even if commit failed.
 func (c *Cache) Delete(name string, commit func() error) error {
 	defer c.lock(name)()
 	defer c.forget(name)
 	return commit()
 }
 
-// Invalidate forgets the named account, because another node changed it in storage. Invalidate also
-// cancels a running mint of a shared token, and the readers that wait for the mint start over.
+// Invalidate forgets the named account, because another node changed the account in storage.
+// Readers that wait for a shared token start over.
 func (c *Cache) Invalidate(name string) {
 	defer c.lock(name)()
 	c.forget(name)
 }
 
-// forget removes the entry of name from memory. The caller holds the lock of name.
+// forget removes the named account's entry from memory. The caller holds the name's lock.
 func (c *Cache) forget(name string) {
 	c.loads.Forget(name) // a load may have ended without singleflight noticing yet
 	e := c.inMemory(name)

@@ -40,8 +40,7 @@ func TestCached(t *testing.T) {
 	})
 }
 
-// The cache neither serves nor stores a token of an old revision. Readers that wait for a mint of
-// the old revision get a token of the new revision.
+// The cache drops a token of an old revision. Waiting readers get a token of the new revision.
 func TestOtherRevisionDuringMint(t *testing.T) {
 	for writeName, write := range map[string]func(w *world, a *fakeAccount){
 		"a write":                 func(w *world, a *fakeAccount) { w.write(a, nil) },
@@ -82,8 +81,8 @@ func TestOtherRevisionDropsToken(t *testing.T) {
 	})
 }
 
-// Readers get the token that a config write passes to Put. The token's life counts from the request
-// for the token, even if the write takes long.
+// Readers get the token that a config write passes to Put. A slow write does not extend the token's
+// life.
 func TestVerifiedWrite(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -118,8 +117,7 @@ func TestVerifiedWriteOfNewAccount(t *testing.T) {
 	})
 }
 
-// If a write of the same revision passes a token to Put, readers get that token and do not wait for
-// the running mint.
+// If a config write passes a token to Put, waiting readers get that token at once.
 func TestVerifiedWriteDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
@@ -134,7 +132,7 @@ func TestVerifiedWriteDuringMint(t *testing.T) {
 	})
 }
 
-// A write of the same revision keeps the token and the count of its reads. The new policy applies.
+// A write of the same revision keeps the token and its read count. The new policy applies.
 func TestSameRevision(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(20 * time.Minute)
@@ -152,7 +150,7 @@ func TestSameRevision(t *testing.T) {
 	})
 }
 
-// A write of the same revision does not supersede the running mint. The new policy applies to its
+// A write of the same revision does not stop the running mint. The new policy applies to the new
 // token.
 func TestSameRevisionDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
@@ -167,7 +165,7 @@ func TestSameRevisionDuringMint(t *testing.T) {
 	})
 }
 
-// A write does not load an account into memory. It keeps a stored token of the same revision.
+// A write does not load an account into memory. The stored token of the same revision stays.
 func TestWriteOfAccountNotInMemory(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.restart()
@@ -202,7 +200,7 @@ func TestDeleteDuringMint(t *testing.T) {
 	})
 }
 
-// Invalidate and a failed Delete forget the account, and the next read loads it again.
+// Invalidate and a failed Delete forget the account. The next read loads the account again.
 func TestInvalidate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.Invalidate("nobody")
@@ -216,7 +214,7 @@ func TestInvalidate(t *testing.T) {
 	})
 }
 
-// After a failed write, the config in storage decides which revision is current.
+// After a failed write, the next read uses the config in storage.
 func TestCommitFails(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -249,8 +247,7 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-// If the cache forgets an entry that a read or a rotate already holds, the read or rotate returns
-// errSuperseded and starts no mint.
+// If the entry was forgotten, a read or a rotate returns errSuperseded and starts no mint.
 func TestForgottenEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")
@@ -269,8 +266,7 @@ func TestForgottenEntry(t *testing.T) {
 	})
 }
 
-// Close cancels running mints, and readers that wait for them get an error. Readers of a valid
-// token still get the token.
+// After Close, waiting reads fail. Reads of a valid token still succeed.
 func TestClose(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.write(w.account("b", "1"), nil)

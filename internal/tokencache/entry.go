@@ -16,12 +16,11 @@ import (
 // errSuperseded tells the caller to start over with the account's current entry.
 var errSuperseded = errors.New("superseded")
 
-// againPause is the time between two mints if the provider still returns a token that has
-// ended.
+// againPause is the time between mints while the provider still returns a token that has ended.
 const againPause = 500 * time.Millisecond
 
-// entry is what the cache holds for one account. Readers of a valid token take no lock, because
-// they read published, a copy of the entry's state. Hold mu to call the entry's methods.
+// entry is what the cache holds for one account. Hold mu to call the entry's methods. Readers of a
+// valid token need no lock, because they read the copy in published.
 type entry struct {
 	name      string
 	published atomic.Pointer[state] // a copy of state, which never changes
@@ -54,25 +53,25 @@ type state struct {
 	notBefore clock.Instant // no mint starts earlier, because it would return the cached token again
 }
 
-// publish shows the state of e to readers, and updates the refresh queue. The caller holds e.mu.
+// publish shows the changes in e to readers, and updates the refresh queue. The caller holds e.mu.
 func (c *Cache) publish(e *entry) {
 	published := e.state
 	e.published.Store(&published)
 	c.enqueue(e, c.clock())
 }
 
-// due reports whether the cached token is in its refresh window and a refresh may start.
+// due reports whether a refresh of the cached token may start now.
 func (s *state) due(now clock.Instant) bool {
 	return s.cached != nil && s.cached.inRefreshWindow(now) && s.mint == nil && !s.waiting && s.backoff.blocked(now) == nil &&
 		s.cached.left(now) > 0 && now.Mono >= s.notBefore.Mono
 }
 
-// keep makes t the cached token. Reads of t are counted in reads.
+// keep makes t the cached token. The counter reads counts the reads of t.
 func (e *entry) keep(t token.Token, reads *atomic.Int64) {
 	e.cached = &cachedToken{Token: t, timeline: e.account.Policy().timeline(t.Lifetime), reads: reads}
 }
 
-// minted makes t, a new token, the cached token, and ends the backoff.
+// minted makes the new token t the cached token, and ends the backoff.
 func (e *entry) minted(t token.Token) {
 	e.keep(t, new(atomic.Int64))
 	e.mints++
@@ -80,8 +79,8 @@ func (e *entry) minted(t token.Token) {
 	e.notBefore = e.oldEnough()
 }
 
-// oldEnough returns when the cached token reaches the policy's MinimumAge. The result is zero if
-// there is no minimum age or no token.
+// oldEnough returns the time from which the policy's MinimumAge allows a new token. Zero means no
+// limit.
 func (e *entry) oldEnough() clock.Instant {
 	if age := e.account.Policy().MinimumAge; age > 0 && e.cached != nil {
 		return e.cached.Sent.Add(age)
@@ -89,9 +88,9 @@ func (e *entry) oldEnough() clock.Instant {
 	return clock.Instant{}
 }
 
-// mintedAgain records a mint that returned the cached token again as t. Some providers state the
-// full lifetime in each response, so t can shorten the token's life but not extend it, unless
-// the policy is Sliding.
+// mintedAgain records that a mint returned the cached token again, as t. If t has a shorter
+// lifetime, the token ends earlier. A longer lifetime counts only for a Sliding policy, because
+// some providers always state the full lifetime.
 func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	old := e.cached
 	newEnd := t.Sent.Since(old.Sent) + t.Lifetime // counted from old.Sent
@@ -114,8 +113,8 @@ func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	}
 }
 
-// again returns how long to wait for the next mint after a mint returned t again. That is half of
-// the remaining life. Near the end of t, the next mint waits until just after the end, because
+// again returns the wait before the next mint, after the provider returned t again. The wait is
+// half of the remaining life. Near the end of t, the wait lasts until just after the end, because
 // many providers return t until then.
 func (t *cachedToken) again(now clock.Instant) time.Duration {
 	switch left := t.left(now); {
@@ -128,9 +127,8 @@ func (t *cachedToken) again(now clock.Instant) time.Duration {
 	}
 }
 
-// restore makes t, a stored token, the cached token. If t.Sent is more than 2 s ahead of the clock,
-// restore drops t, because the age of t is unknown. Sent is ahead if the clock was set back, or if
-// another node's clock is ahead.
+// restore makes the stored token t the cached token. If t.Sent is over 2 s in the future, a clock
+// was set, or the clocks of two nodes differ. Then the age of t is unknown, and restore drops t.
 func (e *entry) restore(now clock.Instant, t token.Token) {
 	t.Sent = now.At(t.Sent.Wall)
 	if now.Since(t.Sent) >= -leastMinTTL {
@@ -139,8 +137,7 @@ func (e *entry) restore(now clock.Instant, t token.Token) {
 	}
 }
 
-// cachedToken is the token that an account's readers share. All fields except reads and memo are
-// constant.
+// cachedToken is the token that an account's readers share. Only reads and memo change.
 type cachedToken struct {
 	token.Token
 	timeline timeline
@@ -148,8 +145,8 @@ type cachedToken struct {
 	memo     atomic.Value  // see Grant.Memo
 }
 
-// left returns how long the token may still be used. The result is negative after the end of the
-// token, or if t is nil.
+// left returns how long the token may still be used. If the token has ended or t is nil, the result
+// is negative.
 func (t *cachedToken) left(now clock.Instant) time.Duration {
 	if t == nil {
 		return -1
@@ -157,7 +154,7 @@ func (t *cachedToken) left(now clock.Instant) time.Duration {
 	return t.timeline.lifetime - now.Since(t.Sent)
 }
 
-// lacksLife reports whether the token has less life than the min TTL. A nil token has none.
+// lacksLife reports whether t is nil or has less life than the min TTL.
 func (t *cachedToken) lacksLife(now clock.Instant) bool {
 	return t == nil || t.left(now) < t.timeline.minTTL
 }
@@ -167,9 +164,9 @@ func (t *cachedToken) inRefreshWindow(now clock.Instant) bool {
 	return now.Since(t.Sent) >= t.timeline.refreshAt
 }
 
-// refreshToken returns the refresh token that the next mint can use, or "" if the next mint must
-// be a login. Once the access token has too little life to be served, a login is safer, because
-// the provider may no longer accept the refresh token.
+// refreshToken returns the refresh token for the next mint, or "" if the next mint must be a login.
+// Near the end of the access token, the result is "", because the provider may no longer accept the
+// refresh token.
 func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	if t == nil || t.left(now) < min(leastMinTTL, t.timeline.minTTL) {
 		return ""
@@ -180,8 +177,8 @@ func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	return t.Refresh
 }
 
-// expires returns the token's end on the wall clock. Each read gets the same time, unless the wall
-// clock was set.
+// expires returns the token's end on the wall clock. The result changes only if the wall clock is
+// set.
 func (t *cachedToken) expires(now clock.Instant) time.Time {
 	set := now.Wall.Sub(t.Sent.Wall) - (now.Mono - t.Sent.Mono)
 	if set.Abs() < time.Second {

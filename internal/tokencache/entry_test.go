@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// After a restart, reads get the stored token without a mint, and ticks refresh the token.
+// After a restart, reads get the stored token, and ticks refresh the token.
 func TestRestart(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(2*time.Second, sessions(time.Hour, 0)))
@@ -37,8 +37,7 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// The end of a stored token does not depend on the monotonic clock, which starts anew in each
-// process.
+// The monotonic clock starts anew in each process. The end of a stored token stays the same.
 func TestRestartResetsTheMonotonicClock(t *testing.T) {
 	for name, mono := range map[string]time.Duration{"to zero": 0, "to a later time": 1000 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -116,8 +115,7 @@ func TestRefreshTokenLifetime(t *testing.T) {
 	}
 }
 
-// When the wall clock is set, a token lives no longer than it would otherwise, and there are few
-// mints.
+// Setting the wall clock neither extends a token's life nor causes many mints.
 func TestClockJumps(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, test := range []struct {

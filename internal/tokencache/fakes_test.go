@@ -24,8 +24,8 @@ type call struct {
 	at      time.Time
 }
 
-// answer returns the result of a call of Mint. An answer may leave the token's Access empty. The
-// fake account then sets Access to accessToken(n), where n is the number of the call.
+// answer returns the result of a call of Mint. If the token's Access is empty, the fake account
+// sets Access to accessToken(n) in the n-th call.
 type answer func(context.Context, call) (token.Token, error)
 
 // fakeProvider mints the tokens of all fake accounts.
@@ -70,7 +70,7 @@ func tokens(lifetime time.Duration) answer {
 	}
 }
 
-// sessions answers with access and refresh tokens of these lifetimes.
+// sessions answers each mint with an access token and a refresh token.
 func sessions(lifetime, refreshLifetime time.Duration) answer {
 	return func(_ context.Context, c call) (token.Token, error) {
 		return token.Token{Lifetime: lifetime, RefreshLifetime: refreshLifetime,
@@ -150,14 +150,13 @@ func (a *fakeAccount) Mint(ctx context.Context, refresh secret.String, force boo
 	return t, err
 }
 
-// saved is a token in the store, with the revision under which it was saved.
+// saved is a stored token with its revision.
 type saved struct {
 	revision string
 	token    token.Token
 }
 
-// refuses returns an answer for each mint. A mint with a refresh token gets this kind of failure. A
-// login gets a token with a refresh token.
+// refuses fails each mint that uses a refresh token. A login gets a token and a refresh token.
 func refuses(kind token.Kind, retryAfter time.Duration) answer {
 	return func(ctx context.Context, c call) (token.Token, error) {
 		if c.refresh != "" {
@@ -184,7 +183,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
 }
 
-// write stores a config. It deletes a token of another revision, as the backend does.
+// write stores a config. Like the backend, write deletes a token of another revision.
 func (s *fakeStore) write(a *fakeAccount) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,7 +208,7 @@ func (s *fakeStore) failSaves(n int) {
 	s.failNext = n
 }
 
-// writeFails reports whether a save or a removal fails. The caller holds s.mu.
+// writeFails reports whether this save or removal must fail. The caller holds s.mu.
 func (s *fakeStore) writeFails() bool {
 	s.failNext--
 	return s.failNext >= 0

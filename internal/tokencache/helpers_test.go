@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// world is a Cache with a fake provider, store and clock. It runs in a synctest bubble, in which
-// time passes only while all goroutines wait.
+// world is a Cache with a fake provider, store and clock. Each test runs its world in a synctest
+// bubble.
 type world struct {
 	*Cache
 	t        *testing.T
@@ -29,7 +29,7 @@ type world struct {
 	unused []token.Token // that OnUnused got
 }
 
-// inWorld runs f in a new world and fails if a goroutine is left afterwards.
+// inWorld runs f in a new world. The test fails if a goroutine is left afterwards.
 func inWorld(t *testing.T, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -41,7 +41,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 	})
 }
 
-// withAccount runs f in a new world that has the account "a", of revision 1.
+// withAccount runs f in a new world with the account "a", of revision 1.
 func withAccount(t *testing.T, p Policy, f func(w *world)) {
 	t.Helper()
 	inWorld(t, func(w *world) {
@@ -50,7 +50,7 @@ func withAccount(t *testing.T, p Policy, f func(w *world)) {
 	})
 }
 
-// withToken is withAccount, but the account was read once, so it has a token.
+// withToken runs f in a new world in which the account "a" has a token.
 func withToken(t *testing.T, p Policy, f func(w *world)) {
 	t.Helper()
 	withAccount(t, p, func(w *world) {
@@ -59,7 +59,7 @@ func withToken(t *testing.T, p Policy, f func(w *world)) {
 	})
 }
 
-// restart replaces the Cache by a new Cache with the same store.
+// restart replaces the Cache, but keeps the store.
 func (w *world) restart() {
 	if w.Cache != nil {
 		w.Close()
@@ -85,12 +85,12 @@ func options(s Store, c clock.Clock) Options {
 		MayMint: func(Account, bool) error { return nil }}
 }
 
-// account returns an account of the world's provider without writing it.
+// account makes an account, but does not write its config.
 func (w *world) account(name, revision string) *fakeAccount {
 	return &fakeAccount{name: name, revision: revision, provider: w.provider}
 }
 
-// write writes the config of a. t is the token that the write passes to Put, or nil.
+// write writes the config of a, and passes the token t to Put.
 func (w *world) write(a *fakeAccount, t *token.Token) *fakeAccount {
 	w.t.Helper()
 	if t != nil && t.Sent == (clock.Instant{}) {
@@ -110,14 +110,14 @@ func (w *world) put(revision string, p Policy) *fakeAccount {
 	return w.write(a, nil)
 }
 
-// putVerified writes the config of the account "a" with the token "verified", which lives for an
-// hour.
+// putVerified writes the account "a", and passes the token "verified" to Put. The token lives for
+// an hour.
 func (w *world) putVerified(revision string) {
 	w.t.Helper()
 	w.write(w.account("a", revision), &token.Token{Access: "verified", Lifetime: time.Hour})
 }
 
-// putUnshared writes the config of the account "a" with share=false.
+// putUnshared writes the account "a" with share=false.
 func (w *world) putUnshared(revision string) {
 	w.t.Helper()
 	a := w.account("a", revision)
@@ -145,21 +145,21 @@ func (w *world) get(name string, asked time.Duration) Grant {
 	return w.must(w.Get(w.t.Context(), name, asked))
 }
 
-// getErr reads the account "a", and fails unless the error wraps want.
+// getErr fails unless a read of the account "a" returns this error.
 func (w *world) getErr(want error) {
 	w.t.Helper()
 	_, err := w.Get(w.t.Context(), "a", 0)
 	w.wantErr("get", err, want)
 }
 
-// resultErr calls result, a function that start returned, and fails unless the error wraps want.
+// resultErr fails unless the function result returns this error.
 func (w *world) resultErr(result func() (Grant, error), want error) {
 	w.t.Helper()
 	_, err := result()
 	w.wantErr("result", err, want)
 }
 
-// rotate rotates the account "a", and fails if there is no token.
+// rotate rotates the account "a", and fails on an error.
 func (w *world) rotate() Rotated {
 	w.t.Helper()
 	r, err := w.Rotate(w.t.Context(), "a")
@@ -189,7 +189,7 @@ func (w *world) getFailure(name string) *Failure {
 	return w.mustFail(w.Get(w.t.Context(), name, 0))
 }
 
-// start calls do in another goroutine and returns a function that waits for the result.
+// start calls do in another goroutine. The returned function waits for the result.
 func (w *world) start(do func() (Grant, error)) (result func() (Grant, error)) {
 	var g Grant
 	var err error
@@ -215,7 +215,7 @@ func (w *world) startReads(n int) (results []func() (Grant, error)) {
 	return results
 }
 
-// advance lets d pass, and waits until all work that is due by then is done.
+// advance lets d pass, and waits until all due work is done.
 func (w *world) advance(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -234,8 +234,8 @@ func (w *world) timed(f func()) time.Duration {
 	return w.elapsed() - began
 }
 
-// readFor reads the account "a" again and again until d has passed, with a pause after each read.
-// It calls check with each grant, and ticks once per interval.
+// readFor reads the account "a" until d has passed, and calls check with each grant. It pauses
+// after each read, and ticks once per interval.
 func (w *world) readFor(d, pause, interval time.Duration, check func(Grant)) {
 	w.t.Helper()
 	tick := w.elapsed()
@@ -289,8 +289,7 @@ func (w *world) wantToken(g Grant, n int) {
 	}
 }
 
-// wantStored fails unless the stored token of the account "a" is the n-th token of the provider,
-// and was saved under this revision.
+// wantStored fails unless the store holds the provider's n-th token under this revision.
 func (w *world) wantStored(revision string, n int) {
 	w.t.Helper()
 	synctest.Wait()
@@ -299,8 +298,7 @@ func (w *world) wantStored(revision string, n int) {
 	equal(w, "stored token", s.token.Access.Reveal(), accessToken(n).Reveal())
 }
 
-// wantState returns the status of the account "a". It fails unless the account is in memory and in
-// this state.
+// wantState returns the status of the account "a". It fails unless the account is in this state.
 func (w *world) wantState(want State) Status {
 	w.t.Helper()
 	s, ok := w.Status("a")
@@ -309,8 +307,8 @@ func (w *world) wantState(want State) Status {
 	return s
 }
 
-// testClock is the bubble's clock with a wall clock that tests can set. Setting the wall clock
-// forward simulates a machine that was suspended.
+// testClock lets tests set the wall clock. Setting the wall clock forward simulates a suspended
+// machine.
 type testClock struct {
 	began time.Time
 	set   atomic.Int64

@@ -4,7 +4,7 @@ package tokencache
 
 import "sync"
 
-// keyed holds a value for each key that is in use. It is safe for concurrent use.
+// keyed holds a value for each key in use. It is safe for concurrent use.
 type keyed[V any] struct {
 	make func() V
 
@@ -21,7 +21,7 @@ func newKeyed[V any](make func() V) *keyed[V] {
 	return &keyed[V]{make: make, values: map[string]*keyedValue[V]{}}
 }
 
-// join returns the value of key, which stays the same until each caller of join has called leave.
+// join returns the value of key. The value stays until each caller of join has called leave.
 func (k *keyed[V]) join(key string) V {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -13,26 +13,26 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// These constants limit how many mints run at once. If a thousand tokens are due together, their
-// mints must neither flood a provider nor delay readers that wait.
+// These constants limit how many mints run at once. Many due tokens must neither flood a provider
+// nor delay waiting readers.
 const (
 	maxMints             = 256
 	maxBackgroundPerHost = 16 // background refreshes
 
-	// MaxMintsPerHost limits the concurrent mints at one host. An HTTP client should allow as
-	// many connections per host.
+	// MaxMintsPerHost limits the concurrent mints at one host. HTTP clients should allow this many
+	// connections per host.
 	MaxMintsPerHost = 32
 )
 
-// loginPause is the time between two logins of a user whose logins run one after another. It lets
-// Keycloak notice that the first login has ended.
+// loginPause separates a user's logins if they must run one after another. Keycloak needs the pause
+// to notice the end of a login.
 const loginPause = 100 * time.Millisecond
 
 // errNoSlot reports that a mint found no slot in time.
 var errNoSlot = errors.New("too many mints are running")
 
-// limiter hands out the slots for mints. It also hands out turns to the logins of a user whose logins
-// run one after another. It is safe for concurrent use.
+// limiter hands out slots to mints. A user with a SerialKey also has a turn, so that the user's
+// logins run one after another. A limiter is safe for concurrent use.
 type limiter struct {
 	all   *semaphore.Weighted
 	hosts *keyed[*host]
@@ -55,17 +55,17 @@ func newLimiter(freed func(host string)) *limiter {
 	}
 }
 
-// lane identifies what a mint must wait for: a slot at its host and, if serialKey is not "", the turn
-// of its user. Only logins of an account with a SerialKey need a turn.
+// lane identifies what a mint waits for. Each mint needs a slot at its host. A login with a
+// SerialKey also needs its user's turn.
 type lane struct{ host, serialKey string }
 
-// acquire waits for what a mint in this lane needs, until ctx ends. It waits for the user's turn
-// before it takes a slot, so that logins that wait hold no slots.
+// acquire waits for the slot and the turn that this lane needs, until ctx ends. The turn comes
+// first, so that waiting logins hold no slots.
 func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err error) {
 	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
 }
 
-// tryBackground takes what a background mint in this lane needs, if all of it is free now.
+// tryBackground takes the slot and the turn for a background mint in this lane, if both are free.
 func (l *limiter) tryBackground(at lane) (release func(), ok bool) {
 	release, err := l.take(at, true, func(s *semaphore.Weighted) bool { return s.TryAcquire(1) })
 	return release, err == nil

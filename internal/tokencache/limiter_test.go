@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// putMany stores this many accounts for each host, and returns their names.
+// putMany stores this many accounts for each host, and returns the accounts' names.
 func putMany(w *world, hosts, accounts int) (names []string) {
 	for h := range hosts {
 		for i := range accounts {
@@ -55,8 +55,8 @@ func TestLimiterBounds(t *testing.T) {
 	}
 }
 
-// Background refreshes leave slots for readers. If the background refresh of an account waits for a
-// slot, a reader who needs a new token starts a mint at once.
+// Background refreshes leave slots for readers. If a refresh waits for a slot, a reader can still
+// start a mint.
 func TestBackgroundSlots(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const mint = 2 * time.Second
@@ -88,8 +88,7 @@ func TestBackgroundSlots(t *testing.T) {
 	})
 }
 
-// A mint that finds no slot in time gives up, and counts no failure. A mint that is superseded while
-// it waits takes no slot.
+// A mint that finds no slot in time does not count as a failure. A superseded mint takes no slot.
 func TestNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		names := putMany(w, 1, MaxMintsPerHost+2)
@@ -117,8 +116,7 @@ func TestNoSlot(t *testing.T) {
 	})
 }
 
-// The logins of one user run one after another, with a pause. A login that waits holds no slot, so
-// other users at the host do not wait.
+// One user's logins run one after another, with a pause. A waiting login holds no slot.
 func TestSerialLogins(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const configs, login = 40, 300 * time.Millisecond
@@ -141,7 +139,7 @@ func TestSerialLogins(t *testing.T) {
 	})
 }
 
-// wantInTurn fails unless there were n logins, one after another. login is how long each takes.
+// wantInTurn fails unless n logins of this duration ran one after another.
 func (w *world) wantInTurn(logins []call, n int, login time.Duration) {
 	w.t.Helper()
 	equal(w, "logins", len(logins), n)
@@ -152,7 +150,7 @@ func (w *world) wantInTurn(logins []call, n int, login time.Duration) {
 	}
 }
 
-// A mint with a refresh token does not wait for the logins of the same user.
+// A mint with a refresh token does not wait for the user's logins.
 func TestRefreshNeedsNoTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		for _, name := range []string{"a", "b"} {

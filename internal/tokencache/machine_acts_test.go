@@ -22,7 +22,7 @@ func (m *machine) sleep() {
 	time.Sleep(d)
 }
 
-// read starts a read. Some reads ask for life, and some give up early.
+// read starts a read. Some reads ask for a minimum lifetime, and some give up early.
 func (m *machine) read(name string) {
 	asked := pick(m, 0, 0, 0, time.Minute, 30*time.Minute, 10*time.Hour)
 	ctx, cancel := m.t.Context(), context.CancelFunc(func() {})
@@ -55,7 +55,7 @@ func (m *machine) rotate(name string) {
 	})
 }
 
-// report starts a read that reports the newest token, or another token, as rejected.
+// report starts a read that reports a token as rejected, mostly the newest token.
 func (m *machine) report(name string) {
 	m.mu.Lock()
 	m.accounts[name].reporting++
@@ -66,7 +66,7 @@ func (m *machine) report(name string) {
 	})
 }
 
-// start starts do, which is a read or a rotate. When do returns, the model checks the outcome.
+// start runs do, a read or a rotate. The model then checks the outcome.
 func (m *machine) start(name string, o outcome, do func(*Cache) (Grant, error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -121,8 +121,8 @@ func (m *machine) changeProvider() {
 	m.provider.set(m.observe(a))
 }
 
-// same answers with the same token until the token ends. It states the full lifetime if full is set,
-// and the remaining time otherwise.
+// same returns the same token until the token ends. If full is set, each response states the full
+// lifetime, and otherwise the remaining time.
 func same(lifetime time.Duration, full bool) answer {
 	return func(_ context.Context, c call) (token.Token, error) {
 		n := time.Now().UnixNano() / int64(lifetime)
@@ -137,7 +137,7 @@ func same(lifetime time.Duration, full bool) answer {
 	}
 }
 
-// observe returns a, but also tells the model when each mint begins and ends.
+// observe wraps a to tell the model when each mint begins and ends.
 func (m *machine) observe(a answer) answer {
 	return func(ctx context.Context, c call) (minted token.Token, err error) {
 		m.mu.Lock()
@@ -346,7 +346,7 @@ func (m *machine) saved(name string, account Account, t token.Token) {
 	}
 }
 
-// removed is called after the cache removed a stored token, or tried to.
+// removed is called after each attempt to remove a stored token.
 func (m *machine) removed(name string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

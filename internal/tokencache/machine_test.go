@@ -22,19 +22,18 @@ var (
 	machineSteps = flag.Int("machine.steps", 200, "steps per seed")
 )
 
-// TestStateMachine runs random steps: reads, writes, ticks, restarts, and changes of the provider,
-// the store and the clock. After each step, it checks these rules (see model):
+// TestStateMachine takes random steps. The steps read, write, tick and restart, and change the
+// provider, the store and the clock. After each step, the test checks these rules (see model):
 //
-//   - No read gets a token that has expired or is of an old revision. A read gets a token
-//     with less life than the min TTL only if the cache has no newer token.
-//   - At most one mint runs per account, and only when the backoff and the refresh window
-//     allow a mint.
-//   - A reader waits only if no cached token has enough life, and only while a mint runs or
-//     the cached token is about to end. It waits 3 s at most.
+//   - No read gets a token that has expired or is of an old revision.
+//   - If the cache has a newer token, no read gets a token with less life than the min TTL.
+//   - At most one mint runs per account. Mints respect the backoff and the refresh window.
+//   - A reader waits only if no cached token has enough life. The wait lasts 3 s at most. Without
+//     a running mint, readers wait only for the end of the cached token.
 //   - Each unshared token reaches one reader, or OnUnused once.
-//   - Each token that was replaced during a rotate is returned by one rotate.
+//   - If a token is replaced during rotates, exactly one rotate returns the token.
 //   - The store has the newest token or none, unless a removal failed.
-//   - A tick starts every refresh that is due.
+//   - A tick starts every due refresh.
 //   - The stored token has the revision of the stored config.
 //   - No goroutine is left at the end.
 func TestStateMachine(t *testing.T) {
@@ -161,15 +160,15 @@ func (m *machine) act() {
 // pick returns a random choice.
 func pick[T any](m *machine, choices ...T) T { return choices[m.rand.IntN(len(choices))] }
 
-// event returns the present time and step. The caller holds m.mu.
+// event returns the current time and step. The caller holds m.mu.
 func (m *machine) event() event { return event{m.steps, m.clock.now()} }
 
-// logf logs what the machine does. The test shows the log if a check fails.
+// logf logs what the machine does. If a check fails, the test shows the log.
 func (m *machine) logf(name, format string, args ...any) {
 	m.t.Logf("step %d, after %s, %s: %s", m.steps, m.elapsed(), name, fmt.Sprintf(format, args...))
 }
 
-// check fails if err is not nil and no check has failed before. The caller holds m.mu.
+// check fails the test with the first error. The caller holds m.mu.
 func (m *machine) check(name string, err error) {
 	if err != nil && !m.failed {
 		m.failed = true
@@ -177,7 +176,7 @@ func (m *machine) check(name string, err error) {
 	}
 }
 
-// checkIdle checks the rules while all goroutines wait for time to pass.
+// checkIdle checks the rules while all goroutines are idle.
 func (m *machine) checkIdle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,8 +207,7 @@ func (m *machine) checkIdle() {
 	m.wantValidQueue()
 }
 
-// finish lets the provider recover, and checks that all readers get a token when the backoff has
-// ended.
+// finish lets the provider recover. When the backoff has ended, all readers must get a token.
 func (m *machine) finish() {
 	m.provider.set(m.observe(tokens(time.Hour)))
 	m.advance(20 * time.Minute)

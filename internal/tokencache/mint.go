@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// mintTimeout limits a mint, in case the timeouts of the Account's requests fail.
+// mintTimeout ends a mint whose requests do not time out by themselves.
 const mintTimeout = 2 * time.Minute
 
 // purpose is why a mint was started.
@@ -28,7 +28,7 @@ const (
 	unsharedRead                // one reader of an unshared account waits for the token
 )
 
-// mint is one running mint. It continues if its readers give up.
+// mint is one running mint. The mint continues if its readers give up.
 type mint struct {
 	account Account
 	purpose purpose
@@ -73,16 +73,15 @@ type MintResult struct {
 	Unsaved        error         // why the new token was not saved; a tick tries again
 }
 
-// Mint mints a token for an account that need not be in the cache, and does not cache the token.
-// The mint waits for a slot. If the account has a SerialKey, the mint also waits for other logins
-// of that user.
+// Mint requests a token and does not cache the token. The account need not be in the cache. Mint
+// waits for a slot. If the account has a SerialKey, Mint also waits for other logins of that user.
 func (c *Cache) Mint(ctx context.Context, a Account) (token.Token, error) {
 	return c.ask(ctx, a, "", false, false)
 }
 
-// startMint starts a mint for e. The caller holds e.mu, and has checked that no other mint of a
-// shared token runs. For a background mint, the caller has acquired a slot. Other mints wait for
-// a slot. The mint calls release at its end, if release is not nil.
+// startMint starts a mint for e. The caller holds e.mu. For a shared token, no other mint may be
+// running. A background mint already has a slot, and other mints wait for a slot. If release is not
+// nil, the mint calls release at its end.
 func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()) *mint {
 	ctx, cancel := context.WithTimeout(c.ctx, mintTimeout)
 	m := &mint{account: e.account, purpose: p, started: now, cancel: cancel, done: make(chan struct{})}
@@ -115,9 +114,8 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 	return m
 }
 
-// mayForce reports whether the policy lets a mint force a new token now. If so, mayForce counts the
-// mint towards the policy's limits. If a mint does not force a new token, the provider may return
-// the cached token again.
+// mayForce reports whether the policy lets a mint force a new token now. If so, mayForce counts
+// that mint.
 func (e *entry) mayForce(now clock.Instant) bool {
 	p := e.account.Policy()
 	e.forced = slices.DeleteFunc(e.forced, func(at clock.Instant) bool { return at.Until(now) >= 24*time.Hour })
@@ -129,8 +127,7 @@ func (e *entry) mayForce(now clock.Instant) bool {
 	return true
 }
 
-// supersede cancels the running mint of e, if there is one. Readers that wait for the mint start
-// over at once.
+// supersede cancels the running mint of e, if there is one. Waiting readers start over.
 func (e *entry) supersede() {
 	if m := e.mint; m != nil {
 		m.superseded = true
@@ -140,8 +137,8 @@ func (e *entry) supersede() {
 	}
 }
 
-// supersedeAndDrop supersedes the running mint and drops the cached token. If a rotate waits for the
-// mint, Rotate returns the dropped token among the replaced tokens, which its caller revokes.
+// supersedeAndDrop supersedes the running mint and drops the cached token. A waiting Rotate returns
+// the dropped token as replaced, so that the caller revokes the token.
 func (e *entry) supersedeAndDrop() {
 	if e.mint != nil && e.mint == e.rotation && e.cached != nil {
 		e.mint.replaced = &e.cached.Token
@@ -150,16 +147,16 @@ func (e *entry) supersedeAndDrop() {
 	e.cached = nil
 }
 
-// exchange gets the token of m. If the provider refuses the refresh token, exchange logs in,
-// because the credential may still be valid. A background mint does not log in if the login might
-// have to wait for other logins of its user. In that case, finishMint queues another refresh.
+// exchange gets the token of m. If the provider refuses the refresh token, exchange logs in. The
+// exception is a background mint with a SerialKey, because its login might have to wait. In that
+// case, finishMint queues another refresh.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
 		t, err := c.ask(ctx, m.account, m.refresh, hasSlot, false)
 		if err == nil {
-			// Near the end of a session, Keycloak returns tokens with a shorter lifetime. If the
-			// lifetime shrank, and not by rounding alone, the next mint is a login.
+			// Near the end of a session, Keycloak returns tokens with a shorter lifetime. The next
+			// mint must then be a login. Rounding does not count as shorter.
 			if t.Lifetime <= m.previous/10*9 && t.Lifetime < m.previous-time.Second {
 				t.Refresh = ""
 			}
@@ -174,7 +171,7 @@ func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	return c.ask(ctx, m.account, "", hasSlot, m.force)
 }
 
-// ask requests a token from the provider. It waits for a slot, unless hasSlot is set.
+// ask requests a token from the provider. If hasSlot is not set, ask waits for a slot.
 func (c *Cache) ask(ctx context.Context, a Account, refresh secret.String, hasSlot, force bool) (t token.Token, err error) {
 	defer secret.RecoverTo(&err)
 	if !hasSlot {
@@ -212,8 +209,8 @@ func kindOf(err error) token.Kind {
 	return token.Unavailable
 }
 
-// finishMint stores the token of m, makes it the cached token, and wakes the readers that wait. It
-// returns nil if there is no result to report.
+// finishMint stores and caches the token of m, and wakes waiting readers. It returns nil if there
+// is nothing to report.
 func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token, err error) *MintResult {
 	if m.purpose == unsharedRead {
 		return c.finishUnshared(e, m, t, err)
@@ -236,7 +233,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 		err = c.arrived(m.account, t) // storing may take longer than the token lives
 	}
 
-	// e.mint is still m, because m is finishing and this goroutine holds the name's lock.
+	// e.mint is still m, because only a holder of the name's lock can supersede a finishing mint.
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	m.ended = c.clock()
@@ -277,21 +274,19 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 	return &result
 }
 
-// endsSoon reports whether m may have failed only because the cached token is about to end. If the
-// provider returned that token again, the response may have stated a lifetime of 0.
+// endsSoon reports whether m may have failed only because the cached token is about to end. The
+// provider may have returned that token with a lifetime of 0.
 func (e *entry) endsSoon(m *mint, err error) bool {
 	return kindOf(err) == token.Malformed && m.purpose != rotation && m.purpose != rejection &&
 		e.backoff.last == nil && e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
 }
 
-// maxRefreshOutages is the number of consecutive failures after which an outage ends the use of the
-// refresh token. The next mint is then a login, because the provider may fail only mints with the
-// refresh token.
+// After this many failures in an outage, the next mint is a login. The outage may affect only mints
+// with the refresh token.
 const maxRefreshOutages = 3
 
-// dropRefresh forgets the refresh token if it failed in m, so that the next mint is a login. During
-// a rate limit, and during the first failures of an outage, dropRefresh keeps the refresh token,
-// because a login would fail too.
+// dropRefresh forgets a refresh token that failed in m, so that the next mint is a login. After a
+// rate limit or a short outage, the refresh token stays, because a login would fail too.
 func (e *entry) dropRefresh(m *mint) {
 	if m.refreshErr == nil || e.cached == nil || e.cached.Refresh != m.refresh {
 		return
@@ -310,8 +305,7 @@ func (e *entry) dropRefresh(m *mint) {
 	e.unsaved = true
 }
 
-// result returns the result of m without its Failure. Call result before e records the outcome,
-// because FailuresBefore counts earlier failures.
+// result returns the result of m without its Failure. Call result before e counts a failure of m.
 func (e *entry) result(m *mint) MintResult {
 	r := MintResult{Name: e.name, Account: m.account, Rotated: m.purpose == rotation, Rejected: m.purpose == rejection,
 		Unshared: m.purpose == unsharedRead, Took: m.ended.Mono - m.started.Mono, Unsaved: m.unsaved}

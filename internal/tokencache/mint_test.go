@@ -15,8 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// wantRefreshToken fails unless the last mint used the refresh token want. If want is "", the last
-// mint must be a login.
+// wantRefreshToken fails unless the last mint used this refresh token. "" stands for a login.
 func (w *world) wantRefreshToken(want secret.String) {
 	w.t.Helper()
 	calls := w.provider.allCalls()
@@ -25,7 +24,7 @@ func (w *world) wantRefreshToken(want secret.String) {
 	}
 }
 
-// If Mint panics, readers get an error that does not show the value of the panic.
+// If Mint panics, readers get an error without the panic's value.
 func TestPanicInMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(time.Second, panics("s3cret")))
@@ -101,7 +100,7 @@ func TestMintResult(t *testing.T) {
 	})
 }
 
-// A token is stored before it is served, so a kill right after a read does not lose the token.
+// A token is stored before it is served. A kill after the read does not lose the token.
 func TestSavedBeforeServed(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.onSave = func(string, Account, token.Token) { time.Sleep(2 * time.Second) }
@@ -113,7 +112,7 @@ func TestSavedBeforeServed(t *testing.T) {
 	})
 }
 
-// If the machine is suspended during a mint, the token's age includes the time of the suspension.
+// If the machine is suspended during a mint, the token's age includes that time.
 func TestSuspendedDuringMint(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -139,8 +138,7 @@ func TestSuspendedDuringMint(t *testing.T) {
 	}
 }
 
-// Each mint uses the refresh token that the previous mint returned. If the previous mint returned
-// none, the next mint is a login.
+// Each mint uses the newest refresh token. Without a refresh token, the mint is a login.
 func TestRefreshTokenIsUsedAndReplaced(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		for i, mint := range []struct {
@@ -162,8 +160,7 @@ func TestRefreshTokenIsUsedAndReplaced(t *testing.T) {
 	})
 }
 
-// A failed refresh token is dropped, and the next mint is a login. The refresh token is kept during
-// a rate limit, and during the first failures of an outage.
+// A failed refresh token is dropped, except during a rate limit or a short outage.
 func TestRefreshTokenAfterFailure(t *testing.T) {
 	for kind, refreshes := range map[token.Kind]int{token.Refused: 1, token.Malformed: 1, token.Unavailable: maxRefreshOutages, token.RateLimited: 20} {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -194,7 +191,7 @@ func TestRefreshTokenAfterFailure(t *testing.T) {
 	}
 }
 
-// A refused refresh token is not used again, even if the login after the refusal fails too.
+// A refused refresh token is not used again, even if the next login fails.
 func TestRefusedRefreshTokenIsUsedOnce(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(sessions(time.Hour, 0))
@@ -219,8 +216,7 @@ func TestRefusedRefreshTokenIsUsedOnce(t *testing.T) {
 	})
 }
 
-// For a day, the provider accepts only logins. Whatever kind of failure it returns for refresh
-// tokens, no read fails, and there are few logins.
+// For a day, the provider accepts only logins. No read fails, and there are few logins.
 func TestDeadRefreshTokens(t *testing.T) {
 	const day = 24 * time.Hour * burst / 10 // a tenth of a day under the race detector
 	const limit = 32*burst/10 + 2           // logins in 24 lifetimes; each refresh token fails at least once
@@ -242,9 +238,8 @@ func TestDeadRefreshTokens(t *testing.T) {
 	}
 }
 
-// If a mint with the refresh token returns a token with at most 90 % of the previous lifetime, the
-// next mint is a login. A lifetime that is one second shorter does not count, because providers
-// round.
+// If a refresh shortens the token's lifetime by 10 % or more, the next mint is a login. One second
+// less does not count, because providers round.
 func TestRefreshTokenOfShorterToken(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -279,7 +274,7 @@ func TestRefreshTokenOfShorterToken(t *testing.T) {
 	}
 }
 
-// A write of the same revision keeps the refresh token. A write of another revision drops it.
+// A write that changes the revision drops the refresh token. Other writes keep the refresh token.
 func TestRefreshTokenAfterWrite(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(sessions(time.Hour, 0))
@@ -296,8 +291,8 @@ func TestRefreshTokenAfterWrite(t *testing.T) {
 	})
 }
 
-// If a token expires while it is being stored, the mint counts as failed. Otherwise there would be
-// no backoff, and each read would cause a login.
+// If a token expires while it is being stored, the mint counts as failed. Otherwise each read would
+// cause a login.
 func TestTokenEndsWhileItIsStored(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(tokens(time.Second))
@@ -313,7 +308,7 @@ func TestTokenEndsWhileItIsStored(t *testing.T) {
 	})
 }
 
-// Mint mints for an account that is not in the cache, and waits for other logins of the same user.
+// Mint accepts an account that is not in the cache. Mint waits for other logins of the same user.
 func TestMintOutsideCache(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		first := w.account("b", "1")

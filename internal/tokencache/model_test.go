@@ -13,9 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// model is a second, simpler implementation of the package's rules for one account. It checks the
-// mints, tokens and errors that follow each write and each response of the provider. Hold
-// machine.mu to use a model.
+// model is a second, simpler implementation of the cache's rules for one account. The test compares
+// the cache with the model. Hold machine.mu to use a model.
 type model struct {
 	config  *fakeAccount         // nil if there is none
 	cached  *modelToken          // nil if there is none
@@ -59,7 +58,7 @@ type event struct {
 	at   clock.Instant
 }
 
-// modelToken is a token, with what the rules need to know about it.
+// modelToken is a token as the model sees it.
 type modelToken struct {
 	access, refresh           secret.String
 	lifetime, refreshLifetime time.Duration
@@ -71,7 +70,7 @@ type modelToken struct {
 // timeline returns the timeline of the cached token.
 func (m *model) timeline() timeline { return m.config.policy.timeline(m.cached.lifetime) }
 
-// left returns how long the cached token may still be used; 0 if there is none.
+// left returns how long the cached token may still be used, or 0 without a token.
 func (m *model) left(now clock.Instant) time.Duration {
 	if m.cached == nil || m.config == nil {
 		return 0
@@ -79,7 +78,7 @@ func (m *model) left(now clock.Instant) time.Duration {
 	return max(0, m.remains(now))
 }
 
-// enough reports whether a read that asks for this much life must get the cached token at once.
+// enough reports whether a read must get the cached token at once.
 func (m *model) enough(now clock.Instant, asked time.Duration) bool {
 	left := m.left(now)
 	if left == 0 {
@@ -101,7 +100,7 @@ func (m *model) change(now event) {
 	m.changed, m.changes, m.loginFollows = now, m.changes+1, false
 }
 
-// mintedAgain records a mint that returned the cached token again.
+// mintedAgain records that a mint returned the cached token again.
 func (m *model) mintedAgain(k *modelToken, now event) {
 	old := *m.cached
 	end := k.sent.Since(old.sent) + k.lifetime
@@ -131,8 +130,7 @@ func (m *model) remains(now clock.Instant) time.Duration {
 	return m.timeline().lifetime - now.Since(m.cached.sent)
 }
 
-// ending reports whether readers wait for the next token because the cached token is about
-// to end.
+// ending reports whether the cached token is about to end, so that readers wait.
 func (m *model) ending(now clock.Instant) bool {
 	return m.cached != nil && m.config != nil && m.remains(now) < 2*time.Second && m.remains(now) > -4*time.Second
 }
@@ -149,12 +147,11 @@ func (m *model) cleared(now event) {
 	m.clearFailures()
 }
 
-// failed records a mint that failed, and sets the end of the backoff.
+// failed records a failed mint, and sets the end of the backoff.
 func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	m.failedAt = now
-	// The model clears the failures at each rotate. The cache keeps its failures if a rotate shares
-	// the result of an earlier rotate. So the wait in the cache may be longer than least, up to
-	// longest.
+	// The model forgets all failures at each rotate, but the cache may keep some. So the cache may
+	// wait longer than least, but not longer than longest.
 	var least, longest time.Duration
 	switch {
 	case kind == token.Refused:
@@ -186,7 +183,7 @@ func (m *model) forget(now event) {
 	m.change(now)
 }
 
-// minting returns how many mints of the current revision run, without those that were cancelled.
+// minting counts the running mints of the current revision that were not canceled.
 func (m *model) minting() (n int) {
 	for _, l := range m.running {
 		if l.runs() && m.config != nil && l.account.revision == m.config.revision && l.forgotten == m.forgotten {
@@ -196,7 +193,7 @@ func (m *model) minting() (n int) {
 	return n
 }
 
-// mintingUnshared reports whether a mint of an unshared account runs, of any revision.
+// mintingUnshared reports whether a mint of an unshared account runs. The revision does not matter.
 func (m *model) mintingUnshared() bool {
 	for _, l := range m.running {
 		if l.runs() && l.account.unshared {
@@ -264,7 +261,7 @@ func (m *model) premature(now clock.Instant) error {
 	return nil
 }
 
-// refreshToken returns the refresh token that a mint must use; "" if it must log in.
+// refreshToken returns the refresh token that a mint must use, or "" for a login.
 func (m *model) refreshToken(now clock.Instant) secret.String {
 	left := m.left(now)
 	if left == 0 || left < min(2*time.Second, m.timeline().minTTL) {
@@ -343,7 +340,7 @@ func (m *model) failedUnshared(kind token.Kind, retryAfter time.Duration, now cl
 	}
 }
 
-// overdue reports whether a tick must have started a refresh by now.
+// overdue reports whether a tick failed to start a due refresh.
 func (m *model) overdue(now clock.Instant) bool {
 	if m.left(now) == 0 || m.reads == 0 || m.wallSet || m.minting() > 0 || now.Mono < m.latest.Mono || now.Mono < m.again.Mono+time.Second {
 		return false

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// outcome is the result of a read or a rotate, with what is needed to check it.
+// outcome is the result of a read or a rotate, with data for its check.
 type outcome struct {
 	grant  Grant
 	err    error
@@ -20,15 +20,13 @@ type outcome struct {
 
 	unshared bool // the account was unshared when the read began
 
-	// waitEnds is the latest time at which the read may end. By then, the read must return the
-	// token that was cached when the read began. waitEnds is on the monotonic clock; 0 means no
-	// limit.
+	// waitEnds is when the read must return the cached token at the latest. It is on the monotonic
+	// clock; 0 means no limit.
 	waitEnds time.Duration
 	changes  int // the model's changes when the read began
 }
 
-// judge checks an outcome. If the config or the cached token changed in the same step, the change may
-// have happened before or after the outcome.
+// judge checks an outcome. A change in the same step may have come before or after the outcome.
 func (m *model) judge(o outcome, now event) error {
 	ordered := o.began.step > m.changed.step || m.changed.at.Mono < now.at.Mono
 	left := m.left(now.at)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// wantForced fails unless want has a value for each mint so far, in order: true if the mint forced
-// a new token.
+// wantForced takes a value for each mint so far. The value is true if the mint must have forced a
+// new token.
 func (w *world) wantForced(want ...bool) {
 	w.t.Helper()
 	var got []bool
@@ -20,7 +20,7 @@ func (w *world) wantForced(want ...bool) {
 	equal(w, "mints that forced a new token", fmt.Sprint(got), fmt.Sprint(want))
 }
 
-// A rotate and a report of a rejected token force a new token, as often as the policy allows.
+// Rotates and reports of rejected tokens force a new token, up to the policy's limits.
 func TestForce(t *testing.T) {
 	withToken(t, Policy{CanForce: true, ForceInterval: 30 * time.Second, ForceDailyLimit: 2}, func(w *world) {
 		w.advance(time.Minute)
@@ -43,7 +43,7 @@ func TestForce(t *testing.T) {
 	})
 }
 
-// No mint starts before the cached token has its minimum age, whatever the reason for the mint.
+// No mint starts before the cached token has the policy's MinimumAge.
 func TestMinimumAge(t *testing.T) {
 	withAccount(t, Policy{MinimumAge: 20 * time.Minute, RefreshWindow: ptr(25 * time.Minute)}, func(w *world) {
 		w.provider.set(tokens(30 * time.Minute))

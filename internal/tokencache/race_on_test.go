@@ -4,6 +4,5 @@
 
 package tokencache
 
-// burst scales the tests that make very many reads. The race detector makes each read about ten
-// times slower.
+// burst scales long tests, because the race detector makes reads about ten times slower.
 const burst = 1

@@ -23,16 +23,16 @@ type Grant struct {
 	MinTTL   time.Duration // the life that was enough for this read; see [timeline.want]
 	Served   Served        // how this read got the token
 
-	// Short reports that Left is less than the read asked for, because no newer token is
-	// available.
+	// Short is set if the token has less life than the read asked for. No newer token is available
+	// then.
 	Short bool
 
-	// Memo is for data that a reader derives from the token. Later readers of the same token
-	// find the data there. The cache does not use Memo.
+	// Memo lets readers of the same token share data that they derive from the token. The cache
+	// does not use Memo.
 	Memo *atomic.Value
 
-	// Rejection is what became of the reader's report that the provider rejected the token.
-	// RejectionNext is when the next report can be honored; zero means at once.
+	// Rejection is the outcome of the reader's report of a rejected token. RejectionNext is when
+	// the next report can be honored; zero means at once.
 	Rejection     Rejection
 	RejectionNext time.Time
 
@@ -40,13 +40,13 @@ type Grant struct {
 	Failure *Failure
 }
 
-// Get returns a token of the named account that has at least asked of life left. Get raises asked
-// to the min TTL if asked is less, and lowers asked to half the token's lifetime if asked is more.
-// If the cached token has less life, Get waits for a mint until ctx ends or MaxWait has passed. If
-// the mint fails and no token can be served, the error is a *Failure. If the account does not
-// exist, the error wraps ErrNotFound.
+// Get returns a token of the named account. asked is the life that the token must have left. If
+// asked is less than the min TTL, the min TTL applies. If asked is more than half the token's
+// lifetime, half the lifetime applies. If the cached token has less life, Get waits for a mint
+// until ctx ends or MaxWait has passed. If the mint fails and no token can be served, the error is
+// a *Failure. If the account does not exist, the error wraps ErrNotFound.
 func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Grant, error) {
-	// This is what get does. It is written out here, because a call makes this read some 8 % slower.
+	// This code repeats get, because a call would make the read about 8 % slower.
 	if v, ok := c.entries.Load(name); ok {
 		e := v.(*entry)
 		if s, now := e.published.Load(), c.clock(); s.enough(now, asked) {
@@ -63,9 +63,9 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 	})
 }
 
-// read calls try with the named account's entry, and counts the read. While try returns
-// errSuperseded, read starts over. The context of try ends with ctx, when the cache closes, or
-// after MaxWait. The cause of that context says which.
+// read calls try with the named account's entry, and counts the read. If try returns errSuperseded,
+// read starts over. The context of try ends with ctx, at Close, or after MaxWait. The context's
+// cause is the reason.
 func (c *Cache) read(ctx context.Context, name string, try func(context.Context, *entry) (Grant, error)) (Grant, error) {
 	e, err := c.entry(ctx, name)
 	wait, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)
@@ -87,7 +87,7 @@ func (c *Cache) read(ctx context.Context, name string, try func(context.Context,
 	return Grant{}, err
 }
 
-// get returns a token of e. If it has to wait, it waits until ctx ends.
+// get returns a token of e. Any wait ends with ctx.
 func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	s, now := e.published.Load(), c.clock()
 	switch {
@@ -102,7 +102,8 @@ func (c *Cache) get(ctx context.Context, e *entry, asked time.Duration) (Grant, 
 	return c.wait(ctx, e, asked)
 }
 
-// enough reports whether a read that asks for this much life gets the cached token at once.
+// enough reports whether a read gets the cached token at once. asked is the life that the read
+// asked for.
 func (s *state) enough(now clock.Instant, asked time.Duration) bool {
 	left := s.cached.left(now)
 	if left <= 0 {
@@ -112,13 +113,13 @@ func (s *state) enough(now clock.Instant, asked time.Duration) bool {
 		left >= s.cached.timeline.minTTL && now.Since(s.cached.Sent) < newest
 }
 
-// grant returns the Grant of the cached token, and counts the read.
+// grant returns the cached token's Grant, and counts the read.
 func (s *state) grant(now clock.Instant, asked time.Duration) Grant {
 	s.cached.reads.Add(1)
 	return s.peek(now, asked)
 }
 
-// peek returns the Grant of the cached token without counting a read.
+// peek returns the cached token's Grant, and counts no read.
 func (s *state) peek(now clock.Instant, asked time.Duration) (g Grant) {
 	t := s.cached
 	g.Token, g.Account, g.Failure, g.Memo = t.Token, s.account, s.backoff.last, &t.memo
@@ -131,8 +132,8 @@ func (s *state) peek(now clock.Instant, asked time.Duration) (g Grant) {
 	return g
 }
 
-// fallback serves the cached token to a read that asked for more life, because no newer token is
-// available. It returns err if the cached token has too little life to be served.
+// fallback serves the cached token, because no newer token is available. If the cached token has
+// too little life, fallback returns err.
 func (s *state) fallback(now clock.Instant, asked time.Duration, err error) (Grant, error) {
 	if s.cached.left(now) < leastMinTTL {
 		return Grant{}, err
@@ -153,8 +154,8 @@ func (c *Cache) refreshInBackground(e *entry) {
 	}
 }
 
-// wait waits for the running mint of e, and starts one if none runs. It gives up when ctx ends, or
-// just before the cached token has too little life to be served.
+// wait joins the running mint of e, or starts a mint. The wait ends when ctx ends, or just before
+// the cached token has too little life to be served.
 func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	for {
 		e.mu.Lock()
@@ -191,9 +192,8 @@ func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant,
 	}
 }
 
-// joinMint returns the running mint of e, and starts one if none runs. If no mint may start now,
-// err is the reason, and retry is the time until one may start, or 0 if that is not known. The
-// caller holds e.mu.
+// joinMint returns the running mint of e, or starts a mint. If no mint may start now, err says why.
+// retry is then the wait until a mint may start; 0 means unknown. The caller holds e.mu.
 func (c *Cache) joinMint(e *entry, now clock.Instant) (m *mint, retry time.Duration, err error) {
 	if e.mint != nil {
 		return e.mint, 0, nil
@@ -210,14 +210,14 @@ func (c *Cache) joinMint(e *entry, now clock.Instant) (m *mint, retry time.Durat
 	return c.startMint(e, now, foreground, nil), 0, nil
 }
 
-// ending reports whether the token is about to end or has just ended. The provider may still
-// return the same token then, so readers wait for the next token instead of failing.
+// ending reports whether the token is about to end or has just ended. The provider may still return
+// that token, so readers wait instead of failing.
 func (t *cachedToken) ending(now clock.Instant) bool {
 	return t != nil && t.left(now) > -2*leastMinTTL
 }
 
-// await waits for m. If spare is positive, the reader waits no longer than spare, and then gets
-// the cached token.
+// await waits for m. A positive spare limits the wait. After that time, the reader gets the cached
+// token.
 func (c *Cache) await(ctx context.Context, e *entry, m *mint, spare, asked time.Duration) (Grant, error) {
 	var lastCall <-chan time.Time
 	if spare > 0 {

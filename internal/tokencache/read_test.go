@@ -62,7 +62,7 @@ func TestReadersShareOneMint(t *testing.T) {
 	})
 }
 
-// readPatiently is Get for a client that repeats its read while the mint continues.
+// readPatiently repeats the read while the mint continues.
 func (w *world) readPatiently(name string) (g Grant, err error) {
 	for {
 		if g, err = w.Get(w.t.Context(), name, 0); !errors.Is(err, ErrStillMinting) {
@@ -71,7 +71,7 @@ func (w *world) readPatiently(name string) (g Grant, err error) {
 	}
 }
 
-// readAtOnce starts this many readers of each account, and waits until all have a token.
+// readAtOnce starts this many readers per account, and waits until all have a token.
 func readAtOnce(w *world, names []string, readers int) {
 	var all sync.WaitGroup
 	for _, name := range names {
@@ -85,7 +85,7 @@ func readAtOnce(w *world, names []string, readers int) {
 	all.Wait()
 }
 
-// If a reader gives up, the mint continues, and other readers get its token.
+// If a reader gives up, the mint continues. Other readers get the token.
 func TestReaderGivesUp(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
@@ -101,8 +101,7 @@ func TestReaderGivesUp(t *testing.T) {
 	})
 }
 
-// No read waits longer than MaxWait. The mint continues, and a client that repeats its read gets the
-// token.
+// No read waits longer than MaxWait. The mint continues, and a repeated read gets the token.
 func TestReadsWaitThreeSeconds(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(8*time.Second, tokens(time.Hour)))
@@ -116,7 +115,7 @@ func TestReadsWaitThreeSeconds(t *testing.T) {
 	})
 }
 
-// A read does not wait longer than MaxWait if config writes supersede its mint.
+// Even if config writes supersede the mint, no read waits longer than MaxWait.
 func TestReadsWaitThreeSecondsDuringWrites(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(hangs)
@@ -132,8 +131,7 @@ func TestReadsWaitThreeSecondsDuringWrites(t *testing.T) {
 	})
 }
 
-// If the provider hangs, a reader gets the cached token before the token has too little life to be
-// served.
+// If the provider hangs, readers get the cached token before the token ends.
 func TestWaitEndsBeforeCachedToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -166,7 +164,7 @@ func TestWaitEndsBeforeCachedToken(t *testing.T) {
 	}
 }
 
-// When the wait of a reader ends, the reader gets the token that is cached then.
+// When a reader's wait ends, the reader gets the currently cached token.
 func TestWaitEndsAfterChange(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -210,8 +208,7 @@ func TestCachedReadMakesNoCall(t *testing.T) {
 	})
 }
 
-// A node that may not mint serves the cached token. A read, a rotate or a report fails only if it
-// needs another token.
+// A node that may not mint still serves the cached token. Requests that need a new token fail.
 func TestMayMint(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		errSecondary := errors.New("this node is a secondary")

@@ -13,21 +13,20 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// spread is a fraction of the refresh window. Ticks spread the refreshes of tokens that were minted
-// together over this part.
+// spread is the fraction of the refresh window over which refreshes are spread. Otherwise tokens
+// that were minted together would be refreshed together.
 const spread = 0.1
 
 // resavePause is the least time between two attempts to save a token.
 const resavePause = time.Second
 
-// Due reports whether Tick has anything to do. Its cost does not depend on the number of accounts.
+// Due reports whether Tick has work. The cost of Due does not depend on the number of accounts.
 func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 
-// Tick starts a background refresh of each token that is in its refresh window and was read since
-// its mint. It does not wait for the refreshes. If no slot is free, the refresh starts when a slot
-// becomes free. A token that nobody read is refreshed by its next read. Tick also retries failed
-// saves, and calls OnUnused for tokens that were parked for maxParked. Its cost depends on the
-// number of due entries, not on the number of accounts.
+// Tick starts a background refresh of each due token, and does not wait. A token is due if it is in
+// its refresh window and was read since its mint. If no slot is free, the refresh starts when a
+// slot becomes free. Tick also retries failed saves, and calls OnUnused for tokens that were parked
+// for maxParked. The cost depends on the number of due accounts, not of all accounts.
 func (c *Cache) Tick() {
 	now := c.clock()
 	var unsaved []*entry
@@ -56,11 +55,11 @@ func (c *Cache) Tick() {
 	}
 }
 
-// mayMintPause is the wait after MayMint returned an error for a refresh.
+// mayMintPause delays a refresh that MayMint did not allow.
 const mayMintPause = time.Second
 
-// refresh starts a background refresh of e. If no slot is free, the refresh waits in the queue. The
-// caller holds e.mu.
+// refresh starts a background refresh of e. If no slot is free, the refresh waits. The caller holds
+// e.mu.
 func (c *Cache) refresh(e *entry, now clock.Instant) {
 	if c.opts.MayMint(e.account, e.cached.lacksLife(now)) != nil {
 		e.notBefore = now.Add(mayMintPause)
@@ -80,8 +79,8 @@ func (c *Cache) refresh(e *entry, now clock.Instant) {
 	c.publish(e)
 }
 
-// freed starts refreshes that wait for a slot, after a mint at host has returned its slot. Refreshes
-// at other hosts may start too, because one limit applies to all hosts.
+// freed starts waiting refreshes after a mint at host returned its slot. Refreshes at other hosts
+// may start too, because all hosts share one limit.
 func (c *Cache) freed(host string) {
 	c.startWaiting(host)
 	for {
@@ -92,8 +91,8 @@ func (c *Cache) freed(host string) {
 	}
 }
 
-// startWaiting starts as many refreshes that wait at host as there are free slots. It reports
-// whether some still wait.
+// startWaiting starts the refreshes that wait at this host, while slots are free. The result more
+// reports whether some refreshes still wait.
 func (c *Cache) startWaiting(host string) (more bool) {
 	for _, at := range c.queue.lanes(host) {
 		for {
@@ -121,8 +120,8 @@ func (c *Cache) startWaiting(host string) (more bool) {
 	return more
 }
 
-// enqueue puts e in the refresh queue, or removes e if no tick will have work for it. The caller
-// holds e.mu.
+// enqueue puts e in the refresh queue. If no tick will have work for e, enqueue removes e. The
+// caller holds e.mu.
 func (c *Cache) enqueue(e *entry, now clock.Instant) {
 	in, ok := e.nextTick(now)
 	if !ok {
@@ -132,7 +131,7 @@ func (c *Cache) enqueue(e *entry, now clock.Instant) {
 	c.queue.put(e, now.Mono+in)
 }
 
-// nextTick returns the time until a tick has work for e. ok is false if no tick will.
+// nextTick returns the time until a tick has work for e. ok is false if there will be no work.
 func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
 	if e.gone {
 		return 0, false
@@ -159,8 +158,8 @@ func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
 }
 
 // refreshQueue holds the entries for which a tick has work, earliest first. It also holds the
-// entries whose refresh waits for a slot. It is safe for concurrent use, and takes no other lock
-// while it holds mu.
+// entries whose refresh waits for a slot. A refreshQueue is safe for concurrent use. While mu is
+// held, no other lock is taken.
 type refreshQueue struct {
 	mu      sync.Mutex
 	heap    queueHeap
@@ -197,7 +196,7 @@ func (q *refreshQueue) due(now clock.Instant) bool {
 	return len(q.waiting) > 0 || len(q.heap) > 0 && q.heap[0].tick <= now.Mono
 }
 
-// next removes the earliest entry that is due and returns it. It returns nil if none is due.
+// next removes and returns the earliest due entry, or nil.
 func (q *refreshQueue) next(now clock.Instant) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -224,8 +223,7 @@ func (q *refreshQueue) waitingHosts() []string {
 	return slices.Collect(maps.Keys(q.waiting))
 }
 
-// otherHost returns a random host at which refreshes wait, but not this host. It returns "" if there
-// is none.
+// otherHost returns another host at which refreshes wait, or "" if there is none.
 func (q *refreshQueue) otherHost(host string) string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -237,8 +235,8 @@ func (q *refreshQueue) otherHost(host string) string {
 	return ""
 }
 
-// lanes returns lanes of host in which refreshes wait. A host may have a lane for each user, so
-// lanes chooses some at random. They are enough to fill the free slots.
+// lanes returns lanes of this host in which refreshes wait. A host may have many lanes. lanes picks
+// just enough lanes at random to fill the free slots.
 func (q *refreshQueue) lanes(host string) []lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -251,8 +249,7 @@ func (q *refreshQueue) lanes(host string) []lane {
 	return some
 }
 
-// nextWaiting removes the entry that has waited longest in this lane, and returns the entry. It
-// returns nil if no entry waits.
+// nextWaiting removes and returns the entry that has waited longest in this lane, or nil.
 func (q *refreshQueue) nextWaiting(at lane) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()

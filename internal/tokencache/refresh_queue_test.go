@@ -24,7 +24,7 @@ func (w *world) tickFor(d time.Duration) {
 	synctest.Wait()
 }
 
-// wantValidQueue fails unless the refresh queue is a heap, and its entries are in the cache.
+// wantValidQueue fails unless the refresh queue is a valid heap of entries in the cache.
 func (w *world) wantValidQueue() {
 	w.t.Helper()
 	w.queue.mu.Lock()
@@ -48,8 +48,7 @@ func (w *world) wantQueued(n int) {
 	w.wantValidQueue()
 }
 
-// Ticks refresh a token that was read since its mint. A token that nobody read is refreshed by its
-// next read.
+// Ticks refresh a token that was read since its mint. The next read refreshes any other token.
 func TestTickRefreshesReadTokens(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.write(w.account("read", "1"), nil)
@@ -72,7 +71,7 @@ func TestTickRefreshesReadTokens(t *testing.T) {
 	})
 }
 
-// Because ticks refresh the token, a reader that reads once per lifetime never waits.
+// A reader that reads once per lifetime never waits.
 func TestTicksKeepTokenFresh(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(time.Second, tokens(time.Hour)))
@@ -87,8 +86,8 @@ func TestTicksKeepTokenFresh(t *testing.T) {
 	})
 }
 
-// Without a refresh window, ticks refresh nothing. If a write sets a refresh window, ticks refresh
-// the token, unless the token has expired.
+// Without a refresh window, ticks refresh nothing. After a write sets a refresh window, ticks
+// refresh a valid token.
 func TestTickWithoutRefreshWindow(t *testing.T) {
 	withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
 		w.tickFor(30 * time.Minute)
@@ -131,8 +130,8 @@ func TestTickBacksOff(t *testing.T) {
 	})
 }
 
-// An entry may change after a tick has removed it from the queue, and before the tick locks it. The
-// tick then starts no mint if the entry is no longer due.
+// An entry may change just before a tick locks the entry. If the entry is no longer due, the tick
+// starts no mint.
 func TestTickFindsChangedEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")
@@ -162,8 +161,7 @@ func TestTickFindsChangedEntry(t *testing.T) {
 	})
 }
 
-// If the wall clock is set back after an entry was queued, a tick comes before the entry is due,
-// and queues the entry again.
+// If the wall clock is set back, a tick comes too early. The tick queues the entry again.
 func TestTickAfterClockWasSet(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.clock.setWall(40 * time.Minute)
@@ -176,8 +174,8 @@ func TestTickAfterClockWasSet(t *testing.T) {
 	})
 }
 
-// Ticks spread the refreshes of tokens that were minted together over a tenth of the
-// refresh window.
+// Tokens that were minted together are not refreshed together. Ticks spread the refreshes over a
+// tenth of the refresh window.
 func TestTicksSpreadRefreshes(t *testing.T) {
 	inWorld(t, func(w *world) {
 		for i := range 300 {
@@ -233,8 +231,8 @@ func TestTickCost(t *testing.T) {
 	})
 }
 
-// putDue writes this many accounts, with tokens that were read and are due for a refresh. It returns
-// the names of the accounts.
+// putDue writes accounts whose tokens were read and are due for a refresh. It returns the accounts'
+// names.
 func putDue(w *world, accounts int, host func(i int) string, serial string) (names []string) {
 	for i := range accounts {
 		a := w.account(fmt.Sprint(i), "1")
@@ -261,8 +259,8 @@ func (w *world) wantRefreshed(names []string) {
 	w.wantNoSlotTaken()
 }
 
-// If more tokens are due than there are slots, a tick starts a mint for each slot. The other mints
-// start when slots become free, even at other hosts, without another tick.
+// If more tokens are due than there are slots, refreshes wait. They start when slots become free,
+// without another tick.
 func TestDueTokensWaitForSlots(t *testing.T) {
 	for _, test := range []struct {
 		accounts int
@@ -285,8 +283,8 @@ func TestDueTokensWaitForSlots(t *testing.T) {
 	}
 }
 
-// A tick with very many due tokens starts only about as many goroutines as there are slots, even if
-// the store is slow and the provider refuses every refresh token.
+// A tick with very many due tokens starts only about one goroutine per slot. The store is slow, and
+// the provider refuses every refresh token.
 func TestTickWithManyDueTokens(t *testing.T) {
 	const accounts = 10_000 * burst
 	for _, serial := range []string{"", "user"} {
@@ -309,8 +307,8 @@ func TestTickWithManyDueTokens(t *testing.T) {
 	}
 }
 
-// If the provider refuses the refresh tokens of one user's accounts, the logins that follow run one
-// after another. The refused refresh tokens do not count as failures.
+// If one user's refresh tokens are refused, the logins that follow run one after another. The
+// refusals do not count as failures.
 func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const accounts, login = 40, 300 * time.Millisecond
@@ -329,8 +327,8 @@ func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 	})
 }
 
-// A refresh that waits for a slot is dropped if a reader mints, if the config is written or
-// deleted, or if the token ends. Later, the account is refreshed as usual.
+// A refresh stops waiting for a slot if a reader mints, the config changes, or the token ends.
+// Later refreshes run as usual.
 func TestWaitingRefreshIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
 		name  string

@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Rejection is what became of a reader's report that the provider rejected a token.
+// Rejection is the outcome of a reader's report of a rejected token.
 type Rejection int
 
 const (
@@ -31,12 +31,13 @@ func (r Rejection) String() string {
 		RejectedTooFrequent: "too_frequent", RejectedBackingOff: "backing_off"}[r]
 }
 
-// Between two honored reports, the cache waits firstRejection, and then twice as long each time,
-// up to maxRejection. So readers cannot cause logins at will. Once a token has lived half its
-// life without a report, the wait is firstRejection again.
+// After an honored report, the next report must wait, so that readers cannot cause logins at will.
+// The wait starts at firstRejection, and doubles up to maxRejection. If a token lives half its life
+// without a report, the wait starts again at firstRejection.
 const firstRejection, maxRejection = time.Minute, 15 * time.Minute
 
-// rejections remembers the reports about one account. It is not safe for concurrent use.
+// rejections remembers the reports of rejected tokens for one account. It is not safe for
+// concurrent use.
 type rejections struct {
 	honored  int           // honored reports since a token lived half its life without a report
 	next     clock.Instant // when the next report can be honored
@@ -63,9 +64,9 @@ func (r *rejections) report(now clock.Instant, t *cachedToken, minimumAge time.D
 }
 
 // GetAfterRejection is Get for a reader whose token the provider rejected. id is the [token.ID] of
-// that token. If the token is still cached and the limits on reports allow a login, the cache
-// logs in, and the reader waits up to MaxWait for the new token. Otherwise the reader gets the
-// cached token. Grant.Rejection says what became of the report.
+// that token. If the token is still cached and the limits allow a login, the reader waits up to
+// MaxWait for a new token. Otherwise the reader gets the cached token. Grant.Rejection is the
+// outcome of the report.
 func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked time.Duration) (Grant, error) {
 	return c.read(ctx, name, func(ctx context.Context, e *entry) (g Grant, err error) {
 		m, rejection, next, err := c.reportRejection(e, id)
@@ -85,9 +86,8 @@ func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked ti
 	})
 }
 
-// reportRejection decides on a report about the token with this id. If it honors the report, it
-// returns the mint to wait for, and otherwise a nil mint. next is when the next report can be
-// honored.
+// reportRejection decides whether to honor a report about the token with this id. If so, m is the
+// mint to wait for. Otherwise m is nil. next is when the next report can be honored.
 func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

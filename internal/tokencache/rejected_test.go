@@ -10,13 +10,13 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// reject reads the account "a" and reports that the provider rejected its n-th token.
+// reject reads the account "a" and reports the n-th token as rejected.
 func (w *world) reject(n int) (Grant, error) {
 	return w.GetAfterRejection(w.t.Context(), "a", token.ID(accessToken(n)), 0)
 }
 
-// wantRejection calls reject with n. It fails unless the outcome of the report is want and the read
-// gets the provider's token number tok.
+// wantRejection reports the n-th token as rejected. It fails unless the report has this outcome and
+// the read gets token number tok.
 func (w *world) wantRejection(n int, want Rejection, tok int) Grant {
 	w.t.Helper()
 	g := w.must(w.reject(n))
@@ -25,8 +25,7 @@ func (w *world) wantRejection(n int, want Rejection, tok int) Grant {
 	return g
 }
 
-// Many readers that report a token at once cause one login. Other readers get the old token until the
-// new token is cached.
+// Many simultaneous reports of a token cause one login. Meanwhile, other readers get the old token.
 func TestRejectedToken(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(sessions(time.Hour, 0))
@@ -58,8 +57,8 @@ func TestRejectedToken(t *testing.T) {
 	})
 }
 
-// A report causes no login if the token is new or is not the cached token, or if the account is
-// unshared or has no token.
+// A report causes no login if the token is new or is not the cached token. The same applies to an
+// account without a shared token.
 func TestReportsThatCauseNoLogin(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(newest - 1)
@@ -88,7 +87,7 @@ func TestReportsThatCauseNoLogin(t *testing.T) {
 	})
 }
 
-// A reader that reports every token that it gets, up to ten times a second, causes few logins.
+// A reader that reports every token, up to ten times a second, causes few logins.
 func TestReaderThatReportsAlways(t *testing.T) {
 	for _, test := range []struct {
 		lifetime, total time.Duration
@@ -117,8 +116,8 @@ func TestReaderThatReportsAlways(t *testing.T) {
 	}
 }
 
-// The wait between honored reports doubles. When a token has lived half its life without a report,
-// the next wait is the shortest again.
+// The wait between honored reports doubles. The wait starts again if a token lives half its life
+// without a report.
 func TestRejectionWaitsStartAgain(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(newest)
@@ -145,8 +144,7 @@ func TestRejectionWaitsStartAgain(t *testing.T) {
 	})
 }
 
-// While the provider is down, a reader that reports a token gets the cached token and the
-// reason.
+// During an outage, a reader that reports a token gets the cached token and the reason.
 func TestRejectedTokenDuringOutage(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)
@@ -171,8 +169,8 @@ func TestRejectedTokenDuringOutage(t *testing.T) {
 	})
 }
 
-// A report of a rejected token joins a running login. A report supersedes a running mint that uses
-// the refresh token, because the provider may have ended the refresh token too.
+// A report of a rejected token joins a running login. A login replaces a running mint with the
+// refresh token.
 func TestReportDuringMint(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -213,8 +211,8 @@ func TestReportDuringSave(t *testing.T) {
 	})
 }
 
-// A reader reports a token and waits for the login. If the config is written meanwhile, the reader
-// gets a token of the new revision. If the account is deleted, the error is ErrNotFound.
+// A reader reports a token and waits for the login. A config write gives the reader a token of the
+// new revision. A delete gives ErrNotFound.
 func TestWriteDuringReport(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)

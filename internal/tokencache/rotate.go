@@ -12,16 +12,15 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// ErrUnshared reports that a rotate failed because the account is unshared.
+// ErrUnshared reports that an unshared account has no token to rotate.
 var ErrUnshared = errors.New("the account has no shared token")
 
 // Rotated is the outcome of Rotate.
 type Rotated struct {
 	Grant
 
-	// Replaced holds the tokens that were replaced since the rotate began. The caller revokes them.
-	// If several rotates wait for a mint, only one of them returns the token that the mint
-	// replaced.
+	// Replaced holds the tokens that were replaced since the rotate began. The caller revokes these
+	// tokens. Concurrent rotates never return the same replaced token.
 	Replaced []Replaced
 
 	Shared  bool  // another rotate within the last 10 s logged in
@@ -29,18 +28,17 @@ type Rotated struct {
 	Unsaved error // why the new token was not saved; a tick tries again
 }
 
-// Replaced is a token that is no longer served, and the account under which it was minted.
+// Replaced is a token that is no longer served, with its account.
 type Replaced struct {
 	Account Account
 	Token   token.Token
 }
 
-// Rotate replaces the named account's token with a new token and returns the new token. It does
-// not count as a read. It logs in even if there is a refresh token. First it ends the backoff,
-// unless a Retry-After has not passed. If the login fails, readers still get the cached token.
-// Concurrent rotates share one login. A rotate within 10 s after the login returns the same
-// result, because some clients repeat a failed request by themselves. If the account is unshared,
-// the error wraps ErrUnshared.
+// Rotate replaces the named account's token and returns the new token. Rotate logs in even if there
+// is a refresh token. First, Rotate ends the backoff, except a Retry-After that has not passed. If
+// the login fails, readers still get the cached token. Rotates share a login while it runs and for
+// 10 s afterwards, because some clients repeat a failed request by themselves. If the account is
+// unshared, the error wraps ErrUnshared. A rotate does not count as a read.
 func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	var r Rotated
 	for {
@@ -54,7 +52,7 @@ func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	}
 }
 
-// rotate waits for one mint. It returns errSuperseded if the rotate must wait for another mint.
+// rotate waits for one mint. If the rotate must wait for another mint, the error is errSuperseded.
 func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
 	m, err := c.joinRotation(e, r)
 	if err != nil {
@@ -90,7 +88,8 @@ func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
 	return nil
 }
 
-// joinRotation returns the mint that a rotate must wait for, and starts one if none runs.
+// joinRotation returns the mint that a rotate must wait for. If no mint runs, joinRotation starts a
+// mint.
 func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -113,8 +112,8 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 		return nil, &token.Error{Kind: token.RateLimited, Problem: fmt.Sprintf(
 			"the provider allows no new token before %s", now.Wall.Add(wait).UTC().Format(time.RFC3339))}
 	}
-	// A running login serves the rotate too, because nobody has seen its token yet. A mint that
-	// uses the refresh token continues the old session, so a login must follow that mint.
+	// A rotate shares a running login, because nobody has seen the login's token yet. A mint with
+	// the refresh token continues the old session, so a login must follow.
 	m := e.mint
 	if m == nil {
 		if err := c.opts.MayMint(e.account, true); err != nil {
@@ -128,7 +127,7 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 	return m, nil
 }
 
-// rotated reports whether a new rotate can share the result of the last or the running rotate.
+// rotated reports whether a rotate can share the result of an earlier rotate.
 func (e *entry) rotated(now clock.Instant) bool {
 	m := e.rotation
 	if m == nil || m == e.mint {

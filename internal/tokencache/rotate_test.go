@@ -18,7 +18,7 @@ func (w *world) startRotate(ctx context.Context) (result func() (Grant, error)) 
 	return w.start(func() (Grant, error) { return w.rotateOnce(ctx) })
 }
 
-// wantReplaced fails unless r says that these tokens of the provider were replaced, in this order.
+// wantReplaced fails unless r.Replaced holds these tokens in this order.
 func (w *world) wantReplaced(r Rotated, want ...int) {
 	w.t.Helper()
 	var got []int
@@ -49,7 +49,7 @@ func TestRotate(t *testing.T) {
 	})
 }
 
-// Rotates share the result of a login until 10 s after its end, even if the login fails.
+// Rotates share the result of a login for 10 s, even if the login fails.
 func TestRotatesShareResult(t *testing.T) {
 	for name, answer := range map[string]answer{
 		"success": tokens(time.Hour), "unavailable": fails(token.Unavailable, 0), "refused": fails(token.Refused, 0),
@@ -78,7 +78,7 @@ func TestRotatesShareResult(t *testing.T) {
 	}
 }
 
-// A rotate without a token mints one. Rotates do not share a token that has expired.
+// A rotate without a token mints a token. Rotates do not share an expired token.
 func TestRotateWithoutToken(t *testing.T) {
 	const lifetime = 4 * time.Second
 	withAccount(t, Policy{}, func(w *world) {
@@ -94,7 +94,6 @@ func TestRotateWithoutToken(t *testing.T) {
 	})
 }
 
-// A rotate joins a running login, because nobody has seen its token yet.
 func TestRotateJoinsLogin(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
@@ -106,8 +105,8 @@ func TestRotateJoinsLogin(t *testing.T) {
 	})
 }
 
-// A rotate does not join a running mint that uses the refresh token. It waits for that mint, whether
-// it succeeds or fails, and then logs in.
+// A rotate does not join a mint with the refresh token. The rotate waits for that mint, and then
+// logs in.
 func TestRotateLogsInAfterRefresh(t *testing.T) {
 	for name, answer := range map[string]answer{
 		"success": sessions(time.Hour, 0), "refused": fails(token.Refused, 0),
@@ -126,8 +125,8 @@ func TestRotateLogsInAfterRefresh(t *testing.T) {
 	}
 }
 
-// withRefresh runs f in a new world in which a mint of the account "a" uses the refresh token. The
-// provider gives that mint this answer.
+// withRefresh runs f while the account "a" mints with its refresh token. The provider gives that
+// mint this answer.
 func withRefresh(t *testing.T, a answer, f func(w *world)) {
 	t.Helper()
 	withAccount(t, Policy{}, func(w *world) {
@@ -181,8 +180,8 @@ func TestRotateDuringRetryAfter(t *testing.T) {
 	})
 }
 
-// Rotates that wait for a mint with the refresh token, and then log in, return both tokens that
-// were replaced. Only one of them returns each token, and a later rotate returns neither.
+// Rotates wait for a mint with the refresh token, and then log in. Each of the two replaced tokens
+// is returned once.
 func TestRotateRevokesAllThatWasReplaced(t *testing.T) {
 	withRefresh(t, slow(10*time.Second, sessions(time.Hour, 0)), func(w *world) {
 		var all Rotated // what all rotates replaced
@@ -208,8 +207,7 @@ func TestRotateRevokesAllThatWasReplaced(t *testing.T) {
 	})
 }
 
-// If the login of a rotate fails, the rotate still returns a token that was replaced before the
-// login.
+// If the login fails, the rotate still returns a token that was replaced before the login.
 func TestFailedRotateAfterRefresh(t *testing.T) {
 	withRefresh(t, slow(time.Second, sessions(time.Hour, 0)), func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -219,7 +217,7 @@ func TestFailedRotateAfterRefresh(t *testing.T) {
 	})
 }
 
-// If an account becomes unshared during a rotate, the rotate neither mints nor stores a token.
+// If an account becomes unshared during a rotate, no token is minted or stored.
 func TestShareEndsDuringRotate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(uncancellable(2*time.Second, tokens(time.Hour)))
@@ -234,8 +232,7 @@ func TestShareEndsDuringRotate(t *testing.T) {
 	})
 }
 
-// If a rotate fails because too many mints run, the next rotate mints again instead of returning the
-// same error.
+// If a rotate fails because too many mints run, the next rotate mints again.
 func TestRotateWithoutSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.put("1", Policy{})
@@ -255,8 +252,8 @@ func TestRotateWithoutSlot(t *testing.T) {
 	})
 }
 
-// If a write supersedes a rotate, the rotate logs in again. It returns the old token, with the
-// account that the token belongs to.
+// If a config write supersedes a rotate, the rotate logs in again. The rotate returns the old token
+// with its old account.
 func TestConfigWriteDuringRotate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		first := w.store.accounts["a"]

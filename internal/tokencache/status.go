@@ -73,8 +73,8 @@ func (e *entry) status(now clock.Instant) Status {
 	return s
 }
 
-// RetryAfter returns the end of a Retry-After that the named account has received and that applies
-// to a. It returns zero if there is none.
+// RetryAfter returns the end of the named account's Retry-After. The result is zero if there is
+// none, or if a has another RateKey.
 func (c *Cache) RetryAfter(name string, a Account) time.Time {
 	e := c.inMemory(name)
 	if e == nil {
@@ -104,7 +104,7 @@ func (s Served) String() string {
 	return [NumServed]string{ServedFresh: "fresh", ServedStale: "stale", ServedWaited: "waited", ServedNot: "failed"}[s]
 }
 
-// Counts are the numbers of reads and mints of an account since it was loaded into memory.
+// Counts are the numbers of reads and mints since the account was loaded into memory.
 type Counts struct {
 	Reads  [NumServed]int64      // by Served
 	Minted int64                 // successful mints, including those that Put brought
@@ -113,8 +113,7 @@ type Counts struct {
 	Rejected [NumRejections]int64 // reports of rejected tokens, by Rejection
 }
 
-// counts are the [Counts] of an entry, except Minted, which is counted in the entry. They need no
-// lock.
+// counts holds the [Counts] of an entry, except Minted. It needs no lock.
 type counts struct {
 	reads  [NumServed]atomic.Int64
 	failed [token.NumKinds]atomic.Int64
@@ -122,7 +121,8 @@ type counts struct {
 	rejected [NumRejections]atomic.Int64
 }
 
-// read counts a read that returned err. The node that answers a forwarded read counts that read.
+// read counts a read and its error. It skips forwarded reads, because the node that answers counts
+// them.
 func (c *counts) read(served Served, err error) {
 	switch {
 	case errors.Is(err, ErrForwarded):

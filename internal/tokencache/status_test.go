@@ -116,7 +116,7 @@ func TestCountsOfUnsharedTokens(t *testing.T) {
 	})
 }
 
-// A config write keeps the counts. When the account is loaded again, they start at 0.
+// A config write keeps the counts. When the account is loaded again, the counts start at 0.
 func TestCountsAfterWriteAndInvalidate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.putVerified("2")
@@ -130,7 +130,7 @@ func TestCountsAfterWriteAndInvalidate(t *testing.T) {
 	})
 }
 
-// Each holds no lock while it calls its function, and stops when the function says so.
+// Each holds no lock during a call, and stops when the function returns false.
 func TestEach(t *testing.T) {
 	inWorld(t, func(w *world) {
 		for _, name := range []string{"a", "b", "c"} {

@@ -11,12 +11,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Store keeps accounts and tokens in storage, so that they outlive the process. The Cache makes
-// one call per name at a time. Reads of a valid token never wait for a call.
+// Store keeps accounts and tokens in storage. The Cache makes one call per name at a time. Reads of
+// a valid token never wait for the store.
 type Store interface {
-	// Load returns the named account and its token. The token is nil if none was saved under the
-	// account's revision. The token's Sent has only the wall clock set. If the account does not
-	// exist, the error wraps ErrNotFound.
+	// Load returns the named account and its token. If no token was saved under the account's
+	// revision, the token is nil. In the token's Sent, only the wall clock is set. If the account
+	// does not exist, the error wraps ErrNotFound.
 	Load(ctx context.Context, name string) (Account, *token.Token, error)
 
 	// Save stores the newest token of an account. If Save fails, the cache still serves the
@@ -63,11 +63,10 @@ func (c *Cache) load(name string) (*entry, error) {
 	return e, nil
 }
 
-// replace stores t in place of an older token, and returns why t is not stored. If the store
-// refuses t, replace removes the older token. That token may have leaked, so it must not be
-// served after a restart.
+// replace stores t in place of an older token. If the store refuses t, replace removes the older
+// token, because that token may have leaked. The error says why t is not stored.
 func (c *Cache) replace(ctx context.Context, name string, a Account, t token.Token) error {
-	// A slow mint may have used up ctx, so its deadline does not apply to the store.
+	// A slow mint may leave no time in ctx, so the store gets its own timeout.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
@@ -81,8 +80,7 @@ func (c *Cache) replace(ctx context.Context, name string, a Account, t token.Tok
 	return err
 }
 
-// persist saves t, or removes the stored token if t is nil. It returns a panic of the store as
-// an error.
+// persist saves t, or removes the stored token if t is nil. A panic of the store becomes an error.
 func (c *Cache) persist(ctx context.Context, name string, a Account, t *token.Token) (err error) {
 	defer secret.RecoverTo(&err)
 	if t == nil {
@@ -91,7 +89,7 @@ func (c *Cache) persist(ctx context.Context, name string, a Account, t *token.To
 	return c.opts.Store.Save(ctx, name, a, *t)
 }
 
-// resave stores or removes the token of an unsaved entry, so that storage agrees with memory.
+// resave repeats a failed save or removal of the token of e.
 func (c *Cache) resave(e *entry) {
 	defer c.lock(e.name)()
 	e.mu.Lock()

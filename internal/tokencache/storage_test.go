@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// If a load fails, the read fails, and the next read loads again.
+// After a failed load, the next read loads again.
 func TestLoadFails(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.loadsFail = true
@@ -28,7 +28,7 @@ func TestLoadFails(t *testing.T) {
 }
 
 // A reader stops waiting for a slow load when the reader's context ends. Other readers still get
-// the result of the load.
+// the account.
 func TestReaderGivesUpDuringLoad(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.onLoad = func(string) { time.Sleep(5 * time.Second) }
@@ -45,7 +45,7 @@ func TestReaderGivesUpDuringLoad(t *testing.T) {
 	})
 }
 
-// A read after a write ignores a load that began before the write.
+// After a write, reads ignore a load that began before the write.
 func TestLoadBeforeWrite(t *testing.T) {
 	for name, write := range map[string]func(w *world){
 		"write":      func(w *world) { w.put("1", Policy{}) },
@@ -74,8 +74,8 @@ func TestCloseDuringLoad(t *testing.T) {
 	})
 }
 
-// If a save fails, readers still get the new token, and ticks repeat the save. The cache removes
-// the old token from the store, because it may have leaked.
+// After a failed save, readers get the new token, and ticks repeat the save. The cache removes the
+// old token from the store.
 func TestSaveFails(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -127,7 +127,7 @@ func TestSaveAndRemoveFail(t *testing.T) {
 	})
 }
 
-// If an account is deleted, ticks no longer repeat the save of its token.
+// After an account is deleted, ticks do not repeat the save of its token.
 func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -139,9 +139,7 @@ func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	})
 }
 
-// A write that passes a token to Put saves the token, and a write with share=false removes the
-// stored shared token. If the store fails, the write says so, and a tick repeats the save or the
-// removal.
+// If a write cannot save or remove the shared token, the write says so. A tick tries again.
 func TestWriteThatIsNotSaved(t *testing.T) {
 	for _, test := range []struct {
 		name               string
@@ -202,8 +200,8 @@ func TestSlowSaveOfAnotherAccount(t *testing.T) {
 	})
 }
 
-// A write of another revision waits while a mint saves its token, and then takes effect. The test
-// runs in real time, because in a synctest bubble no time passes while a goroutine waits for a lock.
+// A write of another revision waits until a running mint has saved its token. The test needs real
+// time, because synctest does not advance time while a goroutine waits for a lock.
 func TestWriteDuringSave(t *testing.T) {
 	saving, wrote := make(chan string, 10), make(chan struct{})
 	provider := &fakeProvider{clock: clock.System(), answer: tokens(time.Hour)}

@@ -78,7 +78,7 @@ func TestZones(t *testing.T) {
 	}
 }
 
-// However often the account is read, its mints are as few as the timeline allows.
+// Frequent reads cause no more mints than the timeline allows.
 func TestMintsPerLifetime(t *testing.T) {
 	for _, policy := range []Policy{
 		{},

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// maxUnsharedMints limits how many mints of one unshared account run at once. If a password
-	// becomes wrong, up to this many logins reach the provider before the first refusal is
-	// known. Providers lock an account only after more failures.
+	// maxUnsharedMints limits how many mints of an unshared account run at once. If the password
+	// becomes wrong, this many logins may fail together. Providers lock an account only after more
+	// failures.
 	maxUnsharedMints = 4
 
 	// maxParked is how long a token is parked.
@@ -33,8 +33,8 @@ type unshared struct {
 	parked []parkedToken       // oldest first
 }
 
-// parkedToken is a token whose reader stopped waiting. The next reader gets the token, so a
-// client that repeats its read succeeds even if logins are slow.
+// parkedToken is a token whose reader stopped waiting. The next reader gets the token. So a
+// repeated read succeeds even if logins are slow.
 type parkedToken struct {
 	token.Token
 	account Account
@@ -48,7 +48,7 @@ func (u *unshared) unpark() []parkedToken {
 	return parked
 }
 
-// unparkOlder removes the tokens that have been parked for maxParked and returns them.
+// unparkOlder removes and returns the tokens that have been parked for maxParked.
 func (u *unshared) unparkOlder(now clock.Instant) []parkedToken {
 	n := 0
 	for n < len(u.parked) && now.Since(u.parked[n].at) >= maxParked {
@@ -59,7 +59,7 @@ func (u *unshared) unparkOlder(now clock.Instant) []parkedToken {
 	return old
 }
 
-// takeParked removes a parked token with enough life for a read, and returns it.
+// takeParked removes and returns a parked token with enough life for a read.
 func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedToken, bool) {
 	for i, p := range u.parked {
 		timeline := p.account.Policy().timeline(p.Lifetime)
@@ -71,10 +71,9 @@ func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedTok
 	return parkedToken{}, false
 }
 
-// getUnshared mints a token for one reader. The token is neither cached nor stored, but failures
-// count in the account's backoff. Before the first success and after a failure, only one mint runs,
-// and other readers wait for its result. If ctx ends before the mint, the mint continues, and its
-// token is parked for the next reader.
+// getUnshared mints a token for one reader, and neither caches nor stores the token. Before the
+// first success and after a failure, only one mint runs at a time. If ctx ends during the mint, the
+// mint continues, and the next reader gets the token.
 func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	m, p, err := c.startUnshared(ctx, e, asked)
 	switch {
@@ -107,7 +106,7 @@ func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) 
 	return c.unsharedGrant(m.account, m.minted, asked), nil
 }
 
-// startUnshared waits until a mint for the reader may run, and starts it. If a token is parked,
+// startUnshared waits until a mint may run, and starts the mint. If a token is parked,
 // startUnshared returns that token and a nil mint.
 func (c *Cache) startUnshared(ctx context.Context, e *entry, asked time.Duration) (m *mint, p parkedToken, err error) {
 	var slots *semaphore.Weighted // from which one slot is taken; nil if no slot is taken
@@ -163,7 +162,7 @@ func (c *Cache) startUnshared(ctx context.Context, e *entry, asked time.Duration
 	}
 }
 
-// unsharedGrant returns the Grant of a token to its only reader.
+// unsharedGrant returns the Grant of an unshared token.
 func (c *Cache) unsharedGrant(a Account, t token.Token, asked time.Duration) Grant {
 	cached := &cachedToken{Token: t, timeline: a.Policy().timeline(t.Lifetime), reads: new(atomic.Int64)}
 	g := (&state{account: a, cached: cached}).peek(c.clock(), asked)
@@ -171,7 +170,7 @@ func (c *Cache) unsharedGrant(a Account, t token.Token, asked time.Duration) Gra
 	return g
 }
 
-// park parks the token of m for the next reader. If the account has another revision by now, park
+// park keeps the token of m for the next reader. If the account's revision has changed, park
 // discards the token. The caller holds e.mu.
 func (c *Cache) park(e *entry, m *mint) {
 	p := parkedToken{m.minted, m.account, c.clock()}
@@ -184,8 +183,8 @@ func (c *Cache) park(e *entry, m *mint) {
 	c.publish(e)
 }
 
-// finishUnshared ends m, a mint of an unshared account, and records its outcome. It returns nil if
-// there is no result to report.
+// finishUnshared records the outcome of m, a mint of an unshared account. It returns nil if there
+// is nothing to report.
 func (c *Cache) finishUnshared(e *entry, m *mint, t token.Token, err error) *MintResult {
 	e.mu.Lock()
 	defer e.mu.Unlock()

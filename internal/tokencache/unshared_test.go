@@ -30,8 +30,8 @@ func TestUnshared(t *testing.T) {
 	})
 }
 
-// Until a login of an unshared account has succeeded, one login runs at a time. After that,
-// maxUnsharedMints logins may fail together, and count as one failure.
+// Before the first success, one login runs at a time. Later, several logins may fail together, and
+// count as one failure.
 func TestUnsharedWithWrongPassword(t *testing.T) {
 	for _, proven := range []bool{false, true} {
 		inWorld(t, func(w *world) {
@@ -52,8 +52,8 @@ func TestUnsharedWithWrongPassword(t *testing.T) {
 	}
 }
 
-// The first login of an unshared account runs alone, and then maxUnsharedMints logins run at a
-// time. Each token reaches one of the readers.
+// The first login runs alone. Then at most maxUnsharedMints logins run at a time. Each token
+// reaches one reader.
 func TestUnsharedReadersQueueBeforeFirstMint(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const readers = 40
@@ -81,8 +81,8 @@ func TestUnsharedReadersQueueBeforeFirstMint(t *testing.T) {
 	})
 }
 
-// wantNoTokenLost waits until all mints have ended and no token is parked. It fails unless each token
-// of the provider went to one reader or to OnUnused. read counts the readers of each token.
+// wantNoTokenLost waits until all mints have ended and no token is parked. It fails unless each
+// token went to one reader or to OnUnused. The map read counts the readers of each token.
 func (w *world) wantNoTokenLost(read map[secret.String]int) {
 	w.t.Helper()
 	w.advance(mintTimeout)
@@ -100,7 +100,7 @@ func (w *world) wantNoTokenLost(read map[secret.String]int) {
 	}
 }
 
-// If a login takes longer than a read waits, the next reader gets the token of that login.
+// If a login is slow, the next reader gets the token of that login.
 func TestLateUnsharedTokenIsParked(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
@@ -141,8 +141,8 @@ func TestParkedTokenNeedsNoSlot(t *testing.T) {
 	})
 }
 
-// OnUnused gets a parked token at the first tick after a minute, at Close, or when the config gets
-// another revision or is deleted. If a token arrives after that, OnUnused gets the token at once.
+// OnUnused gets a parked token after a minute, at Close, after a delete, or after a change of
+// revision. A token that arrives later goes to OnUnused at once.
 func TestParkedTokenIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -179,7 +179,7 @@ func TestParkedTokenIsGivenUp(t *testing.T) {
 	}
 }
 
-// A reader that asks for more life than a parked token has leaves that token for another reader.
+// A reader leaves a parked token for others if the token has too little life.
 func TestParkedTokenWithLittleLife(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
@@ -229,8 +229,8 @@ func TestCloseDuringUnsharedMint(t *testing.T) {
 	})
 }
 
-// Readers and a rotate race with a write that changes share. No two readers get the same unshared
-// token, and no token of an unshared account is stored.
+// A write changes share during reads and a rotate. No two readers get the same unshared token, and
+// no unshared token is stored.
 func TestShareChangesDuringReads(t *testing.T) {
 	const races = 3000
 	provider := &fakeProvider{clock: clock.System(), answer: tokens(time.Hour)}
