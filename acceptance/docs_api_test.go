@@ -47,7 +47,7 @@ func TestAPIReferenceHasEveryField(t *testing.T) {
 // fieldsOf maps an operation's fields to their types, in the words of docs/api.md.
 type fieldsOf map[string]string
 
-// operations reads the mount's OpenAPI document. A key is an operation, such as "POST
+// operations reads the mount's OpenAPI document. The result's keys are operations, such as "POST
 // /messaging/config/:name".
 func (w world) operations(t *testing.T) map[string]fieldsOf {
 	t.Helper()

@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// docs/operations.md explains each log line and gives its level.
+// docs/operations.md explains each log line and gives the line's level.
 func TestOperationsExplainsEveryLogLine(t *testing.T) {
 	var sources []string
 	for _, pattern := range []string{"../*.go", "../cmd/vault-plugin-secrets-messaging/*.go",

@@ -10,7 +10,7 @@ import (
 )
 
 // EnableX documents neither HTTP statuses nor the type of the expiry time. The engine accepts
-// several of both.
+// several statuses and types.
 func TestEnableXAnswers(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range []account{whatsapp, rcs} {

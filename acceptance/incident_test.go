@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// incident is a server on disk. A test can damage the files in its plugin folder.
+// incident is a server on disk. A test can damage the server's plugin files.
 type incident struct {
 	world
 	dir   string // the plugin folder
@@ -149,7 +149,7 @@ func (i *incident) put(t *testing.T, content []byte) {
 	}
 }
 
-// The recommended check finds each upgrade problem in docs/upgrade.md. The mount still works.
+// The check in docs/upgrade.md finds each failed upgrade while the mount still works.
 func TestUpgradeGoesWrong(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	i := newIncident(t)

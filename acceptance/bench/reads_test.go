@@ -63,7 +63,7 @@ func config(b *testing.B, s *harness.Server, sim *harness.Simulator, path, user 
 // row prints a row of the table.
 func row(format string, args ...any) { fmt.Printf("  "+format+"\n", args...) }
 
-// compareRow prints medians. It also compares each round with the same round of the baseline.
+// compareRow prints medians and the ratio to the baseline.
 func compareRow(name string, baseline, loads []load) {
 	var ratios []float64
 	for i := range loads {

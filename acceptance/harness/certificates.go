@@ -21,8 +21,8 @@ func NewCA(t testing.TB) *simulator.CA {
 	return ca
 }
 
-// ClientCert returns client_cert and client_key for a common name. The certificate is valid for the
-// 24 hours before the time until.
+// ClientCert returns the fields client_cert and client_key for a common name. The certificate is
+// valid for the 24 hours before the time until.
 func ClientCert(t testing.TB, ca *simulator.CA, name string, until time.Time) Fields {
 	t.Helper()
 	cert, key, err := ca.Client(name, until.Add(-24*time.Hour), until)

@@ -146,7 +146,7 @@ func (r Response) OK(t testing.TB) Response {
 	return r
 }
 
-// Refused requires this status, and each of the words in the response's errors.
+// Refused requires this status. The errors in the response must contain all the words.
 func (r Response) Refused(t testing.TB, status int, words ...string) {
 	t.Helper()
 	if r.Status != status {
@@ -208,8 +208,8 @@ func (c *Client) CLI(t testing.TB, args ...string) Result {
 	return c.run(t, c.home, programs.vault, args...)
 }
 
-// Shell runs a script in the folder dir. In the script, the command vault is the program under
-// test, even for OpenBao.
+// Shell runs a script in the folder dir. In the script, the command vault runs the program under
+// test, even OpenBao.
 func (c *Client) Shell(t testing.TB, dir, script string) Result {
 	t.Helper()
 	return c.run(t, dir, "sh", "-euc", script)

@@ -61,8 +61,8 @@ func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 	return dir
 }
 
-// InstallNode returns bin/clients/<name> with the packages of from/package-lock.json. Programs in
-// this folder find the packages.
+// InstallNode installs Node.js packages in bin/clients/<name>, and returns this folder. The folder
+// from has the package-lock.json. Copy programs to the returned folder to use the packages.
 func InstallNode(t testing.TB, name, from string) string {
 	t.Helper()
 	lock := filepath.Join(from, "package-lock.json")

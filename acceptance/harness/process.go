@@ -101,7 +101,7 @@ func (p *process) kill() {
 	}
 }
 
-// end kills the process, and then the process ids in left. It waits until all have ended.
+// end kills the process and then the processes in left. It waits until all have ended.
 func (p *process) end(left []int) {
 	_ = p.cmd.Process.Kill()
 	<-p.done

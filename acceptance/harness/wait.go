@@ -68,8 +68,8 @@ var ports struct {
 }
 
 // FreeAddress returns a loopback address with a free port. The next port is free, too, because a
-// dev server needs both. A restart can reuse the ports, because the system assigns only higher
-// ports.
+// dev server needs both. A restart can reuse the ports, because the operating system assigns only
+// higher ports.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	ports.Lock()
