@@ -22,8 +22,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run serves until ctx ends. It returns the exit code: 0 for success, 1 if it cannot serve, 2 if the
-// command line is wrong.
+// run serves until ctx ends. It returns the exit code: 0 for success, 1 if the server fails, 2 if
+// the command line is wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cfg, err := parse(args, stderr)
 	switch {

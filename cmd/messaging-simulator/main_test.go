@@ -22,7 +22,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// asCommand is the environment variable that makes the test binary run main.
+// If the environment variable asCommand is set, the test binary runs main.
 const asCommand = "MESSAGING_SIMULATOR_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -79,7 +79,7 @@ func TestServes(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// With -client-ca, only clients with a certificate of that CA reach the server.
+// With -client-ca, the server refuses clients without a certificate of the given CA.
 func TestServesTLS(t *testing.T) {
 	dir := t.TempDir()
 	caFile, clientCAFile := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client-ca.pem")

@@ -25,7 +25,7 @@ type server struct {
 	http     *http.Server
 }
 
-// open returns a server that accepts connections. Its serve method answers them.
+// open listens on the address in cfg. Call serve to answer requests.
 func open(cfg config) (*server, error) {
 	listener, err := net.Listen("tcp", cfg.listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -49,8 +49,8 @@ func open(cfg config) (*server, error) {
 	return srv, nil
 }
 
-// secure makes the server use TLS, and writes the certificate of its new CA to the file caOut. If
-// clientCA is not "", each client needs a certificate of the CA in this file.
+// secure makes the server use TLS with a new CA, and writes the CA's certificate to the file caOut.
+// If clientCA names a file, each client needs a certificate of the CA in that file.
 func (s *server) secure(caOut, clientCA string) error {
 	ca, err := simulator.NewCA(time.Now())
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *server) secure(caOut, clientCA string) error {
 	return nil
 }
 
-// serve answers requests until ctx ends. Then it gives open requests a second to finish.
+// serve answers requests until ctx ends. Then open requests have a second to finish.
 func (s *server) serve(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() {

@@ -31,8 +31,7 @@ func serve(args []string) error {
 		fmt.Println(version)
 		return nil
 	}
-	// A TLSProviderFunc would need Vault's client library. Servers that run version 5 plugins use
-	// AutoMTLS instead.
+	// A TLSProviderFunc would need Vault's client library. The server uses AutoMTLS instead.
 	return plugin.ServeMultiplex(&plugin.ServeOpts{
 		BackendFactoryFunc: messaging.Factory(messaging.Options{Version: version}),
 	})

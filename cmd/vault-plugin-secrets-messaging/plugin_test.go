@@ -26,8 +26,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// TestPlugin runs the plugin as Vault does: one process serves two mounts over gRPC. A new process
-// on the same storage returns the same tokens.
+// As in Vault, one plugin process serves two mounts over gRPC. Tokens survive a restart.
 func TestPlugin(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir()) // a killed plugin leaves its sockets behind
 	binary := build(t)
@@ -86,8 +85,8 @@ func TestModules(t *testing.T) {
 	}
 }
 
-// build builds the plugin as version v1.2.3, with the flags of "make build" so that
-// both share Go's build cache.
+// build builds version v1.2.3 of the plugin. The flags are those of "make build", for Go's build
+// cache.
 func build(t *testing.T) (binary string) {
 	t.Helper()
 	binary = filepath.Join(t.TempDir(), "plugin")
@@ -150,7 +149,7 @@ func start(t *testing.T, binary string) *process {
 	return p
 }
 
-// kill ends the process without a warning and waits for its end.
+// kill kills the process and waits until it has ended.
 func (p *process) kill() {
 	p.t.Helper()
 	running, err := os.FindProcess(p.client.ReattachConfig().Pid)
@@ -212,8 +211,7 @@ func (m *mount) token() string {
 	return token
 }
 
-// multiplexed is the connection of one mount to a process that serves several mounts. Like Vault,
-// it names the mount in each call.
+// multiplexed is one mount's connection to the plugin process. Each call names the mount.
 type multiplexed struct {
 	*plugin.GRPCClient
 	id string
@@ -222,10 +220,10 @@ type multiplexed struct {
 // Conn implements [pluginutil.PluginClient].
 func (m *multiplexed) Conn() grpc.ClientConnInterface { return m }
 
-// Reload implements [pluginutil.PluginClient]. The test restarts the process itself.
+// Reload does nothing, because the test restarts the process itself.
 func (m *multiplexed) Reload() error { return nil }
 
-// Close implements [pluginutil.PluginClient]. The process outlives a mount.
+// Close does nothing, because the other mount still needs the process.
 func (m *multiplexed) Close() error { return nil }
 
 // Invoke implements [grpc.ClientConnInterface].

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// BenchmarkPending measures a tick with nothing to do, which searches the index in memory.
+// BenchmarkPending measures how long Pending takes if no token is due.
 func BenchmarkPending(b *testing.B) {
 	for _, tokens := range []int{100, 20_000} {
 		b.Run(fmt.Sprint(tokens), func(b *testing.B) {

@@ -9,14 +9,15 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// In any budgetPeriod, the requests of a mount wait for revocation endpoints at most budgetWait in
-// total. Vault cannot disable or move the mount while a request waits.
+// All requests of a mount together wait for revocation endpoints at most budgetWait in any
+// budgetPeriod. Vault cannot disable or move the mount while a request waits.
 const (
 	budgetWait   = 5 * time.Second
 	budgetPeriod = 30 * time.Second
 )
 
-// budget limits the time during which at least one request waits. It is safe for concurrent use.
+// budget limits how long requests wait. Waits at the same time count once. It is safe for
+// concurrent use.
 type budget struct {
 	clock clock.Clock
 
@@ -26,14 +27,14 @@ type budget struct {
 	since   clock.Instant // when the first of the waiting requests began
 }
 
-// spell is one wait, or several waits that follow one another within a second.
+// spell is one wait, or several waits that all happened within one second.
 type spell struct {
 	start, end clock.Instant
 	waited     time.Duration
 }
 
-// start begins a wait and returns how long the wait may last. Call end after the wait. If the
-// budget is used up, start returns 0 and nil.
+// start begins a wait and returns how long the wait may last. Call end after the wait. If no time
+// is left, start returns 0 and nil.
 func (b *budget) start() (left time.Duration, end func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -14,8 +14,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// newHangingFixture returns a fixture whose provider accepts requests and never answers. The
-// fixture uses the clock of the synctest bubble.
+// newHangingFixture returns a fixture whose provider never answers.
 func newHangingFixture(t *testing.T) *fixture {
 	f := newFixture(t)
 	f.Close()
@@ -24,7 +23,7 @@ func newHangingFixture(t *testing.T) *fixture {
 	return f
 }
 
-// However many endpoints hang, all requests together wait at most 5 s.
+// All requests together wait at most 5 s, even if many endpoints hang.
 func TestManyEndpointsHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)
@@ -67,8 +66,7 @@ func TestDeletionsOfManyConfigsThatHang(t *testing.T) {
 	})
 }
 
-// If the budget is used up and the endpoint works, a drain revokes the token at once in the
-// background.
+// If requests may not wait any longer, the engine revokes the token in the background.
 func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)
@@ -78,14 +76,14 @@ func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 		}
 		f.provider.fail(nil)
 		start := time.Now()
-		wantContains(t, f.RevokeOrQueue(f.token(f.config("works"), "one")), "requests may wait for revocation endpoints for at most 5s")
+		wantContains(t, f.RevokeOrQueue(f.token(f.config("works"), "one")), "requests waited 5s for revocation endpoints")
 		wantWaited(t, start, 0)
 		synctest.Wait()
 		f.wantQueued(0)
 	})
 }
 
-// A drain waits longer than a request, so it can use an endpoint that is too slow for requests.
+// An endpoint that is too slow for requests still works in the background.
 func TestSlowEndpointDoesNotHoldUpTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)
@@ -107,7 +105,7 @@ func TestSlowEndpointDoesNotHoldUpTheQueue(t *testing.T) {
 	})
 }
 
-// In any 30 s requests wait at most 5 s, whatever the pattern of the waits.
+// In any 30 s, requests wait at most 5 s.
 func TestBudget(t *testing.T) {
 	var now clock.Instant
 	b := &budget{clock: func() clock.Instant { return now }}
@@ -135,7 +133,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// Requests that wait 3 s in any 30 s never exhaust the budget, and the budget needs little memory.
+// Requests may always wait for 3 s in any 30 s.
 func TestBudgetOfASteadyLoad(t *testing.T) {
 	var now clock.Instant
 	b := &budget{clock: func() clock.Instant { return now }}

@@ -9,12 +9,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/account"
 )
 
-// To delete a config, the backend calls Prepare, removes the token and the config from storage,
-// and then calls EndConfig. If the removal fails, the backend calls Abandon instead of EndConfig.
-// If the process crashes while the config exists, a drain or the next deletion revokes the token.
+// To delete a config, the backend calls Prepare, then removes the token and the config from
+// storage, and then calls EndConfig. If storage fails, the backend calls Abandon instead. After a
+// crash, a drain or the next deletion handles the queued tokens.
 
 // Prepare queues the tokens of a config before the config is deleted. Drains skip these tokens
-// until Abandon is called. If Prepare fails, the caller must not delete the config.
+// until Abandon is called. If Prepare fails, do not delete the config.
 func (r *Revoker) Prepare(revs ...Revocation) error {
 	ctx, cancel := r.storageContext()
 	defer cancel()
@@ -30,15 +30,17 @@ func (r *Revoker) Prepare(revs ...Revocation) error {
 	return nil
 }
 
-// Abandon lets drains handle the tokens of a config whose deletion failed. A drain does not revoke
-// the token that is still stored for the config.
+// Abandon ends the deletion of a config that storage could not delete. Drains then revoke the
+// config's queued tokens, but not a token that is still in use.
 func (r *Revoker) Abandon(config string) {
 	r.queue.release(config)
 }
 
-// EndConfig revokes the queued tokens of a deleted config with the credentials of a. A nil a means
-// that the credentials are already lost. This attempt is the last. If a token was not revoked,
-// EndConfig returns a warning for the user, otherwise "". The budget of the mount limits its wait.
+// EndConfig revokes the queued tokens of a deleted config with the credentials of the account a. If
+// the credentials are already lost, a is nil. EndConfig returns a warning for the user if a token
+// was not revoked, otherwise "". The engine makes no further attempt.
+//
+// EndConfig waits for providers at most budgetWait.
 func (r *Revoker) EndConfig(config string, a *account.Account) (warning string) {
 	ctx, cancel := r.storageContext()
 	defer cancel()

@@ -17,7 +17,7 @@ func (f *fixture) deleteConfig(name string) {
 	}
 }
 
-// endConfig deletes a config, which must revoke all of its tokens.
+// endConfig deletes a config. The test fails if a token is not revoked.
 func (f *fixture) endConfig(a *account.Account) {
 	f.t.Helper()
 	f.deleteConfig(a.Name)
@@ -37,8 +37,7 @@ func TestEndConfig(t *testing.T) {
 	f.wantQueued(1)
 }
 
-// A deletion tries to revoke a token even after an earlier failure, because no later attempt is
-// possible.
+// A deletion makes the last attempt, so it ignores earlier failures.
 func TestEndConfigAfterAFailure(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -51,8 +50,7 @@ func TestEndConfigAfterAFailure(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// If the process dies during a deletion, a queued token can lose its credentials. The next
-// deletion warns about that token.
+// After a crash during a deletion, the next deletion warns about tokens without credentials.
 func TestEndConfigWithoutAConfig(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -91,7 +89,7 @@ func TestEndConfigCannotReadTheQueue(t *testing.T) {
 	wantContains(t, f.EndConfig("a", a), errStorage.Error())
 }
 
-// A drain that runs during a deletion does not remove the deletion's token from the queue.
+// A drain does not remove a token from the queue while a deletion needs the token.
 func TestPrepareDuringADrain(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -107,8 +105,7 @@ func TestPrepareDuringADrain(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// If a deletion fails after it removed the token, a drain revokes the token after the deletion has
-// ended.
+// After a failed deletion, a drain revokes a token that is no longer stored.
 func TestAbandon(t *testing.T) {
 	f := newFixture(t)
 	f.prepare(f.token(f.config("a"), "shared"))
@@ -120,7 +117,7 @@ func TestAbandon(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// If a deletion fails before it removes the token, the token stays in use, even after a crash.
+// After a failed deletion, a token that is still stored stays in use.
 func TestAbandonedTokenThatIsStillStored(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		f := newFixture(t)

@@ -11,11 +11,10 @@ import (
 	"vault-plugin-secrets-messaging/internal/telemetry"
 )
 
-// maxReads limits how many records a drain reads without revoking a token. After a start, the
-// queue knows only the keys of its records, and an endpoint may be down.
+// maxReads limits how many records a drain reads without revoking a token.
 const maxReads = 1000
 
-// errServed reports that readers still get the token, because the deletion of its config failed.
+// errServed reports that the token is still in use, because the deletion of its config failed.
 var errServed = errors.New("the deletion of the config failed, so the token stays in use")
 
 // Pending reports whether Drain has work to do. It uses neither storage nor network.
@@ -37,8 +36,8 @@ func (r *Revoker) isDue(e *entry) bool {
 	return now.Until(e.due) <= 0 && !r.endpoints.resting(e.id)
 }
 
-// due returns the entries that a drain has to handle now. Entries with the fewest failures come
-// first, so that failing endpoints do not delay the others.
+// due returns the entries to handle now. Entries with the fewest failures come first, so that
+// failing endpoints do not delay the others.
 func (r *Revoker) due() []*entry {
 	failures := map[*entry]int{}
 	due := r.queue.filter(func(e *entry) bool {
@@ -52,8 +51,8 @@ func (r *Revoker) due() []*entry {
 	return due
 }
 
-// Drain tries to revoke the queued tokens that are due. If another Drain is running, Drain
-// returns at once. Each request to a provider may take as long as request_timeout allows.
+// Drain tries to revoke the queued tokens that are due. It returns at once if another Drain is
+// running. The setting request_timeout limits each request to a provider.
 func (r *Revoker) Drain() {
 	if !r.draining.TryLock() {
 		return
@@ -94,8 +93,8 @@ func (r *Revoker) Drain() {
 	}
 }
 
-// drainEntry tries to revoke the token of an entry, and reports whether it was revoked. The error
-// is an error of the storage.
+// drainEntry tries to revoke the token of an entry, and reports whether it was revoked. Only a
+// storage failure is returned as an error.
 func (r *Revoker) drainEntry(e *entry) (revoked bool, err error) {
 	rev, err := r.queue.read(r.ctx, e)
 	log := r.opts.Log().With("config", rev.Config)
@@ -135,7 +134,7 @@ func (r *Revoker) drainEntry(e *entry) (revoked bool, err error) {
 	return revoked, r.queue.remove(r.ctx, e)
 }
 
-// revokeLater ends a queued token with the credentials of the stored config.
+// revokeLater revokes a queued token with the credentials of the stored config.
 func (r *Revoker) revokeLater(rev Revocation) error {
 	a, t, err := r.load(r.ctx, rev)
 	if err != nil {

@@ -13,8 +13,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// While an endpoint is down, a tick reads only the records that are due. After a restart, ticks
-// read each record once, and a limited number per tick.
+// While an endpoint is down, a tick reads few records.
 func TestTicksReadOnlyWhatIsDue(t *testing.T) {
 	const tokens = 5000
 	f := newFixture(t)
@@ -60,7 +59,7 @@ func TestIdleTick(t *testing.T) {
 	}
 }
 
-// A token that is queued several times is stored once, even after a restart.
+// A token is stored once, even if it is queued several times.
 func TestTokenIsQueuedOnce(t *testing.T) {
 	f := newFixture(t)
 	rev := f.token(f.config("a"), "one")
@@ -99,8 +98,7 @@ func TestDamagedRecords(t *testing.T) {
 	}
 }
 
-// If storage cannot read or remove a record, the queue retries with growing waits. It does not
-// send the token again.
+// If storage fails, the queue retries with growing waits. The provider gets the token only once.
 func TestStorageThatFailsOneOperation(t *testing.T) {
 	for _, op := range []string{"list", "get", "delete"} {
 		f := newFixture(t)
@@ -124,7 +122,7 @@ func TestStorageThatFailsOneOperation(t *testing.T) {
 	}
 }
 
-// With a wrong revocation_url, the queue sends one request at a time, with growing waits.
+// If the endpoint fails, the queue sends one request at a time, with growing waits.
 func TestEndpointThatFailsIsAskedLessAndLess(t *testing.T) {
 	for _, failure := range []error{errWrong, errDown} {
 		f := newFixture(t)
@@ -147,8 +145,7 @@ func TestEndpointThatFailsIsAskedLessAndLess(t *testing.T) {
 	}
 }
 
-// If an endpoint rejects one token, the other tokens do not wait. If it rejects every token, the
-// queue retries with growing waits.
+// A rejected token does not delay other tokens. If all tokens are rejected, the waits grow.
 func TestEndpointThatRejectsTokens(t *testing.T) {
 	f := newFixture(t)
 	f.provider.failFor("bad", errRejected)
@@ -171,7 +168,7 @@ func TestEndpointThatRejectsTokens(t *testing.T) {
 	f.wantRequests("51 bad tokens, in an hour", 1, maxRejected+8)
 }
 
-// The queue respects a Retry-After that is longer than its own wait.
+// The queue waits as long as the provider's Retry-After demands.
 func TestRetryAfter(t *testing.T) {
 	f := newFixture(t)
 	busy := *errDown
@@ -187,7 +184,7 @@ func TestRetryAfter(t *testing.T) {
 	f.wantSent("one")
 }
 
-// Failures of one config do not delay other configs, even at the same endpoint.
+// If one config fails, other configs do not wait, even at the same endpoint.
 func TestFailuresArePerConfig(t *testing.T) {
 	f := newFixture(t)
 	f.provider.failFor("of-a", errDown)
@@ -197,8 +194,8 @@ func TestFailuresArePerConfig(t *testing.T) {
 	f.wantQueued(1)
 }
 
-// After an outage, one request in 30 s tries the endpoint again. If the request succeeds, the
-// queued tokens no longer wait.
+// During an outage, requests try the endpoint every 30 s. A success ends the wait of all queued
+// tokens.
 func TestSuccessWakesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -219,8 +216,7 @@ func TestSuccessWakesTheQueue(t *testing.T) {
 	})
 }
 
-// If the endpoint of a config is wrong, only a config write can repair it. So requests try the
-// endpoint with growing waits.
+// Time does not repair a wrong endpoint, so requests try the endpoint with growing waits.
 func TestRequestsAskAWrongEndpointLessAndLess(t *testing.T) {
 	f := newFixture(t)
 	f.provider.fail(errWrong)
@@ -247,7 +243,7 @@ func TestConcurrentFailuresCountOnce(t *testing.T) {
 	}
 }
 
-// An expired token leaves the queue even while its endpoint must not be asked.
+// An expired token leaves the queue even while the endpoint fails.
 func TestTokenExpiresInTheQueue(t *testing.T) {
 	f := newFixture(t)
 	f.provider.fail(errDown)

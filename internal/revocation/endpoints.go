@@ -19,22 +19,21 @@ const (
 	firstWait   = 30 * time.Second // after the first failure; doubles with each further failure
 	longestWait = 15 * time.Minute
 
-	// maxRejected is how many tokens in a row an endpoint may reject before the endpoint
-	// counts as failed.
+	// An endpoint counts as failed after it rejected maxRejected tokens in a row.
 	maxRejected = 10
 )
 
-// waitAfter returns how long to wait after this many failures in a row.
+// waitAfter returns the wait after the given number of failures in a row.
 func waitAfter(failures int) time.Duration {
 	return min(firstWait<<min(max(failures-1, 0), 10), longestWait)
 }
 
-// errWaits reports that a token was not sent and that a later attempt will send it. An error that
-// wraps errWaits gives the reason.
+// errWaits reports that a token is not sent now but later. Errors that wrap errWaits give the
+// reason.
 var errWaits = errors.New("its revocation has to wait")
 
-// endpointID identifies a revocation endpoint of one config. Two configs may reach one
-// endpoint with different credentials.
+// endpointID identifies a revocation endpoint of one config. Another config may use other
+// credentials at the same endpoint.
 type endpointID struct{ config, endpoint string }
 
 func (rev Revocation) endpointID() endpointID { return endpointID{rev.Config, rev.Endpoint} }
@@ -59,7 +58,7 @@ type endpoint struct {
 	err      error  // the last failure
 }
 
-// get returns a copy of the state of an endpoint. The zero endpoint has not failed.
+// get returns a copy of an endpoint's state, or the zero endpoint if the endpoint has not failed.
 func (s *endpoints) get(id endpointID) endpoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,9 +68,8 @@ func (s *endpoints) get(id endpointID) endpoint {
 	return endpoint{}
 }
 
-// blocked returns an error if requests must not ask the endpoint now, because it failed lately.
-// The error wraps errWaits. A write of the config changes its revision, and so ends the block: the
-// write may have corrected the endpoint.
+// blocked returns an error that wraps errWaits if requests must not ask the endpoint now. After a
+// config write, the revision is new and requests may ask again.
 func (s *endpoints) blocked(id endpointID, revision string) error {
 	e := s.get(id)
 	if e.err == nil || e.revision != revision || s.clock().Until(e.ask) <= 0 {
@@ -80,7 +78,7 @@ func (s *endpoints) blocked(id endpointID, revision string) error {
 	return fmt.Errorf("%w, because the endpoint failed lately: %w", errWaits, e.err)
 }
 
-// resting reports whether a drain must not ask the endpoint now.
+// resting reports whether drains must leave the endpoint alone for now.
 func (s *endpoints) resting(id endpointID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,8 +102,8 @@ func (s *endpoints) forget(id endpointID) {
 	delete(s.failed, id)
 }
 
-// fail records an attempt that failed. ctx is the context of the attempt, and began is its start.
-// fail also forgets endpoints whose last failure was long ago.
+// fail records a failed attempt. The parameters ctx and began are the attempt's context and start.
+// fail also forgets endpoints that failed long ago.
 func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, began clock.Instant, err error) {
 	var refusal *token.Error
 	if !errors.As(err, &refusal) || errors.Is(ctx.Err(), context.Canceled) || isPermanent(err) {
@@ -142,8 +140,7 @@ func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, be
 	}
 }
 
-// rejectsToken reports whether the endpoint may have rejected only this token, and may accept
-// others.
+// rejectsToken reports whether the endpoint may reject this token but accept others.
 func rejectsToken(e *token.Error) bool {
 	return e.Status == http.StatusBadRequest && (e.Kind == token.Malformed || e.Code == "invalid_grant")
 }

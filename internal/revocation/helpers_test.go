@@ -31,8 +31,7 @@ var (
 	errRejected = &token.Error{Kind: token.Malformed, Status: 400, Problem: "the answer gives no reason"}
 )
 
-// fakeProvider records the tokens that the revoker sends, and answers with a configurable
-// function.
+// fakeProvider records the tokens that the revoker sends. Tests choose its answers.
 type fakeProvider struct {
 	providers.Base
 	name string
@@ -83,12 +82,12 @@ func (p *fakeProvider) set(f func(ctx context.Context, access string) error) {
 	p.answer = f
 }
 
-// fail makes the provider answer with err from now on; nil is a success.
+// fail makes the provider answer with err. If err is nil, revocations succeed.
 func (p *fakeProvider) fail(err error) {
 	p.set(func(context.Context, string) error { return err })
 }
 
-// failFor makes the provider fail for one token and revoke the others.
+// failFor makes the provider fail for one token. Other tokens are revoked.
 func (p *fakeProvider) failFor(failing string, err error) {
 	p.set(func(_ context.Context, access string) error {
 		if access == failing {
@@ -106,7 +105,7 @@ func (p *fakeProvider) hang() {
 	})
 }
 
-// take returns the tokens that were sent since the previous take.
+// take returns the tokens that the provider got since the last call of take.
 func (p *fakeProvider) take() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -273,7 +272,7 @@ func (f *fixture) prepare(rev Revocation) {
 	}
 }
 
-// config stores a config, with changes, and returns its account.
+// config stores a config and returns its account. Each function in changes may modify the config.
 func (f *fixture) config(name string, changes ...func(*account.Config)) *account.Account {
 	f.t.Helper()
 	c := &account.Config{Revision: "1", Provider: "fake", RevocationURL: "https://fake.example/revoke", Lease: true,
@@ -295,7 +294,7 @@ func (f *fixture) config(name string, changes ...func(*account.Config)) *account
 	return a
 }
 
-// token returns the revocation of a token of a that lives for 2 hours.
+// token returns the revocation of a 2-hour token that belongs to the account a.
 func (f *fixture) token(a *account.Account, access string) Revocation {
 	return New(a, token.Token{Access: secret.String(access), Sent: f.opts.Clock(), Lifetime: 2 * time.Hour})
 }
@@ -305,7 +304,7 @@ func (f *fixture) save(a *account.Account, access string) {
 	f.opts.Registry.Save(f.t.Context(), a.Name, a, token.Token{Access: secret.String(access), Sent: f.opts.Clock(), Lifetime: 2 * time.Hour})
 }
 
-// wantQueued fails the test unless this many revocations are stored.
+// wantQueued fails the test unless storage has the wanted number of revocations.
 func (f *fixture) wantQueued(want int) {
 	f.t.Helper()
 	keys, err := framework.ListWAL(f.t.Context(), &f.storage.InmemStorage)
@@ -314,7 +313,7 @@ func (f *fixture) wantQueued(want int) {
 	}
 }
 
-// wantRequests fails the test unless the provider got this many requests since the previous take.
+// wantRequests fails the test unless the provider got low to high requests since the last take.
 func (f *fixture) wantRequests(what string, low, high int) {
 	f.t.Helper()
 	if got := len(f.provider.take()); got < low || got > high {
@@ -322,7 +321,7 @@ func (f *fixture) wantRequests(what string, low, high int) {
 	}
 }
 
-// wantSent fails the test unless these tokens were sent since the previous take.
+// wantSent fails the test unless the provider got exactly these tokens since the last take.
 func (f *fixture) wantSent(want ...string) {
 	f.t.Helper()
 	if got := f.provider.take(); fmt.Sprint(got) != fmt.Sprint(want) {

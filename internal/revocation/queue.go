@@ -18,8 +18,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// walKind is the kind of the queue's records in the write-ahead log, whose keys begin with
-// framework.WALPrefix.
+// walKind marks the queue's records in the write-ahead log.
 const walKind = "revocation"
 
 // record is a record of the write-ahead log, as [framework.PutWAL] stores it.
@@ -28,9 +27,8 @@ type record struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// queue holds the tokens to revoke later. Each token is a record in storage and an entry in
-// memory. The entries show which tokens are due, so that only their records are read. A queue is
-// safe for concurrent use.
+// queue holds the tokens to revoke later. Each token has a record in storage and an entry in
+// memory. The queue is safe for concurrent use.
 type queue struct {
 	storage logical.Storage
 	clock   clock.Clock
@@ -65,8 +63,8 @@ func keyOf(rev Revocation) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// add queues a token, unless the token is queued already. If the storage fails, add returns the
-// error and keeps the token in memory, which has room for maxKept tokens.
+// add queues a token, unless the token is queued already. If storage fails, add returns the error,
+// and keeps up to maxKept tokens in memory.
 func (q *queue) add(ctx context.Context, rev Revocation) error {
 	key := keyOf(rev)
 	q.mu.Lock()
@@ -99,7 +97,8 @@ func (q *queue) add(ctx context.Context, rev Revocation) error {
 	return nil
 }
 
-// keep keeps the token of e in memory, or forgets the token if rev is nil. The caller holds q.mu.
+// keep sets the token that the entry e keeps in memory. If rev is nil, e keeps none. The caller
+// holds q.mu.
 func (q *queue) keep(e *entry, rev *Revocation) {
 	if e.kept != nil {
 		q.kept--
@@ -121,16 +120,16 @@ func (q *queue) put(ctx context.Context, key string, rev Revocation) error {
 }
 
 var (
-	// errGone reports that storage no longer has the record, or that the record is not a
+	// errGone reports that storage no longer has the record, or that the record is no
 	// revocation.
 	errGone = errors.New("the stored revocation is gone")
 
-	// errEnded reports that a token has ended and that its record remains to be removed.
+	// errEnded reports that a token has ended, but its record was not removed yet.
 	errEnded = errors.New("the token has ended")
 )
 
-// read returns the revocation of an entry. The error is errGone, errEnded, errDamaged or an error
-// of the storage. The revocation of an expired token may lack the token.
+// read returns the revocation of an entry. The error is errGone, errEnded, errDamaged or a storage
+// error. For an expired token, the field AccessToken may be empty.
 func (q *queue) read(ctx context.Context, e *entry) (Revocation, error) {
 	q.mu.Lock()
 	kept, ended := e.kept, e.ended
@@ -167,8 +166,7 @@ func (q *queue) read(ctx context.Context, e *entry) (Revocation, error) {
 	return rev, nil
 }
 
-// list adds an entry for each stored record, because earlier processes may have stored some. Only the
-// first successful call reads the storage.
+// list adds an entry for each record that an earlier process stored. Later calls do nothing.
 func (q *queue) list(ctx context.Context) error {
 	if q.isListed() {
 		return nil
@@ -201,7 +199,7 @@ func (q *queue) remove(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// forget removes an entry but not its record, unless the token was queued again.
+// forget removes an entry but not its record. If the token was queued again, the entry stays.
 func (q *queue) forget(e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -219,7 +217,7 @@ func (q *queue) postpone(e *entry) {
 	e.due = q.clock().Add(waitAfter(e.failures))
 }
 
-// wake makes the tokens of an endpoint due, and reports whether there are any.
+// wake makes all tokens of an endpoint due. It returns false if no token waits.
 func (q *queue) wake(id endpointID) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

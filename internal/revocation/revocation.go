@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package revocation ends tokens at their providers before the tokens expire (RFC 7009):
-// at once if the revocation endpoint answers, otherwise later.
+// Package revocation revokes tokens before they expire (RFC 7009). If a revocation endpoint does not
+// answer, the package tries again later.
 //
-//	revocation.go  Revocation: a token to end, and its stored form
-//	revoker.go     Revoker: ends tokens for requests, and queues what has to wait
-//	queue.go       the queued tokens: their records in storage, and an index in memory
+//	revocation.go  Revocation, a token to revoke
+//	revoker.go     Revoker, which revokes or queues tokens
+//	queue.go       the queued tokens
 //	drain.go       later attempts at the queued tokens
-//	deletion.go    what the deletion of a config does with its tokens
-//	endpoints.go   the revocation endpoints that failed lately
-//	budget.go      how long the requests of a mount wait for revocation endpoints
+//	deletion.go    the tokens of a deleted config
+//	endpoints.go   the endpoints that failed lately
+//	budget.go      how long requests may wait
 package revocation
 
 import (
@@ -21,8 +21,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Revocation is a token to end at its provider. Only leases and the write-ahead log contain stored
-// revocations, and Vault encrypts both.
+// Revocation is a token to revoke. It is stored in leases and in the write-ahead log. Vault
+// encrypts both.
 type Revocation struct {
 	Config       string        `json:"config"`
 	URL          string        `json:"revocation_url"` // "" means that the token is left to expire
@@ -30,18 +30,18 @@ type Revocation struct {
 	RefreshToken secret.String `json:"refresh_token"`
 	Expires      int64         `json:"expires"` // the end of the token, as Unix time
 
-	// Endpoint is the [account.Account.RevocationEndpoint] of the account that minted the token.
-	// The token is sent only if the config still has this endpoint. Records of older plugins have
-	// no Endpoint, so their tokens are left to expire.
+	// Endpoint is the [account.Account.RevocationEndpoint] of the account at the mint. If the
+	// config has another endpoint now, the token is not sent. Records of older plugins have no
+	// Endpoint, so their tokens are left to expire.
 	Endpoint string `json:"endpoint"`
 
-	// Deleting says that the config was about to be deleted. If the deletion failed, the
-	// token may still be in use.
+	// Deleting says that a deletion of the config had begun. If the deletion failed, the token
+	// may still be in use.
 	Deleting bool `json:"deleting"`
 }
 
-// New returns the revocation of t, a token of the account a. Its Expires is when the token ends at the
-// provider, even if max_ttl ends its use earlier.
+// New returns the revocation of the account's token t. The field Expires is when the provider ends
+// the token, even if max_ttl is shorter.
 func New(a *account.Account, t token.Token) Revocation {
 	return Revocation{
 		Config:       a.Name,
@@ -53,7 +53,7 @@ func New(a *account.Account, t token.Token) Revocation {
 	}
 }
 
-// Stored returns the form of rev that Vault stores. Without a revocation endpoint, this form omits
+// Stored returns rev in the form that Vault stores. Without a revocation endpoint, the form omits
 // the token.
 func (rev Revocation) Stored() map[string]any {
 	stored := map[string]any{"config": rev.Config, "expires": rev.Expires}
@@ -67,8 +67,8 @@ func (rev Revocation) Stored() map[string]any {
 	return stored
 }
 
-// errDamaged reports a stored revocation that cannot be decoded. It replaces the error of
-// encoding/json, which may quote a token.
+// errDamaged reports a stored revocation that cannot be decoded. An error of encoding/json could
+// quote the token.
 var errDamaged = errors.New("the stored revocation is damaged")
 
 // Decode returns the revocation whose stored form is data.

@@ -22,8 +22,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-// maxWait limits how long a request waits for the revocation of one token, and for one call of the
-// storage.
+// maxWait limits how long a request waits for one revocation or for one storage call.
 const maxWait = 3 * time.Second
 
 // Options configure a Revoker. All are required.
@@ -69,12 +68,12 @@ func (r *Revoker) Close() {
 }
 
 var (
-	// errMoved reports that the config no longer has the token's revocation endpoint. Neither the
-	// token nor the credentials of the config may be sent to another endpoint.
+	// errMoved reports that the config no longer has the token's revocation endpoint. Another
+	// endpoint must get neither the token nor the credentials.
 	errMoved = errors.New("the config is gone, or now has another provider, environment, revocation_url, ca_cert or client_id; the token is left to expire")
 
 	errTainted = fmt.Errorf("%w, because the mount is being disabled or moved", errWaits)
-	errBudget  = fmt.Errorf("%[1]w, because requests may wait for revocation endpoints for at most %[2]s in any %[3]s", errWaits, budgetWait, budgetPeriod)
+	errBudget  = fmt.Errorf("%[1]w, because requests waited %[2]s for revocation endpoints in the last %[3]s", errWaits, budgetWait, budgetPeriod)
 )
 
 // isPermanent reports whether later attempts at the revocation would fail too.
@@ -83,15 +82,17 @@ func isPermanent(err error) bool {
 	return errors.Is(err, errMoved) || errors.As(err, &e) && e.Code == "unsupported_token_type" // RFC 7009 §2.2.1
 }
 
-// alive reports whether the token of rev has not expired and can be revoked.
+// alive reports whether the token can be revoked and has not expired.
 func (r *Revoker) alive(rev Revocation) bool {
 	return rev.URL != "" && rev.Expires > r.opts.Clock().Wall.Unix()
 }
 
-// RevokeOrQueue revokes tokens, or queues them for a later attempt. If a token is not revoked yet,
-// RevokeOrQueue returns a warning for the user, otherwise "". It returns no error, because Vault
-// would keep a lease whose revocation fails. It takes no context, because the tokens must be
-// revoked even if the client disconnects. The budget of the mount limits its wait.
+// RevokeOrQueue revokes tokens, or queues them for a later attempt. It returns a warning for the
+// user if a token is not revoked yet, otherwise "". RevokeOrQueue waits for providers at most
+// budgetWait.
+//
+// There is no error, because Vault keeps a lease whose revocation fails. There is no context,
+// because a client that disconnects must not stop a revocation.
 func (r *Revoker) RevokeOrQueue(revs ...Revocation) (warning string) {
 	return each(revs, r.revokeOrQueue)
 }
@@ -123,8 +124,8 @@ func (r *Revoker) revokeOrQueue(rev Revocation) (warning string) {
 	return fmt.Sprintf("a token was not revoked yet; the engine tries again until the token expires: %s", err)
 }
 
-// Queue stores tokens for a later attempt without waiting for a provider. It works after Close
-// too, because another process will make the attempt.
+// Queue stores tokens for a later attempt, and does not wait for a provider. It works after Close
+// too, because another process makes the attempt.
 func (r *Revoker) Queue(revs ...Revocation) {
 	for _, rev := range revs {
 		if r.alive(rev) {
@@ -133,8 +134,8 @@ func (r *Revoker) Queue(revs ...Revocation) {
 	}
 }
 
-// queueOrLog stores a token for a later attempt. If storage fails, it returns a warning for the
-// user, otherwise "".
+// queueOrLog stores a token for a later attempt. If storage fails, queueOrLog returns a warning for
+// the user, otherwise "".
 func (r *Revoker) queueOrLog(rev Revocation) (warning string) {
 	ctx, cancel := r.storageContext()
 	defer cancel()
@@ -146,9 +147,9 @@ func (r *Revoker) queueOrLog(rev Revocation) (warning string) {
 	return fmt.Sprintf("a token was not revoked yet and could not be stored; the engine tries again until the token expires or the plugin restarts: %s", err)
 }
 
-// RevokeOnce tries once to revoke tokens of the account a. The account is not stored, so a later
-// attempt would have no credentials. If a token was not revoked, RevokeOnce returns a warning for
-// the user, otherwise "". The budget of the mount limits its wait.
+// RevokeOnce tries once to revoke tokens with the credentials of the account a, which need not be
+// stored. It returns a warning for the user if a token was not revoked, otherwise "". RevokeOnce
+// waits for providers at most budgetWait.
 func (r *Revoker) RevokeOnce(a *account.Account, revs ...Revocation) (warning string) {
 	return each(revs, func(rev Revocation) string {
 		if !r.alive(rev) {
@@ -182,7 +183,7 @@ func each(revs []Revocation, f func(Revocation) string) string {
 	return strings.Join(warnings, "; ")
 }
 
-// revokeNow ends a token with the credentials of the stored config, within the budget.
+// revokeNow revokes a token with the credentials of the stored config. The budget limits its wait.
 func (r *Revoker) revokeNow(rev Revocation) error {
 	if r.opts.Tainted() {
 		return errTainted
@@ -196,8 +197,7 @@ func (r *Revoker) revokeNow(rev Revocation) error {
 	return r.wait(a, rev)
 }
 
-// load returns the account of the stored config and, if there is one, the stored token of the
-// config.
+// load returns the account of the stored config. It also returns the stored token, or nil.
 func (r *Revoker) load(ctx context.Context, rev Revocation) (*account.Account, *token.Token, error) {
 	a, t, err := r.opts.Registry.LoadAccount(ctx, rev.Config)
 	if errors.Is(err, tokencache.ErrNotFound) {
@@ -206,7 +206,7 @@ func (r *Revoker) load(ctx context.Context, rev Revocation) (*account.Account, *
 	return a, t, err
 }
 
-// wait ends a token with the credentials of a, within the budget.
+// wait revokes a token with the credentials of the account a. The budget limits its wait.
 func (r *Revoker) wait(a *account.Account, rev Revocation) error {
 	if err := r.endpoints.blocked(rev.endpointID(), a.Revision()); err != nil {
 		return err
@@ -221,7 +221,8 @@ func (r *Revoker) wait(a *account.Account, rev Revocation) error {
 	return r.send(ctx, a, rev)
 }
 
-// send ends a token with the credentials of a. A panic in the provider's code becomes an error.
+// send revokes a token with the credentials of the account a. If the provider's code panics, send
+// returns an error.
 func (r *Revoker) send(ctx context.Context, a *account.Account, rev Revocation) (err error) {
 	defer func() { telemetry.LogPanic(r.opts.Log(), err) }()
 	defer secret.RecoverTo(&err)
@@ -239,7 +240,7 @@ func (r *Revoker) send(ctx context.Context, a *account.Account, rev Revocation) 
 	return nil
 }
 
-// storageContext returns a context for a call of the storage. It works after Close too.
+// storageContext returns a context for one storage call. The context works after Close too.
 func (r *Revoker) storageContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(r.ctx), maxWait)
 }

@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A token is sent only if the endpoint, the trusted CA and the client_id are those of the mint. A
-// changed secret does not matter.
+// A token goes only to the endpoint, CA and client_id of its mint. A changed secret does not
+// matter.
 func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
 	ca, err := simulator.NewCA(time.Now())
 	if err != nil {
@@ -69,7 +69,7 @@ func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
 	}
 }
 
-// A lease of an older plugin has no endpoint, so its token is never sent.
+// Leases of an older plugin have no endpoint, so their tokens are never sent.
 func TestLeaseOfAnOlderPlugin(t *testing.T) {
 	f := newFixture(t)
 	stored := f.token(f.config("a"), "leased").Stored()
@@ -83,8 +83,7 @@ func TestLeaseOfAnOlderPlugin(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// The stored form has the token only if the token can be revoked. The revocation itself, which may
-// be logged by mistake, shows no token.
+// Stored contains the token only if the token can be revoked. A logged Revocation shows no token.
 func TestStoredForm(t *testing.T) {
 	f := newFixture(t)
 	for _, rev := range []Revocation{f.token(f.config("a"), "my-token"), f.token(f.config("b", func(c *account.Config) { c.RevocationURL = "" }), "my-token")} {
@@ -109,7 +108,7 @@ func TestStoredForm(t *testing.T) {
 	}
 }
 
-// RevokeOnce uses the credentials of its account, not those of the stored config.
+// RevokeOnce ignores the stored config, and uses the credentials of the given account.
 func TestRevokeOnce(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a", func(c *account.Config) { c.Revision = "2" })

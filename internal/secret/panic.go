@@ -7,8 +7,8 @@ import (
 	"runtime/debug"
 )
 
-// PanicError reports that a function panicked. It omits the value of the panic, because the value
-// may contain a secret.
+// PanicError reports that a function panicked. The value of the panic is left out, because it may
+// contain a secret.
 type PanicError struct {
 	Type  string // the Go type of the value
 	Stack []byte // where the function panicked, for logs
@@ -16,8 +16,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return "internal error (a panic, see the server's log)" }
 
-// Recovered returns a PanicError for value, which is the result of recover. It returns nil if
-// value is nil.
+// Recovered returns a PanicError for value, the result of recover. If value is nil, Recovered
+// returns nil.
 func Recovered(value any) *PanicError {
 	if value == nil {
 		return nil
@@ -25,8 +25,7 @@ func Recovered(value any) *PanicError {
 	return &PanicError{Type: fmt.Sprintf("%T", value), Stack: debug.Stack()}
 }
 
-// RecoverTo sets *err to a [*PanicError] if the function that defers RecoverTo panics. Without it,
-// the panic would end the process and so every mount that the process serves.
+// RecoverTo stops a panic and sets *err to a [*PanicError]. Call RecoverTo in a defer statement.
 func RecoverTo(err *error) {
 	if p := Recovered(recover()); p != nil {
 		*err = p

@@ -11,16 +11,14 @@ import (
 // redacted is the text of every String that is not empty.
 const redacted = "[redacted]"
 
-// String holds a credential or a token. Packages fmt, encoding/json and log/slog print it as
-// "[redacted]", so that a careless log line or error shows no secret. An empty String prints as
-// "". Only Reveal returns the secret.
+// String holds a credential or a token. The packages fmt, encoding/json and log/slog print a String
+// as "[redacted]", or as "" if it is empty. Only Reveal returns the secret.
 //
-// String does not protect the keys of a map that encoding/json encodes, or the memory of the
-// process.
+// In memory, the secret is plain text. If a String is the key of a map, encoding/json shows the
+// secret.
 type String string
 
-// Reveal returns the secret. Call it only to send the secret to a provider, to store it or to
-// return it to its reader.
+// Reveal returns the secret. Call Reveal only to send, store or return the secret.
 func (s String) Reveal() string { return string(s) }
 
 // String implements [fmt.Stringer].

@@ -4,8 +4,7 @@ package simulator
 
 import "time"
 
-// reason says why a provider refuses a request. The kinds of fault that refuse requests are
-// reasons too.
+// reason says why a provider refuses a request. Some kinds of fault are reasons too.
 type reason string
 
 const (
@@ -29,7 +28,7 @@ type lockout struct {
 	until  time.Time // zero unless locked
 }
 
-// defaultAccounts returns the accounts that exist unless settings change them.
+// defaultAccounts returns the accounts that exist without any settings.
 func defaultAccounts(provider string) map[string]Account {
 	switch provider {
 	case SinchIndia:
@@ -48,8 +47,8 @@ func defaultAccounts(provider string) map[string]Account {
 	return nil
 }
 
-// secretOf returns the secret of an account, and whether the account exists. The caller holds the
-// simulator's lock.
+// secretOf returns the secret of an account, and whether the account exists. The caller holds
+// Simulator.mu.
 func (c *call) secretOf(name string) (secret string, known bool) {
 	settings := c.sim.settings
 	for _, accounts := range []map[string]Account{settings.Providers[c.provider].Accounts, settings.Accounts, defaultAccounts(c.provider)} {
@@ -63,7 +62,8 @@ func (c *call) secretOf(name string) (secret string, known bool) {
 	return "", false
 }
 
-// authenticate checks the secret of a login. The fault of the call may refuse the login first.
+// authenticate checks the secret of a login. If the test set a fault, the fault may refuse the
+// login instead.
 func (c *call) authenticate(name, secret string) reason {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()
@@ -74,9 +74,8 @@ func (c *call) authenticate(name, secret string) reason {
 	return c.checkSecret(name, secret)
 }
 
-// beginLogin begins a login, unless another login of the account is in progress. A Keycloak realm
-// with brute-force detection refuses such a login. Call endLogin when the response is sent or the
-// client is gone.
+// beginLogin begins a login, or returns false if a login of the account is in progress. Keycloak's
+// brute-force detection also refuses concurrent logins. Call endLogin after the login.
 func (c *call) beginLogin() bool {
 	s, key := c.sim, c.key(c.account)
 	s.mu.Lock()
@@ -97,8 +96,8 @@ func (c *call) endLogin() {
 	c.loggingIn = false
 }
 
-// checkSecret checks an account and its secret. If the account is locked, every secret is wrong, and
-// the lockout is not extended. The caller holds the simulator's lock.
+// checkSecret checks an account and its secret. For a locked account, every secret is wrong. The
+// caller holds Simulator.mu.
 func (c *call) checkSecret(name, secret string) reason {
 	s, key := c.sim, c.key(name)
 	if lock := s.lockouts[key]; lock != nil && s.now().Before(lock.until) {
@@ -112,8 +111,7 @@ func (c *call) checkSecret(name, secret string) reason {
 	return accepted
 }
 
-// loginFailed counts a failed login, which may lock the account. The caller holds the simulator's
-// lock.
+// loginFailed counts a failed login, and may lock the account. The caller holds Simulator.mu.
 func (c *call) loginFailed(name string) {
 	s, key, now := c.sim, c.key(name), c.sim.now()
 	lock := s.lockouts[key]

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Operations. The operation of an OAuth 2.0 token request is its grant type.
+// The operations of a request. For OAuth 2.0 tokens, the operation is the grant type.
 const (
 	opPassword          = "password"
 	opClientCredentials = "client_credentials"
@@ -57,7 +57,7 @@ type call struct {
 // basicAuth is a Basic header without percent-decoding.
 type basicAuth struct{ user, password string }
 
-// newCall decodes and counts a request, and takes the next fault that matches it. The caller must call
+// newCall decodes and counts a request, and chooses the fault for the request. The caller must call
 // finish.
 func (s *Simulator) newCall(r *http.Request, ep endpoint) *call {
 	c := &call{sim: s, r: r, endpoint: ep}
@@ -136,7 +136,7 @@ func (c *call) jsonString(name string) string {
 	return v
 }
 
-// isLogin reports whether the operation sends a long-lived secret.
+// isLogin reports whether the request is a login, which sends a long-lived secret.
 func (c *call) isLogin() bool {
 	switch c.op {
 	case opPassword, opClientCredentials, opAppKey:
@@ -158,8 +158,7 @@ func (c *call) secrets() []string {
 	return slices.DeleteFunc(slices.Compact(all), func(s string) bool { return s == "" })
 }
 
-// violate records that the request differs from the documentation. The text must not contain a
-// secret.
+// violate records a difference from the documentation. The text must not contain a secret.
 func (c *call) violate(format string, args ...any) {
 	s := c.sim
 	s.mu.Lock()
@@ -172,8 +171,8 @@ func (c *call) violate(format string, args ...any) {
 	})
 }
 
-// checkPost checks the method, the URL and the content type. It returns a refusal and true if one
-// of them is wrong.
+// checkPost checks the method, the URL and the content type. If one check fails, checkPost returns
+// a refusal and true.
 func (c *call) checkPost(mediaType string) (response, bool) {
 	if resp, refused := c.checkMethod(); refused {
 		return resp, true
@@ -187,8 +186,8 @@ func (c *call) checkPost(mediaType string) (response, bool) {
 	}, true
 }
 
-// checkMethod refuses every method but POST. Parameters in the URL are a violation, because URLs
-// appear in logs.
+// checkMethod refuses every method but POST. Parameters in the URL are a violation, because logs
+// contain URLs.
 func (c *call) checkMethod() (response, bool) {
 	if c.r.URL.RawQuery != "" {
 		c.violate("parameters in the URL")
@@ -216,8 +215,8 @@ func (c *call) checkContentType(mediaType string) bool {
 	return true
 }
 
-// checkParams refuses a form parameter that is sent twice (RFC 6749 §3.2). An undocumented
-// parameter is a violation. Without a list of documented parameters, every parameter is allowed.
+// checkParams refuses a form with two values of one parameter (RFC 6749 §3.2). Parameters that are
+// not documented are violations. Without arguments, all parameters are allowed.
 func (c *call) checkParams(documented ...string) (response, bool) {
 	duplicated := false
 	for name, values := range c.form {
@@ -232,7 +231,7 @@ func (c *call) checkParams(documented ...string) (response, bool) {
 	return c.oauthError(http.StatusBadRequest, "invalid_request", "duplicated parameter"), duplicated
 }
 
-// unescape undoes the form encoding that RFC 6749 §2.3.1 requires in a Basic header.
+// unescape reverses the encoding of a Basic header's user and password (RFC 6749 §2.3.1).
 func unescape(s string) string {
 	if u, err := url.QueryUnescape(s); err == nil {
 		return u

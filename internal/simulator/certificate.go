@@ -24,7 +24,7 @@ type CA struct {
 	key         *ecdsa.PrivateKey
 }
 
-// NewCA returns a CA that is valid from one day before now to 29 days after.
+// NewCA returns a CA. Its validity begins a day before now and ends 29 days after now.
 func NewCA(now time.Time) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -32,8 +32,8 @@ func NewCA(now time.Time) (*CA, error) {
 	}
 	ca := &CA{key: key, certificate: &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()),
-		// Each CA has another name. Node.js 20 may close a connection if the issuer of a client
-		// certificate has the name of a trusted CA but another key.
+		// The name is unique, because Node.js 20 may close a connection if two CAs share a
+		// name.
 		Subject:               pkix.Name{CommonName: "messaging-simulator CA " + rand.Text()},
 		NotBefore:             now.Add(-24 * time.Hour),
 		NotAfter:              now.Add(29 * 24 * time.Hour),
@@ -49,7 +49,8 @@ func NewCA(now time.Time) (*CA, error) {
 	return ca, nil
 }
 
-// Server returns a certificate for localhost, 127.0.0.1 and ::1. It is valid as long as the CA.
+// Server returns a certificate for localhost, 127.0.0.1 and ::1. The certificate is valid as long
+// as the CA.
 func (ca *CA) Server() (tls.Certificate, error) {
 	der, key, err := ca.sign(x509.Certificate{
 		Subject:     pkix.Name{CommonName: "messaging-simulator"},
@@ -65,8 +66,8 @@ func (ca *CA) Server() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-// Client returns a client certificate with the given common name and validity, and its private key, in
-// PEM.
+// Client returns a client certificate and its private key, both in PEM. The parameter name is the
+// common name. The parameters from and until limit the validity.
 func (ca *CA) Client(name string, from, until time.Time) (certificate, key []byte, err error) {
 	der, private, err := ca.sign(x509.Certificate{
 		Subject:     pkix.Name{CommonName: name},

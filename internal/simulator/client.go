@@ -28,8 +28,8 @@ func (c Client) State(ctx context.Context) (State, error) {
 	return st, err
 }
 
-// Set changes the settings that are not nil. A list (Faults or EchoSecrets) replaces the old list,
-// even if the new list is empty.
+// Set changes the settings that are not nil. A new list replaces the old list, even if the new list
+// is empty.
 func (c Client) Set(ctx context.Context, s Settings) error {
 	return c.Patch(ctx, string(s.encode()))
 }
@@ -64,7 +64,7 @@ func (c Client) end(ctx context.Context, path, provider, account string) (int, e
 	return out.Ended, err
 }
 
-// do sends one request and decodes the response into out, unless out is nil.
+// do sends a request and decodes the response into out. If out is nil, the response is ignored.
 func (c Client) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, body)
 	if err != nil {

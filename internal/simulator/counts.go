@@ -12,18 +12,16 @@ type State struct {
 	Violations []Violation `json:"violations"`
 }
 
-// Counts are counts of requests. A login is a request that sends a long-lived secret: a password grant,
-// client credentials or an app key. If a fault in front of the provider responds, the request counts as
-// a request and a fault, but not as a login.
+// Counts are counts of requests. A login is a request with a long-lived secret: a password grant,
+// client credentials or an app key. Requests that a simulated proxy answers are not logins.
 type Counts struct {
 	Requests           int `json:"requests"`
 	LoginsSucceeded    int `json:"logins_succeeded"`
 	LoginsFailed       int `json:"logins_failed"`
 	RefreshesSucceeded int `json:"refreshes_succeeded"`
 	RefreshesFailed    int `json:"refreshes_failed"`
-	// RefreshReuses is how many refreshes used a refresh token again (see
-	// ProviderSettings.RevokeRefreshToken). SessionsEndedByReuse is how many sessions these
-	// refreshes ended.
+	// RefreshReuses counts refreshes with an already used refresh token. SessionsEndedByReuse
+	// counts the sessions that these refreshes ended.
 	RefreshReuses        int `json:"refresh_reuses"`
 	SessionsEndedByReuse int `json:"sessions_ended_by_reuse"`
 	RevocationsSucceeded int `json:"revocations_succeeded"`
@@ -39,7 +37,7 @@ func (c Counts) Logins() int { return c.LoginsSucceeded + c.LoginsFailed }
 // ProviderCounts are the counts of one provider.
 type ProviderCounts struct {
 	Counts
-	// Accounts are the counts by the account name in the request, which may be unknown.
+	// Accounts are the counts by account name. Unknown names are counted too.
 	Accounts map[string]Counts `json:"accounts"`
 	// LastRequest is the last request that reached the provider. Nil means none.
 	LastRequest *LastRequest `json:"last_request,omitempty"`
@@ -50,15 +48,15 @@ type LastRequest struct {
 	Path    string `json:"path"`
 	Op      string `json:"op"`
 	Account string `json:"account,omitempty"`
-	// ClientAuth is how the client identifies itself: "header" (Basic), "body" (client_secret),
-	// "both", "certificate" (a verified client certificate and a client_id), "public" (a
-	// client_id alone), or "" for no identification.
+	// ClientAuth says what identifies the client: "header" (a Basic header), "body"
+	// (client_secret), "both", "certificate" (a verified client certificate), "public"
+	// (client_id alone) or "" (nothing).
 	ClientAuth string `json:"client_auth,omitempty"`
-	// Params are the form parameters, or the fields of the JSON body, except secrets.
+	// Params are the form parameters or JSON fields, without secrets.
 	Params map[string]string `json:"params,omitempty"`
 }
 
-// Violation is a request that differs from the provider's documentation or the RFC.
+// Violation is a request that violates the provider's documentation or an RFC.
 type Violation struct {
 	Provider string `json:"provider,omitempty"`
 	Account  string `json:"account,omitempty"`
@@ -87,7 +85,7 @@ func newCounter() *counter {
 	return &counter{total: &tally{}, providers: map[string]*tally{}, accounts: map[accountKey]*tally{}, last: map[string]*LastRequest{}}
 }
 
-// begin counts a new request and returns the tallies that it belongs to.
+// begin counts a new request, and returns the counts that include the request.
 func (n *counter) begin(c *call) []*tally {
 	tallies := []*tally{n.total, entry(n.providers, c.provider)}
 	if c.account != "" {
@@ -111,7 +109,7 @@ func entry[K comparable](m map[K]*tally, key K) *tally {
 	return m[key]
 }
 
-// record counts the outcome of a request that reached the provider.
+// record counts the outcome of a request, unless a simulated proxy answered the request.
 func (s *Simulator) record(c *call, resp response) {
 	if c.intercepted {
 		return

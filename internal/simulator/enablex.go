@@ -5,7 +5,7 @@ package simulator
 import "net/http"
 
 // enablexToken serves POST /{whatsapp,rcs,sms}/v1/token. EnableX does not document the HTTP status
-// of a refusal, so the simulator sends 200, or the setting failure_status.
+// of a refusal. The simulator sends 200, or the setting failure_status.
 func (s *Simulator) enablexToken(c *call) response {
 	if c.r.Header.Get("Authorization") != "" {
 		c.violate("an Authorization header: app_id and app_key go into the body")

@@ -12,19 +12,19 @@ import (
 	"strings"
 )
 
-// Fault makes requests fail. At most one fault applies to a request. Help prints the comments of
-// the fields and of the kinds.
+// Fault makes requests fail. At most one fault applies to a request.
 type Fault struct {
 	// Kind is what goes wrong, one of the kinds of fault.
 	Kind string `json:"kind"`
 	// Count is the number of matching requests to which the fault applies; 0 means all.
 	Count int `json:"count,omitempty"`
 	// On limits the fault to one operation: "password", "refresh_token", "client_credentials",
-	// "app_key" or "revoke". Empty means every request for a token, unless the kind says
-	// otherwise.
+	// "app_key" or "revoke". By default, the fault applies to all token requests, or to those
+	// that the kind names.
 	On string `json:"on,omitempty"`
 
-	// Status is the HTTP status of the kinds "status" (default 503) and "redirect" (default 302).
+	// Status is the HTTP status of the kinds "status" (default 503) and "redirect" (default
+	// 302).
 	Status int `json:"status,omitempty"`
 	// RetryAfter is the Retry-After header of the kind "status"; empty means none.
 	RetryAfter string `json:"retry_after,omitempty"`
@@ -48,7 +48,7 @@ const (
 	FaultDeadRefreshToken   = "dead-refresh-token"   // "Token is not active"; refreshes only
 	FaultDeadSession        = "dead-refresh-session" // "Session not active"; refreshes only
 
-	// With these kinds, the provider handles the request, but its response is corrupted.
+	// With these kinds, the provider handles the request, but the response is damaged.
 	FaultCloseMidBody   = "close-mid-body"    // the connection is closed in the middle of the body
 	FaultNotJSON        = "not-json"          // plain text
 	FaultTruncated      = "truncated"         // half of the JSON, with a matching Content-Length
@@ -134,8 +134,7 @@ func take(faults *[]Fault, c *call) *Fault {
 	return &f
 }
 
-// intercept returns the response of a fault in front of the provider. For any other fault, and for
-// nil, it returns false.
+// intercept returns the response and true if a proxy responds instead of the provider.
 func (f *Fault) intercept(c *call) (response, bool) {
 	if f == nil {
 		return response{}, false
@@ -157,8 +156,8 @@ func (f *Fault) intercept(c *call) (response, bool) {
 	return response{}, false
 }
 
-// reason returns why the fault refuses a request. It returns accepted for a fault that does not refuse,
-// and for nil.
+// reason returns why the fault refuses requests. If the fault refuses none, reason returns
+// accepted.
 func (f *Fault) reason() reason {
 	if f == nil {
 		return accepted
@@ -171,8 +170,7 @@ func (f *Fault) reason() reason {
 	return accepted
 }
 
-// corrupt applies the fault to a response. Faults of the token or of its expiry apply only to a
-// response with a token. A nil fault changes nothing.
+// corrupt damages a response as the fault demands. A nil fault changes nothing.
 func (f *Fault) corrupt(c *call, resp response) response {
 	if f == nil {
 		return resp

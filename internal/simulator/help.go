@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Help takes its descriptions of settings and faults from the comments in these files.
+// Help prints the comments in these files as descriptions of the settings and faults.
 var (
 	//go:embed settings.go
 	settingsSource string
@@ -56,8 +56,7 @@ func Help() string {
 	return b.String()
 }
 
-// fieldHelp returns the comments of a struct's fields. Each comment begins with the JSON name of
-// its field.
+// fieldHelp returns the comments of a struct's fields, with JSON names instead of Go names.
 func fieldHelp(source, structName string) string {
 	_, fields, _ := strings.Cut(source, "\ntype "+structName+" struct {\n")
 	fields, _, _ = strings.Cut(fields, "\n}\n")

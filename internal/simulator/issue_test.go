@@ -89,8 +89,7 @@ func TestRevokeRefreshToken(t *testing.T) {
 	r.want(r.refresh(other.str("refresh_token")), 200, nil)
 }
 
-// During the grace period, the provider accepts a used refresh token again. After the grace
-// period, reuse ends the session.
+// A used refresh token works again during the grace period. A later use ends the session.
 func TestRefreshGrace(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.patch(`{"revoke_refresh_token": true, "refresh_grace": 10}`)

@@ -11,8 +11,7 @@ import (
 const keycloakClient = "ipmessaging-client"
 
 // keycloakToken serves POST …/openid-connect/token with the password grant and the refresh grant.
-// Like Keycloak, it checks the grant type before the client, and ignores a body that is not a
-// form.
+// Like Keycloak, it checks the grant type before the client.
 func (s *Simulator) keycloakToken(c *call) response {
 	if c.r.Header.Get("Cache-Control") != "no-cache" {
 		c.violate("the documented header cache-control: no-cache is missing")
@@ -78,8 +77,8 @@ func (c *call) keycloakSuccess(got issued) response {
 	})
 }
 
-// keycloakRevoke serves POST …/openid-connect/revoke (RFC 7009). If the token is unknown or its
-// session has ended, Keycloak sends an error with status 200.
+// keycloakRevoke serves POST …/openid-connect/revoke (RFC 7009). For an unknown token or an ended
+// session, Keycloak sends an error with status 200.
 func (s *Simulator) keycloakRevoke(c *call) response {
 	if resp, refused := c.checkPost(formType); refused {
 		return resp
@@ -106,8 +105,7 @@ func (s *Simulator) keycloakRevoke(c *call) response {
 }
 
 // checkKeycloakClient checks the parameters and the client. Sinch documents no Authorization
-// header. Keycloak accepts a Basic header of the public client with any secret, and then ignores
-// the client_id in the form.
+// header. If a Basic header is present, Keycloak takes the client from it and ignores the password.
 func (c *call) checkKeycloakClient(params ...string) (response, bool) {
 	resp, refused := c.checkParams(params...)
 	client := c.form.Get("client_id")

@@ -114,7 +114,7 @@ func TestKeycloakViolations(t *testing.T) {
 	}
 }
 
-// A request of an unknown client does not count towards the account's lockout.
+// A request with an unknown client does not count as a failed login of the account.
 func TestBasicHeaderCausesNoLockout(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.patch(`{"lockout_after": 1}`)

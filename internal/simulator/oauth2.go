@@ -67,8 +67,8 @@ func (s *Simulator) genericToken(c *call) response {
 	return c.oauthSuccess(got, body)
 }
 
-// genericRevoke serves POST /generic/revoke (RFC 7009). It refuses a token of another client. A token
-// that is unknown or has ended is no error (§2.2).
+// genericRevoke serves POST /generic/revoke (RFC 7009). It refuses a token that was issued to
+// another client. An unknown or ended token is no error (§2.2).
 func (s *Simulator) genericRevoke(c *call) response {
 	client, resp, refused := c.genericClient()
 	if refused {
@@ -92,9 +92,9 @@ func (s *Simulator) genericRevoke(c *call) response {
 	return response{status: http.StatusOK, ok: true}
 }
 
-// genericClient authenticates the client (RFC 6749 §2.3.1) and returns its id, or a refusal and true.
-// A client sends its secret in a Basic header or in the form. A client without a secret sends only
-// its client_id, and may present a certificate that the server verifies (RFC 8705 §2).
+// genericClient authenticates the client and returns its id, or a refusal and true. The client
+// secret comes in a Basic header or in the form (RFC 6749 §2.3.1). A client without a secret sends
+// its client_id, and may use a certificate (RFC 8705 §2).
 func (c *call) genericClient() (string, response, bool) {
 	if resp, refused := c.checkPost(formType); refused {
 		return "", resp, true
@@ -130,7 +130,7 @@ func (c *call) genericClient() (string, response, bool) {
 	return id, response{}, false
 }
 
-// hasNoSecret reports whether the client is known and has no secret.
+// hasNoSecret reports whether the client exists and has no secret.
 func (c *call) hasNoSecret(client string) bool {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()
@@ -138,7 +138,7 @@ func (c *call) hasNoSecret(client string) bool {
 	return known && secret == ""
 }
 
-// clientAuth returns how the client identifies itself (see LastRequest.ClientAuth).
+// clientAuth returns what identifies the client (see LastRequest.ClientAuth).
 func (c *call) clientAuth() string {
 	switch {
 	case c.basic != nil && c.form.Has("client_secret"):
@@ -155,7 +155,7 @@ func (c *call) clientAuth() string {
 	return ""
 }
 
-// oauthSuccess adds the tokens and their lifetime to the body of a token response (RFC 6749 §5.1).
+// oauthSuccess returns a token response (RFC 6749 §5.1), which also contains the fields of body.
 func (c *call) oauthSuccess(got issued, body object) response {
 	body["access_token"] = got.access
 	if got.refresh != "" {
@@ -164,8 +164,7 @@ func (c *call) oauthSuccess(got issued, body object) response {
 	return c.tokenResponse(body, "access_token", "expires_in", int64(got.accessTTL/time.Second))
 }
 
-// oauthRefusal returns a refusal. Its description is Keycloak's, even for the other OAuth 2.0
-// endpoints.
+// oauthRefusal returns a refusal. All OAuth 2.0 endpoints use Keycloak's descriptions.
 func (c *call) oauthRefusal(r reason) response {
 	descriptions := map[reason]string{
 		accountDisabled:     "Account disabled",

@@ -16,7 +16,7 @@ func basic(id, secret string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
 }
 
-// oauth sends a form, with an Authorization header if authorization is not "".
+// oauth sends a form. If authorization is not "", the request has this Authorization header.
 func (r *rig) oauth(path, authorization string, params ...string) result {
 	r.Helper()
 	if authorization == "" {

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// merge returns valid settings with the patch applied (RFC 7396), or an error.
+// merge returns the settings after a JSON merge patch (RFC 7396). It returns an error if a setting
+// is invalid.
 func (s Settings) merge(patch []byte) (Settings, error) {
 	var p, doc any
 	if json.Unmarshal(patch, &p) != nil || reflect.TypeOf(p) != reflect.TypeFor[map[string]any]() {
@@ -58,7 +59,7 @@ func mergePatch(target, patch any) any {
 	return t
 }
 
-// validate checks the settings of all providers and those of each provider.
+// validate checks the settings of all providers and of single providers.
 func (s Settings) validate() error {
 	if err := s.ProviderSettings.validate(); err != nil {
 		return err
@@ -74,7 +75,7 @@ func (s Settings) validate() error {
 	return nil
 }
 
-// validate returns an error that names every setting with a bad value.
+// validate returns an error that names each invalid setting.
 func (p ProviderSettings) validate() error {
 	const forever = math.MaxInt64
 	errs := []error{

@@ -66,7 +66,7 @@ func (c *call) write(w http.ResponseWriter, resp response) {
 	_, _ = w.Write(body) // fails only if the client is gone
 }
 
-// proxyPage returns an HTML page as a proxy in front of a provider sends it.
+// proxyPage returns the HTML page of a proxy, which repeats the secrets in echo.
 func proxyPage(status int, echo escapedText) response {
 	title := fmt.Sprintf("%d %s", status, http.StatusText(status))
 	page := fmt.Sprintf("<html>\r\n<head><title>%s</title></head>\r\n<body>\r\n<center><h1>%s</h1></center>\r\n"+
@@ -74,8 +74,7 @@ func proxyPage(status int, echo escapedText) response {
 	return response{status: status, raw: []byte(page), contentType: "text/html", header: map[string]string{}}
 }
 
-// escapedText encodes to a JSON string with the plain part and then the escaped part. In the
-// escaped part, each character is written as \uXXXX.
+// escapedText encodes as one JSON string. Each character of the field escaped becomes \uXXXX.
 type escapedText struct{ plain, escaped string }
 
 // MarshalJSON implements json.Marshaler.
@@ -97,8 +96,8 @@ func escapeAll(s string) string {
 	return b.String()
 }
 
-// description returns text, or the description of the fault if there is one. It appends the
-// secrets that the setting echo_secrets selects.
+// description returns the fault's description, or text if the fault has none. The secrets that
+// echo_secrets selects are appended.
 func (c *call) description(text string) escapedText {
 	if c.fault != nil && c.fault.Description != "" {
 		text = c.fault.Description
@@ -130,8 +129,8 @@ func (c *call) echo() escapedText {
 	return t
 }
 
-// tokenResponse returns a success. It adds the expiry to the body, in the form of the setting
-// expiry_format.
+// tokenResponse returns a success with the token's expiry. The setting expiry_format decides the
+// expiry's form.
 func (c *call) tokenResponse(body object, tokenField, expiryField string, expiry int64) response {
 	switch *c.settings.ExpiryFormat {
 	case expiryNumber:
@@ -142,8 +141,7 @@ func (c *call) tokenResponse(body object, tokenField, expiryField string, expiry
 	return response{status: http.StatusOK, body: body, ok: true, tokenField: tokenField, expiryField: expiryField}
 }
 
-// failure returns a failure with the documented HTTP status, or the status in the setting
-// failure_status.
+// failure returns a failure. The setting failure_status replaces the documented HTTP status.
 func (c *call) failure(documented int, body object) response {
 	return response{status: cmp.Or(*c.settings.FailureStatus, documented), body: body}
 }

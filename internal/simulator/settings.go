@@ -10,48 +10,46 @@ import (
 	"time"
 )
 
-// Settings change how the providers behave. In JSON, the settings of all providers are at the top
-// level: {"access_ttl": 60, "providers": {"enablex-rcs": {"clock_offset": "24h"}}}.
+// Settings change how the providers behave. An example in JSON: {"access_ttl": 60, "providers":
+// {"enablex-rcs": {"clock_offset": "24h"}}}.
 type Settings struct {
 	ProviderSettings
-	// Providers are the settings of single providers, which take precedence over the settings of
-	// all providers.
+	// Providers are the settings of single providers. They override the settings of all
+	// providers.
 	Providers map[string]ProviderSettings `json:"providers,omitempty"`
 }
 
-// ProviderSettings change how a provider behaves. If a field of a single provider is nil, the
-// setting of all providers applies. If that setting is nil too, the default applies. Help prints
-// the comments of the fields.
+// ProviderSettings change how a provider behaves. If a provider's setting is nil, the setting of
+// all providers applies. If both are nil, the default applies.
 type ProviderSettings struct {
 	// AccessTTL is the lifetime of an access token in whole seconds, at least 1; default 3600.
 	AccessTTL *Duration `json:"access_ttl,omitempty"`
 	// RefreshTTL is the lifetime of a refresh token in whole seconds, at least 1; default 1800.
 	RefreshTTL *Duration `json:"refresh_ttl,omitempty"`
-	// RefreshTokens makes a login return a refresh token too; default true for sinch-india, else
-	// false. EnableX and Sinch Conversation have no refresh tokens.
+	// RefreshTokens makes a login return a refresh token too; default true for sinch-india,
+	// otherwise false. EnableX and Sinch Conversation never return refresh tokens.
 	RefreshTokens *bool `json:"refresh_tokens,omitempty"`
-	// RevokeRefreshToken makes a refresh end the old refresh token; default false, as in Keycloak. A
-	// second use of the old token ends the session and all its tokens (RFC 9700 §4.14.2).
+	// RevokeRefreshToken makes each refresh token valid for one use; default false, as in
+	// Keycloak. A second use ends the session and all its tokens (RFC 9700 §4.14.2).
 	RevokeRefreshToken *bool `json:"revoke_refresh_token,omitempty"`
-	// RefreshGrace is how long a used refresh token can be used again, if revoke_refresh_token is
-	// true; the default, 0, means never. Each use returns new tokens.
+	// RefreshGrace is how long a used refresh token still works if revoke_refresh_token is
+	// true; default 0. Each use returns new tokens.
 	RefreshGrace *Duration `json:"refresh_grace,omitempty"`
 
 	// Accounts adds accounts or changes them, by name.
 	Accounts map[string]Account `json:"accounts,omitempty"`
-	// AnyAccount makes every name an account with the secret "<name>-secret", if no such account
-	// exists; default false.
+	// AnyAccount makes every name valid as an account, with the secret "<name>-secret"; default
+	// false. Existing accounts keep their secrets.
 	AnyAccount *bool `json:"any_account,omitempty"`
-	// LockoutAfter is the number of failed logins in a row after which an account is locked for a
-	// minute; the default, 0, means never. While the account is locked, even the right secret is
-	// refused as wrong.
+	// LockoutAfter is the number of failed logins in a row that lock an account for a minute;
+	// the default, 0, means no lockout. A locked account refuses even the right secret.
 	LockoutAfter *int `json:"lockout_after,omitempty"`
 
-	// Latency is how long the provider waits before it sends the response; at most 10 minutes;
-	// default 0. A token is issued before the latency.
+	// Latency is the time between issuing a token and sending the response; default 0, at most
+	// 10 minutes.
 	Latency *Duration `json:"latency,omitempty"`
-	// ClockOffset is how far the provider's clock is ahead, or behind if negative; default 0. It shifts
-	// EnableX's expiry, the Date header and the claims in a token. The lifetime of a token stays the
+	// ClockOffset is how far the provider's clock is ahead, or behind if negative; default 0.
+	// It shifts EnableX's expiry, the Date header and the claims in a token. Lifetimes stay the
 	// same.
 	ClockOffset *Duration `json:"clock_offset,omitempty"`
 	// DateHeader is "normal" (the default) or "garbage".
@@ -61,24 +59,23 @@ type ProviderSettings struct {
 	ExpiryFormat *string `json:"expiry_format,omitempty"`
 	// SuccessStatus is the HTTP status of a response with a token; the default, 0, means 200.
 	SuccessStatus *int `json:"success_status,omitempty"`
-	// FailureStatus is the HTTP status of a refusal. The default, 0, means 200 for EnableX, as documented,
-	// and 401 for Sinch India, which documents both 400 and 401. Keycloak before 26.6 answers a failed
-	// login with 401, and later versions answer with 400.
+	// FailureStatus is the HTTP status of a refusal. The default, 0, means 200 for EnableX, and
+	// 401 for a failed login at Sinch India. Sinch also documents 400, which Keycloak sends
+	// since version 26.6.
 	FailureStatus *int `json:"failure_status,omitempty"`
-	// EchoSecrets makes the text of every failure repeat the secrets of the request, in these
-	// forms: "raw", "url", "base64", "json" (each character as \uXXXX in the JSON) or "json-twice"
-	// (each character as \uXXXX after the JSON is decoded).
+	// EchoSecrets makes every failure repeat the request's secrets in the listed forms: "raw",
+	// "url", "base64", "json" (each character as \uXXXX) or "json-twice" (as \\uXXXX).
 	EchoSecrets []string `json:"echo_secrets,omitzero"`
 
-	// Faults make requests fail. The first fault that matches a request applies to the request.
-	// The faults of a single provider come before the faults of all providers.
+	// Faults make requests fail. Only the first fault that matches a request applies. The
+	// faults of a single provider come first.
 	Faults []Fault `json:"faults,omitzero"`
 }
 
 // Account is an account of a provider.
 type Account struct {
-	// Secret is the password, the app key or the client secret. Without a secret, the account is a
-	// public client (oauth2 only).
+	// Secret is the password, the app key or the client secret. An oauth2 account without a
+	// secret is a public client.
 	Secret string `json:"secret,omitempty"`
 }
 
@@ -97,7 +94,7 @@ func providerNames() []string {
 	return []string{SinchIndia, EnableXWhatsApp, EnableXRCS, EnableXSMS, SinchConversation, OAuth2}
 }
 
-// resolve returns the settings that apply to a provider. No pointer in them is nil.
+// resolve returns the settings that apply to a provider. Each pointer is set.
 func (s Settings) resolve(provider string) ProviderSettings {
 	resolved := ProviderSettings{
 		AccessTTL:     new(Duration(time.Hour)),
@@ -122,7 +119,7 @@ func (s Settings) resolve(provider string) ProviderSettings {
 	return resolved
 }
 
-// Duration is a time.Duration. Its JSON form is a number of seconds, or text such as "1h30m".
+// Duration is a time.Duration. In JSON, it is a number of seconds, or text such as "1h30m".
 type Duration time.Duration
 
 func (d *Duration) value() time.Duration { return time.Duration(*d) }
@@ -132,7 +129,7 @@ func (d Duration) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(d).Seconds(), 'f', -1, 64), nil
 }
 
-// UnmarshalJSON reads seconds, or text as time.ParseDuration reads it.
+// UnmarshalJSON reads a number of seconds, or text for time.ParseDuration.
 func (d *Duration) UnmarshalJSON(data []byte) error {
 	const century = 100 * 365 * 24 * 3600
 	var text string

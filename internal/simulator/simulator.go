@@ -23,7 +23,8 @@ const (
 type Options struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Sleep waits for d or until ctx ends, for the setting latency. Nil means a real timer.
+	// Sleep waits for d or until ctx ends. The setting latency uses Sleep. Nil means a real
+	// timer.
 	Sleep func(ctx context.Context, d time.Duration)
 }
 
@@ -93,8 +94,8 @@ func (s *Simulator) providerEndpoints() map[string]endpoint {
 	return m
 }
 
-// ServeHTTP serves the paths of the providers, and the control API under /sim/. For a fault that
-// closes the connection, it panics with http.ErrAbortHandler.
+// ServeHTTP serves the providers' paths, and the control API under /sim/. If a fault closes the
+// connection, ServeHTTP panics with http.ErrAbortHandler.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ep, ok := s.endpoints[r.URL.Path]
 	if !ok {
@@ -106,8 +107,8 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp := c.respond()
 	s.record(c, resp)
 	if latency := c.settings.Latency.value(); latency > 0 {
-		// The latency follows the issue of the token. This is the worst case for the client,
-		// because the token's lifetime has already begun.
+		// The lifetime of the token has already begun, which is the worst case for the
+		// client.
 		s.sleep(r.Context(), latency)
 		if r.Context().Err() != nil {
 			return
@@ -117,8 +118,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.write(w, resp)
 }
 
-// respond returns the response to a call. The fault of the call may replace or corrupt the
-// response.
+// respond returns the response to a call. A fault may replace or damage the response.
 func (c *call) respond() response {
 	if resp, ok := c.fault.intercept(c); ok {
 		c.intercepted = true
@@ -140,9 +140,9 @@ func (s *Simulator) Reset() {
 	s.lockouts = map[accountKey]*lockout{}
 }
 
-// Patch merges a JSON document into the settings (RFC 7396). A null restores a setting's default,
-// and a list replaces the old list. If a setting is invalid, the error names it, and no setting
-// changes.
+// Patch changes settings as a JSON merge patch says (RFC 7396). A null restores the default, and a
+// list replaces the old list. If a setting is invalid, nothing changes and the error names the
+// setting.
 func (s *Simulator) Patch(patch []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,8 +154,8 @@ func (s *Simulator) Patch(patch []byte) error {
 	return nil
 }
 
-// State returns the current settings and counts. The Count of a fault is the number of its
-// remaining requests.
+// State returns the current settings and counts. The Count of a fault is how many requests the
+// fault still affects.
 func (s *Simulator) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,23 +171,21 @@ func (s *Simulator) Introspect(token string) Introspection {
 	return s.tokens.introspect(token, s.now())
 }
 
-// RevokeSessions ends the refresh tokens of every session that has an active one, and returns how
-// many sessions it ended. A provider or account other than "" limits it to the sessions of that
-// provider or account. Access tokens stay valid, as they do for an API that checks only signature
-// and expiry.
+// RevokeSessions ends all active refresh tokens, and returns the number of their sessions. If
+// provider or account is not "", only matching tokens end. Access tokens stay valid.
 func (s *Simulator) RevokeSessions(provider, account string) int {
 	return s.endTokens(kindRefresh, provider, account, func(t *token, now time.Time) {
 		t.session.closed = now // ends the session's other refresh tokens too, so each session counts once
 	})
 }
 
-// EndTokens ends access tokens early, and returns how many it ended. A provider or account other
-// than "" limits EndTokens to that provider or account. Refresh tokens stay valid.
+// EndTokens ends all active access tokens, and returns their number. If provider or account is not
+// "", only matching tokens end. Refresh tokens stay valid.
 func (s *Simulator) EndTokens(provider, account string) int {
 	return s.endTokens(kindAccess, provider, account, func(t *token, now time.Time) { t.revoked = now })
 }
 
-// endTokens calls end for each active token of a kind. It returns the number of tokens.
+// endTokens calls end for each active token of a kind, and returns the number of calls.
 func (s *Simulator) endTokens(kind, provider, account string, end func(t *token, now time.Time)) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,7 +27,7 @@ const (
 	appKey   = "battery-staple-app-key"
 )
 
-// rig is a simulator on an HTTP server. Only its method advance moves its clock.
+// rig is a simulator on an HTTP server. The simulator's clock moves only when a test calls advance.
 type rig struct {
 	*testing.T
 	sim    *simulator.Simulator
@@ -69,7 +69,7 @@ type result struct {
 	err     error          // of the connection
 }
 
-// send sends a request. The header is a list of names and values.
+// send sends a request. The parameter header alternates names and values.
 func (r *rig) send(method, path, contentType, body string, header ...string) result {
 	r.Helper()
 	req, err := http.NewRequestWithContext(r.Context(), method, r.url+path, strings.NewReader(body))
@@ -93,7 +93,7 @@ func (r *rig) send(method, path, contentType, body string, header ...string) res
 	return got
 }
 
-// post sends a form as Sinch India documents it. The params are a list of names and values.
+// post sends a form as Sinch India documents it. The params alternate names and values.
 func (r *rig) post(path string, params ...string) result {
 	r.Helper()
 	return r.send("POST", path, formType, form(params...), "Cache-Control", "no-cache")
@@ -117,7 +117,7 @@ func (r *rig) login(user, password string) result {
 	return r.post(realm+"token", passwordGrant(user, password)...)
 }
 
-// loginRequest returns a login that a test passes to ServeHTTP.
+// loginRequest returns a valid login for a direct call of ServeHTTP.
 func loginRequest(ctx context.Context) *http.Request {
 	body := strings.NewReader(form(passwordGrant("acme", "correct-horse")...))
 	req := httptest.NewRequestWithContext(ctx, "POST", realm+"token", body)
@@ -169,7 +169,7 @@ func (r *rig) ok(err error) {
 	}
 }
 
-// want fails the test unless the response has the status, and its body the fields.
+// want fails the test unless the response has the given status and JSON fields.
 func (r *rig) want(got result, status int, fields map[string]any) {
 	r.Helper()
 	if got.err != nil || got.status != status {
@@ -230,7 +230,6 @@ func TestReset(t *testing.T) {
 	r.want(r.login("acme", "correct-horse"), 200, map[string]any{"expires_in": 3600.0}) // the lockout has ended
 }
 
-// Logins, refreshes, changes of settings and reads of the state may run at the same time.
 func TestConcurrentAccounts(t *testing.T) {
 	const workers, each = 4, 12
 	r := newRig(t, simulator.Options{})

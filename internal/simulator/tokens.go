@@ -9,7 +9,7 @@ import (
 
 // Introspection is what the simulator knows about a token.
 type Introspection struct {
-	// Known is false for a token that was never issued, or that ended more than rememberFor ago.
+	// Known is false if the token was never issued, or ended longer ago than rememberFor.
 	Known bool `json:"known"`
 	// Active is true while the provider accepts the token.
 	Active   bool   `json:"active"`
@@ -19,10 +19,10 @@ type Introspection struct {
 	Kind string `json:"kind,omitempty"`
 	// IssuedAt is a time on the simulator's clock. The setting clock_offset does not change it.
 	IssuedAt time.Time `json:"issued_at,omitzero"`
-	// ExpiresIn is the time to the expiry in seconds. It is negative after the expiry. A revocation
-	// does not change it.
+	// ExpiresIn is the number of seconds until the expiry, negative after the expiry. A
+	// revocation does not change ExpiresIn.
 	ExpiresIn float64 `json:"expires_in"`
-	// Revoked is true if the token or its session was ended before the expiry.
+	// Revoked is true if the token or its session was revoked before the expiry.
 	Revoked bool `json:"revoked,omitempty"`
 }
 
@@ -42,7 +42,8 @@ type session struct {
 	detached bool      // ended because a refresh token was used twice
 }
 
-// matches reports whether the session is of the provider and the account; "" matches any.
+// matches reports whether the session belongs to the provider and the account. The value "" matches
+// any.
 func (s *session) matches(provider, account string) bool {
 	return (provider == "" || provider == s.provider) && (account == "" || account == s.account)
 }
@@ -58,7 +59,7 @@ type token struct {
 	used    bool      // a refresh token that was used, so that another use after revoked ends the session
 }
 
-// revokedAt returns when the token or its session was revoked. Zero means that neither was.
+// revokedAt returns when the token or its session was revoked, or the zero time.
 func (t *token) revokedAt() time.Time {
 	at := earlier(t.revoked, t.session.ended)
 	if t.kind == kindRefresh {
@@ -106,8 +107,8 @@ func (s *tokenStore) add(t *token) {
 	s.tokens[t.text] = t
 }
 
-// find returns a token of the provider, even if the token has ended. It returns nil if there is
-// none. The kind "" means any kind.
+// find returns a token of the provider, even if the token has ended, or nil if there is no token.
+// If kind is "", tokens of any kind match.
 func (s *tokenStore) find(text, provider, kind string) *token {
 	t := s.tokens[text]
 	if t == nil || t.session.provider != provider || (kind != "" && t.kind != kind) {

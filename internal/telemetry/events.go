@@ -21,8 +21,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-// Operations of events. The type of an event is "messaging/" and the operation, such as
-// "messaging/config-write".
+// The operations of events. The type of an event is "messaging/" followed by the operation.
 const (
 	EventConfigWrite  = "config-write"    // a config was created, updated or patched
 	EventConfigDelete = "config-delete"   // a config was deleted
@@ -52,8 +51,8 @@ type Events struct {
 	Log    func() hclog.Logger
 }
 
-// Send sends an event and waits until Vault accepts it, for at most eventTimeout. The end of ctx
-// does not stop Send.
+// Send sends an event, even if ctx has ended. It waits at most eventTimeout until Vault accepts the
+// event.
 func (s *Events) Send(ctx context.Context, e Event) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventTimeout)
 	defer cancel()
@@ -72,8 +71,7 @@ func (s *Events) Send(ctx context.Context, e Event) {
 	}
 }
 
-// withoutEvents reports whether sending an event failed because the server has no event system or
-// has not started it.
+// withoutEvents reports whether err means that the server has no running event system.
 func withoutEvents(err error) bool {
 	return errors.Is(err, framework.ErrNoEvents) ||
 		status.Code(err) == codes.Unimplemented ||
@@ -132,7 +130,7 @@ func mintEvent(r tokencache.MintResult, provider string) Event {
 			"failures", strconv.Itoa(f.Failures),
 			"next_attempt", f.Next.UTC().Format(time.RFC3339))
 	case r.Unshared:
-		// Only one reader has the token. A subscriber that read creds/ would mint another.
+		// DataPath stays empty, because a read of creds/ would cause another mint.
 	default:
 		e.DataPath, e.Modified = "creds/"+r.Name, true
 	}

@@ -13,9 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// Log makes the logger of a mount. If a process serves several mounts, Vault names the logger
-// after the first mount, so each line also contains the path of its mount. Log is safe for
-// concurrent use.
+// Log makes loggers for a mount. Each line contains the path of the mount, because a process may
+// serve several mounts. Log is safe for concurrent use.
 type Log struct {
 	base  hclog.Logger
 	mount atomic.Pointer[string]
@@ -31,8 +30,8 @@ func NewLog(base hclog.Logger) *Log {
 	return l
 }
 
-// SetMount sets the path of the mount. Every request contains the path, which changes when the
-// mount is moved. An empty path changes nothing.
+// SetMount sets the path of the mount. Call it with the path in each request, because a mount can
+// move. An empty path changes nothing.
 func (l *Log) SetMount(path string) {
 	if path != "" && path != *l.mount.Load() {
 		l.mount.Store(new(path))

@@ -21,8 +21,8 @@ import (
 // metricsNamespace is the prefix of each metric's name.
 const metricsNamespace = "vault_messaging"
 
-// maxConfigsShown limits the configs that have their own series. A config has about 20 series, and
-// the plugin returns all of them to Vault in one message.
+// maxConfigsShown limits the configs that have their own series. Vault gets all series, about 20
+// for each config, in one message.
 const maxConfigsShown = 1000
 
 // Metrics are the metrics of one mount. They are safe for concurrent use.
@@ -56,8 +56,8 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// Observe returns the function start for the mints of a provider. Call start before a mint, and
-// call end after the mint. The provider's series appear when Observe is called.
+// Observe returns a function that measures a mint of the provider. Call start before the mint, and
+// call end after the mint. Observe itself creates the provider's series.
 func (m *Metrics) Observe(provider string) (start func() (end func())) {
 	inProgress, duration := m.inProgress.WithLabelValues(provider), m.duration.WithLabelValues(provider)
 	return func() (end func()) {
@@ -70,8 +70,8 @@ func (m *Metrics) Observe(provider string) (start func() (end func())) {
 	}
 }
 
-// Collect adds the metrics of the accounts in cache. The providers named in builtin appear even if
-// they have no account. Call Collect once.
+// Collect adds the metrics of the accounts in cache, and of all builtin providers. Call Collect
+// once.
 func (m *Metrics) Collect(cache *tokencache.Cache, builtin []string) {
 	m.registry.MustRegister(newAccountMetrics(cache, builtin))
 }
@@ -79,8 +79,7 @@ func (m *Metrics) Collect(cache *tokencache.Cache, builtin []string) {
 // Gather returns the current metrics.
 func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
 
-// accountMetrics is a [prometheus.Collector] for the accounts in the token cache. It makes the
-// series anew for each scrape.
+// accountMetrics is a [prometheus.Collector] for the accounts in the token cache.
 type accountMetrics struct {
 	cache   *tokencache.Cache
 	builtin []string // names of providers
@@ -138,8 +137,8 @@ type accountSample struct {
 	counts  tokencache.Counts
 }
 
-// Collect implements [prometheus.Collector]. The registry calls Collect in a new goroutine, so
-// Collect itself recovers a panic.
+// Collect implements [prometheus.Collector]. It recovers panics, because the registry calls Collect
+// in a new goroutine.
 func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 	var err error
 	defer func() {
@@ -181,8 +180,8 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// mostUrgent sorts samples, failing accounts first and then by name, and returns the
-// samples to show.
+// mostUrgent returns the samples to show. Failing accounts come first. Otherwise the order is by
+// name.
 func mostUrgent(samples []accountSample) []accountSample {
 	slices.SortFunc(samples, func(s, t accountSample) int {
 		if fails := s.status.Failures > 0; fails != (t.status.Failures > 0) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Kind classifies a failed mint. The time of the next attempt depends on the kind.
+// Kind classifies a failed mint, and decides when the next attempt may start.
 type Kind int
 
 const (
@@ -31,11 +31,11 @@ func (k Kind) phrase() string {
 	return [NumKinds]string{Unavailable: "unavailable", Malformed: "malformed answer", RateLimited: "rate-limited", Refused: "credentials refused"}[k]
 }
 
-// MaxRetryAfter is the longest time for which a provider can delay the next request.
+// MaxRetryAfter limits how long a provider can delay the next request.
 const MaxRetryAfter = 15 * time.Minute
 
-// Error says why a provider did not issue or revoke a token. No field contains a secret, so the
-// error may be logged and shown. Do not modify an Error that was returned.
+// Error says why a provider did not issue or revoke a token. It contains no secret, so it may be
+// logged and shown. Do not modify an Error that was returned.
 type Error struct {
 	Kind     Kind
 	Step     string // what failed, such as "refreshing the token"; "" means the login
@@ -43,12 +43,12 @@ type Error struct {
 	Status   int    // the HTTP status; 0 if there was no answer
 	Problem  string // what is wrong and how to correct it, in the plugin's words
 
-	// Operator says that requests fail until somebody changes the account at the provider. Kind is
-	// then Refused.
+	// Operator says that requests fail until somebody changes the account at the provider. Kind
+	// is Refused then.
 	Operator bool
 
-	// Client says that the provider refused the client itself. The refresh token that was sent may
-	// still be valid. Kind is then Refused.
+	// Client says that the provider refused the client itself. A refresh token that was sent
+	// may still be valid. Kind is Refused then.
 	Client bool
 
 	Unsent bool // no byte of the request was sent
@@ -57,8 +57,8 @@ type Error struct {
 	Code  string // the provider's error code ("invalid_grant", "1003"); "" if it sent none
 	Words string // the provider's own words: printable, at most 300 characters
 
-	// RetryAfter is how long the provider asks to wait after its answer, at most MaxRetryAfter. 0
-	// means that the provider did not ask.
+	// RetryAfter is how long the provider asks to wait, at most MaxRetryAfter. If the provider
+	// does not ask, RetryAfter is 0.
 	RetryAfter time.Duration
 
 	Cause error // an error for errors.Is, such as context.Canceled; may be nil
@@ -97,6 +97,5 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ": ")
 }
 
-// Unwrap returns Cause. No other underlying error is in the error chain, because its text might
-// show a secret.
+// Unwrap returns Cause. Other errors are not in the chain, because their texts might show a secret.
 func (e *Error) Unwrap() error { return e.Cause }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package token defines the bearer token that a mint returns, and the error of a mint that failed.
-// The providers and the token cache share both types.
+// Package token defines a bearer token, and the error of a failed mint.
 package token
 
 import (
@@ -17,8 +16,8 @@ const (
 	// MaxSize is the largest token, in bytes.
 	MaxSize = 32 << 10
 
-	// MaxLifetime is the longest plausible lifetime of a token. A longer lifetime is probably in
-	// another unit, such as milliseconds.
+	// MaxLifetime is the longest plausible lifetime of a token. A longer lifetime probably has
+	// a wrong unit, such as milliseconds.
 	MaxLifetime = 10 * 365 * 24 * time.Hour
 )
 
@@ -27,8 +26,8 @@ type Token struct {
 	Access secret.String // never empty; every byte is visible ASCII
 	Type   string        // "Bearer"
 
-	// Sent is when the request for the token was sent. Lifetimes start at Sent. A zero Sent means
-	// the start of the mint.
+	// Sent is when the token was requested. Lifetimes count from Sent, or from the start of the
+	// mint if Sent is zero.
 	Sent clock.Instant
 
 	Lifetime time.Duration // of the access token; positive
@@ -36,8 +35,8 @@ type Token struct {
 	Refresh         secret.String // the refresh token; "" if there is none
 	RefreshLifetime time.Duration // of the refresh token; 0 if unknown
 
-	// Outputs are other values from the provider's response that readers of the token get. They
-	// are printable and not secret. Nil means none. Do not modify the map.
+	// Outputs are further values from the provider's response, for readers of the token. The
+	// values are printable and not secret. Nil means none. Do not modify the map.
 	Outputs map[string]string
 }
 

@@ -22,8 +22,8 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// source reads a bearer token from Vault and keeps it for nine tenths of its lease.
-// The last tenth is for requests in progress.
+// source reads bearer tokens from Vault. It replaces a token after nine tenths of the lease, so
+// that running requests can finish.
 type source struct {
 	vault *api.Client
 	path  string // "messaging/creds/sinch"
@@ -61,8 +61,8 @@ func (s *source) Token(ctx context.Context) (string, error) {
 	return s.token, nil
 }
 
-// Refused says that the provider rejects token. The next call of Token reports it to
-// Vault and reads a new one, unless another call has already done so.
+// Refused says that the provider rejects token. The next call of Token reports the rejection to
+// Vault and reads a new token. If token was replaced already, Refused does nothing.
 func (s *source) Refused(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +71,7 @@ func (s *source) Refused(token string) {
 	}
 }
 
-// send posts a message. If the provider rejects the token, send tries once more.
+// send posts a message. If the provider rejects the token, send tries once more with a new token.
 func send(ctx context.Context, tokens *source, url, message string) error {
 	for try := 1; ; try++ {
 		token, err := tokens.Token(ctx)
