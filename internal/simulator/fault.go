@@ -107,7 +107,8 @@ func (f Fault) matches(c *call) bool {
 	return c.op != opRevoke
 }
 
-// takeFault returns the first fault that matches the call, or nil, and counts it down.
+// takeFault returns the first fault that matches the call, or nil. It also reduces the fault's
+// Count.
 func (s *Settings) takeFault(c *call) *Fault {
 	if single, ok := s.Providers[c.provider]; ok {
 		if f := take(&single.Faults, c); f != nil {

@@ -105,7 +105,8 @@ func (s *Simulator) keycloakRevoke(c *call) response {
 }
 
 // checkKeycloakClient checks the parameters and the client. Sinch documents no Authorization
-// header. If a Basic header is present, Keycloak takes the client from it and ignores the password.
+// header. If a Basic header is present, Keycloak takes the client from the header and ignores the
+// password.
 func (c *call) checkKeycloakClient(params ...string) (response, bool) {
 	resp, refused := c.checkParams(params...)
 	client := c.form.Get("client_id")

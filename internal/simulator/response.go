@@ -66,7 +66,7 @@ func (c *call) write(w http.ResponseWriter, resp response) {
 	_, _ = w.Write(body) // fails only if the client is gone
 }
 
-// proxyPage returns the HTML page of a proxy, which repeats the secrets in echo.
+// proxyPage returns a proxy's HTML page. The page repeats the secrets in echo.
 func proxyPage(status int, echo escapedText) response {
 	title := fmt.Sprintf("%d %s", status, http.StatusText(status))
 	page := fmt.Sprintf("<html>\r\n<head><title>%s</title></head>\r\n<body>\r\n<center><h1>%s</h1></center>\r\n"+

@@ -107,8 +107,8 @@ func (s *tokenStore) add(t *token) {
 	s.tokens[t.text] = t
 }
 
-// find returns a token of the provider, even if the token has ended, or nil if there is no token.
-// If kind is "", tokens of any kind match.
+// find returns a token of the provider, or nil. The token may have ended. If kind is "", all kinds
+// match.
 func (s *tokenStore) find(text, provider, kind string) *token {
 	t := s.tokens[text]
 	if t == nil || t.session.provider != provider || (kind != "" && t.kind != kind) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package telemetry makes the log lines, metrics and events of a mount. None of them contains a
-// secret.
+// Package telemetry makes the log lines, metrics and events of a mount, all without secrets.
 package telemetry
 
 import (
@@ -30,8 +29,8 @@ func NewLog(base hclog.Logger) *Log {
 	return l
 }
 
-// SetMount sets the path of the mount. Call it with the path in each request, because a mount can
-// move. An empty path changes nothing.
+// SetMount sets the path of the mount. Call SetMount with the path in each request, because a mount
+// can move. An empty path changes nothing.
 func (l *Log) SetMount(path string) {
 	if path != "" && path != *l.mount.Load() {
 		l.mount.Store(new(path))
