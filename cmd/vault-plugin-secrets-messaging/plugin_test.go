@@ -85,8 +85,7 @@ func TestModules(t *testing.T) {
 	}
 }
 
-// build builds version v1.2.3 of the plugin. The flags are those of "make build", for Go's build
-// cache.
+// build builds the plugin as version v1.2.3, with the same flags as "make build".
 func build(t *testing.T) (binary string) {
 	t.Helper()
 	binary = filepath.Join(t.TempDir(), "plugin")

@@ -9,8 +9,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// All requests of a mount together wait for revocation endpoints at most budgetWait in any
-// budgetPeriod. Vault cannot disable or move the mount while a request waits.
+// In any budgetPeriod, a mount's requests wait for revocation endpoints at most budgetWait. Vault
+// cannot disable or move the mount while a request waits.
 const (
 	budgetWait   = 5 * time.Second
 	budgetPeriod = 30 * time.Second

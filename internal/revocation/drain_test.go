@@ -78,7 +78,7 @@ func TestTokenIsQueuedOnce(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// A drain logs and removes each damaged record. It ignores records of other kinds.
+// The queue logs and removes damaged records, and ignores records of other kinds.
 func TestDamagedRecords(t *testing.T) {
 	f := newFixture(t)
 	for i, record := range []string{"not JSON", `{"type":"revocation","data":7}`, `{"type":"revocation","data":{"config":"a","expires":"soon"}}`,

@@ -68,8 +68,8 @@ func (s *endpoints) get(id endpointID) endpoint {
 	return endpoint{}
 }
 
-// blocked returns an error that wraps errWaits if requests must not ask the endpoint now. After a
-// config write, the revision is new and requests may ask again.
+// If requests must not ask the endpoint now, blocked returns an error that wraps errWaits. A config
+// write ends the block.
 func (s *endpoints) blocked(id endpointID, revision string) error {
 	e := s.get(id)
 	if e.err == nil || e.revision != revision || s.clock().Until(e.ask) <= 0 {

@@ -166,7 +166,8 @@ func (q *queue) read(ctx context.Context, e *entry) (Revocation, error) {
 	return rev, nil
 }
 
-// list adds an entry for each record that an earlier process stored. Later calls do nothing.
+// list adds an entry for each record that an earlier process stored. After a success, later calls
+// do nothing.
 func (q *queue) list(ctx context.Context) error {
 	if q.isListed() {
 		return nil

@@ -34,7 +34,7 @@ type Options struct {
 	Tainted  func() bool // whether Vault is disabling or moving the mount
 }
 
-// Revoker ends tokens at their providers. It is safe for concurrent use.
+// Revoker revokes tokens. It is safe for concurrent use.
 type Revoker struct {
 	opts   Options
 	ctx    context.Context // canceled by Close
@@ -46,7 +46,7 @@ type Revoker struct {
 	draining  sync.Mutex // held by the drain that runs
 }
 
-// NewRevoker returns a Revoker. Its first Drain also finds the tokens that earlier processes
+// NewRevoker returns a Revoker. The first call of Drain also finds tokens that earlier processes
 // queued.
 func NewRevoker(opts Options) *Revoker {
 	r := &Revoker{

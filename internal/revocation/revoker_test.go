@@ -15,8 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A token goes only to the endpoint, CA and client_id of its mint. A changed secret does not
-// matter.
+// A token is not sent if the endpoint, CA or client_id has changed. A new secret does not matter.
 func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
 	ca, err := simulator.NewCA(time.Now())
 	if err != nil {
