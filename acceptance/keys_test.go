@@ -17,8 +17,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// verifier is an authorization server that verifies signed assertions. It knows only the keys that the
-// test gives it.
+// verifier is an authorization server that verifies signed assertions with the keys from the test.
 type verifier struct {
 	mu   sync.Mutex
 	keys jose.JSONWebKeySet
@@ -50,7 +49,7 @@ func (v *verifier) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"access_token":"token-%d-of-the-verifier","expires_in":600}`, v.n)
 }
 
-// publishedKeys returns the keys that Vault publishes for the config acme. It uses no Vault token.
+// publishedKeys reads the keys that Vault publishes for the config acme, without a Vault token.
 func publishedKeys(t *testing.T, w world) (set jose.JSONWebKeySet) {
 	t.Helper()
 	r := w.As("").Read(t, "messaging/jwks/acme").OK(t)
@@ -68,8 +67,7 @@ func publishedKeys(t *testing.T, w world) (set jose.JSONWebKeySet) {
 	return set
 }
 
-// The plugin is killed after each step of a key rotation, and each mint succeeds. While the provider
-// does not know the new key, the engine goes back to the old key.
+// Every mint succeeds, although the test kills the plugin after each step of a key rotation.
 func TestKeyRotationOutlivesPluginKills(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

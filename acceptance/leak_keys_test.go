@@ -20,8 +20,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// parrot is an authorization server that records assertions. Its refusals repeat the assertion, each
-// time in another encoding.
+// parrot is an authorization server that records assertions. A refusal repeats the assertion in one
+// of several encodings.
 type parrot struct {
 	mu         sync.Mutex
 	assertions []string
@@ -46,13 +46,11 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// p256Prefix is the base64 of the first bytes that every EC key on P-256 has in PKCS #8. The test
-// searches for it, because it cannot know the keys that the engine makes.
+// p256Prefix is the beginning of every EC private key in base64. The test cannot know the keys that
+// the engine makes, so it searches for this text.
 const p256Prefix = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg"
 
-// leakKeys uses accounts that sign assertions or tokens, with right and wrong keys. It returns the spy
-// that used them. It also returns, by name, the private keys, the assertions, and the tokens that the
-// engine signed.
+// leakKeys uses accounts with right and wrong private keys. It returns the secrets by name.
 func leakKeys(t *testing.T, w world) (s *spy, keys, assertions, tokens map[string]string) {
 	t.Helper()
 	s = &spy{t: t, world: w}
@@ -119,7 +117,7 @@ func leakKeys(t *testing.T, w world) (s *spy, keys, assertions, tokens map[strin
 
 func signatureOf(jwt string) string { return jwt[strings.LastIndex(jwt, ".")+1:] }
 
-// newKey returns a new private key in PEM: an EC key if bits is 256, and an RSA key otherwise.
+// newKey returns a private key in PEM. A key of 256 bits is an EC key.
 func newKey(t *testing.T, bits int) string {
 	t.Helper()
 	t.Setenv("GODEBUG", "rsa1024min=0")

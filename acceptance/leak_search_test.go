@@ -19,8 +19,8 @@ import (
 // form is one way to write a secret.
 type form struct{ how, text string }
 
-// formsOf returns the ways to write a secret that a search looks for. A text may contain only a part of
-// a long secret. So for a long secret it returns the forms of the beginning and of the end.
+// formsOf returns all encodings of a short secret. A text may contain only part of a long secret,
+// so formsOf encodes the beginning and the end of a long secret.
 func formsOf(secret string) []form {
 	if len(secret) > 2*window {
 		return append(formsOf(secret[:window]), formsOf(secret[len(secret)-window:])...)
@@ -58,8 +58,8 @@ func formsOf(secret string) []form {
 	return all
 }
 
-// inside returns the base64 of a text that begins at an offset of 0 to 2 bytes in a longer text. It
-// leaves out the characters that depend on the surrounding text.
+// inside returns the base64 of a text within a longer text. Characters that depend on the longer
+// text are left out.
 func inside(encoding *base64.Encoding, text string, offset int) string {
 	encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", offset) + text))
 	from := (offset*8 + 5) / 6
@@ -86,16 +86,15 @@ func lowerHex(s string) string {
 }
 
 const (
-	// window is the number of bytes at the beginning and at the end of a long secret that the search
-	// looks for.
+	// window is the number of bytes that the search uses from each end of a long secret.
 	window = 32
 
-	// keyLen is the number of bytes at the beginning of a form that are its key in the search index. No
-	// form may be shorter.
+	// keyLen is the number of bytes in a key of the search index. No form of a secret may be
+	// shorter.
 	keyLen = 12
 )
 
-// search looks for all forms of many secrets in one pass over a text.
+// search looks for all forms of many secrets in a single pass.
 type search struct {
 	needles map[[keyLen]byte][]needle
 }

@@ -16,24 +16,23 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// leakyAccount is an account whose secrets are easy to find in a text.
+// leakyAccount is an account with secrets that a search finds easily.
 type leakyAccount struct {
 	account
 	secrets map[string]string // by field
 }
 
-// leakySecret returns a secret that each kind of escaping changes in another way. Two such secrets
-// share only the characters that are escaped.
+// leakySecret returns a secret with characters that most encodings escape.
 func leakySecret(of string) string {
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(of)))
 	return sum[:16] + ` "<&> %/+\ü=~ ` + sum[16:32]
 }
 
-// wrong returns a secret that the provider refuses instead of this secret.
+// wrong returns a wrong secret in place of the right secret.
 func wrong(secret string) string { return leakySecret("not " + secret) }
 
-// leakyAccounts returns accounts with each provider, each way to log in, and shared and unshared
-// tokens.
+// leakyAccounts returns accounts for each provider and each way to log in, both shared and
+// unshared.
 func leakyAccounts(sim *harness.Simulator) []leakyAccount {
 	var all []leakyAccount
 	add := func(config string, a account, secretFields ...string) {
@@ -61,7 +60,6 @@ func leakyAccounts(sim *harness.Simulator) []leakyAccount {
 	return all
 }
 
-// leakyMutual returns an account that authenticates with a certificate and a secret.
 func leakyMutual(t *testing.T, tap *tap) leakyAccount {
 	t.Helper()
 	server := harness.CertPEM(tap.mutual.Certificate().Raw)
@@ -72,8 +70,8 @@ func leakyMutual(t *testing.T, tap *tap) leakyAccount {
 	return l
 }
 
-// keyLines returns the secret lines of a private key in PEM. It leaves out the end of an EC key,
-// because that is the public key, which is also in the certificate.
+// keyLines returns the secret lines of a private key. The end of an EC key is its public key, so
+// keyLines omits the end.
 func keyLines(key string) (lines []string) {
 	for line := range strings.Lines(key) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "-----") {
@@ -132,7 +130,7 @@ func (s *spy) turn(settings string) {
 	}
 }
 
-// work uses the accounts without faults of the provider, and then with each fault.
+// work uses the accounts with a working provider first, and then under each fault.
 func (s *spy) work() {
 	settings := simulator.ProviderSettings{
 		Accounts:    map[string]simulator.Account{},
@@ -207,7 +205,7 @@ func (s *spy) mend(a leakyAccount) {
 	}
 }
 
-// suffer sends each kind of request that causes a mint, while the provider is faulty.
+// suffer sends all requests that cause mints, while the provider is faulty.
 func (s *spy) suffer(a leakyAccount) {
 	broken := "messaging/config/broken-" + a.config
 	s.write(a.path(), a.body(s.sim, harness.Fields{"verify_connection": true}))
@@ -225,7 +223,6 @@ func (s *spy) suffer(a leakyAccount) {
 	s.do(http.MethodDelete, broken, nil)
 }
 
-// revoke reads the account's creds. If the read made a lease, revoke revokes it.
 func (s *spy) revoke(a leakyAccount) {
 	lease := s.read(a.creds()).LeaseID
 	if lease == "" {
@@ -257,8 +254,8 @@ func (s *spy) badWrites(a leakyAccount) {
 			s.do(http.MethodPatch, a.path(), change)
 			s.write("messaging/config/new-"+a.config, change)
 		}
-		// Vault writes the URI of the request to the audit log in this partial escaping. The search
-		// does not look for this form, so it finds only secrets that the plugin has written.
+		// Vault itself logs URIs in this escaping. The search skips this escaping, because it looks
+		// for texts from the plugin.
 		partly := strings.NewReplacer("%", "%25", " ", "%20", "+", "%2B", "&", "%26", "#", "%23").Replace(bad)
 		s.do(http.MethodGet, a.creds()+"?min_ttl="+partly, nil)
 	}

@@ -19,8 +19,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// tap is a proxy between the plugin and the simulator. It records the simulator's answers, because no
-// reader gets some of their tokens.
+// tap is a proxy that records the simulator's answers. Some tokens in these answers reach no
+// reader.
 type tap struct {
 	sim     *harness.Simulator // the simulator at the address of the tap
 	mutual  *httptest.Server   // another address of the tap, which requires a client certificate
@@ -48,7 +48,7 @@ func startTap(t *testing.T, sim *harness.Simulator) *tap {
 		}{io.TeeReader(r.Body, &lockedWriter{&tp.mu, seen}), r.Body}
 		return nil
 	}
-	// If a fault makes the simulator cut the connection, the proxy cuts the plugin's connection, too.
+	// When the simulator cuts a connection, the proxy does the same.
 	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
 	proxy.ErrorLog = log.New(io.Discard, "", 0) // otherwise it logs each answer that is cut
 	server := httptest.NewServer(proxy)
@@ -73,12 +73,11 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 	return w.to.Write(b)
 }
 
-// tokenLike matches the simulator's tokens. Of a JWT it captures only the signature, because the other
-// parts are nearly the same in all JWTs.
+// tokenLike matches tokens. It captures only the signature of a JWT, because the rest is similar in
+// all JWTs.
 var tokenLike = regexp.MustCompile(`("refresh_token":")?(?:eyJ[\w-]{10,}\.[\w-]{10,}\.([\w-]{32,})|\b([0-9a-f]{64})\b)`)
 
-// tokens returns the tokens in the recorded answers, by a name with a number. It also returns the
-// beginning of every JWT.
+// tokens returns the recorded tokens by name. One entry is the beginning of every JWT.
 func (tp *tap) tokens() map[string]string {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()

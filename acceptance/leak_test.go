@@ -13,11 +13,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// No credential, access token or refresh token appears in the server's log at trace level, in the audit
-// log, or in the output of the vault command. Only answers to reads of creds have access tokens. The
-// server's log includes the plugin's log.
-//
-// The test sends right and wrong requests for each provider, under each fault of the simulator.
+// No credential or token appears in the server's log, the audit log or the output of the vault
+// command. Only reads of creds return access tokens. The test sends right and wrong requests under
+// each fault of the simulator.
 func TestNothingLeaks(t *testing.T) {
 	w := newWorld(t)
 	w.EnableAudit(t)
@@ -53,7 +51,7 @@ func TestNothingLeaks(t *testing.T) {
 	wantPlantedFound(t, everything, places, secrets, planted)
 }
 
-// work runs a spy for each provider at once, and then a spy for the whole mount. It returns the spies.
+// work uses the accounts of all providers at the same time, and then the whole mount.
 func work(t *testing.T, w world, leaky []leakyAccount) []*spy {
 	byProvider := map[string]*spy{}
 	for _, a := range leaky {
@@ -77,7 +75,7 @@ func work(t *testing.T, w world, leaky []leakyAccount) []*spy {
 	return append(slices.Collect(maps.Values(byProvider)), last)
 }
 
-// credentialsOf returns, by name, the right and wrong credentials that the spies write.
+// credentialsOf returns all right and wrong credentials of the accounts, by name.
 func credentialsOf(leaky []leakyAccount) map[string]string {
 	credentials := map[string]string{}
 	for _, a := range leaky {
@@ -92,7 +90,7 @@ func credentialsOf(leaky []leakyAccount) map[string]string {
 	return credentials
 }
 
-// union returns the entries of both maps. For a key in both, it returns the value in b.
+// union merges two maps. The map b wins.
 func union[V any](a, b map[string]V) map[string]V {
 	both := map[string]V{}
 	maps.Copy(both, a)
@@ -110,8 +108,8 @@ func wantNoFinds(t *testing.T, place string, finds []string) {
 	}
 }
 
-// wantContent fails the test unless each place has text that the spies must have caused there.
-// Otherwise a search there would prove nothing.
+// wantContent checks that each place contains texts that the requests caused. Otherwise, finding no
+// secret would prove nothing.
 func wantContent(t *testing.T, places map[string]string) {
 	t.Helper()
 	for name, words := range map[string][]string{
@@ -127,8 +125,7 @@ func wantContent(t *testing.T, places map[string]string) {
 	}
 }
 
-// wantPlantedFound plants each form of these secrets in the middle of each place. It fails the test
-// unless the search finds each of them.
+// wantPlantedFound checks that the search finds planted secrets in every form.
 func wantPlantedFound(t *testing.T, s *search, places, secrets map[string]string, planted []string) {
 	t.Helper()
 	for name, text := range places {

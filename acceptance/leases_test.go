@@ -11,8 +11,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// A lease of a shared token can be revoked without the provider and without the config. The token lives
-// on, because other readers use it.
+// A lease can be revoked without the provider and without the config. The shared token lives on.
 func TestRevokeLease(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
@@ -69,7 +68,7 @@ func TestRevokeByPrefix(t *testing.T) {
 	}
 }
 
-// When an app's Vault token is revoked, its leases are revoked, too. The shared token lives on.
+// When an app's Vault token is revoked, Vault revokes the app's leases. The shared token lives on.
 func TestLeaseEndsWithItsVaultToken(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
@@ -89,7 +88,6 @@ func TestLeaseIsNotRenewable(t *testing.T) {
 	w.Write(t, "sys/leases/renew", harness.Fields{"lease_id": lease.LeaseID}).Refused(t, 400, "not renewable")
 }
 
-// A mount with leases can be disabled while the provider is down.
 func TestDisableWithLeasesOut(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
@@ -99,7 +97,7 @@ func TestDisableWithLeasesOut(t *testing.T) {
 	wantGone(t, w.Server, lease.LeaseID)
 }
 
-// wantGone waits until a lease is gone. Vault revokes some leases in the background.
+// wantGone waits, because Vault revokes some leases in the background.
 func wantGone(t *testing.T, s *harness.Server, lease string) {
 	t.Helper()
 	harness.Within(t, 10*time.Second, "the lease is gone", func() error {

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Prometheus scrapes the metrics with the policy in docs/prometheus. The metrics contain no secret.
+// Prometheus can read the metrics with the documented policy. The metrics contain no secret.
 func TestMetricsAreScraped(t *testing.T) {
 	w := newWorld(t)
 	w.EnableAudit(t)
@@ -80,8 +80,7 @@ func TestMetricsAreScraped(t *testing.T) {
 	})
 }
 
-// With the commands in docs/prometheus/agent.hcl and the agent that it configures, Prometheus gets its
-// own Vault token.
+// The commands in docs/prometheus/agent.hcl work, and the agent gets a token for Prometheus.
 func TestPrometheusAgent(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
@@ -113,14 +112,13 @@ func TestPrometheusAgent(t *testing.T) {
 	}
 }
 
-// The plugin logs nothing about events on a server that does not support event subscriptions.
+// The plugin logs nothing about events on a server without event subscriptions.
 func TestEventsAreSilent(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
 	w.Write(t, sinch.rotatePath(), nil).OK(t)
 	w.Delete(t, sinch.path()).OK(t)
-	// The engine sends the event of a mint in the background. Nothing shows when that has happened, so
-	// the test waits.
+	// Events are sent in the background, and nothing shows when.
 	time.Sleep(time.Second)
 	for line := range strings.Lines(harness.ReadFile(t, w.Log)) {
 		if strings.Contains(line, harness.PluginName) && strings.Contains(line, "event") {

@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Two mounts share a plugin process. Nothing that happens to one mount delays reads of the other mount
-// or makes them fail, even while a provider hangs. There is one exception: reloading the plugin ends
-// the process, so reads may fail. After each operation, each mount still has its token.
+// Two mounts share a plugin process. What happens to one mount does not delay or fail reads of the
+// other mount. The exception is a reload, because a reload ends the process. Each mount always
+// keeps its token.
 func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
@@ -74,9 +74,8 @@ func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w.wantLogins(t, sinch, 2) // one for each mount
 }
 
-// slowestRead returns how long a read may take while another mount is disabled or moved. OpenBao locks
-// all mounts until the requests of the other mount have ended, and a read there may wait 3 s for a
-// mint.
+// slowestRead returns how long a read may take. OpenBao locks all mounts while it waits for a
+// mount's requests. Such a request may wait 3 s for a mint.
 func slowestRead(otherMountHangs bool) time.Duration {
 	if harness.OpenBao() && otherMountHangs {
 		return 5 * time.Second
@@ -84,7 +83,7 @@ func slowestRead(otherMountHangs bool) time.Duration {
 	return 2 * time.Second
 }
 
-// enableOther mounts the plugin also at other/, and writes a config with unshared tokens there.
+// enableOther adds the mount other/, and writes a config with unshared tokens there.
 func (w world) enableOther(t *testing.T) {
 	t.Helper()
 	w.Write(t, "sys/mounts/other", harness.Fields{"type": harness.PluginName}).OK(t)
@@ -94,7 +93,7 @@ func (w world) enableOther(t *testing.T) {
 	}
 }
 
-// startHangingMint starts a mint at the mount other/ that the provider does not answer.
+// startHangingMint starts a mint at the mount other/. The provider does not answer.
 func (w world) startHangingMint(t *testing.T) {
 	t.Helper()
 	before := w.sim.State(t).Total.Requests
@@ -124,9 +123,8 @@ type readStats struct {
 	failing time.Duration // from the first failed read to the last
 }
 
-// readRepeatedly reads the account's creds again and again. Each read must return the token, or the
-// error that Vault returns after the plugin process has ended. stop returns after 20 more reads have
-// succeeded.
+// readRepeatedly reads the account's creds again and again. Each read must return the token, unless
+// the plugin process has just ended. The function stop waits for 20 more successful reads.
 func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func() readStats) {
 	t.Helper()
 	var (
@@ -173,7 +171,7 @@ func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func(
 	}
 }
 
-// A reload of the plugin ends its process. The next reads return the stored token.
+// Reads after a reload return the stored token, although the plugin process has ended.
 func TestReloadKeepsTheToken(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)

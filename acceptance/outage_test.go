@@ -10,9 +10,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// While the provider is down, readers get the cached token until 2 s before its end. After the first
-// failed refresh, they also get a warning. After the token's end, the error names the cause and the
-// time of the next attempt. When the provider works again, reads soon succeed.
+// While the provider is down, readers get the cached token. After the first failed refresh, they
+// also get a warning. Reads fail from 2 s before the token's end. After the outage, reads soon
+// succeed.
 func TestProviderIsDown(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"access_ttl": 12}`)
@@ -40,8 +40,7 @@ func TestProviderIsDown(t *testing.T) {
 		}
 		return errors.New("the token is still served")
 	})
-	// The provider states the end in whole seconds, so the engine may see a lifetime that is one second
-	// shorter.
+	// The provider rounds the end to whole seconds, so the lifetime may seem one second shorter.
 	if left := w.sim.Token(t, token).ExpiresIn; left > 3.1 {
 		t.Errorf("read %.1f s before the token's end: got an error, want the token", left)
 	}
@@ -57,7 +56,7 @@ func TestProviderIsDown(t *testing.T) {
 	w.wantNewToken(t, sinch, token, "after the outage")
 }
 
-// The engine does not try a refused password again for a minute, however many readers there are.
+// However many readers there are, the engine does not repeat a refused password for a minute.
 func TestRefusedPasswordIsNotRepeated(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch, harness.Fields{"password": "wrong", "verify_connection": false})

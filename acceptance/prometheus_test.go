@@ -18,12 +18,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// A real Prometheus scrapes a mount over TLS, with scrape.yml, alerts.yml and policy.hcl from
-// docs/prometheus. When the provider fails, the alerts arrive at a webhook behind a real Alertmanager.
-// Each query of the dashboard returns data.
-//
-// The test needs PROMETHEUS_DIR, a folder with the programs prometheus and alertmanager. "make
-// test-prometheus" sets it.
+// Prometheus scrapes a mount with the files in docs/prometheus. When the provider fails,
+// Alertmanager sends the alerts. Each query of the dashboard returns data. Run the test with "make
+// test-prometheus".
 func TestPrometheus(t *testing.T) {
 	programs := os.Getenv("PROMETHEUS_DIR")
 	if programs == "" {
@@ -66,8 +63,7 @@ func TestPrometheus(t *testing.T) {
 	receiver.wait(t, "MessagingReadsFail", "sinch", 2*time.Minute)
 }
 
-// writeSeriesOfEveryKind writes three configs, so that the mount has metrics of every kind. One has a
-// client certificate, one has a key in rotation, and one has a refresh token as its credential.
+// writeSeriesOfEveryKind writes three configs. Together, the configs have metrics of every kind.
 func (w world) writeSeriesOfEveryKind(t *testing.T) {
 	t.Helper()
 	w.Write(t, "messaging/config/certificate", union(harness.Fields{"provider": "oauth2", "client_id": "public-client", "token_url": "https://127.0.0.1:1/token",
@@ -88,8 +84,8 @@ type prometheus struct {
 	dir, programs, address string
 }
 
-// start starts Prometheus and Alertmanager with the files of docs/prometheus. They work every second
-// instead of every minute, and send alerts to the webhook.
+// start starts Prometheus and Alertmanager. They scrape and evaluate every second, and send alerts
+// to the webhook.
 func (p *prometheus) start(w world, vault, webhook string) {
 	p.t.Helper()
 	token := w.AppToken(p.t, harness.ReadFile(p.t, "../docs/prometheus/policy.hcl"))
@@ -130,7 +126,7 @@ func (p *prometheus) hasData(query string) error {
 	return nil
 }
 
-// checkDashboard fails the test unless each query of the dashboard returns data.
+// checkDashboard fails the test if a query of the dashboard returns no data.
 func (p *prometheus) checkDashboard() {
 	p.t.Helper()
 	var dashboard struct {
@@ -155,7 +151,7 @@ func (p *prometheus) checkDashboard() {
 	}
 }
 
-// receiver is a webhook that receives the alerts of an Alertmanager.
+// receiver is a webhook for alerts from Alertmanager.
 type receiver struct {
 	*httptest.Server
 	mu     sync.Mutex

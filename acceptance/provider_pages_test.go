@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Each command in docs/providers works word for word, and each page reads a working token.
+// The commands on each page work as written and read a working token.
 func TestProviderPages(t *testing.T) {
 	s, sim := internetWorld(t)
 	pages, err := filepath.Glob("../docs/providers/*.md")

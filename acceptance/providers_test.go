@@ -11,8 +11,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// For each way to log in, the request is as the provider documents it. Two reads cause one login, and
-// the lease ends just before the token.
+// For each way to log in, the engine sends the documented request. Two reads cause one login.
 func TestProviderLogins(t *testing.T) {
 	w := newWorld(t)
 	for _, test := range []struct {
@@ -78,8 +77,8 @@ func TestProviderLogins(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// A write with a wrong secret causes one login, is refused with the provider's words, and stores
-// nothing.
+// The engine refuses a config with a wrong secret after one login, and stores nothing. The error
+// has the provider's words.
 func TestProviderRefusals(t *testing.T) {
 	w := newWorld(t)
 	const invalidClient = `401 Unauthorized: invalid_client "Invalid client or Invalid client credentials"`
@@ -113,7 +112,7 @@ func TestProviderRefusals(t *testing.T) {
 			wantSameConfig(t, w.Server, a, config)
 			w.wantToken(t, a, token, "after a refused write")
 
-			// Without verification, the write succeeds and a read returns the error.
+			// Without verification, the write succeeds. A read returns the error.
 			wrong["verify_connection"] = false
 			w.Write(t, a.path(), wrong).OK(t)
 			w.Read(t, a.creds()).Refused(t, 400, a.config, test.words)
@@ -134,7 +133,7 @@ func TestProviderRefusals(t *testing.T) {
 	w.Write(t, generic.path(), generic.body(w.sim, harness.Fields{"grant_type": "password"})).Refused(t, 400, "username")
 }
 
-// The engine refreshes a token with its refresh token, without another login.
+// The engine uses the refresh token and does not log in again.
 func TestProviderRefreshes(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"access_ttl": 6, "refresh_ttl": 60, "refresh_tokens": true}`)
@@ -142,7 +141,7 @@ func TestProviderRefreshes(t *testing.T) {
 		genericUser, publicUser, generic.with("body", harness.Fields{"auth_style": "body", "token_params": "audience=x"}),
 	} {
 		before := w.sim.State(t).Providers[a.provider]
-		// If a token has less than 2 s left, the engine logs in instead.
+		// With less than 2 s left, the engine would log in instead of refreshing.
 		w.writeConfig(t, a, harness.Fields{"refresh_window": "3s"})
 		token := w.token(t, a)
 		harness.Until(t, "the token is refreshed", func() bool { return w.token(t, a) != token })
@@ -155,7 +154,8 @@ func TestProviderRefreshes(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// If a config has a revocation URL, a rotate revokes the old token. So does the deletion of the config.
+// A rotate revokes the old token if the config has a revocation URL. Deleting the config revokes
+// the last token.
 func TestProviderEndsOldTokens(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"refresh_tokens": true}`)

@@ -13,8 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Each command in the README works word for word and in order. Then Vault Agent writes the token
-// to a file, as the recipe says.
+// The README's commands work as written and in order. Then Vault Agent writes the token to a file.
 func TestREADME(t *testing.T) {
 	harness.Need(t)
 	readme := harness.ReadFile(t, "../README.md")
@@ -56,7 +55,7 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// outputNames returns the names of the fields in the sample answers of a page.
+// outputNames returns the field names in the page's sample output.
 func outputNames(readme string) []string {
 	var names []string
 	for _, m := range regexp.MustCompile("(?ms)^```\nKey +Value\n[- ]+\n(.*?)^```").FindAllStringSubmatch(readme, -1) {

@@ -17,15 +17,13 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Each command of the recipes for Vault Agent and consul-template works word for word and in order.
-// Each tool always has a live token during some token lifetimes. So it does after a write of
-// lease=false, without a restart of the tool.
+// The recipes' commands work as written and in order. Vault Agent and consul-template always have a
+// live token, with and without leases.
 func TestRecipesKeepALivingToken(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)
-	// Tokens live longer than leases here, because the agent waits 2 s before it restarts a program.
-	// min_ttl avoids leases of 1 s, because the agent drops the second of two answers within one
-	// second.
+	// Tokens live longer than leases, because the agent needs 2 s to restart a program. min_ttl
+	// avoids leases of 1 s, because the agent ignores a second answer within one second.
 	w.sim.Configure(t, `{"access_ttl": 14}`)
 	begun := time.Now()
 	w.writeConfig(t, sinch, harness.Fields{"max_ttl": 8, "min_ttl": 3})
@@ -63,7 +61,7 @@ func TestRecipesKeepALivingToken(t *testing.T) {
 		}
 		return nil
 	})
-	// The engine refreshes a token when it has min_ttl left of its max_ttl.
+	// With max_ttl=8 and min_ttl=3, the engine refreshes a token after 5 s.
 	maxMints := int(time.Since(begun)/((8-3)*time.Second)) + 1
 	counts := w.sim.State(t).Providers[sinch.provider]
 	if got := counts.LoginsSucceeded + counts.RefreshesSucceeded; got > maxMints {
@@ -72,8 +70,8 @@ func TestRecipesKeepALivingToken(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// watch reads the files until each file has shown this many tokens. It fails the test if a file has a
-// dead token.
+// watch reads the files until each file has held enough different tokens. A dead token fails the
+// test.
 func (w world) watch(t *testing.T, files map[string]string, tokens int) {
 	t.Helper()
 	seen := map[string]map[string]bool{}
@@ -152,10 +150,10 @@ func recipe(t *testing.T, name string) *page {
 	return &page{name: name, blocks: blocks, dir: t.TempDir()}
 }
 
-// stays matches a block of commands whose last command runs until an interrupt.
+// stays matches commands if the last command runs until an interrupt.
 var stays = regexp.MustCompile(`(?m)^(vault agent| +consul-template) -config=\S+\n\z`)
 
-// run runs the page's commands. It returns the output of the commands that have ended.
+// run runs the page's commands. The output comes from the commands that have ended.
 func (p *page) run(t *testing.T, c *harness.Client) string {
 	t.Helper()
 	var out strings.Builder
@@ -174,8 +172,8 @@ func (p *page) run(t *testing.T, c *harness.Client) string {
 	return out.String()
 }
 
-// internetWorld starts a server and a simulator. The server reaches the simulator under the providers'
-// real URLs, because most recipes set no endpoint.
+// internetWorld starts a server and a simulator. The server reaches the simulator at the providers'
+// real URLs.
 func internetWorld(t *testing.T) (*harness.Server, *harness.Simulator) {
 	t.Helper()
 	sim := harness.StartSimulator(t)
@@ -184,7 +182,7 @@ func internetWorld(t *testing.T) (*harness.Server, *harness.Simulator) {
 	return s, sim
 }
 
-// buildConsulTemplate builds the pinned consul-template. Only the first build takes long.
+// buildConsulTemplate builds consul-template. Only the first build takes long.
 func buildConsulTemplate(t *testing.T) (tool string, err error) {
 	t.Helper()
 	tool = filepath.Join(t.TempDir(), "consul-template")

@@ -12,12 +12,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// reuseDetection makes the provider oauth2 accept each refresh token once. A second use ends all tokens
-// that came from the same login.
+// With reuseDetection, the provider accepts each refresh token once. A second use ends all tokens
+// from the same login.
 const reuseDetection = `"refresh_tokens": true, "refresh_ttl": 86400, "revoke_refresh_token": true`
 
-// consentedConfig writes the config of an account whose credential is a refresh token. The provider
-// accepts each refresh token once.
+// consentedConfig writes a config with a refresh token. The provider accepts each refresh token
+// once.
 func (w world) consentedConfig(t *testing.T, config string) account {
 	t.Helper()
 	w.sim.Configure(t, `{"any_account": true, "providers": {"oauth2": {`+reuseDetection+`}}}`)
@@ -27,7 +27,7 @@ func (w world) consentedConfig(t *testing.T, config string) account {
 	return a
 }
 
-// consent logs in as the user, as a person would, and returns the new refresh token.
+// consent logs in as a person and returns the new refresh token.
 func consent(t *testing.T, sim *harness.Simulator, user string) string {
 	t.Helper()
 	form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {user + "-secret"},
@@ -46,8 +46,8 @@ func consent(t *testing.T, sim *harness.Simulator, user string) string {
 	return answer.Refresh
 }
 
-// wantRefreshes fails the test unless the simulator has counted exactly this many refreshes, and no
-// refresh failed or used a refresh token twice.
+// wantRefreshes checks the number of refreshes. No refresh may have failed or used a refresh token
+// twice.
 func (w world) wantRefreshes(t *testing.T, state string, want int) {
 	t.Helper()
 	got := w.sim.State(t).Providers[simulator.OAuth2]
@@ -57,8 +57,8 @@ func (w world) wantRefreshes(t *testing.T, state string, want int) {
 	}
 }
 
-// Neither a repeated write with the used refresh token, as Terraform sends it, nor a patch of another
-// field loses the newest refresh token. Nor do a reload, a kill, and a restart of the server.
+// The engine keeps its newest refresh token after a repeated write, a patch, a reload, a kill, and
+// a restart of the server.
 func TestWritingASpentRefreshTokenChangesNothing(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorldOn(t, harness.StartRaft)

@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// The provider ends a token early, and many apps report that it was rejected. The engine logs in only
-// once. During an outage, the apps learn why the engine cannot log in.
+// The provider ends a token early. Many apps report the token as rejected, but the engine logs in
+// only once.
 func TestRejectedToken(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)
@@ -24,7 +24,7 @@ func TestRejectedToken(t *testing.T) {
 		t.Helper()
 		return app.Read(t, rcs.creds()+"?rejected="+id).OK(t)
 	}
-	// The engine ignores a report about a token that is at most 10 s old.
+	// The engine ignores reports about a token that is at most 10 s old.
 	id := first.Text("token_id")
 	if young := report(id); young.Text("access_token") != first.Text("access_token") || !strings.Contains(strings.Join(young.Warnings, " "), "within the last 10s") {
 		t.Errorf("report of a new token: got token %s and warnings %q, want the same token and the reason", young.Text("token_id"), young.Warnings)
@@ -58,7 +58,7 @@ func TestRejectedToken(t *testing.T) {
 		t.Errorf("200 reports at once: got %d logins and tokens %v, want 1 login and its token for all", n, got)
 	}
 
-	// One app reports every token that it gets, ten times a second.
+	// One app reports every new token as rejected, ten times a second.
 	before = w.sim.Logins(t, simulator.EnableXRCS)
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
@@ -74,7 +74,7 @@ func TestRejectedToken(t *testing.T) {
 		t.Errorf("a report beyond the bound: got token %s and warnings %q, want %s and when the next report is honored", bounded.Text("token_id"), text, id)
 	}
 
-	// While the provider is down, the app gets the cached token and a warning with the reason.
+	// While the provider is down, the app gets the cached token and a warning.
 	w.writeConfig(t, conversation)
 	old := w.readCreds(t, conversation)
 	w.sim.WaitUntilOld(t, old.Text("access_token"))

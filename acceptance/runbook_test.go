@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// A device on the network answers instead of the provider, or nothing answers. Apps keep their token.
-// The error is one that the runbook explains, and does not say that the credentials were refused.
+// A firewall or proxy answers instead of the provider, or nothing answers. Apps keep their token.
+// The runbook explains the error, and the error does not blame the credentials.
 func TestNetworkIncidents(t *testing.T) {
 	w := newWorld(t)
 	rows := harness.ReadFile(t, "../docs/operations.md")
@@ -49,7 +49,7 @@ func TestNetworkIncidents(t *testing.T) {
 	}
 }
 
-// An operator changes credentials as the runbook says. Apps always get a live token.
+// While an operator changes credentials as the runbook says, apps always get a live token.
 func TestChangeCredentials(t *testing.T) {
 	w := newWorld(t)
 	i := incident{world: w, dir: t.TempDir()}
@@ -93,8 +93,7 @@ func TestChangeCredentials(t *testing.T) {
 	app("after a check that succeeds")
 }
 
-// After a token has leaked, revoking leases does not make Vault Agent read a new token, but restarting
-// the agent does.
+// After a leak, Vault Agent reads a new token when it restarts. Revoking leases is not enough.
 func TestTokenHasLeaked(t *testing.T) {
 	w := newWorld(t)
 	i := incident{world: w, dir: t.TempDir()}
@@ -132,8 +131,7 @@ func TestTokenHasLeaked(t *testing.T) {
 	t.Logf("the file of the restarted agent had the new token after %.1f s", took.Seconds())
 }
 
-// The steps of the runbook end all tokens of a shared account and of an unshared account, and then
-// remove the engine.
+// The runbook's steps end all tokens of an account, and then remove the engine.
 func TestRemoveAnAccount(t *testing.T) {
 	w := newWorld(t)
 	i := incident{world: w, dir: t.TempDir()}
@@ -156,7 +154,7 @@ func TestRemoveAnAccount(t *testing.T) {
 	w.Read(t, "messaging/metrics").Refused(t, 404)
 }
 
-// The command in the runbook shows whether a server reaches the provider.
+// The runbook's command shows whether a server reaches the provider.
 func TestRunbookReachesTheProvider(t *testing.T) {
 	harness.NeedPrograms(t, "the runbook's request to the provider", "curl")
 	w := newWorld(t)

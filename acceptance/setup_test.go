@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// world is a Vault server with the plugin mounted at messaging/, and a simulator of the providers.
+// world is a Vault server with the plugin at messaging/, and a simulator of the providers.
 type world struct {
 	*harness.Server
 	sim *harness.Simulator
@@ -28,7 +28,6 @@ func newWorld(t *testing.T) world {
 	return newWorldOn(t, harness.StartDev)
 }
 
-// newWorldOn returns a world with a server that the function start starts.
 func newWorldOn(t *testing.T, start func(testing.TB) *harness.Server) world {
 	t.Helper()
 	w := world{sim: harness.StartSimulator(t), Server: start(t)}
@@ -36,7 +35,6 @@ func newWorldOn(t *testing.T, start func(testing.TB) *harness.Server) world {
 	return w
 }
 
-// writeConfig writes the config of an account. [account.body] explains the changes.
 func (w world) writeConfig(t *testing.T, a account, changes ...harness.Fields) {
 	t.Helper()
 	w.Write(t, a.path(), a.body(w.sim, changes...)).OK(t)
@@ -48,13 +46,12 @@ func (w world) readCreds(t *testing.T, a account) harness.Response {
 	return w.Read(t, a.creds()).OK(t)
 }
 
-// token reads the account's creds and returns only the access token.
 func (w world) token(t *testing.T, a account) string {
 	t.Helper()
 	return w.readCreds(t, a).Text("access_token")
 }
 
-// wantToken fails the test unless a read of the account's creds returns this token.
+// wantToken checks that the account still has the same token.
 func (w world) wantToken(t *testing.T, a account, want, state string) {
 	t.Helper()
 	if w.token(t, a) != want {
@@ -62,7 +59,7 @@ func (w world) wantToken(t *testing.T, a account, want, state string) {
 	}
 }
 
-// wantNewToken fails the test if a read of the account's creds returns the token old.
+// wantNewToken checks that reads no longer return the old token.
 func (w world) wantNewToken(t *testing.T, a account, old, state string) {
 	t.Helper()
 	if w.token(t, a) == old {
@@ -70,7 +67,6 @@ func (w world) wantNewToken(t *testing.T, a account, old, state string) {
 	}
 }
 
-// wantLogins fails the test unless the account's provider has counted this many logins.
 func (w world) wantLogins(t *testing.T, a account, want int) {
 	t.Helper()
 	if got := w.sim.Logins(t, a.provider); got != want {
@@ -78,7 +74,7 @@ func (w world) wantLogins(t *testing.T, a account, want int) {
 	}
 }
 
-// wantNoViolations fails the test if a request was not as the provider documents it.
+// wantNoViolations fails the test if any request contradicts the provider's documentation.
 func (w world) wantNoViolations(t *testing.T) {
 	t.Helper()
 	for _, v := range w.sim.State(t).Violations {
@@ -86,14 +82,12 @@ func (w world) wantNoViolations(t *testing.T) {
 	}
 }
 
-// waitForRequest waits until the providers have received more requests than before.
 func (w world) waitForRequest(t *testing.T, before int) {
 	t.Helper()
 	harness.Until(t, "a provider receives a request", func() bool { return w.sim.State(t).Total.Requests > before })
 }
 
-// wantLease fails the test unless the token in r is active and the lease in r ends 0 to 2 s before the
-// token. known is what the simulator knows of the token.
+// wantLease checks that the token is active. The lease must end 0 to 2 s before the token.
 func wantLease(t *testing.T, state string, known simulator.Introspection, r harness.Response) {
 	t.Helper()
 	if early := known.ExpiresIn - float64(r.LeaseDuration); !known.Active || early < 0 || early > 2 || r.Renewable {
@@ -102,12 +96,12 @@ func wantLease(t *testing.T, state string, known simulator.Introspection, r harn
 	}
 }
 
-// forProvider returns simulator settings that apply to one provider.
+// forProvider returns simulator settings for a single provider.
 func forProvider(provider, knobs string) string {
 	return fmt.Sprintf(`{"providers": {%q: %s}}`, provider, knobs)
 }
 
-// failed returns err. If err is nil, it returns an error for any status except 200.
+// failed returns an error if a request failed or the status is not 200.
 func failed(r harness.Response, err error) error {
 	if err == nil && r.Status != 200 {
 		err = fmt.Errorf("status %d: %s", r.Status, r.Raw)

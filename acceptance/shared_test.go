@@ -39,8 +39,7 @@ func TestReadWithoutLease(t *testing.T) {
 	if ttl, ok := r.Data["ttl"].(float64); !ok || ttl < 3560 || ttl > 3570 || ttl != float64(int(ttl)) {
 		t.Errorf("ttl: got %v, want a whole number from 3560 to 3570", r.Data["ttl"])
 	}
-	// The provider states the end in whole seconds, so the engine may see a lifetime that is one second
-	// shorter.
+	// The provider rounds the end to whole seconds, so the lifetime may seem one second shorter.
 	if p := r.Data["rotation_period"]; p != 3600.0 && p != 3599.0 {
 		t.Errorf("rotation_period: got %v, want 3600 or 3599", p)
 	}
@@ -53,7 +52,7 @@ func TestRotateReplacesTheToken(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
 	first := w.token(t, sinch)
-	// A rotate within 10 s of a mint returns the token of that mint.
+	// A rotate does not replace a token that is younger than 10 s.
 	harness.Until(t, "a rotate replaces the token", func() bool {
 		w.Write(t, sinch.rotatePath(), nil).OK(t)
 		return w.token(t, sinch) != first

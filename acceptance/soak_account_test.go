@@ -77,7 +77,7 @@ func (a *soakAccount) put(path string, f harness.Fields) (harness.Response, erro
 	return a.Do(http.MethodPut, path, f)
 }
 
-// writeAndVerify writes the right config with one change. The engine verifies it.
+// writeAndVerify writes the right config with one change. The engine logs in to verify the config.
 func (a *soakAccount) writeAndVerify(change harness.Fields) (r harness.Response, err error) {
 	a.changeToken(func() {
 		r, err = a.put(a.path(), a.body(a.sim, harness.Fields{"verify_connection": true}, change))
@@ -85,7 +85,7 @@ func (a *soakAccount) writeAndVerify(change harness.Fields) (r harness.Response,
 	return r, err
 }
 
-// repair writes the right config until the write succeeds. This also ends the backoff after failures.
+// repair writes the right config until a write succeeds. The write ends the backoff.
 func (a *soakAccount) repair() {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		r, err := a.writeAndVerify(nil)
@@ -144,9 +144,7 @@ func (a *soakAccount) operate() {
 	}
 }
 
-// revokesLater reports whether the answer has warnings and all its warnings are about queued revocations. A
-// successful write has such a warning if other requests have used up the time that the mount may wait
-// for revocations.
+// revokesLater reports whether all warnings say that a token will be revoked later.
 func revokesLater(r harness.Response) bool {
 	for _, w := range r.Warnings {
 		if !strings.HasPrefix(w, "a token was not revoked yet; ") {
@@ -173,7 +171,7 @@ func (a *soakAccount) recreate() {
 	a.repair()
 }
 
-// revokeLeases revokes all of the account's leases by prefix, or a few of them by ID.
+// revokeLeases revokes all leases of the account by prefix, or a few leases by ID.
 func (a *soakAccount) revokeLeases() {
 	a.mu.Lock()
 	leases := a.leases

@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// activity tells whether an action was running at any time since a mark. The lower 32 bits of n count
-// the actions that began, and the upper 32 bits count those that ended.
+// activity tells whether any action ran since a mark. The lower 32 bits of n count begun actions,
+// and the upper 32 bits count ended actions.
 type activity struct{ n atomic.Int64 }
 
 func (a *activity) begin() { a.n.Add(1) }
@@ -27,7 +27,7 @@ func (a *activity) noneSince(mark int64) bool {
 
 func oneOf[T any](all ...T) T { return all[rand.IntN(len(all))] }
 
-// fault makes the provider faulty for a while. Then it repairs the configs of the provider.
+// fault makes the provider faulty for a while. Then it repairs the provider's configs.
 func (s *soak) fault(provider string) {
 	kind := oneOf(simulator.FaultKinds()...)
 	on := oneOf("", "", `, "count": 2`, `, "on": "refresh_token"`, `, "on": "revoke"`, `, "retry_after": "1", "status": 429`)
@@ -60,7 +60,8 @@ func (s *soak) fault(provider string) {
 	}
 }
 
-// disturb kills the plugin again and again. Every fourth time, it seals and unseals the server instead.
+// disturb kills the plugin again and again. Every fourth time, it seals and unseals the server
+// instead.
 func (s *soak) disturb(until time.Time) {
 	time.Sleep(min(s.length/10, time.Minute))
 	s.goroutines[0] = s.countGoroutines()
@@ -79,8 +80,8 @@ func (s *soak) disturb(until time.Time) {
 	}
 }
 
-// countGoroutines pauses all actions and ends the plugin's process. It returns the number of goroutines
-// that the process had. On SIGQUIT, Go prints each goroutine to the server's log.
+// countGoroutines ends the plugin's process and returns its number of goroutines. On SIGQUIT, Go
+// prints all goroutines to the log.
 func (s *soak) countGoroutines() int {
 	s.t.Helper()
 	s.actions.Lock()

@@ -49,17 +49,16 @@ func (s *soak) judge() {
 	s.logFigures(first, last, state)
 }
 
-// maxLogins returns how many logins and refreshes the account may cause. For a time T, the engine needs
-// this many:
+// maxLogins returns how many logins and refreshes the account may cause. In a time T, the engine
+// needs
 //
 //	T ÷ (lifetime − the larger of refresh_window and min_ttl) + 1
 //
-// The engine may see a lifetime that is one second shorter (see [mustServe]). It counts at most half of
-// the lifetime as min_ttl.
+// The lifetime may seem one second shorter. min_ttl counts up to half of the lifetime.
 //
-// Each operation that logs in adds one login. So does each kill or seal, because it interrupts a mint.
-// During a fault, each of these may end a backoff, which adds two attempts. Each fault adds the
-// attempts of a backoff, whose waits double.
+// Each operation that logs in adds one login. So does each kill or seal, because it interrupts a
+// mint. During a fault, each operation, kill or seal may end a backoff and add two attempts. Each
+// fault adds the attempts of a backoff with doubling waits.
 func (a *soakAccount) maxLogins() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

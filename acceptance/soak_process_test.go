@@ -23,7 +23,7 @@ func (u usage) String() string {
 	return fmt.Sprintf("%.1f MiB resident, %d threads, %d files", float64(u.rss)/1024, u.threads, u.files)
 }
 
-// usageOf returns the usage of a process. ok is false on systems without /proc.
+// usageOf returns the usage of a process. Without /proc, ok is false.
 func usageOf(pid int) (u usage, ok bool) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -38,7 +38,7 @@ func usageOf(pid int) (u usage, ok bool) {
 	return u, u.rss > 0
 }
 
-// medians returns the median of the first quarter of the samples and the median of the last quarter.
+// medians returns the medians of the first and the last quarter of the samples.
 func medians(samples []usage) (first, last usage) {
 	if len(samples) == 0 {
 		return
@@ -61,8 +61,8 @@ func median(samples []usage) (m usage) {
 
 var goroutineHead = regexp.MustCompile(`goroutine \d+ .*\[`)
 
-// watch samples the usage of the plugin's process until the time until. The process must not restart
-// during this time.
+// watch samples the resources that the plugin's process uses. The process must not restart
+// meanwhile.
 func (s *soak) watch(until time.Time) {
 	time.Sleep(time.Until(until) / 4) // the process warms up
 	for time.Now().Before(until) {

@@ -13,13 +13,12 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// maxTransit is the shortest remaining lifetime of a token that the engine serves. If a token expires
-// before it arrives, the read must have taken longer than that.
+// maxTransit is the shortest remaining lifetime of tokens from the engine. Only a longer read may
+// return a dead token.
 const maxTransit = 2 * time.Second
 
 // mustServe is the remaining lifetime above which the engine must serve a cached token. The engine
-// stops 2 s before the end that it knows. That end may be one second early, because some providers
-// state whole seconds. The rest is for the read itself.
+// stops 2 s before the token's end. Rounding may cost one second. The rest is for the read itself.
 const mustServe = 4500 * time.Millisecond
 
 // readCounts counts reads and revocations by their outcome.
@@ -53,11 +52,11 @@ func (c *readCounts) add(d *readCounts) {
 
 // read reads the account's creds and judges the answer.
 //
-// A token must be active at the provider when it arrives, unless an operation or a revocation of a lease
-// runs. The lease must not outlive the token.
+// The token must be active, unless an operation or a revocation is running. The lease must not
+// outlive the token.
 //
-// Unless the plugin is killed or the server sealed during the read, the read must succeed if
-//   - the account's cached token lives for [mustServe] or longer, or
+// The read must succeed if the plugin and the server run, and if
+//   - the cached token lives for [mustServe] or longer, or
 //   - the provider works, and the account was repaired after the last fault.
 //
 // Any other read may fail with the status 400 or 502.
@@ -95,7 +94,8 @@ func (a *soakAccount) read() {
 	}
 }
 
-// judgeToken judges a token that was served. mark is the value of a.changes.mark before the read.
+// judgeToken judges a token from the engine. The parameter mark is the value of a.changes.mark
+// before the read.
 func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, mark int64) {
 	c := a.counts
 	c.count("served")
@@ -107,8 +107,8 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 		a.problem("asking the simulator for a token: %v", err)
 		return
 	}
-	// The simulator answered after the token had arrived, so at its arrival the token lived at most
-	// this long.
+	// The simulator answered after the token had arrived. On arrival, the token lived at most this
+	// long.
 	left := time.Duration(known.ExpiresIn*float64(time.Second)) + time.Since(arrived)
 	late := max(arrived.Sub(sent)-maxTransit, 0)
 	unchanged := a.changes.noneSince(mark)

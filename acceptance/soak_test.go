@@ -16,12 +16,11 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// TestSoak does everything at once on a server with raft storage. Tokens live for seconds. There are
-// reads, right and wrong writes, rotates, deletions, revocations of leases, every fault of every
-// provider, kills of the plugin, and seals.
+// TestSoak mixes reads, writes, rotates, deletions, revocations, faults, kills and seals. Tokens
+// live for seconds.
 //
-// The variable SOAK sets the length of the run. It is 1m by default, and the figures in the docs need
-// 15m. For what must hold, see [soakAccount.read], [soakAccount.maxLogins] and [soak.judge].
+// SOAK sets the length. The default is 1m, and the figures in the docs need 15m. See
+// [soakAccount.read], [soakAccount.maxLogins] and [soak.judge] for what must hold.
 func TestSoak(t *testing.T) {
 	length, err := time.ParseDuration(cmp.Or(os.Getenv("SOAK"), "1m"))
 	if err != nil {
@@ -131,7 +130,7 @@ func (s *soak) repeat(pace time.Duration, name string, act func()) {
 	})
 }
 
-// wait waits for d, or until the end of the run. It reports whether the run goes on.
+// wait waits for the time d. It returns false at the end of the run.
 func (s *soak) wait(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -8,7 +8,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// A kill of the plugin process causes no login, and the reads after the kill succeed.
+// A kill of the plugin process causes no login, and later reads succeed.
 func TestPluginKilledBetweenReads(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {
@@ -25,8 +25,8 @@ func TestPluginKilledBetweenReads(t *testing.T) {
 	}
 }
 
-// The engine serves the cached token after a seal, a restart and a crash of the server, although the
-// provider is down.
+// The engine serves the cached token after a seal, a restart or a crash of the server, even while
+// the provider is down.
 func TestServerRestartsKeepTheToken(t *testing.T) {
 	w := newWorldOn(t, harness.StartRaft)
 	tokens := map[string]string{}

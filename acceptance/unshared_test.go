@@ -16,7 +16,6 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// readUnshared reads n unshared tokens. The engine revokes such a token with its lease.
 func readUnshared(t *testing.T, c *harness.Client, path string, n int) (all []harness.Response) {
 	t.Helper()
 	for range n {
@@ -33,7 +32,6 @@ func (w world) revoke(t *testing.T, all ...harness.Response) {
 	}
 }
 
-// wantRevoked waits until the tokens are revoked and their leases are gone.
 func (w world) wantRevoked(t *testing.T, within time.Duration, all ...harness.Response) {
 	t.Helper()
 	harness.Within(t, within, "the tokens are revoked and their leases are gone", func() error {
@@ -56,7 +54,7 @@ func (w world) noneActive(t *testing.T, all []harness.Response) error {
 	return nil
 }
 
-// wantAlive fails the test unless the provider accepts the tokens.
+// wantAlive fails the test if the provider refuses any of the tokens.
 func (w world) wantAlive(t *testing.T, all ...harness.Response) {
 	t.Helper()
 	for i, u := range all {
@@ -75,13 +73,13 @@ func (w world) wantNoIrrevocable(t *testing.T) {
 }
 
 const (
-	// hang delays all answers of the provider for 10 minutes, and makes it ignore revocations.
+	// hang delays the provider's answers by 10 minutes. Revocations get no answer.
 	hang = `{"latency": "10m", "faults": [{"kind": "close-before", "on": "revoke"}]}`
 	heal = `{"latency": null, "faults": null}`
 )
 
-// Each read mints an unshared token. When the token's lease ends for any reason, the engine revokes
-// this token and no other.
+// Each read mints an unshared token. When the lease ends, the engine revokes the lease's token and
+// no other token.
 func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range []account{sinch, generic, genericUser} {
@@ -128,7 +126,7 @@ func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// If a reader disconnects during the mint of an unshared token, the next reader gets that token.
+// If a reader disconnects during a mint, the next reader gets the unshared token.
 func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, generic.unshared(w.sim))
@@ -160,9 +158,9 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	}
 }
 
-// While the provider does not answer, a lease can be revoked, and the engine queues the revocation of
-// the token. After the outage, the next successful revocation or the next tick, which comes each
-// minute, revokes the queued tokens. The queue survives a move of the mount and a kill of the plugin.
+// During an outage, leases can be revoked, and the engine queues the tokens' revocations. The
+// engine revokes the tokens after the outage. The queue survives a move of the mount and a kill of
+// the plugin.
 func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)
@@ -201,8 +199,8 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	w.wantNoIrrevocable(t)
 }
 
-// If a config was deleted or has another endpoint, the engine does not send the tokens of older leases
-// to any endpoint. The tokens expire by themselves, and the log reports it.
+// If the config was deleted or has another endpoint, the engine does not revoke older tokens. The
+// tokens expire, and the log says so.
 func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 	w := newWorld(t)
 	other := harness.StartSimulator(t)
@@ -237,8 +235,8 @@ func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 	w.wantNoIrrevocable(t)
 }
 
-// A mount with 100 leases of unshared tokens is disabled within seconds, although the provider never
-// answers. The plugin can be mounted there again at once.
+// A mount with 100 unshared tokens can be disabled within seconds, although the provider never
+// answers.
 func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch.unshared(w.sim))

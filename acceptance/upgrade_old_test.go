@@ -11,10 +11,10 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// beforeDefinitions is the last commit in which the providers were Go code instead of definitions.
+// beforeDefinitions is the last commit with providers in Go code instead of definitions.
 const beforeDefinitions = "7cb93b1"
 
-// buildCommit builds the plugin of a commit into the folder dir, and returns the path of the binary.
+// buildCommit builds the plugin at a commit and returns the path of the binary.
 func buildCommit(t *testing.T, commit, dir string) string {
 	t.Helper()
 	if err := exec.Command("git", "cat-file", "-e", commit+"^{commit}").Run(); err != nil {
@@ -26,7 +26,7 @@ func buildCommit(t *testing.T, commit, dir string) string {
 	return binary
 }
 
-// A mount keeps the configs, tokens and leases that the plugin wrote when its providers were Go code.
+// The plugin keeps configs, tokens and leases from versions whose providers were Go code.
 func TestUpgradeFromProvidersInGo(t *testing.T) {
 	harness.Need(t)
 	pluginDir := t.TempDir()

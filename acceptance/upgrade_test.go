@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Each command of docs/upgrade.md works word for word. Readers keep their token and their leases
-// through each upgrade.
+// The commands of docs/upgrade.md work as written. Readers keep their token and leases through each
+// upgrade.
 func TestUpgrade(t *testing.T) {
 	harness.Need(t)
 	harness.NeedPrograms(t, "docs/upgrade.md", "sha256sum")
@@ -89,9 +89,8 @@ func newUpgrade(t *testing.T, downloads map[string]string) upgrade {
 	return u
 }
 
-// run runs a block of commands of docs/upgrade.md. See [commands] for heading and block. In the script
-// it replaces linux_amd64 by the platform of the test. replace is a list of texts, each followed by its
-// replacement.
+// run runs a block of commands of docs/upgrade.md for the test's platform. Each text in replace is
+// followed by its replacement.
 func (u upgrade) run(t *testing.T, heading string, block int, replace ...string) (stdout string) {
 	t.Helper()
 	script := strings.ReplaceAll(commands(t, "upgrade.md", heading, block), "linux_amd64", strings.ReplaceAll(hostPlatform(), "/", "_"))
@@ -121,7 +120,7 @@ func (u upgrade) installNext(t *testing.T) {
 	u.wantVersion(t, "v1.2.0")
 }
 
-// wantVersion checks the version of the installed file with the command of docs/upgrade.md.
+// wantVersion checks the installed plugin's version with the command of docs/upgrade.md.
 func (u upgrade) wantVersion(t *testing.T, version string) {
 	t.Helper()
 	if got := strings.TrimSpace(u.run(t, "Install a version", 1, "v1.1.0", version)); got != version {
@@ -129,9 +128,8 @@ func (u upgrade) wantVersion(t *testing.T, version string) {
 	}
 }
 
-// reader writes a config and returns a function that reads its token. The function fails the test
-// unless the token is still the first one, no login was needed, all earlier leases exist, and the
-// plugin has this version.
+// reader writes a config. The function read fails the test if the token has changed, a lease is
+// gone, or the plugin has another version.
 func (u upgrade) reader(t *testing.T) (read func(version string)) {
 	t.Helper()
 	u.writeConfig(t, sinch)

@@ -14,9 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The engine recognizes a refusal in several forms. It shows the provider's words, and logs in at most
-// once a minute. It answers a refused config write with 400, because clients do not repeat a request
-// after a 400.
+// The engine recognizes refusals in several forms and shows the provider's words. The status of a
+// refused config write is 400, because clients do not repeat a request after a 400.
 func TestRefusalsOfAnyShape(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)
@@ -64,8 +63,8 @@ func hangingServer(t *testing.T) *httptest.Server {
 	return s
 }
 
-// However many revocation endpoints hang, it takes only seconds in total to revoke all leases, to move
-// the mount and to disable it. Meanwhile apps get tokens.
+// Many revocation endpoints hang. Revoking all leases, moving the mount and disabling the mount
+// still take only seconds. Meanwhile, apps get tokens.
 func TestHangingRevocationEndpoints(t *testing.T) {
 	w := newWorld(t)
 	hanging := hangingServer(t)
@@ -105,8 +104,8 @@ func TestHangingRevocationEndpoints(t *testing.T) {
 	timed("disabling the mount", limit, func() { w.Delete(t, "sys/mounts/moved").OK(t) })
 }
 
-// Before Vault reloads a plugin, it waits for the mount's requests. A read that waits for a hanging
-// provider delays neither the reload nor reads of other configs.
+// Before a reload, Vault waits for the mount's requests. A read that waits for a hanging provider
+// delays neither the reload nor other reads.
 func TestReloadWhileAReadWaits(t *testing.T) {
 	w := newWorld(t)
 	hanging := hangingServer(t)

@@ -25,12 +25,12 @@ import (
 
 const (
 	adminToken = "admin-token"
-	// reviewers is the name of a namespace and of its service account. Vault uses this account to check
-	// the tokens of apps.
+	// reviewers is the name of the service account that Vault uses to check apps' tokens. Its
+	// namespace has the same name.
 	reviewers = "vault"
 )
 
-// cluster is a Kubernetes API server with its etcd. It has no scheduler and no kubelet, so no pod runs.
+// cluster is a Kubernetes API server and its etcd. No pod runs, because there is no kubelet.
 type cluster struct {
 	programs   string // the folder that scripts/kubernetes prints
 	host, port string
@@ -84,7 +84,6 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:a
 subjects: [{kind: ServiceAccount, name: vault, namespace: vault}]
 `
 
-// start starts a program of the cluster until the end of the test.
 func (c *cluster) start(t *testing.T, program string, env []string, args ...string) *harness.Script {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(c.programs, program), args...)
@@ -134,8 +133,7 @@ func (c *cluster) startAPIServer(t *testing.T, dir, etcd string) {
 
 func (c *cluster) url() string { return "https://" + c.host + ":" + c.port }
 
-// do sends a request as the administrator. It returns the body of the response, or an error if the
-// status is not 2xx.
+// do sends a request as the administrator. Any status except 2xx is an error.
 func (c *cluster) do(method, path, contentType, body string) ([]byte, error) {
 	req, err := http.NewRequest(method, c.url()+path, strings.NewReader(body))
 	if err != nil {
@@ -155,8 +153,8 @@ func (c *cluster) do(method, path, contentType, body string) ([]byte, error) {
 	return got, err
 }
 
-// apply does what "kubectl apply" does with manifests. It retries, because the API server needs a
-// moment to accept objects of a new resource definition.
+// apply works like "kubectl apply". It retries, because the API server accepts objects of a new
+// resource definition only after a moment.
 func (c *cluster) apply(t *testing.T, manifests string) {
 	t.Helper()
 	for doc := range strings.SplitSeq(manifests, "\n---\n") {
@@ -174,8 +172,7 @@ func (c *cluster) apply(t *testing.T, manifests string) {
 	}
 }
 
-// resourcePath returns the path of the object that a manifest describes. For an empty manifest it
-// returns "".
+// resourcePath returns the path of the manifest's object. For an empty manifest, it returns "".
 func resourcePath(manifest string) (string, error) {
 	var o struct {
 		APIVersion string `yaml:"apiVersion"`

@@ -18,8 +18,6 @@ import (
 
 const tokenFile = "/vault/secrets/sinch-token"
 
-// startAgentInjector creates the page's pod and runs the containers that the injector adds to the pod.
-// It returns a watch of the file that the app reads.
 func startAgentInjector(t *testing.T, w *world) []watch {
 	t.Helper()
 	if os.Getuid() != 0 || exec.Command("unshare", "--mount", "true").Run() != nil {
@@ -45,8 +43,7 @@ func startAgentInjector(t *testing.T, w *world) []watch {
 	}}}
 }
 
-// startInjector starts the injector in a container and registers its webhook. The container has the
-// files that Kubernetes gives to every pod.
+// startInjector starts the injector with the files that Kubernetes gives to every pod.
 func (w *world) startInjector(t *testing.T) {
 	t.Helper()
 	addr := harness.FreeAddress(t)
@@ -66,8 +63,7 @@ func (w *world) startInjector(t *testing.T) {
 	}, "vault-k8s", "agent-inject"))
 }
 
-// injectorManifests define the injector's service account and its webhook, for a port of localhost and
-// a namespace.
+// injectorManifests needs the webhook's port and a namespace.
 const injectorManifests = `
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: injector, namespace: vault}}
 ---
@@ -115,8 +111,8 @@ type container struct {
 	SecurityContext struct{ RunAsUser, RunAsGroup int }
 }
 
-// injectedPod creates the page's pod, and returns the pod as the injector changed it. It first removes
-// the annotation without, unless that is "".
+// injectedPod creates the documented pod, except for the annotation named by the parameter without.
+// It returns the pod as the injector changed it.
 func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	t.Helper()
 	var template map[string]any
@@ -148,7 +144,7 @@ func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	return p
 }
 
-// makeVolumes makes the folders and tokens that the kubelet would make for the pod's volumes.
+// makeVolumes creates the pod's folders and tokens in place of the kubelet.
 func (p *pod) makeVolumes(t *testing.T, w *world) {
 	t.Helper()
 	for _, v := range p.Spec.Volumes {
@@ -176,14 +172,14 @@ func (p *pod) makeVolumes(t *testing.T, w *world) {
 	}
 }
 
-// runInit runs the injected init container, which writes the first token.
+// runInit runs the injected init container. This container writes the first token.
 func (p *pod) runInit(t *testing.T) {
 	t.Helper()
 	init := p.Spec.InitContainers[0]
 	harness.RunCommand(t, p.command(t, init, append(init.Command, init.Args...)...))
 }
 
-// readFile returns what the app sees: the token in its file, and the mode of the file.
+// readFile returns the token and the mode of the file that the app reads.
 func (p *pod) readFile(t *testing.T) (string, error) {
 	t.Helper()
 	read := "cat " + tokenFile + " && stat -c ' %a' " + tokenFile
@@ -202,7 +198,6 @@ func (p *pod) container(t *testing.T, name string) container {
 	return container{}
 }
 
-// command returns a command that runs in a container of the pod.
 func (p *pod) command(t *testing.T, c container, command ...string) *exec.Cmd {
 	t.Helper()
 	mounts := map[string]string{"/image": p.image}
@@ -216,8 +211,8 @@ func (p *pod) command(t *testing.T, c container, command ...string) *exec.Cmd {
 	return containerCommand(t, c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup, mounts, env, command...)
 }
 
-// containerCommand returns a command that runs in a container. The keys of mounts are paths in the
-// container, and the values are the folders to mount there. The folder /image is on the PATH.
+// containerCommand returns a command for a container. The map mounts holds a folder for each path
+// in the container.
 func containerCommand(t *testing.T, user, group int, mounts map[string]string, env []string, command ...string) *exec.Cmd {
 	t.Helper()
 	root, list := t.TempDir(), ""

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package kubernetes tests docs/recipes/kubernetes.md. With the manifests of the page, a pod's file or
-// a Kubernetes Secret always has a living token: one that the provider accepts.
+// Package kubernetes tests the manifests of docs/recipes/kubernetes.md with real Kubernetes
+// programs. It checks that apps always have a token that the provider accepts.
 //
-// The tests use the real etcd, API server, Kubernetes auth method, Vault Secrets Operator, External
-// Secrets and Vault Agent Injector. There is no kubelet, so the tests run the injected containers
-// themselves. Run them with "make test-kubernetes".
+// There is no kubelet, so the tests run the containers themselves. Run them with "make
+// test-kubernetes".
 package kubernetes
 
 import (
@@ -18,8 +17,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// starter sets up one of the ways in kubernetes.md to get a token into a pod. It returns a watch for
-// each token that an app reads.
+// starter starts a tool that gets tokens for apps. It returns a watch for each token.
 type starter func(*testing.T, *world) []watch
 
 const (
@@ -33,8 +31,8 @@ var consumers = map[string]starter{
 	generator:       startExternalSecrets,
 }
 
-// forEachConsumer runs a test for all consumers in parallel. The consumers share a cluster, but each
-// has its own namespace, Vault server and simulator.
+// forEachConsumer runs a test in parallel for each tool in consumers. Each tool has its own
+// namespace, Vault server and simulator.
 func forEachConsumer(t *testing.T, lifetime time.Duration, test func(t *testing.T, w *world, name string)) {
 	t.Helper()
 	t.Parallel() // the test mostly waits
@@ -47,8 +45,6 @@ func forEachConsumer(t *testing.T, lifetime time.Duration, test func(t *testing.
 	}
 }
 
-// With leases, each consumer always has a living token while the provider works. External Secrets needs
-// min_ttl for that. With allowStaticCreds, the Vault Secrets Operator reads only once.
 func TestLeases(t *testing.T) {
 	forEachConsumer(t, 12*time.Second, func(t *testing.T, w *world, name string) {
 		if name == generator {
@@ -62,8 +58,6 @@ func TestLeases(t *testing.T) {
 	})
 }
 
-// Without leases, each consumer always has a living token while the provider works. The Vault Secrets
-// Operator needs refreshAfter or allowStaticCreds for that, or it reads only once.
 func TestWithoutLeases(t *testing.T) {
 	forEachConsumer(t, 12*time.Second, func(t *testing.T, w *world, name string) {
 		w.run(t, pageSection(t, "Without leases"))

@@ -11,8 +11,6 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// startSecretsOperator starts the Vault Secrets Operator with the page's manifests. It returns a watch
-// of the Secret.
 func startSecretsOperator(t *testing.T, w *world) []watch {
 	t.Helper()
 	const namespace = "vault-secrets-operator-system"
@@ -40,9 +38,8 @@ func (w *world) watchSecret(name, secret string) watch {
 	return watch{name, func() string { return w.secret(w.namespace, secret) }}
 }
 
-// restarts applies the page's manifests two more times, each time with a Deployment that the operator
-// restarts. The second time, allowStaticCreds replaces refreshAfter. restarts returns a watch of the
-// second Secret. It also returns a function that checks the number of restarts.
+// restarts adds two Deployments that the operator restarts after each new token. One uses
+// refreshAfter, and one uses allowStaticCreds. The returned function checks the number of restarts.
 func (w *world) restarts(t *testing.T) (static watch, check func(tokens int)) {
 	t.Helper()
 	const refresh, target = "  refreshAfter: 15m\n", "  rolloutRestartTargets: [{kind: Deployment, name: %s}]\n"
@@ -68,7 +65,7 @@ spec:
 	}
 }
 
-// generation returns the generation of a Deployment, which each restart increments.
+// generation returns a number that each restart of the Deployment increments.
 func (w *world) generation(t *testing.T, deployment string) int {
 	t.Helper()
 	got, err := w.do("GET", "/apis/apps/v1/namespaces/"+w.namespace+"/deployments/"+deployment, "", "")
@@ -82,8 +79,8 @@ func (w *world) generation(t *testing.T, deployment string) int {
 	return d.Metadata.Generation
 }
 
-// readsOnce applies the page's manifests once more, with a replacement for refreshAfter that makes the
-// operator read only once. The returned function checks that it read only once.
+// readsOnce changes refreshAfter so that the operator reads only once. The returned function checks
+// that no second token came.
 func (w *world) readsOnce(t *testing.T, instead string) (check func()) {
 	t.Helper()
 	w.variant(t, "once", "  refreshAfter: 15m\n", instead)
@@ -97,8 +94,7 @@ func (w *world) readsOnce(t *testing.T, instead string) (check func()) {
 	}
 }
 
-// variant applies the page's manifests of the Vault Secrets Operator once more. It gives the objects
-// another name and replaces the text old.
+// variant applies a copy of the manifests, with another name and one replaced text.
 func (w *world) variant(t *testing.T, name, old, replacement string) {
 	t.Helper()
 	manifests := secretsOperatorManifests(t)
@@ -109,8 +105,6 @@ func (w *world) variant(t *testing.T, name, old, replacement string) {
 	w.apply(t, w.local(changed))
 }
 
-// startExternalSecrets starts External Secrets with the page's manifests. It returns a watch of the
-// Secret.
 func startExternalSecrets(t *testing.T, w *world) []watch {
 	t.Helper()
 	w.start(t, "external-secrets", []string{"KUBECONFIG=" + w.kubeconfig}, "--metrics-addr=0")

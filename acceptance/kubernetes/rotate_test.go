@@ -9,12 +9,9 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// rotatedLifetime is the lifetime of tokens in these tests. It is much longer than 30 s, which is the
-// shortest lease_ttl.
+// rotatedLifetime is much longer than the shortest lease_ttl, which is 30 s.
 const rotatedLifetime = 2 * time.Minute
 
-// With leases, a consumer gets the token of a rotate at its next read. A short lease_ttl makes that
-// read come earlier.
 func TestRotateWithLeases(t *testing.T) {
 	forEachConsumer(t, rotatedLifetime, func(t *testing.T, w *world, name string) {
 		w.setLeaseTTL(t, "30s")
@@ -27,7 +24,6 @@ func TestRotateWithLeases(t *testing.T) {
 	})
 }
 
-// Without leases, a consumer gets the token of a rotate at its next read.
 func TestRotateWithoutLeases(t *testing.T) {
 	forEachConsumer(t, rotatedLifetime, func(t *testing.T, w *world, name string) {
 		w.run(t, pageSection(t, "Without leases"))
@@ -48,14 +44,13 @@ func (w *world) setLeaseTTL(t *testing.T, d string) {
 	w.Write(t, config, harness.Fields{"lease_ttl": d}).OK(t)
 }
 
-// rotate rotates the token. The caller must wait for the time shared between two rotates. Otherwise the
-// second rotate returns the token of the first.
+// Callers must wait between two rotates, because rotates within 10 s share one token.
 func (w *world) rotate(t *testing.T) {
 	t.Helper()
 	w.Write(t, "messaging/rotate/sinch", nil).OK(t)
 }
 
-// readNext rotates the token, and returns the time at which the app has the new token.
+// readNext rotates the token and waits until the app has the new token.
 func (w *world) readNext(t *testing.T, app watch) time.Time {
 	t.Helper()
 	old := app.read()
@@ -65,8 +60,7 @@ func (w *world) readNext(t *testing.T, app watch) time.Time {
 	})[0]
 }
 
-// follows measures the time between two reads of a consumer. After a rotate, the app keeps the old
-// token for at most this time.
+// follows fails the test if the time between two reads is longer than the limit.
 func (w *world) follows(t *testing.T, app watch, mode string, limit time.Duration) {
 	t.Helper()
 	w.until(t, harness.Timeout, "a token", []watch{app}, func(token string) bool { return token != "" })
@@ -80,11 +74,11 @@ func (w *world) follows(t *testing.T, app watch, mode string, limit time.Duratio
 	}
 }
 
-// shared is the pause before a rotate that must log in again: rotates within 10 s share one login.
+// shared is a pause between two rotates. Without the pause, both rotates would share one login.
 const shared = 11 * time.Second
 
-// readsAtOnce checks the page's ways to make an operator read at once. It also checks that an operator
-// restores a Secret that somebody has edited or deleted.
+// readsAtOnce checks that the documented commands make an operator read at once. An operator must
+// also restore a changed or deleted Secret.
 func (w *world) readsAtOnce(t *testing.T, app watch, name string) {
 	t.Helper()
 	secret := "/api/v1/namespaces/" + w.namespace + "/secrets/sinch-token"

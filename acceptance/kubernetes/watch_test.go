@@ -12,12 +12,12 @@ import (
 
 const (
 	lives = 10 // how many token lifetimes a test watches before the outage
-	// recovery is the longest time from the end of an outage until the app has a living token. The
-	// Vault Secrets Operator waits up to a minute between its attempts.
+	// recovery is the longest wait for a token after an outage. The Vault Secrets Operator waits up
+	// to a minute between two attempts.
 	recovery = 90 * time.Second
 )
 
-// watch reads the token that an app would use. It returns "" if the app has no token.
+// watch reads the token of an app. Without a token, read returns "".
 type watch struct {
 	name string
 	read func() string
@@ -29,8 +29,7 @@ type seen struct {
 	tokens map[string]bool
 }
 
-// during watches for the time d. If a token is dead when it is read, its dead time starts at the
-// previous read.
+// during watches for the time d, and measures how long each token was dead.
 func (w *world) during(t *testing.T, d time.Duration, watches []watch) []seen {
 	t.Helper()
 	all := make([]seen, len(watches))
@@ -60,7 +59,7 @@ func (w *world) living(t *testing.T, token string) bool {
 	return token != "" && w.sim.Token(t, token).Active
 }
 
-// until waits until the token of each watch satisfies ok. It returns the times at which each did.
+// until waits until each watch has a token that satisfies ok. It returns the time for each watch.
 func (w *world) until(t *testing.T, limit time.Duration, what string, watches []watch, ok func(token string) bool) []time.Time {
 	t.Helper()
 	at := make([]time.Time, len(watches))
@@ -79,9 +78,8 @@ func (w *world) until(t *testing.T, limit time.Duration, what string, watches []
 	return at
 }
 
-// keepATokenAlive watches for ten token lifetimes, during an outage that is longer than a token's
-// lifetime, and for two more lifetimes after the recovery. A token may be dead only during the outage
-// and the recovery. keepATokenAlive returns how many tokens the first watch has seen.
+// keepATokenAlive watches before, during and after an outage. Tokens may be dead only during the
+// outage and the recovery. The result is the number of tokens that the first watch saw.
 func (w *world) keepATokenAlive(t *testing.T, watches ...watch) (tokens int) {
 	t.Helper()
 	life := w.lifetime

@@ -13,8 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// world is a namespace of the cluster with the service account my-app. It has its own simulator, and
-// its own Vault server with the engine and the Kubernetes auth method.
+// world is a namespace of the cluster, with its own Vault server and simulator.
 type world struct {
 	*harness.Server
 	*cluster
@@ -25,7 +24,6 @@ type world struct {
 
 const config = "messaging/config/sinch"
 
-// newWorld runs the first commands of the page, and returns the world.
 func newWorld(t *testing.T, c *cluster, namespace string, lifetime time.Duration) *world {
 	t.Helper()
 	dir := t.TempDir()
@@ -53,8 +51,7 @@ func newWorld(t *testing.T, c *cluster, namespace string, lifetime time.Duration
 
 const authPlugin = "vault-plugin-auth-kubernetes"
 
-// enableAuth enables the Kubernetes auth method. Vault checks the tokens of apps with its own service
-// account.
+// enableAuth enables the Kubernetes auth method.
 func (w *world) enableAuth(t *testing.T, plugin string) {
 	t.Helper()
 	w.Register(t, "auth", authPlugin, plugin)
@@ -65,8 +62,7 @@ func (w *world) enableAuth(t *testing.T, plugin string) {
 	}).OK(t)
 }
 
-// refusesTokensForOthers checks that a token of the app's service account can log in only if its
-// audience is Vault.
+// refusesTokensForOthers checks that Vault refuses service account tokens for another audience.
 func (w *world) refusesTokensForOthers(t *testing.T) {
 	t.Helper()
 	for audience, status := range map[string]int{"vault": 200, "elsewhere": 403} {
@@ -83,16 +79,15 @@ func pageSection(t *testing.T, heading string) string {
 	return harness.Section(t, "../../docs/recipes/kubernetes.md", heading)
 }
 
-// local adapts a text of the page to the test. It replaces the namespace, because the tests share a
-// cluster. It also replaces Vault's address, and shortens the times, because tokens live less than an
-// hour.
+// local replaces the page's namespace and address, and shortens the times, because tokens in the
+// test live for seconds.
 func (w *world) local(text string) string {
 	short := func(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Hours()*w.lifetime.Seconds())) }
 	return strings.NewReplacer("shop", w.namespace, "https://vault.example.com:8200", w.Addr,
 		"15m", short(15*time.Minute), "20m", short(20*time.Minute)).Replace(text)
 }
 
-// run runs the commands of a section. It fails the test if Vault prints a warning.
+// run runs the commands of a section. Warnings from Vault fail the test.
 func (w *world) run(t *testing.T, section string) {
 	t.Helper()
 	for _, block := range harness.CodeBlocks(t, section, "sh") {

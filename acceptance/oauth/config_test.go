@@ -10,11 +10,11 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// config is a config in Vault, with the authorization server that it logs in to.
+// config is a Vault config, with the authorization server for its logins.
 type config struct {
 	vault  *harness.Server
 	server interface {
-		// wantActive fails the test unless introspection of an access token returns active=want.
+		// wantActive introspects the token.
 		wantActive(t *testing.T, token string, want bool)
 	}
 	name   string
@@ -32,8 +32,7 @@ func (c *config) write(t *testing.T, more harness.Fields) harness.Response {
 	return c.vault.Write(t, c.path("config"), fields)
 }
 
-// deleteAfter deletes the config at the end of the test, because the engine would go on refreshing
-// its token.
+// deleteAfter deletes the config at the end of the test, so that the engine stops refreshing.
 func (c *config) deleteAfter(t *testing.T) { t.Cleanup(func() { c.vault.Delete(t, c.path("config")) }) }
 
 // rotate rotates the token.
@@ -42,7 +41,6 @@ func (c *config) rotate(t *testing.T) harness.Response {
 	return c.vault.Write(t, c.path("rotate"), nil)
 }
 
-// token reads creds and returns the access token. It fails the test if the read fails.
 func (c *config) token(t *testing.T) string {
 	t.Helper()
 	return c.vault.Read(t, c.path("creds")).OK(t).Text("access_token")
@@ -56,7 +54,7 @@ func (c *config) activeToken(t *testing.T) string {
 	return token
 }
 
-// next reads creds until the token differs from old, and returns the new token, which must be active.
+// next reads creds until the token differs from the parameter old. The new token must be active.
 func (c *config) next(t *testing.T, old string) (token string) {
 	t.Helper()
 	harness.Until(t, "creds return the next token", func() bool {
@@ -81,8 +79,8 @@ func (c *config) wantNoFailures(t *testing.T) {
 	}
 }
 
-// refreshEarly makes the engine refresh a token in the background after a tenth of its lifetime. So
-// the test need not wait for the end of the token.
+// refreshEarly makes the engine refresh a token after a tenth of the token's lifetime. Otherwise,
+// tests would wait longer.
 var refreshEarly = harness.Fields{"refresh_window": "1h"}
 
 // inAnHour is when the certificates of the tests expire.

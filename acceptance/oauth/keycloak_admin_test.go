@@ -8,13 +8,12 @@ import (
 	"testing"
 )
 
-// Names of the realm and its clients. The realm and the first client have the names that Sinch
-// India uses.
+// The realm and the first client have the names that Sinch India uses.
 const (
 	realm  = "ipmessaging"
 	client = "ipmessaging-client"
 
-	// introspector is a client that may introspect tokens, because it has a secret.
+	// The introspector client has a secret, so Keycloak lets this client introspect tokens.
 	introspector       = "introspector"
 	introspectorSecret = "introspector-secret"
 
@@ -25,9 +24,8 @@ const (
 // object is a JSON object of Keycloak's admin API.
 type object = map[string]any
 
-// defaults holds the settings that the realm has unless a test changes them. The lifetimes are those
-// that Sinch documents. The realm locks a user after 3 failures, because Keycloak's default of 30 would
-// make the tests slow. The other settings are Keycloak's defaults.
+// defaults holds the realm's settings. Sinch documents these lifetimes. The low failureFactor makes
+// the tests faster: Keycloak's default is 30.
 var defaults = object{
 	"enabled":               true,
 	"accessTokenLifespan":   300,
@@ -38,8 +36,7 @@ var defaults = object{
 	"failureFactor":         3,
 }
 
-// mappers adds the introspector to the audience of a client's tokens. Otherwise Keycloak would tell the
-// introspector that the tokens are not active.
+// mappers lets the introspector see that tokens are active.
 var mappers = []object{{
 	"name": "audience", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
 	"config": object{"included.client.audience": introspector, "access.token.claim": "true"},
@@ -66,15 +63,15 @@ func (k *keycloak) makeRealm(t *testing.T) {
 	k.admin(t, "POST", "", settings, nil)
 }
 
-// configure changes settings of the realm until the end of the test.
+// configure changes the realm's settings until the end of the test.
 func (k *keycloak) configure(t *testing.T, settings object) {
 	t.Helper()
 	t.Cleanup(func() { k.admin(t, "PUT", "/"+realm, defaults, nil) })
 	k.admin(t, "PUT", "/"+realm, settings, nil)
 }
 
-// admin sends a request to /admin/realms<path>. It decodes the response into result, unless result
-// is nil.
+// admin sends a request to /admin/realms<path>. If result is not nil, admin decodes the response
+// into it.
 func (k *keycloak) admin(t *testing.T, method, path string, body, result any) {
 	t.Helper()
 	login := k.post(t, k.url+"/realms/master/protocol/openid-connect/token",
@@ -82,7 +79,7 @@ func (k *keycloak) admin(t *testing.T, method, path string, body, result any) {
 	sendJSON(t, &k.client, method, k.url+"/admin/realms"+path, login.AccessToken, body, result)
 }
 
-// addUser makes a user who can log in, and returns the user's id.
+// addUser creates a user and returns the user's ID.
 func (k *keycloak) addUser(t *testing.T, name, password string) string {
 	t.Helper()
 	k.admin(t, "POST", "/"+realm+"/users", object{
@@ -104,9 +101,8 @@ func (a *account) change(t *testing.T, settings object) {
 	a.keycloak.admin(t, "PUT", "/"+realm+"/users/"+a.id, settings, nil)
 }
 
-// events counts the user's events by type, such as "LOGIN". For a failure, the error follows the type,
-// as in "LOGIN_ERROR invalid_user_credentials". events leaves out the logins that Keycloak refused
-// because the user was locked or was logging in already.
+// events counts the user's events by type, such as "LOGIN". The type of a failure includes the
+// error: "LOGIN_ERROR invalid_user_credentials". Logins of a locked user do not count.
 func (a *account) events(t *testing.T) map[string]int {
 	t.Helper()
 	var list []struct{ Type, Error, UserID, SessionID string }
@@ -131,7 +127,6 @@ func (a *account) events(t *testing.T) map[string]int {
 	return count
 }
 
-// wantEvents fails the test unless the user has exactly these events.
 func (a *account) wantEvents(t *testing.T, want map[string]int) {
 	t.Helper()
 	if got := a.events(t); fmt.Sprint(got) != fmt.Sprint(want) {
@@ -156,7 +151,7 @@ func (k *keycloak) endSession(t *testing.T, id string) {
 	k.admin(t, "DELETE", "/"+realm+"/sessions/"+id, nil, nil)
 }
 
-// bruteForce returns what Keycloak's brute-force detection knows of the user.
+// bruteForce returns the user's state in Keycloak's brute-force detection.
 func (a *account) bruteForce(t *testing.T) (status struct {
 	NumFailures int
 	Disabled    bool // temporarily locked
@@ -178,8 +173,7 @@ func (a *account) lock(t *testing.T) {
 	t.Fatalf("got no lock of user %s after ten failed logins, want one", a.name)
 }
 
-// defaultScope makes an optional scope of the client a default scope until the end of the test. Every
-// login then requests the scope.
+// defaultScope makes every login of the client request the scope, until the end of the test.
 func (k *keycloak) defaultScope(t *testing.T, scope string) {
 	t.Helper()
 	id := func(path, field, name string) string {

@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// addClient makes a client that gets tokens for itself. It returns a config of the same name, which the
-// test must write.
+// addClient creates a client in Keycloak. It returns a config for the client, but does not write
+// the config.
 func (w *servers) addClient(t *testing.T, name string, settings object, fields harness.Fields) *config {
 	t.Helper()
 	whole := object{"clientId": name, "serviceAccountsEnabled": true, "standardFlowEnabled": false, "protocolMappers": mappers}
@@ -31,8 +31,7 @@ func (w *servers) addClient(t *testing.T, name string, settings object, fields h
 // jwks returns the URL of the client's key set in Vault.
 func (w *servers) jwks(name string) string { return w.vault.Addr + "/v1/messaging/jwks/" + name }
 
-// A client authenticates with its secret in the header or in the form. The secret may contain any
-// characters.
+// A client secret may contain any characters, in the header and in the form.
 func testKeycloakClientSecret(t *testing.T, w *servers) {
 	const secret = `a+b %20:&="/?~ü'`
 	for _, style := range []string{"header", "body"} {
@@ -48,9 +47,8 @@ func testKeycloakClientSecret(t *testing.T, w *servers) {
 	}
 }
 
-// A refresh token is the only credential. The realm accepts each refresh token once, and ends the
-// session at a second use. The engine uses each once, even if a write repeats the first one, as
-// Terraform does.
+// Keycloak ends the session when a refresh token is used twice. The engine uses each refresh token
+// once, even if a write repeats the first refresh token.
 func testKeycloakRefreshTokenGrant(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"revokeRefreshToken": true, "accessTokenLifespan": 20, "ssoSessionIdleTimeout": 60})
@@ -69,8 +67,7 @@ func testKeycloakRefreshTokenGrant(t *testing.T, w *servers) {
 	}
 }
 
-// signer makes a client that authenticates with signed assertions. Keycloak fetches the client's public
-// keys from Vault.
+// signer creates a client that signs assertions. Keycloak fetches the public keys from Vault.
 func (w *servers) signer(t *testing.T, name, kind, algorithm string) *config {
 	t.Helper()
 	return w.addClient(t, name, object{"clientAuthenticatorType": "client-jwt", "attributes": object{
@@ -115,8 +112,8 @@ func testSignedAssertion(t *testing.T, w *servers) {
 	w.vault.Read(t, wrong.path("creds")).Refused(t, 400, "credentials refused", "invalid_client")
 }
 
-// Keycloak fetches the key set again when an assertion names an unknown key, but at most once in ten
-// seconds. So the engine can change keys while Keycloak runs.
+// Keycloak fetches the keys again when it sees an unknown key, but at most once in ten seconds. So
+// the engine can change keys while Keycloak runs.
 func testKeyActivated(t *testing.T, w *servers) {
 	c := w.signer(t, "signer-activated", "ec-p256", "ES256")
 	c.write(t, harness.Fields{"share": false}).OK(t) // each read is a mint
@@ -134,8 +131,8 @@ func testKeyActivated(t *testing.T, w *servers) {
 	})
 }
 
-// A signed assertion is the grant (RFC 7523 §2.1), and a secret authenticates the client. The assertion
-// names a user whom Keycloak has linked to the issuer.
+// The client gets tokens with a signed assertion (RFC 7523 §2.1). Keycloak has linked the
+// assertion's subject to a user.
 func testJWTAuthorizationGrant(t *testing.T, w *servers) {
 	const name, issuer = "asserting", "https://vault.example.com/messaging"
 	a := w.account(t)
@@ -159,7 +156,7 @@ func testJWTAuthorizationGrant(t *testing.T, w *servers) {
 	w.vault.Write(t, c.path("config"), harness.Fields{"verify_connection": true}).Refused(t, 400, "credentials refused", "invalid_grant", "User not found")
 }
 
-// A certificate authenticates the client if it has the subject that Keycloak expects (RFC 8705 §2.1).
+// Keycloak accepts only certificates with the expected subject (RFC 8705 §2.1).
 func testX509(t *testing.T, w *servers) {
 	c := w.addClient(t, "mutual", object{"clientAuthenticatorType": "client-x509", "attributes": object{"x509.subjectdn": "CN=acme"}},
 		harness.Fields{"auth_style": "none", "ca_cert": string(w.keycloak.ca.PEM)})
@@ -171,8 +168,8 @@ func testX509(t *testing.T, w *servers) {
 	testMutualTLS(t, c, w.keycloak.ca, "client")
 }
 
-// testMutualTLS tests that a config needs a certificate from ca for "acme". Any other write is refused
-// with this error.
+// testMutualTLS checks that the server accepts only a certificate from ca for "acme". The provider
+// must refuse any other certificate with the error in refusal.
 func testMutualTLS(t *testing.T, c *config, ca *simulator.CA, refusal string) {
 	t.Helper()
 	c.write(t, nil).Refused(t, 400, "credentials refused", refusal)

@@ -52,8 +52,7 @@ func testRefreshGrant(t *testing.T, w *servers) {
 	}
 }
 
-// The refresh token ends before the access token. The engine then logs in with the password and does
-// not send the expired refresh token.
+// If the refresh token ends before the access token, the engine logs in with the password.
 func testRefreshTokenEndsFirst(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 20, "ssoSessionIdleTimeout": 3})
@@ -64,8 +63,8 @@ func testRefreshTokenEndsFirst(t *testing.T, w *servers) {
 	a.wantEvents(t, map[string]int{"LOGIN": 2})
 }
 
-// Keycloak answers refresh_expires_in=0 for an offline token, which does not expire. The engine uses
-// the offline token until Keycloak refuses it.
+// Keycloak answers refresh_expires_in=0 for an offline token, because an offline token does not
+// expire. The engine uses the token until Keycloak refuses the token.
 func testOfflineToken(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	k.defaultScope(t, "offline_access")
@@ -88,8 +87,7 @@ func testOfflineToken(t *testing.T, w *servers) {
 	}
 }
 
-// An administrator ends the session and thereby the refresh token. The engine then logs in with the
-// password at once, and no read fails.
+// After an administrator ends the session, the engine logs in again at once. No read fails.
 func testSessionEnded(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 20, "ssoSessionIdleTimeout": 60})
@@ -111,8 +109,7 @@ func testSessionEnded(t *testing.T, w *servers) {
 	a.wantNoFailures(t)
 }
 
-// When a session reaches its maximum lifetime, the engine logs in again. Every read gets an active
-// token.
+// When a session reaches its maximum lifetime, the engine logs in again.
 func testSessionReachesItsMax(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 10, "ssoSessionIdleTimeout": 60, "ssoSessionMaxLifespan": 16})
@@ -137,8 +134,7 @@ func testRotateLogsIn(t *testing.T, w *servers) {
 	a.wantEvents(t, map[string]int{"LOGIN": 2})
 }
 
-// If the config has a revocation_url, a rotate revokes the old token. So does the deletion of the
-// config.
+// A rotate revokes the old token. Deleting the config revokes the last token.
 func testRotateRevokes(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.write(t, harness.Fields{"revocation_url": w.keycloak.endpoint("revoke")}).OK(t)
@@ -150,8 +146,8 @@ func testRotateRevokes(t *testing.T, w *servers) {
 	w.keycloak.wantActive(t, second, false)
 }
 
-// Keycloak refuses concurrent logins of one user. The engine sends one login at a time, so each of many
-// concurrent reads gets its own token.
+// Keycloak refuses concurrent logins of one user, so the engine sends one login at a time. Every
+// concurrent read succeeds.
 func testConcurrentReads(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.write(t, harness.Fields{"share": false, "revocation_url": w.keycloak.endpoint("revoke")}).OK(t)
@@ -193,8 +189,7 @@ func testWrongPassword(t *testing.T, w *servers) {
 	}
 }
 
-// Fifty reads with a wrong password cause one login at Keycloak. The engine tries the password again
-// only after a minute.
+// Fifty reads with a wrong password cause only one login.
 func testWrongPasswordCausesNoLockout(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.write(t, harness.Fields{"password": "wrong", "verify_connection": false}).OK(t)
@@ -212,8 +207,8 @@ func testWrongPasswordCausesNoLockout(t *testing.T, w *servers) {
 	harness.Until(t, "Keycloak has forgotten the failure", func() bool { return a.bruteForce(t).NumFailures == 0 })
 }
 
-// Somebody else's failed logins lock the user. The engine continues with the refresh token. A login
-// fails as if the password were wrong.
+// Somebody else's failed logins lock the user. The engine continues with the refresh token, but a
+// login fails as with a wrong password.
 func testLockedUser(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 20, "ssoSessionIdleTimeout": 60})
@@ -228,8 +223,8 @@ func testLockedUser(t *testing.T, w *servers) {
 	a.token(t)
 }
 
-// The user is disabled. The engine tries one refresh and one login. Reads return the cached token with
-// a warning until that token expires, and then an error.
+// An administrator disables the user. Reads return the cached token with a warning. After the token
+// expires, reads fail.
 func testAccountDisabled(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 8})
@@ -266,8 +261,8 @@ func testAccountNotSetUp(t *testing.T, w *servers) {
 	a.retryLogin(t, a.writeConfig)
 }
 
-// While Keycloak is down, reads return the cached token. Keycloak stores its sessions, so the refresh
-// token still works after the restart.
+// While Keycloak is down, reads return the cached token. The refresh token survives a restart of
+// Keycloak.
 func testKeycloakRestarts(t *testing.T, w *servers) {
 	a, late := w.account(t), w.account(t)
 	a.write(t, nil).OK(t)

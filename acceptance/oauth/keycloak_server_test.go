@@ -29,8 +29,7 @@ type keycloak struct {
 	client http.Client
 }
 
-// startKeycloak starts a Keycloak server and makes the realm. If KEYCLOAK_HOME is not set, it skips the
-// test and prints "LEFT OUT".
+// startKeycloak starts Keycloak and creates the realm. Without KEYCLOAK_HOME, it skips the test.
 func startKeycloak(t *testing.T) *keycloak {
 	t.Helper()
 	if os.Getenv("KEYCLOAK_HOME") == "" {
@@ -60,7 +59,7 @@ func startKeycloak(t *testing.T) *keycloak {
 	return k
 }
 
-// start starts the server. After stop, the server starts again with the same data.
+// start starts Keycloak. A second start uses the same data.
 func (k *keycloak) start(t *testing.T) {
 	t.Helper()
 	began := time.Now()
@@ -90,27 +89,26 @@ func (k *keycloak) stop(t *testing.T) {
 	k.client.CloseIdleConnections()
 }
 
-// endpoint returns the URL of an endpoint of the realm, such as token, logout or revoke.
+// endpoint returns the URL of the realm's endpoint, such as token, logout or revoke.
 func (k *keycloak) endpoint(name string) string {
 	return k.url + "/realms/" + realm + "/protocol/openid-connect/" + name
 }
 
-// post sends a form. The pairs are names, each followed by its value.
 func (k *keycloak) post(t *testing.T, address string, pairs ...string) response {
 	t.Helper()
 	return post(t, &k.client, address, pairs...)
 }
 
-// try logs in once with a password, and returns the response whatever its status is. Like login,
-// refresh, logout and revoke, it uses the client ID that Sinch documents.
+// try logs in once. The response may have any status. The client ID is the one that Sinch
+// documents.
 func (k *keycloak) try(t *testing.T, a *account, password string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("token"),
 		"grant_type", "password", "client_id", client, "username", a.name, "password", password)
 }
 
-// login logs in with the right password. It retries, because Keycloak refuses even the right password
-// while it handles another login of the user: see testConcurrentLogins.
+// login logs in with the right password. It retries, because Keycloak refuses logins of a user
+// during another login.
 func (k *keycloak) login(t *testing.T, a *account) (in response) {
 	t.Helper()
 	harness.Until(t, "Keycloak accepts the password", func() bool {
@@ -135,7 +133,6 @@ func (k *keycloak) revoke(t *testing.T, token string) response {
 	return k.post(t, k.endpoint("revoke"), "client_id", client, "token", token)
 }
 
-// introspect asks Keycloak whether an access token is active.
 func (k *keycloak) introspect(t *testing.T, token string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("token/introspect"),
@@ -174,7 +171,7 @@ func read(t *testing.T, token string) (c claims) {
 	return c
 }
 
-// wantOtherSession fails the test if both access tokens belong to one session.
+// wantOtherSession fails the test if both access tokens are from the same session.
 func wantOtherSession(t *testing.T, first, second string) {
 	t.Helper()
 	if session := read(t, first).Session; read(t, second).Session == session {

@@ -10,9 +10,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// TestKeycloak runs all tests with Keycloak as subtests, which share the two servers, because the
-// servers start slowly. Sinch India runs Keycloak. So some subtests check only what Keycloak does,
-// because the plugin relies on it.
+// TestKeycloak runs all tests with Keycloak. These tests share the servers, because the servers
+// start slowly. Some tests call only Keycloak, because Sinch India runs Keycloak.
 func TestKeycloak(t *testing.T) {
 	t.Parallel()
 	w := &servers{keycloak: startKeycloak(t), vault: harness.StartDev(t)}
@@ -69,7 +68,7 @@ type servers struct {
 	accounts int // the number of users so far
 }
 
-// account is a user of the realm, and a config of the same name.
+// account is a user of the realm. The user's config has the same name.
 type account struct {
 	*config
 	keycloak *keycloak
@@ -92,8 +91,8 @@ func (w *servers) account(t *testing.T) *account {
 	return a
 }
 
-// retryLogin repeats do, which must cause a login, until Keycloak accepts the login. Keycloak may
-// refuse a login shortly after another login of the user: see testConcurrentLogins.
+// retryLogin calls do until Keycloak accepts the login. Keycloak may refuse a login shortly after
+// another login.
 func (a *account) retryLogin(t *testing.T, do func(*testing.T) harness.Response) {
 	t.Helper()
 	harness.Until(t, "Keycloak accepts another login", func() bool {

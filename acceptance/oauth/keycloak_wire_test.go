@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The tests in this file call Keycloak without the plugin. They check responses that the plugin and the
-// simulator rely on.
+// The tests in this file check Keycloak's responses without the plugin. The plugin and the
+// simulator rely on these responses.
 
 func testTokenResponses(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
@@ -110,9 +110,8 @@ func testRealmErrors(t *testing.T, w *servers) {
 	k.post(t, k.url+"/realms/x/protocol/openid-connect/token", "grant_type", "password").want(t, 404, "Realm does not exist", "")
 }
 
-// For one product, Sinch documents a refresh token that outlives the access token. For another product
-// it documents the opposite. Two rules of Keycloak explain both. A refresh token lives as long as a
-// session may stay idle. No token outlives its session.
+// A refresh token lives as long as a session may stay idle. No token outlives its session.
+// Therefore, an access token can live longer or shorter than its refresh token, as Sinch documents.
 func testLifetimes(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	for name, tt := range map[string]struct {
@@ -172,8 +171,7 @@ func testRefreshNearSessionMax(t *testing.T, w *servers) {
 	}
 }
 
-// A realm may accept each refresh token only once. A second use then ends the session and its
-// tokens.
+// A realm may accept each refresh token only once. A second use ends the session and its tokens.
 func testOneUseRefreshTokens(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	first := k.login(t, a).ok(t)
@@ -196,8 +194,8 @@ func testLockout(t *testing.T, w *servers) {
 	k.refresh(t, in.RefreshToken).ok(t) // a temporary lock does not stop refreshes
 	k.wantActive(t, in.AccessToken, true)
 
-	// By default, Keycloak also locks a user after two failures within one second. Here the two
-	// failures may be a minute apart, so that the result does not depend on the machine's speed.
+	// By default, Keycloak also locks a user after two failures within one second. A slow machine
+	// may need more time, so the test allows one minute.
 	hasty := w.account(t)
 	k.configure(t, object{"quickLoginCheckMilliSeconds": 60000})
 	t.Cleanup(func() { k.admin(t, "PUT", "/"+realm, object{"quickLoginCheckMilliSeconds": 1000}, nil) })
@@ -211,9 +209,8 @@ func testLockout(t *testing.T, w *servers) {
 	}
 }
 
-// While brute-force detection is on, Keycloak accepts one login of a user at a time. It refuses a
-// concurrent login as if the password were wrong, but counts no failure. It may also refuse a login
-// shortly after another. Concurrent refreshes succeed.
+// Keycloak accepts one login of a user at a time. Any other login fails as with a wrong password,
+// but does not count as a failure. Concurrent refreshes succeed.
 func testConcurrentLogins(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	const n = 8

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package oauth tests the plugin in a real Vault server with two real authorization servers: Keycloak,
-// and oidc-provider, which is a certified implementation for Node.js. Run it with "make test-oauth".
+// Package oauth tests the plugin with two real authorization servers: Keycloak, and oidc-provider
+// for Node.js. Run it with "make test-oauth".
 package oauth
 
 import (

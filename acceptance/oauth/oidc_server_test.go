@@ -28,10 +28,10 @@ type oidcProvider struct {
 	seer   registration // a client that introspects tokens
 }
 
-// tokenTTL is the lifetime of access tokens. It is short because refreshEarly waits for a tenth of it.
+// Access tokens are short-lived, because refreshEarly waits for a tenth of tokenTTL.
 const tokenTTL = 20 * time.Second
 
-// startOIDCProvider starts an oidc-provider. It skips the test if Node.js or npm is missing.
+// startOIDCProvider starts oidc-provider. It skips the test if Node.js or npm is missing.
 func startOIDCProvider(t *testing.T) *oidcProvider {
 	t.Helper()
 	harness.Need(t)
@@ -58,7 +58,7 @@ func startOIDCProvider(t *testing.T) *oidcProvider {
 // pemFiles are the names of files in PEM.
 type pemFiles struct{ cert, key, ca string }
 
-// serverFiles writes a certificate for a server on 127.0.0.1, the key, and the CA's certificate.
+// serverFiles writes a certificate for 127.0.0.1, its key, and the CA's certificate.
 func serverFiles(t *testing.T, ca *simulator.CA) pemFiles {
 	t.Helper()
 	server, err := ca.Server()
@@ -82,8 +82,7 @@ type registration struct {
 	Secret string `json:"client_secret"`
 }
 
-// register registers a client (RFC 7591). Without other metadata, the client may use client
-// credentials.
+// register registers a client (RFC 7591). By default, the client may use client credentials.
 func (p *oidcProvider) register(t *testing.T, metadata object) (r registration) {
 	t.Helper()
 	whole := object{"grant_types": []string{"client_credentials"}, "response_types": []string{}, "redirect_uris": []string{}}
@@ -100,7 +99,7 @@ func (p *oidcProvider) wantActive(t *testing.T, token string, want bool) {
 	}
 }
 
-// grants counts the successful token requests of a client by grant type.
+// grants counts a client's successful token requests by grant type.
 func (p *oidcProvider) grants(t *testing.T, client string) map[string]int {
 	t.Helper()
 	count := map[string]int{}

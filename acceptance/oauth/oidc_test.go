@@ -21,7 +21,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// TestOIDCProvider runs all tests with oidc-provider as subtests. The subtests share the two servers.
+// TestOIDCProvider runs all tests with oidc-provider. These tests share the servers.
 func TestOIDCProvider(t *testing.T) {
 	t.Parallel()
 	w := &oidcServers{oidc: startOIDCProvider(t), vault: harness.StartDev(t)}
@@ -53,7 +53,7 @@ type oidcServers struct {
 	vault *harness.Server
 }
 
-// config returns a config of the provider oauth2. The test writes the config itself.
+// config returns a config with the provider oauth2. It does not write the config.
 func (w *oidcServers) config(t *testing.T, name, clientID string, more harness.Fields) *config {
 	t.Helper()
 	c := &config{w.vault, w.oidc, name, harness.Fields{"provider": "oauth2", "token_url": w.oidc.endpoint("token"), "ca_cert": string(w.oidc.ca.PEM), "client_id": clientID}}
@@ -62,8 +62,8 @@ func (w *oidcServers) config(t *testing.T, name, clientID string, more harness.F
 	return c
 }
 
-// A client authenticates with its secret in the header or in the form. The server accepts only the way
-// that the client has registered.
+// A client sends its secret in the header or in the form. The server accepts only the registered
+// way.
 func testClientSecrets(t *testing.T, w *oidcServers) {
 	for style, method := range map[string]string{"header": "client_secret_basic", "body": "client_secret_post"} {
 		client := w.oidc.register(t, object{"token_endpoint_auth_method": method, "scope": "send read"})
@@ -81,7 +81,7 @@ func testClientSecrets(t *testing.T, w *oidcServers) {
 	}
 }
 
-// Client IDs and secrets with special characters are encoded as RFC 6749 §2.3.1 requires.
+// Special characters in client IDs and secrets are encoded (RFC 6749 §2.3.1).
 func testOddClientSecrets(t *testing.T, w *oidcServers) {
 	for _, style := range []string{"header", "body"} {
 		c := w.config(t, "odd-"+style, "acme & sons: 100%", harness.Fields{"auth_style": style, "client_secret": `a+b %20:&="/?~'`})
@@ -110,8 +110,8 @@ func newKey(t *testing.T, algorithm string) (key crypto.Signer, text string) {
 	return key, harness.KeyPEM(t, key)
 }
 
-// A client signs assertions with each algorithm (RFC 7523 §2.2). The server knows the public key, and
-// refuses assertions from another key.
+// A client signs assertions with each algorithm (RFC 7523 §2.2). The server refuses assertions from
+// another key.
 func testPrivateKeys(t *testing.T, w *oidcServers) {
 	for _, algorithm := range []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"} {
 		key, text := newKey(t, algorithm)
@@ -130,8 +130,8 @@ func testPrivateKeys(t *testing.T, w *oidcServers) {
 	}
 }
 
-// A client authenticates with a certificate from a CA, and sends only its client ID (RFC 8705 §2.1).
-// The certificate must have the subject that the client has registered.
+// A client authenticates with a certificate from a CA (RFC 8705 §2.1). The server accepts only the
+// registered subject.
 func testClientCertificates(t *testing.T, w *oidcServers) {
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=acme"})
 	c := w.config(t, "mutual", client.ID, harness.Fields{"auth_style": "none", "revocation_url": w.oidc.endpoint("token/revocation")})
@@ -139,8 +139,7 @@ func testClientCertificates(t *testing.T, w *oidcServers) {
 	testMutualTLS(t, c, w.oidc.ca, "invalid_client")
 }
 
-// A client authenticates with a certificate that it has registered itself, whoever signed it (RFC 8705
-// §2.2).
+// The server accepts a registered certificate, whichever CA signed it (RFC 8705 §2.2).
 func testSelfSigned(t *testing.T, w *oidcServers) {
 	other := harness.NewCA(t)
 	identity := harness.ClientCert(t, other, "acme", inAnHour)
@@ -157,7 +156,7 @@ func testSelfSigned(t *testing.T, w *oidcServers) {
 	c.activeToken(t)
 }
 
-// A rotate revokes the old token, and the deletion of a config revokes its token (RFC 7009).
+// A rotate revokes the old token (RFC 7009). Deleting the config revokes the last token.
 func testOIDCRevocation(t *testing.T, w *oidcServers) {
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "client_secret_basic"})
 	c := w.config(t, "revoked", client.ID, harness.Fields{"client_secret": client.Secret, "revocation_url": w.oidc.endpoint("token/revocation")})
@@ -174,7 +173,7 @@ func testOIDCRevocation(t *testing.T, w *oidcServers) {
 	w.oidc.wantActive(t, second, false)
 }
 
-// When the lease of an unshared token is revoked, the engine revokes this token and no other.
+// When a lease is revoked, the engine revokes the lease's unshared token and no other token.
 func testOIDCUnshared(t *testing.T, w *oidcServers) {
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "client_secret_post"})
 	c := w.config(t, "unshared", client.ID, harness.Fields{"client_secret": client.Secret, "auth_style": "body", "share": false,
@@ -186,8 +185,8 @@ func testOIDCUnshared(t *testing.T, w *oidcServers) {
 	w.oidc.wantActive(t, second.Text("access_token"), true)
 }
 
-// The server accepts each refresh token once, and ends all tokens of the session at a second use. The
-// engine uses each once, so it logs in only once.
+// The server ends all tokens when a refresh token is used twice. The engine uses each refresh token
+// once, so one login is enough.
 func testRefreshTokenRotates(t *testing.T, w *oidcServers) {
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "client_secret_basic", "grant_types": []string{"password", "refresh_token"}})
 	c := w.config(t, "rotating", client.ID, harness.Fields{"client_secret": client.Secret, "grant_type": "password",
@@ -205,8 +204,8 @@ func testRefreshTokenRotates(t *testing.T, w *oidcServers) {
 	w.oidc.wantActive(t, token, false)
 }
 
-// A refresh token is the only credential. Each use returns the next refresh token, and a second use
-// would end all of them.
+// The config has no password, only a refresh token. The server ends all refresh tokens when any of
+// them is used twice.
 func testRefreshTokenGrant(t *testing.T, w *oidcServers) {
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "client_secret_post", "grant_types": []string{"password", "refresh_token"}})
 	consent := post(t, &w.oidc.client, w.oidc.endpoint("token"), "grant_type", "password", "client_id", client.ID, "client_secret", client.Secret,
@@ -226,7 +225,7 @@ func testRefreshTokenGrant(t *testing.T, w *oidcServers) {
 	}
 }
 
-// generated writes a config with generate_key. The server fetches the public key from Vault.
+// generated writes a config with generate_key, so the server fetches the public key from Vault.
 func (w *oidcServers) generated(t *testing.T, name, kind, algorithm string) *config {
 	t.Helper()
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "private_key_jwt", "token_endpoint_auth_signing_alg": algorithm,
@@ -236,15 +235,15 @@ func (w *oidcServers) generated(t *testing.T, name, kind, algorithm string) *con
 	return c
 }
 
-// The server fetches public keys of each kind from Vault without a Vault token.
+// The server fetches public keys of each kind without a Vault token.
 func testGeneratedKey(t *testing.T, w *oidcServers) {
 	for kind, algorithm := range map[string]string{"rsa-2048": "RS256", "rsa-4096": "RS256", "ec-p256": "ES256", "ed25519": "EdDSA"} {
 		w.generated(t, "generated-"+kind, kind, algorithm).token(t)
 	}
 }
 
-// The server caches the key set for 5 minutes, so it refuses a key that was activated just now. The
-// engine then goes back to the previous key, and the mint succeeds.
+// The server caches public keys for 5 minutes and refuses a new key. The engine goes back to the
+// previous key, and the mint succeeds.
 func testKeyActivatedEarly(t *testing.T, w *oidcServers) {
 	c := w.generated(t, "activated", "ec-p256", "ES256")
 	first := c.activeToken(t)
@@ -262,8 +261,8 @@ func testKeyActivatedEarly(t *testing.T, w *oidcServers) {
 	}
 }
 
-// The server learns of the next key when its cached key set expires. The engine waits that long before
-// it uses the key. Each read meanwhile succeeds.
+// The server caches public keys. The engine uses the new key only after the server knows this key,
+// so no read fails.
 func testOIDCKeyRotation(t *testing.T, w *oidcServers) {
 	c := w.generated(t, "rotated-key", "ec-p256", "ES256")
 	c.activeToken(t)

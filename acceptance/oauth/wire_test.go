@@ -29,7 +29,7 @@ type response struct {
 	Active           bool   `json:"active"`
 }
 
-// post sends a form. The pairs are names, each followed by its value.
+// post sends a form. Each name in pairs is followed by its value.
 func post(t *testing.T, c *http.Client, address string, pairs ...string) response {
 	t.Helper()
 	r, err := send(c, address, pairs...)
@@ -65,7 +65,7 @@ func (r response) ok(t *testing.T) response {
 	return r.want(t, 200, "", "")
 }
 
-// want fails the test unless the response has this status, error and description.
+// want checks the status, error and description of the response.
 func (r response) want(t *testing.T, status int, code, description string) response {
 	t.Helper()
 	if r.Status != status || r.Error != code || r.Description != description {
@@ -74,8 +74,8 @@ func (r response) want(t *testing.T, status int, code, description string) respo
 	return r
 }
 
-// sendJSON sends a JSON document, with a bearer token unless the token is "". The response must have
-// status 2xx. sendJSON decodes the response into result, unless result is nil.
+// sendJSON sends a JSON document. Any status except 2xx fails the test. The token may be "", and
+// the result may be nil.
 func sendJSON(t *testing.T, c *http.Client, method, address, token string, body, result any) {
 	t.Helper()
 	content, err := json.Marshal(body)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-// Package picture draws docs/metrics.svg, which shows the metrics of three accounts while their
-// providers are down. Run it with scripts/picture. It asserts nothing.
+// Package picture draws docs/metrics.svg, the metrics of three accounts during an outage. Run it
+// with scripts/picture. It asserts nothing.
 package picture
 
 import (
@@ -18,9 +18,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// Each account gets its first token a quarter of a token's lifetime after the previous account. So the
-// engine refreshes one of the three tokens before the outage and one after the outage. The third token
-// ends during the outage.
+// The accounts start at different times. So the engine refreshes one token before the outage and
+// one after the outage. The third token ends during the outage.
 const (
 	tokenLife    = 60 * time.Second
 	length       = 110 * time.Second
@@ -65,7 +64,6 @@ type frame struct {
 	series map[string]float64
 }
 
-// record scrapes the metrics before, during and after an outage.
 func record(t *testing.T, server *harness.Server, sim *harness.Simulator) []frame {
 	knobs := []struct {
 		at       time.Duration
