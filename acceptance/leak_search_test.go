@@ -58,8 +58,8 @@ func formsOf(secret string) []form {
 	return all
 }
 
-// inside returns the base64 of a text within a longer text. Characters that depend on the longer
-// text are left out.
+// inside returns the base64 of a text at an offset in a longer text. It omits the characters that
+// depend on the longer text.
 func inside(encoding *base64.Encoding, text string, offset int) string {
 	encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", offset) + text))
 	from := (offset*8 + 5) / 6

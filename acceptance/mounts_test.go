@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Two mounts share a plugin process. What happens to one mount does not delay or fail reads of the
-// other mount. The exception is a reload, because a reload ends the process. Each mount always
+// Two mounts share a plugin process. What happens to one mount neither delays nor breaks reads of
+// the other mount. The exception is a reload, because a reload ends the process. Each mount always
 // keeps its token.
 func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w := newWorld(t)
@@ -124,7 +124,7 @@ type readStats struct {
 }
 
 // readRepeatedly reads the account's creds again and again. Each read must return the token, unless
-// the plugin process has just ended. The function stop waits for 20 more successful reads.
+// the plugin process has just ended. The returned function waits for 20 more successful reads.
 func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func() readStats) {
 	t.Helper()
 	var (

@@ -27,7 +27,7 @@ func (w world) consentedConfig(t *testing.T, config string) account {
 	return a
 }
 
-// consent logs in as a person and returns the new refresh token.
+// consent logs in as a user and returns the user's refresh token.
 func consent(t *testing.T, sim *harness.Simulator, user string) string {
 	t.Helper()
 	form := url.Values{"grant_type": {"password"}, "username": {user}, "password": {user + "-secret"},

@@ -13,12 +13,12 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// maxTransit is the shortest remaining lifetime of tokens from the engine. Only a longer read may
-// return a dead token.
+// maxTransit is the shortest remaining lifetime of tokens from the engine. Only reads longer than
+// maxTransit may return a dead token.
 const maxTransit = 2 * time.Second
 
 // mustServe is the remaining lifetime above which the engine must serve a cached token. The engine
-// stops 2 s before the token's end. Rounding may cost one second. The rest is for the read itself.
+// stops at 2 s, rounding may cost 1 s, and the read needs time.
 const mustServe = 4500 * time.Millisecond
 
 // readCounts counts reads and revocations by their outcome.
@@ -107,8 +107,7 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 		a.problem("asking the simulator for a token: %v", err)
 		return
 	}
-	// The simulator answered after the token had arrived. On arrival, the token lived at most this
-	// long.
+	// left is an upper bound, because the simulator answered after the token had arrived.
 	left := time.Duration(known.ExpiresIn*float64(time.Second)) + time.Since(arrived)
 	late := max(arrived.Sub(sent)-maxTransit, 0)
 	unchanged := a.changes.noneSince(mark)

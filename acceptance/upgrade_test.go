@@ -128,7 +128,7 @@ func (u upgrade) wantVersion(t *testing.T, version string) {
 	}
 }
 
-// reader writes a config. The function read fails the test if the token has changed, a lease is
+// reader writes a config. The returned function fails the test if the token has changed, a lease is
 // gone, or the plugin has another version.
 func (u upgrade) reader(t *testing.T) (read func(version string)) {
 	t.Helper()

@@ -111,8 +111,8 @@ type container struct {
 	SecurityContext struct{ RunAsUser, RunAsGroup int }
 }
 
-// injectedPod creates the documented pod, except for the annotation named by the parameter without.
-// It returns the pod as the injector changed it.
+// injectedPod creates the documented pod without the given annotation. It returns the pod with the
+// injector's changes.
 func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	t.Helper()
 	var template map[string]any

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// starter starts a tool that gets tokens for apps. It returns a watch for each token.
+// starter starts a tool that gets tokens for an app.
 type starter func(*testing.T, *world) []watch
 
 const (

@@ -38,8 +38,8 @@ func (w *world) watchSecret(name, secret string) watch {
 	return watch{name, func() string { return w.secret(w.namespace, secret) }}
 }
 
-// restarts adds two Deployments that the operator restarts after each new token. One uses
-// refreshAfter, and one uses allowStaticCreds. The returned function checks the number of restarts.
+// restarts creates two Deployments that the operator restarts for each new token. The returned
+// function checks the number of restarts.
 func (w *world) restarts(t *testing.T) (static watch, check func(tokens int)) {
 	t.Helper()
 	const refresh, target = "  refreshAfter: 15m\n", "  rolloutRestartTargets: [{kind: Deployment, name: %s}]\n"
@@ -94,7 +94,7 @@ func (w *world) readsOnce(t *testing.T, instead string) (check func()) {
 	}
 }
 
-// variant applies a copy of the manifests, with another name and one replaced text.
+// variant applies the manifests under another name and replaces a text.
 func (w *world) variant(t *testing.T, name, old, replacement string) {
 	t.Helper()
 	manifests := secretsOperatorManifests(t)

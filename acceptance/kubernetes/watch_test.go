@@ -17,7 +17,7 @@ const (
 	recovery = 90 * time.Second
 )
 
-// watch reads the token of an app. Without a token, read returns "".
+// watch reads the token of an app, or "" if the app has no token.
 type watch struct {
 	name string
 	read func() string
@@ -59,7 +59,7 @@ func (w *world) living(t *testing.T, token string) bool {
 	return token != "" && w.sim.Token(t, token).Active
 }
 
-// until waits until each watch has a token that satisfies ok. It returns the time for each watch.
+// until waits until the function ok accepts each watch's token. It returns the times.
 func (w *world) until(t *testing.T, limit time.Duration, what string, watches []watch, ok func(token string) bool) []time.Time {
 	t.Helper()
 	at := make([]time.Time, len(watches))

@@ -168,8 +168,8 @@ func testX509(t *testing.T, w *servers) {
 	testMutualTLS(t, c, w.keycloak.ca, "client")
 }
 
-// testMutualTLS checks that the server accepts only a certificate from ca for "acme". The provider
-// must refuse any other certificate with the error in refusal.
+// testMutualTLS checks that the server refuses all certificates except a certificate for "acme"
+// from the CA.
 func testMutualTLS(t *testing.T, c *config, ca *simulator.CA, refusal string) {
 	t.Helper()
 	c.write(t, nil).Refused(t, 400, "credentials refused", refusal)

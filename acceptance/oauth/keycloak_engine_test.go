@@ -208,7 +208,7 @@ func testWrongPasswordCausesNoLockout(t *testing.T, w *servers) {
 }
 
 // Somebody else's failed logins lock the user. The engine continues with the refresh token, but a
-// login fails as with a wrong password.
+// login fails as if the password were wrong.
 func testLockedUser(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 20, "ssoSessionIdleTimeout": 60})

@@ -91,8 +91,8 @@ func (w *servers) account(t *testing.T) *account {
 	return a
 }
 
-// retryLogin calls do until Keycloak accepts the login. Keycloak may refuse a login shortly after
-// another login.
+// retryLogin repeats a login until Keycloak accepts the login. Keycloak may refuse a login shortly
+// after another login.
 func (a *account) retryLogin(t *testing.T, do func(*testing.T) harness.Response) {
 	t.Helper()
 	harness.Until(t, "Keycloak accepts another login", func() bool {

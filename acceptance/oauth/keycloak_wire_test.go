@@ -209,8 +209,8 @@ func testLockout(t *testing.T, w *servers) {
 	}
 }
 
-// Keycloak accepts one login of a user at a time. Any other login fails as with a wrong password,
-// but does not count as a failure. Concurrent refreshes succeed.
+// Keycloak accepts one login of a user at a time. A concurrent login fails as if the password were
+// wrong, but does not count as a failure. Concurrent refreshes succeed.
 func testConcurrentLogins(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	const n = 8
