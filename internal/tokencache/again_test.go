@@ -98,7 +98,7 @@ func TestReadersWaitForNextToken(t *testing.T) {
 	})
 }
 
-// If the cached token comes again with a shorter lifetime, the token ends earlier. A longer
+// If a mint returns the cached token with a shorter lifetime, the token ends earlier. A longer
 // lifetime counts only for a Sliding policy.
 func TestLifeOfSameToken(t *testing.T) {
 	for _, test := range []struct {

@@ -33,7 +33,7 @@ const (
 	firstTransient, maxTransient = time.Second, time.Minute
 
 	// jitter shortens the waits after an outage at random, by at most this fraction. So accounts do
-	// not all retry at the same moment. The documented waits are the longest waits.
+	// not all retry at the same moment. No wait is longer than documented.
 	jitter = 0.25
 )
 
@@ -77,7 +77,7 @@ func (b *backoff) wait(kind token.Kind, retryAfter time.Duration) time.Duration 
 	return d - time.Duration(rand.Float64()*jitter*float64(d))
 }
 
-// doubled returns the duration first, doubled n-1 times, but at most limit.
+// doubled doubles a wait n-1 times, from first up to limit.
 func doubled(first, limit time.Duration, n int) time.Duration {
 	return min(first<<min(n-1, 10), limit) // ten doublings exceed every limit
 }

@@ -109,8 +109,8 @@ type Options struct {
 	// OnMint must not block or call the Cache.
 	OnMint func(MintResult)
 
-	// MayMint returns an error if this node may not mint a shared token now. urgent is set if the
-	// cached token has too little life, or if a caller asked for a new token. If the error wraps
+	// MayMint returns an error if this node may not mint a shared token now. urgent is set if no
+	// cached token has enough life, or if a caller asked for a new token. If the error wraps
 	// ErrForwarded, the read does not count as failed. MayMint must not block.
 	MayMint func(a Account, urgent bool) error
 
@@ -203,17 +203,17 @@ func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 	}
 }
 
-// Put makes a the current account of that name. If commit is not nil, Put first calls commit to
-// store the config. If commit fails, Put returns the error. Put then forgets the account in memory,
-// because storage may have changed.
+// Put replaces the named account by a. If commit is not nil, Put first calls commit to store the
+// config. If commit fails, Put returns the error. Put then forgets the account in memory, because
+// storage may have changed.
 //
 // If t is not nil, t is a token that a.Mint just returned, and Put saves and serves t. If t is nil
 // and a is unshared, Put removes the stored token. unsaved says why the save or the removal failed.
 // A later tick tries again.
 //
 // If the revision stays the same, the account keeps its token, running mint and failures, unless t
-// replaces them. If the revision changes but the RateKey does not, the account keeps only a
-// Retry-After that has not passed. Waiting readers get a token of the new revision.
+// replaces them. If the revision changes, the account loses them. Only a Retry-After that has not
+// passed stays, if the RateKey is the same. Waiting readers get a token of the new revision.
 func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token, commit func() error) (unsaved, err error) {
 	now := c.clock()
 	defer c.lock(name)()
@@ -290,7 +290,7 @@ func (c *Cache) Delete(name string, commit func() error) error {
 }
 
 // Invalidate forgets the named account, because another node changed the account in storage.
-// Readers that wait for a shared token start over.
+// Invalidate also cancels a running mint of a shared token, and waiting readers start over.
 func (c *Cache) Invalidate(name string) {
 	defer c.lock(name)()
 	c.forget(name)

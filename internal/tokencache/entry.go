@@ -66,12 +66,12 @@ func (s *state) due(now clock.Instant) bool {
 		s.cached.left(now) > 0 && now.Mono >= s.notBefore.Mono
 }
 
-// keep makes t the cached token. The counter reads counts the reads of t.
+// keep caches t. The parameter reads counts the reads of t.
 func (e *entry) keep(t token.Token, reads *atomic.Int64) {
 	e.cached = &cachedToken{Token: t, timeline: e.account.Policy().timeline(t.Lifetime), reads: reads}
 }
 
-// minted makes the new token t the cached token, and ends the backoff.
+// minted caches the new token t, and ends the backoff.
 func (e *entry) minted(t token.Token) {
 	e.keep(t, new(atomic.Int64))
 	e.mints++
@@ -127,8 +127,8 @@ func (t *cachedToken) again(now clock.Instant) time.Duration {
 	}
 }
 
-// restore makes the stored token t the cached token. If t.Sent is over 2 s in the future, a clock
-// was set, or the clocks of two nodes differ. Then the age of t is unknown, and restore drops t.
+// restore caches t, a token from the store. If t.Sent is over 2 s in the future, a clock was set,
+// or the clocks of two nodes differ. Then the age of t is unknown, and restore drops t.
 func (e *entry) restore(now clock.Instant, t token.Token) {
 	t.Sent = now.At(t.Sent.Wall)
 	if now.Since(t.Sent) >= -leastMinTTL {
@@ -137,7 +137,7 @@ func (e *entry) restore(now clock.Instant, t token.Token) {
 	}
 }
 
-// cachedToken is the token that an account's readers share. Only reads and memo change.
+// cachedToken is the token that an account's readers share. Only the fields reads and memo change.
 type cachedToken struct {
 	token.Token
 	timeline timeline

@@ -37,7 +37,7 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// The monotonic clock starts anew in each process. The end of a stored token stays the same.
+// A stored token keeps its end, although the monotonic clock starts anew in each process.
 func TestRestartResetsTheMonotonicClock(t *testing.T) {
 	for name, mono := range map[string]time.Duration{"to zero": 0, "to a later time": 1000 * time.Hour} {
 		t.Run(name, func(t *testing.T) {

@@ -156,7 +156,8 @@ type saved struct {
 	token    token.Token
 }
 
-// refuses fails each mint that uses a refresh token. A login gets a token and a refresh token.
+// If the provider uses this answer, mints with a refresh token fail. Logins get a token and a
+// refresh token.
 func refuses(kind token.Kind, retryAfter time.Duration) answer {
 	return func(ctx context.Context, c call) (token.Token, error) {
 		if c.refresh != "" {

@@ -31,7 +31,7 @@ const loginPause = 100 * time.Millisecond
 // errNoSlot reports that a mint found no slot in time.
 var errNoSlot = errors.New("too many mints are running")
 
-// limiter hands out slots to mints. A user with a SerialKey also has a turn, so that the user's
+// limiter hands out slots to mints. Logins with a SerialKey also need a turn, so that a user's
 // logins run one after another. A limiter is safe for concurrent use.
 type limiter struct {
 	all   *semaphore.Weighted
@@ -65,7 +65,7 @@ func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err err
 	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
 }
 
-// tryBackground takes the slot and the turn for a background mint in this lane, if both are free.
+// tryBackground is acquire for a background mint, but does not wait.
 func (l *limiter) tryBackground(at lane) (release func(), ok bool) {
 	release, err := l.take(at, true, func(s *semaphore.Weighted) bool { return s.TryAcquire(1) })
 	return release, err == nil

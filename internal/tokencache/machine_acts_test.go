@@ -66,7 +66,7 @@ func (m *machine) report(name string) {
 	})
 }
 
-// start runs do, a read or a rotate. The model then checks the outcome.
+// start starts a read or a rotate. At the end, the model checks the outcome.
 func (m *machine) start(name string, o outcome, do func(*Cache) (Grant, error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -122,7 +122,7 @@ func (m *machine) changeProvider() {
 }
 
 // same returns the same token until the token ends. If full is set, each response states the full
-// lifetime, and otherwise the remaining time.
+// lifetime instead of the remaining time.
 func same(lifetime time.Duration, full bool) answer {
 	return func(_ context.Context, c call) (token.Token, error) {
 		n := time.Now().UnixNano() / int64(lifetime)
@@ -137,7 +137,7 @@ func same(lifetime time.Duration, full bool) answer {
 	}
 }
 
-// observe wraps a to tell the model when each mint begins and ends.
+// observe wraps the answer a. The new answer tells the model when each mint begins and ends.
 func (m *machine) observe(a answer) answer {
 	return func(ctx context.Context, c call) (minted token.Token, err error) {
 		m.mu.Lock()

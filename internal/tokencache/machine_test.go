@@ -28,10 +28,10 @@ var (
 //   - No read gets a token that has expired or is of an old revision.
 //   - If the cache has a newer token, no read gets a token with less life than the min TTL.
 //   - At most one mint runs per account. Mints respect the backoff and the refresh window.
-//   - A reader waits only if no cached token has enough life. The wait lasts 3 s at most. Without
-//     a running mint, readers wait only for the end of the cached token.
-//   - Each unshared token reaches one reader, or OnUnused once.
-//   - If a token is replaced during rotates, exactly one rotate returns the token.
+//   - A reader waits 3 s at most, and only if no cached token has enough life. Readers wait only
+//     while a mint runs or the cached token is about to end.
+//   - Each unshared token reaches one reader or OnUnused, exactly once.
+//   - If a token is replaced during a rotate, exactly one rotate returns that token.
 //   - The store has the newest token or none, unless a removal failed.
 //   - A tick starts every due refresh.
 //   - The stored token has the revision of the stored config.
@@ -168,7 +168,7 @@ func (m *machine) logf(name, format string, args ...any) {
 	m.t.Logf("step %d, after %s, %s: %s", m.steps, m.elapsed(), name, fmt.Sprintf(format, args...))
 }
 
-// check fails the test with the first error. The caller holds m.mu.
+// check reports the first error as the test's failure. The caller holds m.mu.
 func (m *machine) check(name string, err error) {
 	if err != nil && !m.failed {
 		m.failed = true

@@ -137,8 +137,8 @@ func (e *entry) supersede() {
 	}
 }
 
-// supersedeAndDrop supersedes the running mint and drops the cached token. A waiting Rotate returns
-// the dropped token as replaced, so that the caller revokes the token.
+// supersedeAndDrop supersedes the running mint and drops the cached token. A Rotate that waits for
+// the mint returns the dropped token, so that the caller can revoke the token.
 func (e *entry) supersedeAndDrop() {
 	if e.mint != nil && e.mint == e.rotation && e.cached != nil {
 		e.mint.replaced = &e.cached.Token
@@ -147,7 +147,7 @@ func (e *entry) supersedeAndDrop() {
 	e.cached = nil
 }
 
-// exchange gets the token of m. If the provider refuses the refresh token, exchange logs in. The
+// exchange gets the token for m. If the provider refuses the refresh token, exchange logs in. The
 // exception is a background mint with a SerialKey, because its login might have to wait. In that
 // case, finishMint queues another refresh.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
@@ -281,8 +281,8 @@ func (e *entry) endsSoon(m *mint, err error) bool {
 		e.backoff.last == nil && e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
 }
 
-// After this many failures in an outage, the next mint is a login. The outage may affect only mints
-// with the refresh token.
+// After this many consecutive failures in an outage, the next mint is a login. The outage may
+// affect only mints with the refresh token.
 const maxRefreshOutages = 3
 
 // dropRefresh forgets a refresh token that failed in m, so that the next mint is a login. After a

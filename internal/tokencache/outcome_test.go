@@ -20,8 +20,8 @@ type outcome struct {
 
 	unshared bool // the account was unshared when the read began
 
-	// waitEnds is when the read must return the cached token at the latest. It is on the monotonic
-	// clock; 0 means no limit.
+	// waitEnds is the latest time for the read to return the cached token, on the monotonic clock.
+	// 0 means no limit.
 	waitEnds time.Duration
 	changes  int // the model's changes when the read began
 }

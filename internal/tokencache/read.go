@@ -63,9 +63,9 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 	})
 }
 
-// read calls try with the named account's entry, and counts the read. If try returns errSuperseded,
-// read starts over. The context of try ends with ctx, at Close, or after MaxWait. The context's
-// cause is the reason.
+// read calls the function try with the named account's entry, and counts the read. If try returns
+// errSuperseded, read starts over. The context of try ends with ctx, at Close, or after MaxWait.
+// The context's cause is the reason.
 func (c *Cache) read(ctx context.Context, name string, try func(context.Context, *entry) (Grant, error)) (Grant, error) {
 	e, err := c.entry(ctx, name)
 	wait, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)

@@ -25,8 +25,8 @@ func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 
 // Tick starts a background refresh of each due token, and does not wait. A token is due if it is in
 // its refresh window and was read since its mint. If no slot is free, the refresh starts when a
-// slot becomes free. Tick also retries failed saves, and calls OnUnused for tokens that were parked
-// for maxParked. The cost depends on the number of due accounts, not of all accounts.
+// slot becomes free. Tick also retries failed saves, and calls OnUnused for tokens that no reader
+// got within maxParked. The cost depends on the number of due accounts, not of all accounts.
 func (c *Cache) Tick() {
 	now := c.clock()
 	var unsaved []*entry
@@ -58,8 +58,8 @@ func (c *Cache) Tick() {
 // mayMintPause delays a refresh that MayMint did not allow.
 const mayMintPause = time.Second
 
-// refresh starts a background refresh of e. If no slot is free, the refresh waits. The caller holds
-// e.mu.
+// refresh starts a background refresh of e. If no slot is free, the refresh waits for a slot. The
+// caller holds e.mu.
 func (c *Cache) refresh(e *entry, now clock.Instant) {
 	if c.opts.MayMint(e.account, e.cached.lacksLife(now)) != nil {
 		e.notBefore = now.Add(mayMintPause)
@@ -158,8 +158,8 @@ func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
 }
 
 // refreshQueue holds the entries for which a tick has work, earliest first. It also holds the
-// entries whose refresh waits for a slot. A refreshQueue is safe for concurrent use. While mu is
-// held, no other lock is taken.
+// entries whose refresh waits for a slot. A refreshQueue is safe for concurrent use. Code that
+// holds mu takes no other lock.
 type refreshQueue struct {
 	mu      sync.Mutex
 	heap    queueHeap

@@ -64,9 +64,9 @@ func (r *rejections) report(now clock.Instant, t *cachedToken, minimumAge time.D
 }
 
 // GetAfterRejection is Get for a reader whose token the provider rejected. id is the [token.ID] of
-// that token. If the token is still cached and the limits allow a login, the reader waits up to
-// MaxWait for a new token. Otherwise the reader gets the cached token. Grant.Rejection is the
-// outcome of the report.
+// that token. If the token is still cached and the limits allow a login, the cache logs in. The
+// reader then waits up to MaxWait for the new token. Otherwise the reader gets the cached token.
+// Grant.Rejection is the outcome of the report.
 func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked time.Duration) (Grant, error) {
 	return c.read(ctx, name, func(ctx context.Context, e *entry) (g Grant, err error) {
 		m, rejection, next, err := c.reportRejection(e, id)

@@ -169,8 +169,8 @@ func TestRejectedTokenDuringOutage(t *testing.T) {
 	})
 }
 
-// A report of a rejected token joins a running login. A login replaces a running mint with the
-// refresh token.
+// A report of a rejected token joins a running login. If the running mint uses the refresh token,
+// the report starts a login instead.
 func TestReportDuringMint(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -17,8 +17,8 @@ const (
 // Policy holds an operator's settings for an account's tokens. The zero Policy has the default
 // values.
 type Policy struct {
-	// RefreshWindow is how long before its end a token is refreshed in the background. nil means 20
-	// % of the lifetime, and 0 means never. Values over 90 % of the lifetime count as 90 %.
+	// RefreshWindow is the time before a token's end in which background refreshes run. nil means
+	// 20 % of the lifetime, and 0 means never. Values over 90 % of the lifetime count as 90 %.
 	RefreshWindow *time.Duration
 
 	// MinTTL is the least life of a served token. If the cached token has less life, readers wait
@@ -32,8 +32,8 @@ type Policy struct {
 	// Sliding is set if the provider extends a token's life whenever it returns the same token.
 	Sliding bool
 
-	// MinimumAge is the least age at which a token is replaced, even by a rotate or after a report
-	// of a rejected token. 0 means no limit.
+	// MinimumAge is the age that a token must reach before it is replaced, even for a rotate or a
+	// report of a rejected token. 0 means no limit.
 	MinimumAge time.Duration
 
 	// CanForce says that a mint can force the provider to return a new token. Rotates and reports
