@@ -38,8 +38,8 @@ func (w *world) watchSecret(name, secret string) watch {
 	return watch{name, func() string { return w.secret(w.namespace, secret) }}
 }
 
-// restarts creates two Deployments that the operator restarts for each new token. The returned
-// function checks the number of restarts.
+// restarts creates two Deployments that the operator restarts. With refreshAfter, each read causes
+// a restart. With allowStaticCreds, only a new token does.
 func (w *world) restarts(t *testing.T) (static watch, check func(tokens int)) {
 	t.Helper()
 	const refresh, target = "  refreshAfter: 15m\n", "  rolloutRestartTargets: [{kind: Deployment, name: %s}]\n"
