@@ -203,9 +203,9 @@ func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 	}
 }
 
-// Put replaces the named account by a. If commit is not nil, Put first calls commit to store the
-// config. If commit fails, Put returns the error. Put then forgets the account in memory, because
-// storage may have changed.
+// Put adds the account a, or replaces the account of that name by a. If commit is not nil, Put
+// first calls commit to store the config. If commit fails, Put returns the error. Put then forgets
+// the account in memory, because storage may have changed.
 //
 // If t is not nil, t is a token that a.Mint just returned, and Put saves and serves t. If t is nil
 // and a is unshared, Put removes the stored token. unsaved says why the save or the removal failed.

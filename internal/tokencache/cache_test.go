@@ -47,7 +47,7 @@ func TestOtherRevisionDuringMint(t *testing.T) {
 		"a write by another node": func(w *world, a *fakeAccount) { w.store.write(a); w.Invalidate("a") },
 	} {
 		for mintName, delayed := range map[string]func(time.Duration, answer) answer{
-			"the mint is cancelled": slow, "the mint returns a token": uncancellable,
+			"the mint is canceled": slow, "the mint returns a token": uncancellable,
 		} {
 			t.Run(writeName+", "+mintName, func(t *testing.T) {
 				withAccount(t, Policy{}, func(w *world) {

@@ -86,7 +86,7 @@ func fails(kind token.Kind, retryAfter time.Duration) answer {
 
 func panics(v any) answer { return func(context.Context, call) (token.Token, error) { panic(v) } }
 
-// slow answers after d, or fails when the mint is cancelled.
+// slow answers after d, or fails when the mint is canceled.
 func slow(d time.Duration, a answer) answer {
 	return func(ctx context.Context, c call) (token.Token, error) {
 		select {
@@ -98,7 +98,7 @@ func slow(d time.Duration, a answer) answer {
 	}
 }
 
-// uncancellable answers after d, even if the mint is cancelled.
+// uncancellable answers after d, even if the mint is canceled.
 func uncancellable(d time.Duration, a answer) answer {
 	return func(ctx context.Context, c call) (token.Token, error) {
 		time.Sleep(d)
@@ -106,7 +106,7 @@ func uncancellable(d time.Duration, a answer) answer {
 	}
 }
 
-// hangs answers only when the mint is cancelled.
+// hangs answers only when the mint is canceled.
 func hangs(ctx context.Context, _ call) (token.Token, error) {
 	<-ctx.Done()
 	return token.Token{}, ctx.Err()

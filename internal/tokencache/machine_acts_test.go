@@ -115,7 +115,7 @@ func (m *machine) changeProvider() {
 	case 0, 1:
 		a, what = slow(delay, pick(m, bad...)), "fails"
 	case 2:
-		a, what = uncancellable(delay, pick(m, good...)), "answers, even if cancelled"
+		a, what = uncancellable(delay, pick(m, good...)), "answers, even if canceled"
 	}
 	m.logf("-", "the provider %s; lifetime %s, Retry-After %s, delay %s", what, lifetime, retryAfter, delay)
 	m.provider.set(m.observe(a))

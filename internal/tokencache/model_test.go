@@ -20,7 +20,7 @@ type model struct {
 	cached  *modelToken          // nil if there is none
 	changed event                // the last change of config or cached
 	changes int                  // how often config or cached changed
-	running map[int]*runningMint // by number of the call; includes mints that were cancelled
+	running map[int]*runningMint // by number of the call; includes mints that were canceled
 
 	reads    int // of cached
 	rotating int // rotates that have not returned
@@ -273,7 +273,7 @@ func (m *model) refreshToken(now clock.Instant) secret.String {
 	return m.cached.refresh
 }
 
-// ended records the end of a mint that was not cancelled.
+// ended records the end of a mint that was not canceled.
 func (m *model) ended(c call, previous time.Duration, minted token.Token, err error, began clock.Instant, now event) {
 	if err == nil && now.at.Since(began) >= c.policy.timeline(minted.Lifetime).lifetime {
 		err = &token.Error{Kind: token.Malformed} // the token has already expired
