@@ -25,10 +25,10 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// witness has two hosts. The honest host is the operator's provider, and its tokens begin with
-// honest-. The evil host belongs to an attacker. It also issues tokens, and records its
-// requests. The attacker may rotate, and may write and delete configs and definitions, but may
-// not read creds and knows no secret.
+// witness has two servers. The honest server is the operator's provider. The evil server belongs to
+// an attacker, and records its requests. Both issue tokens that begin with the server's name. The
+// attacker may rotate, and may write and delete configs and definitions. The attacker may not read
+// creds, and knows no secret.
 type witness struct {
 	honest, evil *httptest.Server
 	minted       atomic.Int64
@@ -71,7 +71,7 @@ func newWitness(t testing.TB) *witness {
 	return w
 }
 
-// relocated replaces the endpoints of a provider, and makes its logins run in parallel.
+// relocated is a provider with other endpoints, whose logins run in parallel.
 type relocated struct {
 	providers.Provider
 	endpoints []providers.Endpoint
@@ -94,9 +94,8 @@ func (w *witness) operatorConfigs() []fields {
 	}
 }
 
-// definitions returns definitions of acme. The first is the operator's. The attacker's
-// definitions send secrets to the evil host, show secrets, or declare that secret fields are not
-// secret.
+// definitions returns definitions of acme. The first belongs to the operator. The others are an
+// attacker's attempts to get secrets.
 func (w *witness) definitions() []string {
 	paths := strings.NewReplacer("/data/token", "/access_token", "/data/expires_in", "/expires_in")
 	honest := paths.Replace((&acme{url: w.honest.URL}).definition("Acme"))
@@ -143,9 +142,8 @@ func (w *witness) changes() []fields {
 	}
 }
 
-// attack runs a script on a config of the given kind. Each step of the script writes, deletes or
-// rotates the config, ends a lease, reads creds as an app, or writes or deletes a definition.
-// attack fails the test if the evil host got a secret or a token of the operator.
+// attack runs a script of requests on a config of the given kind. The test fails if the evil server
+// gets a secret or a token of the operator.
 func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	t.Helper()
 	m, _ := newOffline(t, time.Hour)
@@ -161,8 +159,8 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		}
 	}
 	m.start()
-	// Kinds 0 to 4 are operatorConfigs. Kind 5 is the last of these configs, but only a tool of the
-	// operator writes it, always as a whole. The attacker may write only definitions.
+	// If kind is 5, only the operator's tool writes the config, always as a whole. The attacker
+	// writes only definitions.
 	kind %= 6
 	applied := kind == 5
 	operator, changes, definitions := w.operatorConfigs()[min(kind, 4)], w.changes(), w.definitions()
@@ -241,8 +239,7 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	m.wantNotLogged("panic")
 }
 
-// An attacker who may write, delete and rotate gets no secret and no token, whatever the order
-// of the steps.
+// An attacker who may write, delete and rotate gets no secret and no token.
 func TestConfigWriterGetsNoSecretByAnySequence(t *testing.T) {
 	w := newWitness(t)
 	chance := rand.New(rand.NewPCG(1, 2))
@@ -257,7 +254,7 @@ func TestConfigWriterGetsNoSecretByAnySequence(t *testing.T) {
 	}
 }
 
-// A new revocation_url never gets a token of the old config, even if the account has no secret.
+// A new revocation_url never gets a token of the old config.
 func TestNewRevocationURLGetsNoOldToken(t *testing.T) {
 	w := newWitness(t)
 	for name, end := range map[string]func(*mount) answer{
@@ -294,8 +291,7 @@ func TestNothingThatIsShownHasControlCharacters(t *testing.T) {
 	m.wantStored("config/a", "token/a")
 }
 
-// The engine refuses names with two dots in a row, because Vault's storage does. The log shows
-// no failure.
+// Vault's storage refuses names with two dots in a row, so the engine refuses them too.
 func TestNamesThatStorageRefuses(t *testing.T) {
 	m := newMount(t)
 	m.storage.failWith(func(_, key string) error {

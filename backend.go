@@ -63,8 +63,8 @@ type Options struct {
 func Factory(opts Options) logical.Factory {
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		b := newBackend(opts, conf)
-		// Setup must use neither storage nor system view. Both are nil if Vault only wants to
-		// know the plugin's version and paths.
+		// Setup must not use storage or system view. Both are nil when Vault only asks for the
+		// plugin's version and paths.
 		caching := *conf
 		caching.System = newCachingSystemView(conf.System, b.responder.clock)
 		if err := b.Setup(ctx, &caching); err != nil {
@@ -150,7 +150,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		metricsPath.path(),
 	}
 	fb.PathsSpecial = &logical.Paths{
-		// Each prefix must end in a slash. Otherwise Vault takes it for the name of a single key.
+		// Each prefix ends in a slash. Vault would take a prefix without a slash for a single key.
 		SealWrapStorage: []string{account.ConfigPrefix, account.KeyPrefix, account.TokenPrefix, account.RefreshPrefix, framework.WALPrefix},
 		LocalStorage:    []string{account.TokenPrefix, framework.WALPrefix},
 		Unauthenticated: []string{"jwks/+"}, // providers fetch public keys without a Vault token
@@ -162,9 +162,8 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 	return b
 }
 
-// HandleRequest implements [logical.Backend]. It checks the input before the framework does,
-// because the framework's errors quote the input. It recovers panics, because a panic would end
-// the process, and with the process all mounts.
+// HandleRequest implements [logical.Backend]. It checks the input first, because the framework's
+// errors quote the input. It recovers panics, because a panic would end the process for all mounts.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer b.responder.recover(req, &resp, &err)
 	b.log.SetMount(req.MountPoint)
@@ -189,9 +188,8 @@ func (b *backend) hasInvalidName(path string) bool {
 	return strings.Contains(path, "..") && b.Route(path) != nil
 }
 
-// HandleExistenceCheck implements [logical.Backend]. It does not pass on the request's data. If
-// it did, the framework would refuse invalid fields, and Vault would log the refusal with their
-// values.
+// HandleExistenceCheck implements [logical.Backend]. It hides the request's data from the
+// framework. Otherwise Vault would log the values of invalid fields.
 func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checkFound, exists bool, err error) {
 	defer b.responder.recover(req, new(*logical.Response), &err)
 	if b.hasInvalidName(req.Path) {
@@ -202,8 +200,8 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }
 
-// periodic starts the refreshes and revocations that are due. It does not wait for them, because
-// Vault holds a lock meanwhile. Vault calls periodic about once a minute. If nothing is due, periodic
+// periodic starts the refreshes and revocations that are due. It does not wait for their end,
+// because Vault holds a lock. Vault calls periodic about once a minute. If nothing is due, periodic
 // makes no call to Vault.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	refreshes, revocations, unsaved := b.cache.Due(), b.revoker.Pending(), b.registry.RefreshTokens().HasUnsaved()
@@ -227,10 +225,10 @@ func (b *backend) mayMint() bool {
 	return !state.HasState(consts.ReplicationPerformanceStandby) && !state.HasState(consts.ReplicationDRSecondary)
 }
 
-// mayExchange returns an error if the account must not use its refresh token now. It returns nil if
-// the account's credential is not a refresh token. urgent is true if readers need a new token now.
-// On a performance secondary the error wraps ErrReadOnly, so that Vault forwards the request to the
-// primary cluster. Local mounts are not replicated, so they use their own refresh tokens.
+// mayExchange returns an error if the account's refresh token must not be used now. urgent is true
+// if readers need a new token now. On a performance secondary, the error wraps ErrReadOnly, so that
+// Vault forwards the request. Local mounts have their own refresh tokens, and use them on every
+// cluster.
 func mayExchange(system logical.SystemView, a *account.Account, urgent bool) error {
 	switch {
 	case !a.SpendsRefresh():
@@ -246,12 +244,11 @@ func mayExchange(system logical.SystemView, a *account.Account, urgent bool) err
 // errOnPrimary reports that only the primary cluster uses the refresh token.
 var errOnPrimary = fmt.Errorf("%w: %w", tokencache.ErrForwarded, logical.ErrReadOnly)
 
-// errUnknownExchange reports that a refresh token is not used now, because the outcome of its
-// last use is unknown.
-var errUnknownExchange error = &token.Error{Kind: token.Unavailable, Problem: "the outcome of the last use of the refresh token is unknown; the engine uses the refresh token again when the current access token is about to end"}
+// errUnknownExchange reports that the last use of the refresh token has an unknown outcome.
+var errUnknownExchange error = &token.Error{Kind: token.Unavailable, Problem: "the last use of the refresh token has an unknown outcome; the engine uses the refresh token again when the access token is about to end"}
 
-// invalidate drops the cached contents of a storage key that another node has changed. Vault does
-// not call invalidate for this node's own writes.
+// invalidate forgets a storage key that another node has changed. Vault does not call invalidate
+// for this node's own writes.
 func (b *backend) invalidate(_ context.Context, key string) {
 	prefix, name, _ := strings.Cut(key, "/")
 	switch prefix + "/" {
@@ -267,12 +264,12 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	}
 }
 
-// maxCleanWait limits how long clean waits for running exchanges of refresh tokens. If the answer
-// to an exchange is not stored, a person has to consent again.
+// maxCleanWait is how long a closing mount waits for requests with refresh tokens. If a provider's
+// answer is lost, a person has to consent again.
 const maxCleanWait = 3 * time.Second
 
-// clean cancels running mints and revocations. While clean runs, all mounts of the process are
-// blocked, so it waits only for exchanges of refresh tokens.
+// clean cancels running mints and revocations. It waits only for requests with refresh tokens,
+// because the wait blocks all mounts of the process.
 func (b *backend) clean(context.Context) {
 	b.cache.Close()
 	b.registry.RefreshTokens().Wait(maxCleanWait)

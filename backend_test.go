@@ -103,7 +103,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// Cleanup returns at once even if a mint hangs, and does not affect another mount.
+// Cleanup does not wait for a hanging mint, and does not affect another mount.
 func TestCleanupDuringAMint(t *testing.T) {
 	f := newFake(minting("fake-token", time.Hour))
 	m := newFakeMount(t, f, fields{"verify_connection": false})

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// badAnswers are answers of a provider that contain no usable token, and the resulting errors.
-// In text, "%" is a placeholder for host and path of the token endpoint.
+// badAnswers are answers without a usable token, with the resulting errors. In an error, "%" stands
+// for host and path of the token endpoint.
 var badAnswers = []struct {
 	base     func(*mount) fields
 	settings string // of the simulator
@@ -73,9 +73,8 @@ var badAnswers = []struct {
 	{conversationAt, `{"faults":[{"kind":"no-token"}]}`, 502, "malformed answer: % answered 200 OK: the answer contains no token"},
 }
 
-// After a bad answer, a config write stores nothing, and a read of creds fails and names the
-// time of the next attempt. If the answer is malformed, the write gets a 400, because clients
-// repeat a request that gets a 5xx.
+// After a bad answer, a config write stores nothing, and a read of creds names the next attempt. If
+// the answer is malformed, the write gets a 400. Clients would repeat a 5xx.
 func TestBadAnswers(t *testing.T) {
 	for _, test := range badAnswers {
 		m := newMount(t)

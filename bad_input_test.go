@@ -20,8 +20,8 @@ const (
 	mustPrintable = "must not contain control characters such as line breaks"
 )
 
-// badConfigs are invalid changes of a valid config, with the errors that users get. Each write
-// gets a 400, stores nothing and sends nothing to the provider.
+// badConfigs are invalid changes of a valid config, with the resulting errors. Each write gets a
+// 400, stores nothing and sends nothing to the provider.
 var badConfigs = []struct {
 	base   func(*mount) fields
 	change fields
@@ -156,8 +156,8 @@ func TestBadConfigs(t *testing.T) {
 	checkUnchanged()
 }
 
-// newUnchanged makes a mount with config/old. The returned function checks that storage, the
-// cached token and the number of requests to the provider are unchanged.
+// newUnchanged makes a mount with config/old. check fails the test if storage, the cached token or
+// the number of provider requests has changed.
 func newUnchanged(t *testing.T) (m *mount, check func()) {
 	m = newMount(t)
 	m.write("config/old", m.sinch(nil)).want(t, http.StatusNoContent)

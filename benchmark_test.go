@@ -142,8 +142,8 @@ func constantAnswer(lease bool) *logical.Response {
 	return resp
 }
 
-// withoutTokens is a storage in memory that drops tokens. In production, Vault stores the tokens,
-// so a benchmark must not count them as memory of the plugin.
+// withoutTokens is a storage in memory that drops tokens. In production, tokens are not stored in
+// the plugin's memory.
 type withoutTokens struct{ *logical.InmemStorage }
 
 func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {
@@ -155,7 +155,7 @@ func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {
 
 // BenchmarkGrowth creates and reads many accounts. It reports:
 //   - the memory per account, without the stored token
-//   - how long a tick takes if no token is due, and if 1,000 tokens are due
+//   - how long the periodic function takes if no token is due, and if 1,000 tokens are due
 //   - how long a new backend takes to give its first answer
 func BenchmarkGrowth(b *testing.B) {
 	for _, n := range []int{1, 1_000, 100_000} {

@@ -18,8 +18,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// longAgo and farAway are the start and end of the validity of certificates that are valid in
-// all tests.
+// Certificates from longAgo to farAway are valid in all tests.
 var longAgo, farAway = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)
 
 // clientCert returns a client certificate of a new CA, and its key.
@@ -43,7 +42,7 @@ func clientCertOfCA(t *testing.T, from, until time.Time) (ca *simulator.CA, cert
 	return ca, string(certPEM), string(keyPEM)
 }
 
-// publicAt returns a config of a client without a secret. No server listens at its endpoint.
+// publicAt returns a config of a client without a secret. No server listens at the token_url.
 func publicAt(*mount) fields {
 	return fields{"provider": "oauth2", "client_id": "public-client", "token_url": "https://127.0.0.1:1/token"}
 }
@@ -52,8 +51,8 @@ func publicWithCert(cert, key string) func(*mount) fields {
 	return func(m *mount) fields { return with(publicAt(m), fields{"client_cert": cert, "client_key": key}) }
 }
 
-// mutual starts a server for the simulator that requires a client certificate. It returns a
-// config whose client authenticates only with its certificate (RFC 8705 §2.1).
+// mutual starts a simulator that requires client certificates. It returns a config that
+// authenticates by certificate alone (RFC 8705 §2.1).
 func mutual(t *testing.T, m *mount) fields {
 	t.Helper()
 	ca, cert, key := clientCertOfCA(t, longAgo, farAway)
@@ -112,8 +111,8 @@ func TestClientCertIsShown(t *testing.T) {
 	m.noKey("the log", m.log.String(), key)
 }
 
-// noKey fails the test if text contains one of the first two lines of a PEM key. Later lines may
-// hold the public key, which is also in the certificate.
+// noKey fails the test if text contains one of the first two lines of a private key. Later lines
+// may be public.
 func (m *mount) noKey(where, text, key string) {
 	m.t.Helper()
 	for _, line := range strings.Split(key, "\n")[1:3] {
@@ -142,7 +141,7 @@ func TestClientCertThatIsNotValid(t *testing.T) {
 	}
 }
 
-// A key or certificate may be written on one line, with a literal \n between the original lines.
+// A key or certificate may be one line, with the characters \n in place of line breaks.
 func TestClientKeyOnOneLine(t *testing.T) {
 	m := newMount(t)
 	cert, key := clientCert(t, longAgo, farAway)
@@ -151,7 +150,7 @@ func TestClientKeyOnOneLine(t *testing.T) {
 	equal(t, "client_cert", m.read("config/a").data["client_cert"], cert)
 }
 
-// A new certificate is a new credential, so the engine mints a new token with it.
+// After a new certificate is written, the engine mints a new token.
 func TestNewClientCertMintsAnew(t *testing.T) {
 	m := newMount(t)
 	config := mutual(t, m)

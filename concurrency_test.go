@@ -78,8 +78,8 @@ func TestReaderGivesUp(t *testing.T) {
 	equal(t, "more mints", len(started), 0)
 }
 
-// readAtOnce makes the given number of readers read each name at the same time. For each name it
-// returns how many readers got each token.
+// readAtOnce lets many readers read each name at the same time. The result counts the readers by
+// name and token.
 func (m *mount) readAtOnce(names []string, readers int) map[string]map[string]int {
 	m.t.Helper()
 	var (
@@ -148,7 +148,7 @@ func TestReadersOfManyAccounts(t *testing.T) {
 	}
 }
 
-// Neither hanging mints nor the Cleanup of a mount slow down another mount.
+// Hanging mints and a Cleanup do not slow down another mount.
 func TestMountThatEndsIsNotFeltAtAnother(t *testing.T) {
 	m, other := newSinchMount(t, nil), newSinchMount(t, nil)
 	token := m.token("a")

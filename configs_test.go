@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// newConfigMount makes a mount with config/a. Its fields are those that config returns.
+// newConfigMount makes a mount, and writes the fields from the function config to config/a.
 func newConfigMount(t testing.TB, config func(m *mount, more fields) fields, more fields) *mount {
 	t.Helper()
 	m := newMount(t)
@@ -38,7 +38,7 @@ func newFakeMount(t testing.TB, p providers.Provider, more fields) *mount {
 	return m
 }
 
-// sinch returns the fields of a config of sinch-india at the simulator, with more added or changed.
+// sinch returns a sinch-india config for the simulator. The parameter more overrides fields.
 func (m *mount) sinch(more fields) fields {
 	return with(fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse",
 		"token_url": m.url + "/realms/ipmessaging/protocol/openid-connect/token"}, more)
@@ -49,23 +49,23 @@ func (m *mount) revocable(more fields) fields {
 	return with(m.sinch(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke"}), more)
 }
 
-// oauth2 returns the fields of a config of oauth2 at the simulator, with more added or changed.
+// oauth2 returns an oauth2 config for the simulator. The parameter more overrides fields.
 func (m *mount) oauth2(more fields) fields {
 	return with(fields{"provider": "oauth2", "client_id": "generic-client", "client_secret": "generic-secret",
 		"token_url": m.url + "/generic/token"}, more)
 }
 
-// rcs returns the fields of a config of enablex-rcs, with more added or changed.
+// rcs returns an enablex-rcs config for the simulator. The parameter more overrides fields.
 func (m *mount) rcs(more fields) fields { return m.enablex("rcs", more) }
 
-// enablex returns the fields of a config of an EnableX API at the simulator, with more added or
-// changed.
+// enablex returns a config of an EnableX API for the simulator. The parameter more overrides
+// fields.
 func (m *mount) enablex(channel string, more fields) fields {
 	return with(fields{"provider": "enablex-" + channel, "app_id": "5f0c0ffee0ddba11acce55ed", "app_key": "battery-staple-app-key",
 		"token_url": m.url + "/" + channel + "/v1/token"}, more)
 }
 
-// conversation returns the fields of a config of sinch-conversation, with more added or changed.
+// conversation returns a sinch-conversation config. The parameter more overrides fields.
 func (m *mount) conversation(more fields) fields {
 	return with(fields{"provider": "sinch-conversation", "client_id": "conversation-key", "client_secret": "conversation-secret",
 		"token_url": m.url + "/oauth2/token"}, more)

@@ -87,7 +87,7 @@ func TestMetricsOfCredentials(t *testing.T) {
 	}
 }
 
-// A write of new credentials that keeps the old credentials_expire gets a warning.
+// New credentials with an unchanged credentials_expire cause a warning.
 func TestNewCredentialsWithTheOldDate(t *testing.T) {
 	m := newSinchMount(t, fields{"credentials_expire": "2027-03-01"})
 	m.write("config/a", fields{"password": "new-1", "verify_connection": false}).wantWarning(t, "credentials_expire is still 2027-03-01")

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Storage keeps a definition as long as a name or a config uses it.
+// Storage keeps a definition while a provider name or a config uses the definition.
 func TestUnusedDefinitionsAreRemoved(t *testing.T) {
 	m, acme, first := newAcmeMount(t)
 	m.write("providers/same", fields{"definition": acme.definition("Acme")}).want(t, http.StatusOK)
@@ -36,8 +36,7 @@ func TestUnusedDefinitionsAreRemoved(t *testing.T) {
 	}
 }
 
-// A config write may wait for the provider while somebody deletes the definition. The config
-// still gets its definition.
+// A config keeps its definition even if somebody deletes the definition during the write.
 func TestDefinitionRemovedDuringAWrite(t *testing.T) {
 	m := newMount(t)
 	var during func()
@@ -69,8 +68,8 @@ func TestDefinitionsOnOtherNodes(t *testing.T) {
 	equal(t, "title", other.read("providers/acme").data["title"], "Second")
 }
 
-// If a stored definition is damaged or missing, the paths that need it return a 500. The provider
-// and its configs can still be deleted.
+// If a stored definition is damaged or missing, paths that need the definition return a 500. The
+// provider and its configs can still be deleted.
 func TestStoredDefinitionOfNoUse(t *testing.T) {
 	for name, spoil := range map[string]func(m *mount, key string){
 		"missing":   func(m *mount, key string) { _ = m.storage.InmemStorage.Delete(t.Context(), key) },
@@ -103,8 +102,8 @@ func TestStoredDefinitionOfNoUse(t *testing.T) {
 	}
 }
 
-// Whichever storage call fails, every config still has its definition, and the next change
-// removes definitions that nothing uses.
+// After any storage fault, every config has its definition. The next change removes unused
+// definitions.
 func TestDefinitionStorageFaults(t *testing.T) {
 	acme := newAcme(t)
 	second := acme.definition("Second")

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// acme is the server of a provider that only a definition describes. It records its requests.
+// acme is the server of a provider that operators add by a definition. It records requests.
 type acme struct {
 	url string
 
@@ -88,7 +88,7 @@ func (m *mount) define(text string) string {
 	return a.data["digest"].(string)
 }
 
-// newAcmeMount makes a mount with a definition of acme and config/a.
+// newAcmeMount makes a mount, defines acme and writes config/a.
 func newAcmeMount(t *testing.T) (m *mount, a *acme, digest string) {
 	t.Helper()
 	m, a = newMount(t), newAcme(t)
@@ -122,9 +122,8 @@ func TestDefinitionInThreeCommands(t *testing.T) {
 	m.restart().read("creds/a").wantData(t, want)
 }
 
-// Editing or deleting a definition does not change existing configs, even if a tool writes the
-// whole config again. A config changes its definition only by adopt_definition, in a write that
-// repeats all secrets.
+// An edited or deleted definition does not change existing configs. Only a write with
+// adopt_definition and all secrets does.
 func TestDefinitionIsPinned(t *testing.T) {
 	m, honest, first := newAcmeMount(t)
 	m.write("config/b", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
@@ -177,14 +176,13 @@ func TestDefinitionIsPinned(t *testing.T) {
 		t.Errorf("got %q at the new endpoint, want one request with the new password", got)
 	}
 	m.read("config/a").wantData(t, fields{"definition": second, "definition_current": true, "region": "us"})
-	// A tool may repeat an adopt_definition that the config has already adopted.
+	// A tool may repeat adopt_definition in each write.
 	m.write("config/a", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
 	m.write("config/b", with(maps.Clone(whole), fields{"adopt_definition": second})).want(t, http.StatusNoContent)
 	m.wantDefinitions("after both adopted", second)
 }
 
-// The new definition may declare that a secret field is not secret. Until it is adopted, the
-// field still counts as secret.
+// A secret field stays secret until the config adopts a definition that makes the field public.
 func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	shows := strings.Replace(acme.definition("Shows"), "    required: true\n    secret: true\n", "", 1)
@@ -197,8 +195,8 @@ func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
 	equal(t, "api_password", m.read("config/a").data["api_password"], "public")
 }
 
-// A write that adopts a definition must repeat client_key, because the definition says where the
-// certificate is used.
+// To adopt a definition, a write must repeat client_key, because the definition says where the key
+// is used.
 func TestAdoptedDefinitionNeedsTheClientKey(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	cert, key := clientCert(t, longAgo, farAway)
@@ -211,8 +209,8 @@ func TestAdoptedDefinitionNeedsTheClientKey(t *testing.T) {
 	m.write("config/b", with(adopt, fields{"client_key": key})).want(t, http.StatusNoContent)
 }
 
-// A config that adopts a definition loses the fields that the new definition lacks or declares
-// with another kind.
+// Adopting a definition removes the config's fields that the definition lacks or gives another
+// type.
 func TestAdoptedDefinitionWithOtherFields(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	m.patch("config/a", fields{"labels": fields{"a": "b"}, "region": "us"}).want(t, http.StatusNoContent)
@@ -222,8 +220,7 @@ func TestAdoptedDefinitionWithOtherFields(t *testing.T) {
 	m.read("config/a").wantData(t, fields{"labels": nil, "region": "eu", "api_user": "alice"})
 }
 
-// If the first write of a config has adopt_definition, it fails unless the current definition
-// has this digest.
+// In the first write of a config, adopt_definition must be the digest of the current definition.
 func TestAdoptDefinitionInFirstWrite(t *testing.T) {
 	m, _, digest := newAcmeMount(t)
 	m.write("config/b", with(maps.Clone(acmeConfig), fields{"adopt_definition": "sha256:" + strings.Repeat("0", 64)})).
@@ -233,7 +230,7 @@ func TestAdoptDefinitionInFirstWrite(t *testing.T) {
 	m.write("config/d", fields{"provider": "nobody", "adopt_definition": digest}).want(t, http.StatusBadRequest, "adopt_definition: providers/nobody has no definition to adopt")
 }
 
-// The engine checks fields of a definition as it checks those of a built-in provider.
+// Fields from a definition get the same checks as fields of a built-in provider.
 func TestDefinitionFields(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	for _, test := range []struct {
@@ -269,8 +266,8 @@ func TestDefinitionFields(t *testing.T) {
 	equal(t, "warnings about unrecognized parameters", len(m.write("config/a", fields{"region": "us"}).warnings), 0)
 }
 
-// If a new token ends the previous one, the engine refreshes early only if the config has a
-// refresh_window.
+// Some providers end the old token when they issue a new token. Their configs refresh early only
+// with a refresh_window.
 func TestExclusiveProvider(t *testing.T) {
 	acme := newAcme(t)
 	m := newMount(t)

@@ -24,8 +24,8 @@ var (
 	codeSpan   = regexp.MustCompile("`[^`\n]*`")
 )
 
-// Every test, fuzz target, benchmark and make target that a page names exists. A page may also
-// name functions in its own code samples.
+// Pages name only tests, fuzz targets, benchmarks and make targets that exist. Pages may also name
+// functions in their own code samples.
 func TestDocsNameWhatExists(t *testing.T) {
 	tests := map[string]bool{}
 	for _, text := range readTree(t, ".", "_test.go") {
@@ -51,7 +51,7 @@ func TestDocsNameWhatExists(t *testing.T) {
 	}
 }
 
-// Every relative link leads to a file that exists, and to a heading in that file.
+// Every relative link leads to an existing file and heading.
 func TestDocsLinks(t *testing.T) {
 	pages := readPages(t)
 	for page, text := range pages {
@@ -74,8 +74,7 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
-// The errors in the table of docs/operations.md are in the source, except network errors, which
-// come from Go.
+// The source contains every error in the table of docs/operations.md, except Go's network errors.
 func TestDocsQuoteErrors(t *testing.T) {
 	text, fromGo := "", []string{"`no such host`", "`connection refused`", "`i/o timeout`"}
 	for _, dir := range []string{"providers", "internal/tokencache", "internal/token"} {
@@ -142,7 +141,7 @@ func readPages(t *testing.T) map[string]string {
 	return pages
 }
 
-// readTree returns the text of the files in dir whose names end in suffix, by path.
+// readTree returns the texts of files in dir, by path. File names must end in suffix.
 func readTree(t *testing.T, dir, suffix string) map[string]string {
 	t.Helper()
 	files := map[string]string{}

@@ -39,11 +39,11 @@ func notFound(name string, err error) error {
 	return err
 }
 
-// handler handles one operation of a path. A responder turns its errors into responses.
+// handler handles one operation of a path. A responder turns the handler's errors into responses.
 type handler func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error)
 
-// nameOf returns the name in a request's path, which the framework always sets. FieldData.Get
-// would do the same, but more slowly.
+// nameOf returns the name in a request's path. The framework always sets the name. FieldData.Get
+// would be slower.
 func nameOf(d *framework.FieldData) string { return d.Raw["name"].(string) }
 
 // responder turns errors into responses, for all paths.
@@ -75,8 +75,8 @@ func (r *responder) onActive(summary string, h handler) *framework.PathOperation
 	return op
 }
 
-// onPrimary returns an operation that all other nodes forward to the active node of the primary
-// cluster.
+// onPrimary returns an operation that only the active node of the primary cluster handles. Other
+// nodes forward the request.
 func (r *responder) onPrimary(summary string, h handler) *framework.PathOperation {
 	op := r.onActive(summary, h)
 	op.ForwardPerformanceSecondary = true
@@ -88,10 +88,9 @@ func nameField(description string) *framework.FieldSchema {
 	return &framework.FieldSchema{Type: framework.TypeString, Required: true, Description: description}
 }
 
-// respond turns an error into a response. The status is 400 if the user must correct something,
-// 502 if the provider failed, 503 if the request ended early, and 500 if the engine failed. If err
-// wraps an HTTPCodedError, respond returns only that error, because Vault turns errors that wrap an
-// HTTPCodedError into a 500.
+// respond turns an error into a response. The status is 400 if the user must correct something, 502
+// if the provider failed, 503 if the request ended early, and 500 if the engine failed. If err
+// wraps an HTTPCodedError, respond unwraps err, because Vault would otherwise return a 500.
 func (r *responder) respond(req *logical.Request, err error) (*logical.Response, error) {
 	var (
 		user     userError
@@ -128,8 +127,8 @@ func (r *responder) respond(req *logical.Request, err error) (*logical.Response,
 	return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
 }
 
-// mintFailed returns the response for a failed mint. The status is 400 if the provider refused the
-// credentials, because the operator must correct them, and otherwise 502.
+// mintFailed returns the response to a failed mint. The status is 400 if the provider refused the
+// credentials, and otherwise 502.
 func mintFailed(kind token.Kind, text string) (*logical.Response, error) {
 	if kind == token.Refused {
 		return logical.ErrorResponse(text), nil

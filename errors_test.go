@@ -93,7 +93,7 @@ func TestPanicOfProvider(t *testing.T) {
 	n.token("a")
 }
 
-// wantLoggedPanics waits until the log has this many panics, with type and stack.
+// wantLoggedPanics waits until the log has this number of panics, with type and stack.
 func (m *mount) wantLoggedPanics(want int) {
 	m.t.Helper()
 	logged := func() int { return strings.Count(m.log.String(), "recovered from a panic") }

@@ -24,8 +24,7 @@ func (m *mount) withEvents(sender logical.EventSender) {
 	m.start()
 }
 
-// wantEvent waits for events, and fails the test unless exactly one arrives, with this operation
-// and this metadata.
+// wantEvent fails the test unless exactly one event arrives, with this operation and metadata.
 func (m *mount) wantEvent(sender *logical.MockEventSender, operation string, metadata map[string]string) {
 	m.t.Helper()
 	var events []logical.MockEvent
@@ -103,8 +102,8 @@ func TestNoEventOfARefusedWrite(t *testing.T) {
 	equal(t, "events", len(sender.Events), 0)
 }
 
-// The event of an unshared token has no data_path. A subscriber that reads the path of each
-// event would otherwise cause endless events.
+// The event of an unshared token has no data_path. Otherwise a subscriber that reads the data_path
+// would cause another event.
 func TestEventOfAnUnsharedTokenSaysNothingToRead(t *testing.T) {
 	m, sender := newMount(t), logical.NewMockEventSender()
 	m.withEvents(sender)
@@ -152,7 +151,7 @@ func TestEventThatCannotBeSent(t *testing.T) {
 	m.wantLogged("the bus is full")
 }
 
-// A server that is slow to take events delays no read, no rotate and no other write.
+// Slow delivery of events does not delay reads, rotates or other writes.
 func TestSlowSender(t *testing.T) {
 	m := newMount(t)
 	started, release := make(chan time.Duration, 10), make(chan struct{})

@@ -45,15 +45,16 @@ func (s *storage) call(op, key string) error {
 	return s.fail(op, key)
 }
 
-// failWith makes a call fail if f returns an error for the call. If f is nil, no call fails.
+// failWith makes a storage call fail if f returns an error for the call. A nil f makes no call
+// fail.
 func (s *storage) failWith(f func(op, key string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = f
 }
 
-// failOn makes all calls fail that begin with one of the given texts, such as "put config/". The
-// text "" makes every call fail.
+// failOn makes storage calls fail if they start with an argument, such as "put config/". The
+// argument "" makes every call fail.
 func (s *storage) failOn(calls ...string) {
 	s.failWith(func(op, key string) error {
 		if slices.ContainsFunc(calls, func(call string) bool { return strings.HasPrefix(op+" "+key, call) }) {
@@ -121,8 +122,7 @@ func (s *storage) put(key, value string) {
 // keys returns the keys of the stored configs and tokens, sorted.
 func (s *storage) keys() []string { return slices.Sorted(maps.Keys(s.snapshot())) }
 
-// system is a fake system view that counts its calls. A call of any method that it does not
-// implement panics.
+// system is a fake system view that counts calls. Methods without an implementation panic.
 type system struct {
 	logical.SystemView
 
@@ -141,8 +141,7 @@ func (s *system) set(f func(*system)) {
 	f(s)
 }
 
-// takeCalls returns the number of calls since the previous takeCalls, and how many of them were
-// of ReplicationState.
+// takeCalls counts all calls, and the calls of ReplicationState, since the previous takeCalls.
 func (s *system) takeCalls() (calls, stateCalls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -234,8 +233,8 @@ func down(context.Context) (token.Token, error) {
 // panics is a mint that panics with a secret.
 func panics(context.Context) (token.Token, error) { panic("the password is hunter2") }
 
-// block makes the mints of f wait until release is called or their context ends. Each mint sends
-// to started when it begins.
+// block makes the mints of f wait for release, or for the end of their context. Each mint first
+// sends to started.
 func block(f *fake) (started <-chan struct{}, release func()) {
 	here, released := make(chan struct{}, 100), make(chan struct{})
 	f.set(func(ctx context.Context) (token.Token, error) {

@@ -13,12 +13,13 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// faultCases are operations in which each storage call fails in turn. By default config/a exists and
-// its token is cached. cold: the mount was restarted, so the token is only in storage. tokenless: the
-// mount was restarted, and no token is stored. new: config/a does not exist.
+// faultCases are operations in which each storage call fails in turn. By default, config/a exists and
+// its token is cached.
 var faultCases = map[string]struct {
-	cold, tokenless, new bool
-	do                   func(*mount) answer
+	cold      bool // the mount was restarted, and the token is only in storage
+	tokenless bool // the mount was restarted, and no token is stored
+	new       bool // config/a does not exist
+	do        func(*mount) answer
 }{
 	"create":              {new: true, do: func(m *mount) answer { return m.write("config/a", m.sinch(nil)) }},
 	"create, unverified":  {new: true, do: func(m *mount) answer { return m.write("config/a", m.sinch(fields{"verify_connection": false})) }},
@@ -82,8 +83,8 @@ func TestStorageFaults(t *testing.T) {
 	}
 }
 
-// failCall makes one call fail, and then stores the call in *failed. The first call has number
-// 1. Calls for revocations do not count, because they run in the background.
+// failCall makes the call with this number fail, and stores the call in *failed. The first call has
+// number 1. Revocations run in the background, so their calls do not count.
 func (s *storage) failCall(number int) (failed *string) {
 	calls, failed := 0, new(string)
 	s.failWith(func(op, key string) error {
@@ -99,13 +100,13 @@ func (s *storage) failCall(number int) (failed *string) {
 	return failed
 }
 
-// checkFault checks the answer and the state after one fault. old is the stored config before
-// the operation.
+// checkFault checks the answer and the state after one fault. The parameter old is the config
+// before the operation.
 func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 	t.Helper()
 	if strings.HasPrefix(failed, "put token/") {
 		a.succeeded(t, failed+" failed")
-		// Config writes and rotates return this warning. Reads of creds do not.
+		// Only config writes and rotates return this warning.
 		const unsaved = "the new token is served, but storage does not have it yet; the engine tries again: "
 		if warned := strings.Contains(strings.Join(a.warnings, "\n"), unsaved); warned != (a.token() == "") {
 			t.Errorf("%s failed: got the warnings %q, want %q unless the answer has a token", failed, a.warnings, unsaved)
@@ -122,8 +123,8 @@ func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 	checkAgreement(t, m, "after "+failed+" failed")
 }
 
-// checkAgreement checks that m and a mount that restarts from its storage show the same
-// config/a, and that both serve a valid token.
+// checkAgreement starts another mount with m's storage. Both mounts must show the same config/a and
+// serve a valid token.
 func checkAgreement(t *testing.T, m *mount, when string) {
 	t.Helper()
 	here, there := m.read("config/a"), m.restart().read("config/a")

@@ -43,8 +43,8 @@ func (offline) Revoke(context.Context, *providers.Client, providers.Settings, se
 	return nil
 }
 
-// newOffline makes a mount that never uses the network. Its tokens have the given lifetime. It
-// also returns the counter of the mints.
+// newOffline makes a mount that uses no network. Its tokens have the given lifetime. The second
+// result counts the mints.
 func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 	t.Helper()
 	mints := new(atomic.Int64)
@@ -55,14 +55,14 @@ func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 	return newBareMount(t, all), mints
 }
 
-// damaged matches the errors for a stored config that cannot be used. They quote nothing of the
-// config but its provider.
+// damaged matches the errors for an unusable stored config. The errors quote only the config's
+// provider.
 var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 2\); upgrade the plugin|this plugin has no provider ".*"|(ca_cert|client_cert|client_key): [a-zA-Z0-9 ,;]+)$`)
 
 var badPEM = regexp.MustCompile(`cannot be used: (ca_cert|client_cert|client_key): `)
 
-// A stored config may be damaged or written by another version of the plugin. All paths agree on
-// whether it can be used, and a delete frees its name.
+// Whatever is stored as a config, all paths agree on whether the config is usable. A delete frees
+// the name.
 func FuzzStoredConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, _ := newOffline(t, time.Hour)
@@ -91,7 +91,7 @@ func FuzzStoredConfig(f *testing.F) {
 }
 
 // If a stored token is damaged, expired or from a newer plugin, the engine mints a new token.
-// Otherwise the engine returns the stored token, with a lease that ends before the token.
+// Otherwise the engine serves the stored token, and the lease ends before the token.
 func FuzzStoredToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, mints := newOffline(t, time.Hour)

@@ -31,12 +31,12 @@ import (
 // fields is the data of a request.
 type fields = map[string]any
 
-// secrets are the credentials that tests write. No answer and no log may contain one. Each wrong
-// credential, and each credential of a fake provider, contains hunter2.
+// secrets are credentials that tests write. Answers and logs must contain none of them. Wrong
+// credentials and credentials of fake providers contain hunter2.
 var secrets = []string{"correct-horse", "battery-staple-app-key", "conversation-secret", "generic-secret", "wonderland", "hunter2"}
 
-// mount is a backend with its storage, its system view, and a simulator of the providers.
-// It searches all answers and logs for secrets.
+// mount is a backend with storage, system view and simulated providers. It searches all answers and
+// logs for secrets.
 type mount struct {
 	logical.Backend
 	t       testing.TB
@@ -53,7 +53,8 @@ type mount struct {
 	tokens []string // that reads returned
 }
 
-// newMount makes a mount with all built-in providers and with more, and with a simulator.
+// newMount makes a mount with a simulator. The mount has the built-in providers and the given
+// providers.
 func newMount(t testing.TB, more ...providers.Provider) *mount {
 	m := newBareMount(t, append(providers.All(), more...))
 	m.sim = simulator.New(simulator.Options{Now: m.clock.wall})
@@ -110,13 +111,13 @@ type answer struct {
 	forwarded bool // to a node that may write
 }
 
-// token returns the access token of an answer; "" if it has none.
+// token returns the access token of an answer, or "" if the answer has none.
 func (a answer) token() string {
 	token, _ := a.data["access_token"].(string)
 	return token
 }
 
-// request makes a request. As in Vault, its data has passed through JSON.
+// request makes a request. The data passes through JSON first, as in Vault.
 func (m *mount) request(op logical.Operation, path string, data fields) answer {
 	m.t.Helper()
 	return m.requestWith(m.t.Context(), op, path, data)
@@ -179,7 +180,8 @@ func (m *mount) asJSON(data fields) fields {
 	return decoded
 }
 
-// noSecret fails the test if text contains a credential or, if tokens is true, a token.
+// noSecret fails the test if text contains a credential. If tokens is true, text must not contain a
+// token either.
 func (m *mount) noSecret(where, text string, tokens bool) {
 	m.t.Helper()
 	hidden := secrets
@@ -326,8 +328,8 @@ func (a answer) succeeded(t testing.TB, when string) answer {
 	return a
 }
 
-// wantData fails the test unless the answer has these fields. A field that is nil must be
-// absent.
+// wantData fails the test unless the answer has these fields. A nil value means that the field must
+// be absent.
 func (a answer) wantData(t testing.TB, want fields) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(want)) {
@@ -365,7 +367,8 @@ func differ(t testing.TB, what string, got, other any) {
 	}
 }
 
-// took fails the test if more than limit has passed since began.
+// took fails the test if an action took longer than limit. The parameter began is the start of the
+// action.
 func took(t testing.TB, began time.Time, limit time.Duration) {
 	t.Helper()
 	if got := time.Since(began); got > limit {

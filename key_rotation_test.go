@@ -59,8 +59,7 @@ func TestRotateKeyThatIsNeverLearned(t *testing.T) {
 	}
 }
 
-// If a mint with the next key fails for another reason than the key, the engine counts the
-// failure as usual.
+// An outage during a mint with the next key counts as a normal failure.
 func TestRotateKeyDuringAnOutage(t *testing.T) {
 	m, a, _, _ := newRotatedMount(t)
 	a.learn(m, "a", "current", "next")
@@ -92,8 +91,7 @@ func TestRotateKeyIsTakenBack(t *testing.T) {
 	m.wantKeys("once the provider accepts the new key again", next, "", first)
 }
 
-// If a key is activated before the provider knows it, no read fails, even if the activation is
-// repeated within minutes.
+// No read fails if an operator activates a key too early, even twice within minutes.
 func TestKeyIsActivatedTooEarly(t *testing.T) {
 	m, a, first, next := newRotatedMount(t)
 	a.learn(m, "a", "current")
@@ -124,7 +122,7 @@ func TestKeyRotationOutlivesKills(t *testing.T) {
 		a.learn(m, "a", learned...)
 		step("the next key was made")
 		m.clock.advance(5 * time.Minute)
-		// The provider accepts the next key, but the process dies before the adoption is stored.
+		// The provider accepts the next key, but the process dies before storage has this result.
 		m.storage.failOn("put key/a")
 		m.read("creds/a").want(t, http.StatusOK)
 		m.storage.failWith(nil)
@@ -165,7 +163,7 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 	m.mintAfter(time.Minute)
 	a.wantAsked("once storage works again", next)
 	m.wantKeys("once storage works again", next, "", first)
-	// The provider no longer knows the old key, but mints use the new one.
+	// The provider no longer knows the old key. The engine already uses the new key.
 	a.learn(m, "a", "current")
 	m.storage.failOn("put key/a")
 	m.clock.advance(6 * time.Minute)
@@ -175,8 +173,7 @@ func TestKeyRotationWithStorageFaults(t *testing.T) {
 	m.wantKeys("at the first mint that can store the end of the old key", next, "", "")
 }
 
-// A performance secondary cannot store the adoption of a key, so it keeps the adoption in
-// memory.
+// A performance secondary cannot write, so it remembers in memory which key works.
 func TestKeyRotationOnASecondary(t *testing.T) {
 	m, a, first, next := newRotatedMount(t)
 	a.learn(m, "a", "current", "next")

@@ -30,8 +30,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// authority is a fake authorization server that knows some public keys of its client. It
-// verifies assertions without the engine's JWT library.
+// authority is a fake authorization server that knows public keys of its client. It verifies
+// assertions without the engine's JWT library.
 type authority struct {
 	t   testing.TB
 	url string
@@ -73,8 +73,8 @@ func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// verify returns the key ID of an assertion, and whether a key that the authority knows has
-// signed the assertion.
+// verify returns the key ID of a JWT. ok is true if the authority knows the key that signed the
+// JWT.
 func (a *authority) verify(jwt string) (id string, ok bool) {
 	parts := strings.Split(jwt, ".")
 	if len(parts) != 3 {
@@ -103,7 +103,7 @@ func (a *authority) verify(jwt string) (id string, ok bool) {
 	return header.Kid, ok
 }
 
-// learn replaces the keys that the authority knows by keys of an account. A role is current,
+// learn replaces the authority's keys with the account's keys of these roles. A role is current,
 // next or previous.
 func (a *authority) learn(m *mount, name string, roles ...string) {
 	a.t.Helper()
@@ -186,8 +186,8 @@ func (a *authority) wantAsked(when string, ids ...string) {
 	equal(a.t, "keys of the requests "+when, a.takeAsked(), ids)
 }
 
-// wantKeys fails the test unless keys/a and jwks/a have exactly the keys with these IDs. ""
-// means no key.
+// wantKeys fails the test unless keys/a and jwks/a show exactly the keys with these IDs. "" means
+// no key.
 func (m *mount) wantKeys(when, current, next, previous string) {
 	m.t.Helper()
 	want := []string{current, next, previous}
@@ -197,8 +197,7 @@ func (m *mount) wantKeys(when, current, next, previous string) {
 	equal(m.t, "keys in the JWK Set "+when, published, slices.DeleteFunc(want, func(id string) bool { return id == "" }))
 }
 
-// newKeyMount makes a mount whose config/a has a key that the engine generated. The authority
-// knows the key.
+// newKeyMount makes a mount whose config/a has a generated key. The authority knows this key.
 func newKeyMount(t testing.TB, more fields) (*mount, *authority) {
 	t.Helper()
 	m, a := newMount(t), newAuthority(t)
@@ -208,8 +207,8 @@ func newKeyMount(t testing.TB, more fields) (*mount, *authority) {
 	return m, a
 }
 
-// newRotatedMount is newKeyMount after a rotation. The authority does not know the next key yet.
-// current and next are the IDs of the keys.
+// newRotatedMount makes a mount that has rotated the key of config/a. The authority does not know
+// the next key yet. The results current and next are key IDs.
 func newRotatedMount(t testing.TB) (m *mount, a *authority, current, next string) {
 	t.Helper()
 	m, a = newKeyMount(t, nil)
@@ -236,8 +235,8 @@ func (m *mount) settled() {
 	eventually(m.t, "the change of the key is stored", func() bool { return !b.registry.Keyrings().Unsettled() })
 }
 
-// keyPEM and p256PEM return a private key as PKCS #8: an RSA key, and an EC key on P-256. Each is
-// made once in a run of the tests.
+// keyPEM returns an RSA key, and p256PEM returns a P-256 key, both as PKCS #8. All tests share the
+// two keys.
 var (
 	keyPEM  = sync.OnceValue(func() string { return pkcs8(rsa.GenerateKey(rand.Reader, 2048)) })
 	p256PEM = sync.OnceValue(func() string { return pkcs8(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) })

@@ -44,8 +44,8 @@ var (
 // targetLabels are the labels that Prometheus adds; see docs/prometheus/scrape.yml.
 var targetLabels = []string{"job", "instance", "mount", "cluster"}
 
-// check fails the test if a PromQL expression names a metric, label or label value that the
-// scrape does not have.
+// check fails the test if a PromQL expression names a metric, label or label value that is not in
+// the scrape.
 func (e exposition) check(t *testing.T, where, expr string) {
 	t.Helper()
 	labels := map[string]map[string][]string{} // metric → label → values
@@ -260,7 +260,7 @@ func readYAML(t *testing.T, name string, into any) {
 	}
 }
 
-// promtool runs promtool as a subtest, which is skipped if promtool is not installed.
+// promtool runs the program promtool in a subtest. Without the program, the subtest is skipped.
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
 	t.Run("promtool "+args[0], func(t *testing.T) {

@@ -60,8 +60,7 @@ type configPath struct {
 	revoker  *revocation.Revoker
 	events   *telemetry.Events
 
-	// locks serialize the writes of a config. A write holds the lock while it verifies and
-	// stores. Reads of creds take no lock.
+	// locks serialize the writes of a config, including verification. Reads of creds take no lock.
 	locks []*locksutil.LockEntry
 }
 
@@ -70,7 +69,7 @@ func (p *configPath) path() *framework.Path {
 	return &framework.Path{
 		Pattern: "config/" + framework.GenericNameRegex("name"),
 		Fields:  p.schema(),
-		// The fields of the provider are not in the schema. account.Merge checks them.
+		// account.Merge checks the provider's fields. They are not in this schema.
 		TakesArbitraryInput: true,
 		ExistenceCheck:      p.exists,
 		HelpSynopsis:        configSynopsis,
@@ -81,8 +80,8 @@ func (p *configPath) path() *framework.Path {
 			logical.UpdateOperation: p.onPrimary("Change fields of the config of an account.", write),
 			logical.PatchOperation:  p.onPrimary("Change fields of an existing config of an account.", write),
 			logical.DeleteOperation: p.onPrimary("Delete the config of an account and its token.", p.withEvent(telemetry.EventConfigDelete, p.delete)),
-			// Standbys see a write some 100 ms late, but tools such as Terraform read back what
-			// they wrote. So the active node handles reads.
+			// Only the active node sees a write at once, and tools such as Terraform read back what
+			// they wrote.
 			logical.ReadOperation: p.onActive("Read the config of an account, without its secrets.", p.read),
 		},
 	}
@@ -105,7 +104,7 @@ func (p *configPath) schema() map[string]*framework.FieldSchema {
 		Description:  "Provider of the account. List providers/ for the names. Cannot be changed later.",
 		DisplayAttrs: &framework.DisplayAttributes{Name: "Provider"}}
 	schema["adopt_definition"] = &framework.FieldSchema{Type: framework.TypeString,
-		Description:  "Digest of the definition that the config is to adopt, as providers/<name> shows it. Without adopt_definition the config keeps the definition that it was written with.",
+		Description:  "Digest of the definition to adopt. providers/<name> shows the digest. Without adopt_definition the config keeps its definition.",
 		DisplayAttrs: &framework.DisplayAttributes{Name: "Adopt definition"}}
 	schema["name"] = nameField("Name of the config. Its token is read at creds/<name>.")
 	schema["verify_connection"] = &framework.FieldSchema{Type: framework.TypeBool, Default: true, Description: verifyDescription,
@@ -115,8 +114,8 @@ func (p *configPath) schema() map[string]*framework.FieldSchema {
 
 var errNameTooLong = &providers.FieldError{Field: "name", Problem: fmt.Sprintf("must be at most %d bytes long", account.MaxName)}
 
-// withEvent returns a handler that calls h and, if h succeeds, sends an event. The event is
-// sent after h has released its locks.
+// withEvent returns a handler that calls h. If h succeeds, the handler sends an event after h has
+// released its locks.
 func (p *configPath) withEvent(operation string, h handler) handler {
 	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 		resp, err := h(ctx, req, d)
@@ -195,8 +194,8 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	}
 	changed := old == nil || !old.SameTokens(next)
 	if changed || !next.Share && w.Verify(changed) {
-		// A new revision discards the token and ends a backoff. A verified write of an unshared
-		// account also gets a new revision, because the backoff must end.
+		// A new revision discards the token and ends a backoff. A verified write always ends the
+		// backoff of an unshared account.
 		next.Revision = rand.Text()
 	}
 	verify, err := p.prepareKey(old, next, w, changed)
@@ -235,7 +234,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 		warnings = append(warnings, unsavedWarning(unsaved))
 	}
 	if w.KeepsExpire(old, next) {
-		warnings = append(warnings, fmt.Sprintf("credentials_expire is still %s, although the credentials changed: write the date on which the new credentials end, or \"\"", next.Expire))
+		warnings = append(warnings, fmt.Sprintf("credentials_expire is still %s, although the credentials changed: write the end date of the new credentials, or \"\" if they have none", next.Expire))
 	}
 	if minted != nil && keep == nil {
 		warnings = append(warnings, p.revoker.RevokeOrQueue(revocation.New(a, *minted)))
@@ -243,16 +242,16 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	return withWarnings(nil, warnings...), nil
 }
 
-// discard revokes the token of a write that was not stored, unless the provider returned the
-// stored token again.
+// discard revokes the token of a write that was not stored. A token that is also in storage is not
+// revoked.
 func (p *configPath) discard(ctx context.Context, a *account.Account, minted token.Token) {
 	if _, t, _ := p.registry.LoadAccount(ctx, a.Name); t == nil || t.Access != minted.Access {
 		p.revoker.RevokeOnce(a, revocation.New(a, minted))
 	}
 }
 
-// clientCertWarning returns a warning if the client certificate of c is not valid now, and
-// otherwise "". The engine accepts such a certificate, because some providers do.
+// clientCertWarning warns of an expired or future client certificate. Otherwise it returns "". Some
+// providers accept such certificates.
 func (p *configPath) clientCertWarning(c *account.Config) string {
 	from, until := c.ClientCertValidity()
 	now := p.clock().Wall
@@ -265,8 +264,8 @@ func (p *configPath) clientCertWarning(c *account.Config) string {
 	return ""
 }
 
-// prepareKey generates a key if the config needs one, and reports whether to verify the write. A
-// write with a new key is not verified, because the provider does not know the key yet.
+// prepareKey generates a key if the config needs one, and reports whether to verify the write. With
+// a new key, only self-signed tokens are verified, because the provider does not know the key yet.
 func (p *configPath) prepareKey(old, next *account.Config, w *account.Write, changed bool) (verify bool, err error) {
 	verify = w.Verify(changed) && (changed || !next.SelfSigned())
 	switch {
@@ -278,7 +277,7 @@ func (p *configPath) prepareKey(old, next *account.Config, w *account.Write, cha
 	return verify && next.SelfSigned(), p.registry.MakeKey(next)
 }
 
-// withWarnings adds warnings to resp, which may be nil, and ignores those that are "".
+// withWarnings adds the warnings that are not "" to resp. resp may be nil.
 func withWarnings(resp *logical.Response, warnings ...string) *logical.Response {
 	for _, w := range warnings {
 		if w == "" {
@@ -297,8 +296,8 @@ func unsavedWarning(err error) string {
 	return fmt.Sprintf("the new token is served, but storage does not have it yet; the engine tries again: %s", err)
 }
 
-// maxVerifyWait limits how long a config write waits for the provider, because Vault waits for
-// a mount's requests before it reloads, moves or disables the mount.
+// maxVerifyWait limits how long a config write waits for the provider. During the wait, Vault
+// cannot reload, move or disable the mount.
 const maxVerifyWait = 10 * time.Second
 
 // verify mints a token with an account that is not stored yet.
@@ -317,8 +316,7 @@ func (p *configPath) verify(ctx context.Context, a *account.Account) (*token.Tok
 	var failure *token.Error
 	switch {
 	case errors.As(err, &failure) && (failure.Kind == token.Refused || failure.Kind == token.Malformed):
-		// The answer is a 400, because the operator must correct the write. Vault's clients
-		// would repeat a request that gets a 5xx, and so repeat the login.
+		// A 5xx would make Vault's clients repeat the request, and so the login.
 		return nil, userError("nothing was stored: " + err.Error())
 	case err != nil:
 		return nil, fmt.Errorf("nothing was stored: %w", err)

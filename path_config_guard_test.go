@@ -21,8 +21,7 @@ func newCA(t *testing.T) string {
 	return string(ca.PEM)
 }
 
-// A write that changes where or how a secret is sent must repeat the secret, whatever
-// verify_connection is.
+// A write that changes where or how a secret is sent must repeat the secret.
 func TestGuard(t *testing.T) {
 	ca, otherCA := newCA(t), newCA(t)
 	cert, key := clientCert(t, longAgo, farAway)
@@ -105,7 +104,7 @@ func TestGuardDeleteAndWriteAgain(t *testing.T) {
 		want(t, http.StatusBadRequest, "password: is required by sinch-india")
 }
 
-// A new endpoint gets only the secret that the write repeats, and no token of the old endpoint.
+// A new endpoint gets the repeated secret, but no token of the old endpoint.
 func TestGuardNewEndpointGetsNoRefreshToken(t *testing.T) {
 	m := newSinchMount(t, nil)
 	m.token("a")

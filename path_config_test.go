@@ -128,8 +128,8 @@ func TestConfigPatch(t *testing.T) {
 	m.wantStored()
 	m.write("config/a", m.oauth2(fields{"token_params": fields{"a": "1", "b": "2"}})).want(t, http.StatusNoContent)
 
-	// A patch merges token_params key by key (RFC 7396). An update replaces token_params. Either may
-	// send an object or, as the CLI does, texts of the form key=value.
+	// A patch merges token_params key by key (RFC 7396). An update replaces token_params. Both
+	// accept an object, or key=value texts as the CLI sends.
 	for _, step := range []struct {
 		op   string
 		data any
@@ -183,7 +183,7 @@ func TestConfigTextFromNumber(t *testing.T) {
 	equal(t, "username", m.read("config/a").data["username"], "20261122")
 }
 
-// The engine accepts PEM as operators paste it or read it from files.
+// The engine accepts PEM that operators paste or read from files.
 func TestConfigCACert(t *testing.T) {
 	ca := newCA(t)
 	lines := strings.Split(strings.TrimSpace(ca), "\n")

@@ -137,8 +137,8 @@ func TestReadersDoNotWaitForVerification(t *testing.T) {
 	equal(t, "token after the write", m.token("a"), "late-token")
 }
 
-// A verified write proves that the credentials work, so it ends a backoff. This also holds for
-// an unshared account, which does not keep the token.
+// A verified write proves that the credentials work. So the write ends a backoff, also for an
+// unshared account.
 func TestVerifyForgetsFailures(t *testing.T) {
 	for _, share := range []bool{true, false} {
 		m := newSinchMount(t, fields{"share": share, "verify_connection": false})

@@ -117,9 +117,9 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 	return resp, nil
 }
 
-// readAgain returns after how many seconds a reader should read again. The reader's token does not
-// end before then. If limit is not 0, the result is at most limit. The result is rounded up,
-// because a reader that returns too early gets the same token again.
+// readAgain returns the seconds until the reader should read again, rounded up. An earlier read
+// would get the same token. The reader's token lives at least this long. If limit is not 0, the
+// result is at most limit.
 func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 	d := g.Left - g.MinTTL
 	if limit > 0 {
@@ -129,17 +129,16 @@ func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 	return int64(min(up, max(g.Left, 0)/time.Second))
 }
 
-// sharedData is the data that all reads of a token return. It is kept with the token, because
-// building it would cause most of a read's allocations. It is built again if the config changes,
-// or if the wall clock steps and so moves the token's end.
+// sharedData is the data that all readers of a token share. Building the data causes most of a
+// read's allocations, so the data is kept with the token. The data is rebuilt if the config
+// changes, or if a step of the wall clock moves the token's end.
 type sharedData struct {
 	account tokencache.Account
 	expires time.Time
 	data    map[string]any
 }
 
-// dataOf returns the data, except ttl, of a read that gets g's token. The caller must not change
-// the map.
+// dataOf returns the data of a read, without ttl. The caller must not change the map.
 func dataOf(g tokencache.Grant) map[string]any {
 	if s, ok := g.Memo.Load().(*sharedData); ok && s.account == g.Account && s.expires.Equal(g.Expires) {
 		return s.data
@@ -161,7 +160,7 @@ func dataOf(g tokencache.Grant) map[string]any {
 	return data
 }
 
-// rejectedID returns the token_id that a read reports as rejected; "" if it reports none.
+// rejectedID returns the token_id in the field rejected, or "" if the field is not set.
 func rejectedID(d *framework.FieldData) (string, error) {
 	if d.Raw["rejected"] == nil {
 		return "", nil
@@ -198,8 +197,8 @@ func warnRejection(resp *logical.Response, g tokencache.Grant) {
 	resp.AddWarning("this token was reported as rejected and is served anyway: " + why)
 }
 
-// warn adds a warning if the token could not be refreshed, or if it has less life than the min_ttl
-// that the reader asked for.
+// warn adds a warning if the refresh failed, or if the token has less life than the reader's
+// min_ttl.
 func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 	left := g.Left.Truncate(time.Second)
 	switch {
@@ -210,7 +209,7 @@ func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; the largest min_ttl that has an effect is half the token's lifetime, %s",
 			left, asked, (g.Lifetime / 2).Truncate(time.Second)))
 	case g.Short:
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s: there is no newer token, because this token was minted within the last 10s, or because the provider has not answered yet",
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s: the token was minted within the last 10s, or the provider has not answered yet",
 			left, g.MinTTL))
 	}
 }

@@ -118,7 +118,7 @@ func TestCredsWarnOfTooLittleLife(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", 12*time.Second)), nil)
 	m.clock.advance(7 * time.Second)
 	m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": 6}).
-		wantWarning(t, "this token ends in 5s, which is less than the min_ttl of 6s: there is no newer token, because this token was minted within the last 10s")
+		wantWarning(t, "this token ends in 5s, which is less than the min_ttl of 6s: the token was minted within the last 10s")
 }
 
 func TestCredsRefused(t *testing.T) {
@@ -165,7 +165,7 @@ func TestCredsWarnWhileRefreshesFail(t *testing.T) {
 	equal(t, "warnings after the outage", len(a.warnings), 0)
 }
 
-// report reads creds/a and reports the token of the given answer as rejected.
+// report reads creds/a, and reports the token of an earlier answer as rejected.
 func (m *mount) report(a answer) answer {
 	return m.request(logical.ReadOperation, "creds/a", fields{"rejected": a.data["token_id"]})
 }
@@ -256,7 +256,7 @@ func TestCredsOfASlowProvider(t *testing.T) {
 	}
 }
 
-// If the login after a report takes long, the reader gets the cached token.
+// If a token is reported as rejected but the login is slow, the reader gets the cached token.
 func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	t.Parallel()
 	f := newFake(numbered(time.Hour))

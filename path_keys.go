@@ -46,13 +46,13 @@ refreshed.
 `
 )
 
-// keysPath is keys/<name>, keys/<name>/rotate and keys/<name>/activate.
+// keysPath handles keys/<name>, keys/<name>/rotate and keys/<name>/activate.
 type keysPath struct {
 	*responder
 	registry *account.Registry
 }
 
-// keyName is the description of the name in keys/<name> and the paths below it.
+// keyName describes the field name in the paths below keys/.
 const keyName = "Name of the config that has the key."
 
 func (p *keysPath) path() *framework.Path {
@@ -102,7 +102,7 @@ func (p *keysPath) read(ctx context.Context, _ *logical.Request, d *framework.Fi
 	return p.show(ctx, name, c)
 }
 
-// show returns the keys of a config. If the config has none, show returns nil, which becomes a 404.
+// show returns the keys of a config, or nil if the config has none. nil becomes a 404.
 func (p *keysPath) show(ctx context.Context, name string, c *account.Config) (*logical.Response, error) {
 	keys, err := p.registry.PublicKeys(ctx, name, c)
 	if err != nil || keys == nil {

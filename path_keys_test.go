@@ -34,7 +34,7 @@ func TestGenerateKey(t *testing.T) {
 	}
 }
 
-// A key that an operator wrote signs tokens, and keys/<name> shows its public part.
+// The engine signs with a key that an operator wrote. keys/<name> shows the public key.
 func TestWrittenKey(t *testing.T) {
 	m := newMount(t)
 	m.write("config/v", fields{"provider": "vonage", "application_id": "app", "private_key": keyPEM()}).want(t, http.StatusNoContent)
@@ -77,7 +77,7 @@ func TestActivateKey(t *testing.T) {
 	differ(t, "token at the end", m.mintAfter(20*time.Minute), before)
 }
 
-// The engine's key signs for no other endpoint, and for no later config of the same name.
+// A generated key is never used for another endpoint, or for a later config with the same name.
 func TestGeneratedKeyGuard(t *testing.T) {
 	m, a := newKeyMount(t, nil)
 	first := m.keyID("current")
@@ -115,8 +115,8 @@ func TestVerifyOfAKeyThatIsMade(t *testing.T) {
 	m.wantStored()
 }
 
-// APNs refuses a provider that signs tokens too often. So the engine signs no new token before
-// the last one has the minimum age.
+// APNs refuses providers that sign tokens too often. So each signed token is used for a minimum
+// time.
 func TestMinimumAgeOfSignedTokens(t *testing.T) {
 	m := newMount(t)
 	config := fields{"provider": "apns", "team_id": "DEF123GHIJ", "key_id": "ABC123DEFG", "private_key": p256PEM()}
@@ -135,8 +135,7 @@ func TestMinimumAgeOfSignedTokens(t *testing.T) {
 	eventually(t, "the token is signed anew", func() bool { return m.token("a") != first })
 }
 
-// A request without a Vault token causes no storage call, and its error does not say why the
-// keys cannot be read.
+// Anyone may read jwks/<name>. So a read causes no storage call, and an error gives no reason.
 func TestJWKSComesFromMemory(t *testing.T) {
 	m, _ := newKeyMount(t, nil)
 	m = m.restart()

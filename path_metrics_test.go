@@ -70,8 +70,8 @@ func (e exposition) want(t testing.TB, series map[string]float64) {
 	}
 }
 
-// of adds the labels config and provider to each series. A key of the argument is the name of a
-// metric, followed by its other labels, for example: mints_total kind="" outcome="success".
+// The function of adds the labels config and provider to each series. The keys of the argument look
+// like: mints_total kind="" outcome="success".
 func of(config, provider string, series map[string]float64) map[string]float64 {
 	all := map[string]float64{}
 	for key, value := range series {

@@ -111,7 +111,8 @@ func (p *providersPath) delete(ctx context.Context, _ *logical.Request, d *frame
 	return withWarnings(nil, keptWarning(kept)), err
 }
 
-// keptWarning returns a warning that kept configs keep an older definition; "" if kept is 0.
+// keptWarning warns that configs keep an older definition. The parameter kept is their number. If
+// kept is 0, keptWarning returns "".
 func keptWarning(kept int) string {
 	switch kept {
 	case 0:

@@ -51,8 +51,7 @@ func TestProvidersRead(t *testing.T) {
 	}
 }
 
-// hasNote reports whether a help text ends with a list of notes in parentheses that contains
-// note.
+// hasNote reports whether the parentheses at the end of a help text contain this note.
 func hasNote(text, note string) bool {
 	i := strings.LastIndex(text, " (")
 	return i >= 0 && slices.Contains(strings.Split(strings.TrimSuffix(text[i+2:], ")"), "; "), note)
@@ -120,8 +119,7 @@ func TestDefinitionIsRefused(t *testing.T) {
 	equal(t, "definition", m.read("providers/acme").data["definition"], padded)
 }
 
-// A definition cannot use the names of the fields that every config and every answer of creds
-// has.
+// Fields of a definition cannot have the names of standard fields of config and creds.
 func TestReservedNames(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	m.write("config/a", fields{"lease": false}).want(t, http.StatusNoContent)
@@ -146,8 +144,8 @@ func TestReservedNames(t *testing.T) {
 	}
 }
 
-// If a new version of the plugin has a built-in provider with the name of an operator's definition,
-// new configs use the operator's definition until it is deleted.
+// If a built-in provider gets the name of an operator's definition, new configs use the definition
+// until it is deleted.
 func TestBuiltinThatTakesAnOwnName(t *testing.T) {
 	m, acme, digest := newAcmeMount(t)
 	later, err := providers.ParseDefinition("acme", []byte(acme.definition("Built-in Acme")))

@@ -48,8 +48,8 @@ func (p *rotatePath) path() *framework.Path {
 	}
 }
 
-// rotate replaces the token. If the login takes too long, rotate returns an error but continues in
-// the background, so that the old token is still revoked.
+// rotate replaces the token. If the login takes too long, rotate returns an error. The login
+// continues in the background, and the old token is still revoked.
 func (p *rotatePath) rotate(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	var (
 		resp *logical.Response
@@ -82,7 +82,7 @@ func (p *rotatePath) replace(ctx context.Context, name string) (*logical.Respons
 	case errors.Is(err, tokencache.ErrNotFound):
 		return nil, notFound(name, err)
 	case err != nil && r.Shared:
-		return nil, fmt.Errorf("%w; rotates within 10s share one attempt", err)
+		return nil, fmt.Errorf("%w; rotate requests within 10s share one attempt", err)
 	case err != nil:
 		return nil, err
 	}

@@ -22,8 +22,7 @@ func TestRotate(t *testing.T) {
 	equal(t, "lease", a.secret == nil, true)
 	after := m.token("a")
 	differ(t, "token after the rotate", after, before)
-	// A rotate must log in, because a refresh would continue the session of a token that may
-	// have leaked.
+	// A rotate must log in. A refresh would continue the session of a leaked token.
 	m.wantLogins(2)
 	equal(t, "refreshes", m.sim.State().Total.RefreshesSucceeded, 0)
 	equal(t, "token after a restart", m.restart().token("a"), after)
@@ -55,7 +54,7 @@ func TestRotateFails(t *testing.T) {
 		a := m.rotate("a")
 		a.want(t, status, `config "a": `, "next attempt")
 		first, _, _ := strings.Cut(a.text, "; the next attempt")
-		m.rotate("a").want(t, status, first+"; rotates within 10s share one attempt") // also if a client repeats the rotate by itself
+		m.rotate("a").want(t, status, first+"; rotate requests within 10s share one attempt") // also if a client repeats the rotate by itself
 		equal(t, fault+": token", m.token("a"), token)
 		m.clock.advance(11 * time.Second)
 	}
@@ -71,8 +70,8 @@ func TestRotateSaysNothingSecret(t *testing.T) {
 	m.rotate("a").want(t, http.StatusBadRequest, "text withheld because it contains a secret")
 }
 
-// A rotate waits 3 s for the login. If the login takes longer, it continues, and the engine then
-// revokes the old token.
+// A rotate waits 3 s for the login. A slower login continues, and the engine then revokes the old
+// token.
 func TestRotateTakesLong(t *testing.T) {
 	t.Parallel()
 	m := newRevocableMount(t, nil)

@@ -19,8 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/providers.md instead of checking it")
 
-// The usage and lifetime of most providers. The head of the page shows them, and a section shows
-// only what differs.
+// Most providers have this usage and lifetime. The page shows them once, at the top.
 const (
 	usualUsage    = "Authorization: Bearer {token}"
 	usualLifetime = "`/expires_in` in the answer, in seconds"
@@ -140,7 +139,7 @@ func writeProvider(t *testing.T, w *strings.Builder, p providers.Provider) {
 	}
 }
 
-// requiredCell says whether each config needs the field, or which other fields can take its place.
+// requiredCell says whether each config needs the field, or which fields can take its place.
 func requiredCell(spec providers.Spec, f providers.Field) string {
 	if len(f.Sets) > 0 {
 		return "this, or " + fieldNames(slices.Sorted(maps.Keys(f.Sets)))
@@ -163,8 +162,7 @@ func requiredCell(spec providers.Spec, f providers.Field) string {
 	return ""
 }
 
-// descriptionCell returns the description of a field, its form, and the valid values and the default
-// that the description does not name.
+// descriptionCell returns a field's description, with its type, valid values and default.
 func descriptionCell(f providers.Field) string {
 	text := strings.NewReplacer("<", `\<`, "|", `\|`).Replace(f.Description)
 	if f.Kind == providers.PEM && !strings.Contains(text, "PEM") {
@@ -190,7 +188,7 @@ func fieldNames(names []string) string {
 	return "`" + strings.Join(names[:last], "`, `") + "` and `" + names[last] + "`"
 }
 
-// lifetimeOf returns where in an answer the definition finds a token's lifetime.
+// lifetimeOf describes where an answer contains the token's lifetime.
 func lifetimeOf(t *testing.T, definition []byte) string {
 	t.Helper()
 	type protocol struct {

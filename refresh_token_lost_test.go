@@ -19,9 +19,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// consented returns a config whose credential is a new refresh token of the user. The simulator
-// accepts a refresh token once. If a spent one is used again, all tokens of the same consent
-// end.
+// consented returns a config with a new refresh token of the user. The simulator accepts a refresh
+// token once. A second use ends all tokens of the user's consent.
 func (m *mount) consented(user string) fields {
 	m.t.Helper()
 	m.simulate(`{"any_account": true, "providers": {"oauth2": {"refresh_tokens": true, "refresh_ttl": 8640000, "revoke_refresh_token": true}}}`)
@@ -56,8 +55,8 @@ func (m *mount) wantRefreshShown(name, want string) {
 	}
 }
 
-// If the provider has ended a refresh token, the engine tries the token only once. Errors and
-// status ask for a new refresh token until one is written, also after a restart.
+// If a refresh token has ended, the engine tries it only once. Then errors and status ask for a new
+// refresh token, also after a restart.
 func TestLostRefreshTokenIsShown(t *testing.T) {
 	m, sender := newMount(t), logical.NewMockEventSender()
 	config := m.consented("alice")
@@ -110,8 +109,7 @@ func TestWrongClientSecretKeepsTheRefreshToken(t *testing.T) {
 	equal(t, "second uses of a refresh token", m.sim.State().Total.RefreshReuses, 0)
 }
 
-// Nobody can have the newest refresh token sent to another endpoint by writing the client secret
-// and a spent refresh token.
+// Writing the client secret and a spent refresh token does not redirect the newest refresh token.
 func TestSpentRefreshTokenIsNotRedirected(t *testing.T) {
 	m := newMount(t)
 	config := m.consented("alice")

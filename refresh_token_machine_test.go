@@ -14,8 +14,7 @@ import (
 )
 
 // TestRefreshTokenMachine runs random operations with crashes, storage faults and lost answers.
-// A refresh token may be lost only if the process dies, or the answer is lost, between its use
-// and the storing of the next one.
+// Only a lost answer, or a crash before the answer is stored, may lose a refresh token.
 func TestRefreshTokenMachine(t *testing.T) {
 	for range 8 {
 		seed := rand.Uint64()

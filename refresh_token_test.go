@@ -21,9 +21,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// spender is a provider that accepts each refresh token once. If a spent refresh token is used
-// again, the provider ends its family: all tokens that descend from the same consent (RFC 9700
-// §4.14.2).
+// spender is a provider that accepts each refresh token once. A second use ends the token's family:
+// all tokens of the same consent (RFC 9700 §4.14.2).
 type spender struct {
 	providers.Base
 
@@ -33,8 +32,8 @@ type spender struct {
 	requests int
 	ended    int // families that a spent refresh token has ended
 
-	// before and after run before and after the provider uses a refresh token. Each may be nil. If
-	// before fails, the refresh token is not spent. If after fails, the answer is lost.
+	// The functions before and after run around each use of a refresh token. Either may be nil. An
+	// error from before leaves the token unspent. An error from after loses the answer.
 	before, after func() error
 }
 
@@ -91,7 +90,7 @@ func (p *spender) set(before, after func() error) {
 	p.before, p.after = before, after
 }
 
-// counts returns the numbers of requests and of ended families.
+// counts returns the number of requests, and the number of families that were ended.
 func (p *spender) counts() (requests, ended int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,7 +168,7 @@ func TestSpentRefreshTokenIsWrittenAgain(t *testing.T) {
 	p.wantCounts(t, "after the writes", before, 0)
 }
 
-// Nobody can have the current refresh token sent to another endpoint by writing a spent one.
+// Writing a spent refresh token does not send the current refresh token to another endpoint.
 func TestSpentRefreshTokenMovesNothing(t *testing.T) {
 	m, p := newSpenderMount(t)
 	p.set(func() error { return errNoAnswer }, nil)
@@ -229,8 +228,7 @@ func TestRefreshTokenOutcomes(t *testing.T) {
 	}
 }
 
-// If the outcome of an exchange is unknown, the engine uses the refresh token again only when
-// the access token is about to end.
+// If a refresh gets no answer, the engine repeats it only when the access token is about to end.
 func TestUnknownRefreshTokenWaits(t *testing.T) {
 	m, p := newSpenderMount(t)
 	m.token("a")

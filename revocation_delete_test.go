@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// deletionFaults are storage faults during a deletion. failing is the number of the call at
-// which they begin.
+// deletionFaults are storage faults during a deletion. The fault begins at the storage call with
+// the number failing.
 var deletionFaults = map[string]func(m *mount, failing int){
 	"the call fails": func(m *mount, failing int) {
 		m.failCalls(func(n int, _, _ string) bool { return n == failing })
@@ -30,8 +30,8 @@ var deletionFaults = map[string]func(m *mount, failing int){
 	},
 }
 
-// failCalls makes a storage call fail if fails returns true for the call. n is the number of the
-// call, from 1.
+// failCalls makes a storage call fail if the given function returns true. n counts the calls from
+// 1.
 func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	n := 0
 	m.storage.failWith(func(op, key string) error {
@@ -42,8 +42,8 @@ func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	})
 }
 
-// A deletion may fail at any storage call, and may be repeated, also after a restart. Afterwards
-// no reader gets a token that has ended, and no token lives on without a warning or a log line.
+// After a failed deletion, no reader gets a token that has ended. A token that lives on causes a
+// warning or a log line.
 func TestDeletionThatFailsHalfway(t *testing.T) {
 	for fault, arrange := range deletionFaults {
 		for _, crash := range []bool{false, true} {

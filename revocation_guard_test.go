@@ -12,15 +12,13 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// unsharedClient returns a config with a client secret and share=false, whose tokens are revoked
-// at the simulator.
+// unsharedClient returns an unshared config with a client secret. The simulator revokes its tokens.
 func (m *mount) unsharedClient(more fields) fields {
 	config := m.oauth2(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke", "share": false, "verify_connection": false})
 	return with(config, more)
 }
 
-// A write that removes a secret cannot change where or how the secret was sent, because leases
-// and queued revocations still need the old way.
+// A write that removes a secret cannot also change where or how secrets are sent.
 func TestGuardCoversRemovedSecrets(t *testing.T) {
 	m := newConfigMount(t, (*mount).unsharedClient, nil)
 	ca := newCA(t)
@@ -39,8 +37,7 @@ func TestGuardCoversRemovedSecrets(t *testing.T) {
 	m.patch("config/a", fields{"client_secret": nil, "verify_connection": false}).want(t, http.StatusNoContent)
 }
 
-// After a change of ca_cert, the engine does not send the tokens of older leases to the revocation
-// endpoint. This also holds if the config was deleted and written again.
+// After ca_cert changes, the engine sends no older tokens to the revocation endpoint.
 func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	for name, change := range map[string]func(m *mount, ca string){
 		"secret removed first": func(m *mount, ca string) {
@@ -73,8 +70,7 @@ func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	}
 }
 
-// A verified write of an unshared config revokes the token that it minted, and so reports a
-// wrong revocation_url.
+// A verified write of an unshared config also tests the revocation_url, by revoking its token.
 func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", m.sinch(fields{"share": false, "revocation_url": m.url + "/nowhere"})).want(t, http.StatusOK).
@@ -96,8 +92,8 @@ func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m.patch("config/a", fields{"revocation_url": m.revocable(nil)["revocation_url"], "password": "correct-horse"}).want(t, http.StatusNoContent)
 }
 
-// The token of a verified write may be one that readers already have. If the write cannot be
-// stored, the engine does not revoke such a token.
+// A verified write may get the token that readers use. If the write is not stored, the token is not
+// revoked.
 func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
 	m, p := newRevokingMount(t, func(context.Context) error { return &token.Error{Kind: token.Unavailable} }, nil)
 	m.token("a")

@@ -37,7 +37,8 @@ func (m *mount) wantAlive(what, token string, want bool) {
 	equal(m.t, what+" is alive", m.alive(token), want)
 }
 
-// revokeLease revokes the lease of an answer. As in Vault, its data has passed through JSON.
+// revokeLease revokes the lease of an answer. The lease's data passes through JSON first, as in
+// Vault.
 func (m *mount) revokeLease(a answer) {
 	m.t.Helper()
 	lease := *a.secret
@@ -139,8 +140,7 @@ func TestSuccessfulRevocationDrainsTheQueue(t *testing.T) {
 	m.wantAlive("the first token", first.token(), false)
 }
 
-// If revocations of one config fail, revocations of other configs do not wait, because the other
-// configs may have better credentials.
+// Failing revocations of one config do not delay revocations of other configs.
 func TestRevocationsOfOneConfigDoNotHoldUpAnothers(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	m.write("config/b", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
@@ -232,10 +232,11 @@ func newRevoking(revoke func(context.Context) error) *revoking {
 	return &revoking{fake: newFake(minting("fake-token", time.Hour)), revoke: revoke}
 }
 
-// revokingConfig is the data of an unverified write of a config whose provider can revoke tokens.
+// revokingConfig is a config of a provider that can revoke tokens. The write is not verified.
 var revokingConfig = fields{"provider": "fake", "password": "fake-hunter2", "revocation_url": "https://fake.example/revoke", "verify_connection": false}
 
-// newRevokingMount makes a mount with config/a of a provider that revokes with revoke.
+// newRevokingMount makes a mount with config/a. The provider calls the function revoke to revoke a
+// token.
 func newRevokingMount(t *testing.T, revoke func(context.Context) error, more fields) (*mount, *revoking) {
 	p := newRevoking(revoke)
 	return newFakeMount(t, p, with(maps.Clone(revokingConfig), more)), p
@@ -269,8 +270,7 @@ func TestRotateToTheSameToken(t *testing.T) {
 	equal(t, "revocations", int(p.calls.Load()), 0)
 }
 
-// Vault revokes leases one after another when it disables or moves a mount. This takes seconds
-// in total, however many revocation endpoints hang.
+// Disabling or moving a mount takes seconds in total, however many revocation endpoints hang.
 func TestLeasesOfManyConfigsThatHang(t *testing.T) {
 	for _, tainted := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

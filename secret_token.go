@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/telemetry"
 )
 
-// The lease types. Vault stores the type with each lease. Leases cannot be renewed, because
-// tokens cannot be extended: apps read a new token instead.
+// The lease types. Vault stores the type with each lease. Leases cannot be renewed, because tokens
+// cannot be extended.
 const (
 	secretTokenType         = "messaging_token"
 	secretUnsharedTokenType = "messaging_unshared_token"
@@ -61,9 +61,9 @@ func secretUnsharedToken(revoker *revocation.Revoker, log func() hclog.Logger) *
 	}
 }
 
-// lease returns a lease for a token with the given time left. The lease lasts whole seconds and
-// ends a second before the token, because Vault rounds. It lasts at least one second, because Vault
-// replaces 0 with 768 h. If limit is not 0, the lease lasts at most limit.
+// lease returns a lease for a token that lives for the duration left. The lease lasts whole seconds
+// and ends a second before the token, because Vault rounds. It lasts at least one second, because
+// Vault replaces 0 with 768 h. If limit is not 0, the lease lasts at most limit.
 func lease(secretType string, left, limit time.Duration, stored map[string]any) *logical.Secret {
 	if stored == nil {
 		stored = map[string]any{}

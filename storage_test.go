@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// An unusable stored config causes a 500 that quotes nothing of the config. A write does not
-// overwrite the config, but a delete removes it.
+// An unusable stored config causes a 500 without its contents. A write does not replace the config.
+// A delete removes the config.
 func TestStoredConfigOfNoUse(t *testing.T) {
 	const good = `{"version":1,"revision":"r","provider":"sinch-india","fields":{"username":"acme","password":"correct-horse"}}`
 	for name, test := range map[string]struct{ stored, problem string }{
@@ -53,7 +53,8 @@ func TestStoredConfigOfNoUse(t *testing.T) {
 	}
 }
 
-// An invalid field of a stored config causes a 500, because a reader of creds cannot correct it.
+// An invalid field of a stored config causes a 500, because readers of creds cannot correct the
+// field.
 func TestStoredConfigWithBadCA(t *testing.T) {
 	m := newMount(t)
 	m.storage.put("config/a", `{"version":1,"revision":"r","provider":"sinch-india","ca_cert":"x","fields":{"username":"acme","password":"correct-horse"}}`)
@@ -94,8 +95,8 @@ func TestStoredTokenOfNoUse(t *testing.T) {
 	}
 }
 
-// If a plugin could not start when its server became active, Vault refuses all writes of the
-// mount. Error, warning and log say what to do.
+// If the plugin could not start when its server became active, Vault refuses the mount's writes.
+// Errors, warnings and logs say what to do.
 func TestStorageThatIsStillBeingSetUp(t *testing.T) {
 	const advice = `run "vault operator step-down", or restart the server`
 	m := newSinchMount(t, nil)

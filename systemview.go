@@ -12,13 +12,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// stateMemory is how long the node's replication state is remembered. A standby that becomes
-// active starts a new backend, which remembers nothing.
+// stateMemory is how long a backend remembers the node's replication state. A node that becomes
+// active starts a new backend.
 const stateMemory = time.Second
 
 // cachingSystemView is Vault's system view, but remembers the replication state for a second.
-// Otherwise the framework would ask Vault for the state on every request, which would make
-// cached reads a quarter slower.
+// Asking Vault on every request would make cached reads a quarter slower.
 type cachingSystemView struct {
 	logical.SystemView
 	clock clock.Clock
@@ -30,8 +29,8 @@ type replicationState struct {
 	asked clock.Instant
 }
 
-// newCachingSystemView returns v with a memory for the replication state. It returns nil if v
-// is nil, as when Vault registers the plugin.
+// newCachingSystemView returns v with a cache for the replication state. It returns nil if v is
+// nil, as when Vault registers the plugin.
 func newCachingSystemView(v logical.SystemView, c clock.Clock) logical.SystemView {
 	if v == nil {
 		return nil

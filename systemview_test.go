@@ -57,7 +57,7 @@ func TestCachingSystemView(t *testing.T) {
 	}
 }
 
-// nodes are the replication states of a node, and what the node does in each.
+// nodes are the kinds of Vault nodes, and what each kind does.
 var nodes = map[string]struct {
 	state   consts.ReplicationState
 	local   bool // mount

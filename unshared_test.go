@@ -37,8 +37,8 @@ func TestUnsharedWithMaxTTL(t *testing.T) {
 	m.wantAlive("the token of the lease", a.token(), false)
 }
 
-// The unshared token of a reader that gives up is kept for the next reader. If nobody reads for
-// a minute, the engine revokes the token.
+// If a reader gives up, the next reader gets the unshared token. After a minute without reads, the
+// engine revokes the token.
 func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	logins := m.logins()
@@ -66,8 +66,7 @@ func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	})
 }
 
-// While a provider is down, many revoked leases cause only one request. This also holds while
-// Vault disables or moves the mount.
+// While a provider is down, revoking many leases causes only one request.
 func TestUnsharedRevocationInAnOutage(t *testing.T) {
 	for _, tainted := range []bool{false, true} {
 		m := newRevocableMount(t, fields{"share": false})
@@ -95,8 +94,7 @@ func TestUnsharedRevocationInAnOutage(t *testing.T) {
 	}
 }
 
-// The engine sends a token only to the revocation endpoint that is stored in the token's lease.
-// Deleting a config revokes its queued tokens.
+// The engine sends a token only to the revocation endpoint in the token's lease.
 func TestUnsharedRevocationAfterTheConfigMoved(t *testing.T) {
 	for name, move := range map[string]func(m *mount) answer{
 		"deleted": func(m *mount) answer { return m.delete("config/a") },
