@@ -64,7 +64,7 @@ func newMount(t testing.TB, more ...providers.Provider) *mount {
 	return m
 }
 
-// newBareMount makes a mount of the given providers without a simulator.
+// newBareMount makes a mount with the given providers and without a simulator.
 func newBareMount(t testing.TB, ps []providers.Provider) *mount {
 	clock := &fakeClock{now: clock.Instant{Wall: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}}
 	m := &mount{t: t, clock: clock, storage: &storage{}, system: &system{}, log: &logBuffer{},
@@ -91,7 +91,7 @@ func (m *mount) start() {
 // restart returns a new mount on the same storage.
 func (m *mount) restart() *mount { return m.beside(m.storage) }
 
-// neighbor returns another mount of the same process, with its own storage.
+// neighbor returns another mount in the same process, with its own storage.
 func (m *mount) neighbor() *mount { return m.beside(&storage{}) }
 
 func (m *mount) beside(s *storage) *mount {

@@ -57,7 +57,7 @@ func (p *credsPath) path() *framework.Path {
 			"min_ttl": {Type: framework.TypeDurationSecond, Query: true,
 				Description: "Least remaining life of the token. If the cached token has less, the engine mints a new token. A value above half the token's lifetime counts as half. A token minted within the last 10s is never replaced."},
 			"rejected": {Type: framework.TypeString, Query: true,
-				Description: "Reports a token that the provider rejected before its time, for example with 401. The value is the token_id of that token. If that token is still cached, the engine logs in and returns a new token. If another report was honored within the last minutes, the engine does not log in, and a warning says when the next report will be honored. Send rejected once, and repeat the provider call once with the token that you get."},
+				Description: "Reports that the provider rejected a token before its end, for example with 401. The value is the token_id of that token. If the token is still cached, the engine logs in and returns a new token. For some minutes after another report was honored, the engine does not log in, and a warning says when the next report is honored. Send rejected once, and repeat the provider call once with the returned token."},
 		},
 		HelpSynopsis:    credsSynopsis,
 		HelpDescription: credsDescription,

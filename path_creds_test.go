@@ -270,7 +270,7 @@ func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	eventually(t, "the new token", func() bool { return m.token("a") == "late-token" })
 }
 
-// An answer contains the outputs of the provider, but an output cannot replace a field of creds.
+// An output is a provider's extra field in creds. An output cannot replace another field.
 func TestOutputs(t *testing.T) {
 	f := newFake(func(context.Context) (token.Token, error) {
 		return token.Token{Access: "fake-token", Type: "Bearer", Lifetime: time.Hour, Outputs: map[string]string{

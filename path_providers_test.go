@@ -119,7 +119,7 @@ func TestDefinitionIsRefused(t *testing.T) {
 	equal(t, "definition", m.read("providers/acme").data["definition"], padded)
 }
 
-// Fields of a definition cannot have the names of standard fields of config and creds.
+// A definition cannot declare a field with the name of a standard field.
 func TestReservedNames(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	m.write("config/a", fields{"lease": false}).want(t, http.StatusNoContent)

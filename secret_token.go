@@ -41,7 +41,8 @@ func secretToken() *framework.Secret {
 }
 
 // secretUnsharedToken is the lease type of unshared tokens. Revoking such a lease also revokes the
-// token, at once or later. Revoking never returns an error, because Vault would keep the lease.
+// token, at once or later. Revoking never returns an error, because an error would make Vault keep
+// the lease.
 func secretUnsharedToken(revoker *revocation.Revoker, log func() hclog.Logger) *framework.Secret {
 	return &framework.Secret{
 		Type:   secretUnsharedTokenType,
