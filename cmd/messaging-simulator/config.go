@@ -87,7 +87,7 @@ func checkLoopback(address string) error {
 		return fmt.Errorf("-listen must be host:port: %w", err)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && !ip.IsLoopback() {
-		return fmt.Errorf("-listen %s is not a loopback address, use 127.0.0.1, [::1] or localhost", address)
+		return fmt.Errorf("-listen %s is not a loopback address; use 127.0.0.1, [::1] or localhost", address)
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func TestServes(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// With -client-ca, the server refuses clients without a certificate of the given CA.
+// With -client-ca, each client needs a certificate from the given CA.
 func TestServesTLS(t *testing.T) {
 	dir := t.TempDir()
 	caFile, clientCAFile := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client-ca.pem")
@@ -155,7 +155,7 @@ func TestErrors(t *testing.T) {
 		{"-client-ca x", 2, "requires -tls"},
 		{"-listen 127.0.0.1:0 -tls -ca-out " + filepath.Join(dir, "ca.pem") + " -client-ca " + filepath.Join(dir, "none.pem"), 1, "reading the CA of clients"},
 		{"-listen 127.0.0.1:0 -tls -ca-out " + filepath.Join(dir, "ca.pem") + " -client-ca " + bad, 1, "contains no certificate"},
-		{"-listen 127.0.0.1:0 -tls -ca-out " + dir, 1, "writing the certificate"},
+		{"-listen 127.0.0.1:0 -tls -ca-out " + dir, 1, "writing the CA certificate"},
 		{"-nonsense", 2, "-nonsense"},
 		{"extra", 2, `unexpected argument "extra"`},
 	} {

@@ -50,7 +50,7 @@ func open(cfg config) (*server, error) {
 }
 
 // secure makes the server use TLS with a new CA, and writes the CA's certificate to the file caOut.
-// If clientCA names a file, each client needs a certificate of the CA in that file.
+// If clientCA is not "", each client needs a certificate from the CA in the file clientCA.
 func (s *server) secure(caOut, clientCA string) error {
 	ca, err := simulator.NewCA(time.Now())
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *server) secure(caOut, clientCA string) error {
 		return err
 	}
 	if err := os.WriteFile(caOut, ca.PEM, 0o644); err != nil {
-		return fmt.Errorf("writing the certificate of the CA: %w", err)
+		return fmt.Errorf("writing the CA certificate: %w", err)
 	}
 	s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	if clientCA == "" {
@@ -79,7 +79,7 @@ func (s *server) secure(caOut, clientCA string) error {
 	return nil
 }
 
-// serve answers requests until ctx ends. Then open requests have a second to finish.
+// serve answers requests until ctx ends. Requests in progress then have one second to finish.
 func (s *server) serve(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() {

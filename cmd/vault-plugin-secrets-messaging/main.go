@@ -31,7 +31,8 @@ func serve(args []string) error {
 		fmt.Println(version)
 		return nil
 	}
-	// A TLSProviderFunc would need Vault's client library. The server uses AutoMTLS instead.
+	// Without a TLSProviderFunc, the plugin uses AutoMTLS and does not need Vault's client
+	// library.
 	return plugin.ServeMultiplex(&plugin.ServeOpts{
 		BackendFactoryFunc: messaging.Factory(messaging.Options{Version: version}),
 	})

@@ -25,20 +25,20 @@ func System() Clock {
 	}
 }
 
-// Since returns the time from earlier to i. If the two clocks disagree, Since returns the longer
-// time, so that an old token never seems young.
+// Since returns the time between the moments earlier and i. If the two clocks disagree, Since
+// returns the longer time, so that an old token never seems young.
 func (i Instant) Since(earlier Instant) time.Duration {
 	return max(i.Wall.Sub(earlier.Wall), i.Mono-earlier.Mono)
 }
 
-// Until returns the time from i to later on the monotonic clock. Setting the wall clock does not
-// change this time.
+// Until returns the time between the moments i and later. Only the monotonic clock counts, so
+// setting the wall clock changes nothing.
 func (i Instant) Until(later Instant) time.Duration { return later.Mono - i.Mono }
 
-// Add returns the moment d after i. A negative d gives a moment before i.
+// Add returns i moved forward by d, or back if d is negative.
 func (i Instant) Add(d time.Duration) Instant {
 	return Instant{Wall: i.Wall.Add(d), Mono: i.Mono + d}
 }
 
-// At converts the wall-clock time t to an Instant. The Instant i must be the present moment.
+// At converts the wall-clock time t to an Instant. The receiver must be the present moment.
 func (i Instant) At(t time.Time) Instant { return i.Add(t.Sub(i.Wall)) }

@@ -9,14 +9,14 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// In any budgetPeriod, a mount's requests wait for revocation endpoints at most budgetWait. Vault
-// cannot disable or move the mount while a request waits.
+// In any budgetPeriod, all requests to a mount together wait at most budgetWait for revocation
+// endpoints. Vault cannot disable or move the mount while a request waits.
 const (
 	budgetWait   = 5 * time.Second
 	budgetPeriod = 30 * time.Second
 )
 
-// budget limits how long requests wait. Waits at the same time count once. It is safe for
+// budget limits how long requests wait in total. Concurrent waits count once. A budget is safe for
 // concurrent use.
 type budget struct {
 	clock clock.Clock
@@ -27,7 +27,7 @@ type budget struct {
 	since   clock.Instant // when the first of the waiting requests began
 }
 
-// spell is one wait, or several waits that all happened within one second.
+// spell is one wait, or the sum of several waits within about one second.
 type spell struct {
 	start, end clock.Instant
 	waited     time.Duration

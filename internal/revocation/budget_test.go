@@ -66,7 +66,7 @@ func TestDeletionsOfManyConfigsThatHang(t *testing.T) {
 	})
 }
 
-// If requests may not wait any longer, the engine revokes the token in the background.
+// If the budget is used up, the engine revokes the token in the background.
 func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)

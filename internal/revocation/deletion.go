@@ -11,7 +11,7 @@ import (
 
 // To delete a config, the backend calls Prepare, then removes the token and the config from
 // storage, and then calls EndConfig. If storage fails, the backend calls Abandon instead. After a
-// crash, a drain or the next deletion handles the queued tokens.
+// crash, the next Drain or deletion handles the queued tokens.
 
 // Prepare queues the tokens of a config before the config is deleted. Drains skip these tokens
 // until Abandon is called. If Prepare fails, do not delete the config.
@@ -30,8 +30,8 @@ func (r *Revoker) Prepare(revs ...Revocation) error {
 	return nil
 }
 
-// Abandon ends the deletion of a config that storage could not delete. Drains then revoke the
-// config's queued tokens, but not a token that is still in use.
+// Abandon ends a failed deletion. Drains then revoke the config's queued tokens, except a token
+// that the config still uses.
 func (r *Revoker) Abandon(config string) {
 	r.queue.release(config)
 }

@@ -37,7 +37,7 @@ func TestEndConfig(t *testing.T) {
 	f.wantQueued(1)
 }
 
-// A deletion makes the last attempt, so it ignores earlier failures.
+// EndConfig asks the endpoint even if an earlier attempt failed.
 func TestEndConfigAfterAFailure(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -50,7 +50,7 @@ func TestEndConfigAfterAFailure(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// After a crash during a deletion, the next deletion warns about tokens without credentials.
+// After a crash, the credentials are gone. The next deletion warns about the queued token.
 func TestEndConfigWithoutAConfig(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -105,7 +105,7 @@ func TestPrepareDuringADrain(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// After a failed deletion, a drain revokes a token that is no longer stored.
+// After a failed deletion, a drain revokes a token that the config no longer uses.
 func TestAbandon(t *testing.T) {
 	f := newFixture(t)
 	f.prepare(f.token(f.config("a"), "shared"))
@@ -117,7 +117,7 @@ func TestAbandon(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// After a failed deletion, a token that is still stored stays in use.
+// After a failed deletion, the config keeps its stored token.
 func TestAbandonedTokenThatIsStillStored(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		f := newFixture(t)

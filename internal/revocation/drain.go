@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/telemetry"
 )
 
-// maxReads limits how many records a drain reads without revoking a token.
+// maxReads limits the records that one drain reads. Records of revoked tokens do not count.
 const maxReads = 1000
 
 // errServed reports that the token is still in use, because the deletion of its config failed.
@@ -93,8 +93,8 @@ func (r *Revoker) Drain() {
 	}
 }
 
-// drainEntry tries to revoke the token of an entry, and reports whether it was revoked. Only a
-// storage failure is returned as an error.
+// drainEntry tries to revoke an entry's token, and reports whether the provider revoked the token.
+// An error means that storage failed.
 func (r *Revoker) drainEntry(e *entry) (revoked bool, err error) {
 	rev, err := r.queue.read(r.ctx, e)
 	log := r.opts.Log().With("config", rev.Config)

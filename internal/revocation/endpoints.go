@@ -28,8 +28,7 @@ func waitAfter(failures int) time.Duration {
 	return min(firstWait<<min(max(failures-1, 0), 10), longestWait)
 }
 
-// errWaits reports that a token is not sent now but later. Errors that wrap errWaits give the
-// reason.
+// errWaits reports that no attempt may be made now. Errors that wrap errWaits give the reason.
 var errWaits = errors.New("its revocation has to wait")
 
 // endpointID identifies a revocation endpoint of one config. Another config may use other
@@ -102,8 +101,8 @@ func (s *endpoints) forget(id endpointID) {
 	delete(s.failed, id)
 }
 
-// fail records a failed attempt. The parameters ctx and began are the attempt's context and start.
-// fail also forgets endpoints that failed long ago.
+// fail records that an attempt with the context ctx failed. The parameter began is the start of the
+// attempt. fail also forgets endpoints that failed long ago.
 func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, began clock.Instant, err error) {
 	var refusal *token.Error
 	if !errors.As(err, &refusal) || errors.Is(ctx.Err(), context.Canceled) || isPermanent(err) {

@@ -31,7 +31,7 @@ var (
 	errRejected = &token.Error{Kind: token.Malformed, Status: 400, Problem: "the answer gives no reason"}
 )
 
-// fakeProvider records the tokens that the revoker sends. Tests choose its answers.
+// fakeProvider records the tokens that the revoker sends. Tests choose the answers.
 type fakeProvider struct {
 	providers.Base
 	name string
@@ -272,7 +272,7 @@ func (f *fixture) prepare(rev Revocation) {
 	}
 }
 
-// config stores a config and returns its account. Each function in changes may modify the config.
+// config stores a config and returns the account. The functions in changes modify the config first.
 func (f *fixture) config(name string, changes ...func(*account.Config)) *account.Account {
 	f.t.Helper()
 	c := &account.Config{Revision: "1", Provider: "fake", RevocationURL: "https://fake.example/revoke", Lease: true,
@@ -304,7 +304,7 @@ func (f *fixture) save(a *account.Account, access string) {
 	f.opts.Registry.Save(f.t.Context(), a.Name, a, token.Token{Access: secret.String(access), Sent: f.opts.Clock(), Lifetime: 2 * time.Hour})
 }
 
-// wantQueued fails the test unless storage has the wanted number of revocations.
+// wantQueued checks the number of stored revocations.
 func (f *fixture) wantQueued(want int) {
 	f.t.Helper()
 	keys, err := framework.ListWAL(f.t.Context(), &f.storage.InmemStorage)
@@ -313,7 +313,7 @@ func (f *fixture) wantQueued(want int) {
 	}
 }
 
-// wantRequests fails the test unless the provider got low to high requests since the last take.
+// wantRequests checks the number of requests since the last call of take.
 func (f *fixture) wantRequests(what string, low, high int) {
 	f.t.Helper()
 	if got := len(f.provider.take()); got < low || got > high {
@@ -321,7 +321,7 @@ func (f *fixture) wantRequests(what string, low, high int) {
 	}
 }
 
-// wantSent fails the test unless the provider got exactly these tokens since the last take.
+// wantSent checks which tokens the provider got since the last call of take.
 func (f *fixture) wantSent(want ...string) {
 	f.t.Helper()
 	if got := f.provider.take(); fmt.Sprint(got) != fmt.Sprint(want) {

@@ -39,7 +39,7 @@ type queue struct {
 	kept    int               // how many entries have kept set
 }
 
-// entry is a queued token. The queue's mu guards its fields, except key.
+// entry is a queued token. The lock queue.mu guards all fields except key.
 type entry struct {
 	key      string // in storage, without the prefix
 	known    bool   // this process has read or written the record, so the next two fields are set
@@ -63,8 +63,8 @@ func keyOf(rev Revocation) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// add queues a token, unless the token is queued already. If storage fails, add returns the error,
-// and keeps up to maxKept tokens in memory.
+// add queues a token, unless the token is queued already. If storage fails, add returns the error.
+// Up to maxKept tokens then stay in memory.
 func (q *queue) add(ctx context.Context, rev Revocation) error {
 	key := keyOf(rev)
 	q.mu.Lock()
@@ -97,8 +97,7 @@ func (q *queue) add(ctx context.Context, rev Revocation) error {
 	return nil
 }
 
-// keep sets the token that the entry e keeps in memory. If rev is nil, e keeps none. The caller
-// holds q.mu.
+// keep sets e.kept, and counts the entries that have e.kept. The caller holds q.mu.
 func (q *queue) keep(e *entry, rev *Revocation) {
 	if e.kept != nil {
 		q.kept--
@@ -120,11 +119,10 @@ func (q *queue) put(ctx context.Context, key string, rev Revocation) error {
 }
 
 var (
-	// errGone reports that storage no longer has the record, or that the record is no
-	// revocation.
+	// errGone reports that the record is missing, or is not a revocation.
 	errGone = errors.New("the stored revocation is gone")
 
-	// errEnded reports that a token has ended, but its record was not removed yet.
+	// errEnded reports that only the record is left to remove.
 	errEnded = errors.New("the token has ended")
 )
 
@@ -200,7 +198,8 @@ func (q *queue) remove(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// forget removes an entry but not its record. If the token was queued again, the entry stays.
+// forget removes an entry but not the record. If the token was queued again meanwhile, the entry
+// stays.
 func (q *queue) forget(e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -218,7 +217,7 @@ func (q *queue) postpone(e *entry) {
 	e.due = q.clock().Add(waitAfter(e.failures))
 }
 
-// wake makes all tokens of an endpoint due. It returns false if no token waits.
+// wake ends the wait of all tokens queued for an endpoint. It returns false if there are none.
 func (q *queue) wake(id endpointID) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

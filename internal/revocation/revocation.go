@@ -30,18 +30,18 @@ type Revocation struct {
 	RefreshToken secret.String `json:"refresh_token"`
 	Expires      int64         `json:"expires"` // the end of the token, as Unix time
 
-	// Endpoint is the [account.Account.RevocationEndpoint] of the account at the mint. If the
-	// config has another endpoint now, the token is not sent. Records of older plugins have no
+	// Endpoint was the [account.Account.RevocationEndpoint] when the token was minted. If the
+	// endpoint has changed since, the token is not sent. Records of older plugins have no
 	// Endpoint, so their tokens are left to expire.
 	Endpoint string `json:"endpoint"`
 
-	// Deleting says that a deletion of the config had begun. If the deletion failed, the token
-	// may still be in use.
+	// Deleting means that a deletion of the config queued the token. If the deletion failed,
+	// the token may still be in use.
 	Deleting bool `json:"deleting"`
 }
 
-// New returns the revocation of the account's token t. The field Expires is when the provider ends
-// the token, even if max_ttl is shorter.
+// New returns the revocation of the account's token t. The field Expires is the provider's expiry,
+// even if max_ttl is shorter.
 func New(a *account.Account, t token.Token) Revocation {
 	return Revocation{
 		Config:       a.Name,
@@ -67,8 +67,8 @@ func (rev Revocation) Stored() map[string]any {
 	return stored
 }
 
-// errDamaged reports a stored revocation that cannot be decoded. An error of encoding/json could
-// quote the token.
+// errDamaged reports a stored revocation that cannot be decoded. It replaces the errors from
+// encoding/json, which could quote the token.
 var errDamaged = errors.New("the stored revocation is damaged")
 
 // Decode returns the revocation whose stored form is data.

@@ -91,8 +91,8 @@ func (r *Revoker) alive(rev Revocation) bool {
 // user if a token is not revoked yet, otherwise "". RevokeOrQueue waits for providers at most
 // budgetWait.
 //
-// There is no error, because Vault keeps a lease whose revocation fails. There is no context,
-// because a client that disconnects must not stop a revocation.
+// RevokeOrQueue returns no error, because an error would make Vault keep the lease. It takes no
+// context, because the revocation must continue if the client disconnects.
 func (r *Revoker) RevokeOrQueue(revs ...Revocation) (warning string) {
 	return each(revs, r.revokeOrQueue)
 }
@@ -147,9 +147,9 @@ func (r *Revoker) queueOrLog(rev Revocation) (warning string) {
 	return fmt.Sprintf("a token was not revoked yet and could not be stored; the engine tries again until the token expires or the plugin restarts: %s", err)
 }
 
-// RevokeOnce tries once to revoke tokens with the credentials of the account a, which need not be
-// stored. It returns a warning for the user if a token was not revoked, otherwise "". RevokeOnce
-// waits for providers at most budgetWait.
+// RevokeOnce tries once to revoke tokens with the credentials of the account a. The account need
+// not be stored. RevokeOnce returns a warning for the user if a token was not revoked, otherwise
+// "". RevokeOnce waits for providers at most budgetWait.
 func (r *Revoker) RevokeOnce(a *account.Account, revs ...Revocation) (warning string) {
 	return each(revs, func(rev Revocation) string {
 		if !r.alive(rev) {
@@ -168,8 +168,8 @@ func (r *Revoker) RevokeOnce(a *account.Account, revs ...Revocation) (warning st
 
 // leave logs that a token is left to expire, and returns the warning for the user.
 func (r *Revoker) leave(config string, err error) (warning string) {
-	r.opts.Log().Warn("a token was not revoked and is left to expire, because no stored config has its credentials", "config", config, "error", err)
-	return fmt.Sprintf("a token was not revoked and is left to expire, because no stored config has its credentials: %s", err)
+	r.opts.Log().Warn("a token was not revoked and is left to expire, because the credentials for the revocation are not stored", "config", config, "error", err)
+	return fmt.Sprintf("a token was not revoked and is left to expire, because the credentials for the revocation are not stored: %s", err)
 }
 
 // each calls f for each token and joins the warnings. Equal warnings appear once.
@@ -183,7 +183,7 @@ func each(revs []Revocation, f func(Revocation) string) string {
 	return strings.Join(warnings, "; ")
 }
 
-// revokeNow revokes a token with the credentials of the stored config. The budget limits its wait.
+// revokeNow revokes a token with the credentials of the stored config. The budget limits the wait.
 func (r *Revoker) revokeNow(rev Revocation) error {
 	if r.opts.Tainted() {
 		return errTainted
@@ -206,7 +206,7 @@ func (r *Revoker) load(ctx context.Context, rev Revocation) (*account.Account, *
 	return a, t, err
 }
 
-// wait revokes a token with the credentials of the account a. The budget limits its wait.
+// wait revokes a token with the credentials of the account a. The budget limits the wait.
 func (r *Revoker) wait(a *account.Account, rev Revocation) error {
 	if err := r.endpoints.blocked(rev.endpointID(), a.Revision()); err != nil {
 		return err

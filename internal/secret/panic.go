@@ -16,8 +16,7 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return "internal error (a panic, see the server's log)" }
 
-// Recovered returns a PanicError for value, the result of recover. If value is nil, Recovered
-// returns nil.
+// Recovered returns a PanicError for the result of recover, or nil if nothing panicked.
 func Recovered(value any) *PanicError {
 	if value == nil {
 		return nil

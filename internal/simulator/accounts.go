@@ -4,7 +4,7 @@ package simulator
 
 import "time"
 
-// reason says why a provider refuses a request. Some kinds of fault are reasons too.
+// reason says why a provider refuses a request.
 type reason string
 
 const (
@@ -62,8 +62,7 @@ func (c *call) secretOf(name string) (secret string, known bool) {
 	return "", false
 }
 
-// authenticate checks the secret of a login. If the test set a fault, the fault may refuse the
-// login instead.
+// authenticate checks the secret of a login. A fault may refuse the login first.
 func (c *call) authenticate(name, secret string) reason {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()

@@ -19,8 +19,8 @@ type Fault struct {
 	// Count is the number of matching requests to which the fault applies; 0 means all.
 	Count int `json:"count,omitempty"`
 	// On limits the fault to one operation: "password", "refresh_token", "client_credentials",
-	// "app_key" or "revoke". By default, the fault applies to all token requests, or to those
-	// that the kind names.
+	// "app_key" or "revoke". By default, the fault applies to all token requests. Some kinds
+	// apply to logins or refreshes only.
 	On string `json:"on,omitempty"`
 
 	// Status is the HTTP status of the kinds "status" (default 503) and "redirect" (default
@@ -34,7 +34,7 @@ type Fault struct {
 
 // The kinds of fault.
 const (
-	// With these kinds, a proxy responds, and the provider gets no request.
+	// A proxy ends the request, and the provider does not get the request.
 	FaultStatus      = "status"       // an HTTP status with a proxy's HTML page
 	FaultRedirect    = "redirect"     // a redirect to https://elsewhere.invalid/token
 	FaultCloseBefore = "close-before" // the connection is closed before any response
@@ -48,7 +48,7 @@ const (
 	FaultDeadRefreshToken   = "dead-refresh-token"   // "Token is not active"; refreshes only
 	FaultDeadSession        = "dead-refresh-session" // "Session not active"; refreshes only
 
-	// With these kinds, the provider handles the request, but the response is damaged.
+	// The provider handles the request, but the response is damaged.
 	FaultCloseMidBody   = "close-mid-body"    // the connection is closed in the middle of the body
 	FaultNotJSON        = "not-json"          // plain text
 	FaultTruncated      = "truncated"         // half of the JSON, with a matching Content-Length
@@ -157,8 +157,7 @@ func (f *Fault) intercept(c *call) (response, bool) {
 	return response{}, false
 }
 
-// reason returns why the fault refuses requests. If the fault refuses none, reason returns
-// accepted.
+// reason returns why the fault refuses requests, or "" if the fault refuses none.
 func (f *Fault) reason() reason {
 	if f == nil {
 		return accepted

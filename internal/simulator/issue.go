@@ -20,7 +20,7 @@ type issued struct {
 	session       *session
 }
 
-// login opens a session for an account and issues its tokens. The account is already authenticated.
+// login opens a session for an authenticated account, and issues tokens.
 func (c *call) login(account, client string) issued {
 	now := c.sim.now()
 	id := base64.RawURLEncoding.EncodeToString(random(18)) // 24 characters, as in Keycloak
@@ -53,8 +53,8 @@ func (c *call) refresh(text, client string) (issued, reason) {
 	return c.issue(old.session, now, true), accepted
 }
 
-// checkRefreshToken returns accepted if the client may use the refresh token, even while the
-// account is locked. The caller holds Simulator.mu.
+// checkRefreshToken returns accepted if the client may use the refresh token. A locked account may
+// still refresh. The caller holds Simulator.mu.
 func (c *call) checkRefreshToken(t *token, client string, now time.Time) reason {
 	if t == nil || t.session.client != client {
 		return invalidRefreshToken
@@ -78,8 +78,8 @@ func (c *call) checkRefreshToken(t *token, client string, now time.Time) reason 
 func (c *call) issue(sess *session, now time.Time, withRefresh bool) issued {
 	got := issued{session: sess, accessTTL: c.settings.AccessTTL.value(), accessExpires: now.Add(c.settings.AccessTTL.value())}
 	if c.op == opAppKey {
-		// EnableX states the expiry in whole seconds on its own clock. The token ends at
-		// the stated time.
+		// The response states the expiry in whole seconds. The token ends at exactly that
+		// time.
 		offset := c.settings.ClockOffset.value()
 		got.accessExpires = time.Unix(got.accessExpires.Add(offset).Unix(), 0).Add(-offset)
 	}

@@ -104,9 +104,8 @@ func (s *Simulator) keycloakRevoke(c *call) response {
 	return response{status: http.StatusOK, ok: true}
 }
 
-// checkKeycloakClient checks the parameters and the client. Sinch documents no Authorization
-// header. If a Basic header is present, Keycloak takes the client from the header and ignores the
-// password.
+// checkKeycloakClient checks the parameters and the client. If there is a Basic header, Keycloak
+// reads the client from the header and ignores the password. Sinch does not document this header.
 func (c *call) checkKeycloakClient(params ...string) (response, bool) {
 	resp, refused := c.checkParams(params...)
 	client := c.form.Get("client_id")

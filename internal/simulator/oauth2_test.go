@@ -16,7 +16,7 @@ func basic(id, secret string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
 }
 
-// oauth sends a form. If authorization is not "", the request has this Authorization header.
+// oauth sends a form. If authorization is "", there is no Authorization header.
 func (r *rig) oauth(path, authorization string, params ...string) result {
 	r.Helper()
 	if authorization == "" {

@@ -66,7 +66,7 @@ func (c *call) write(w http.ResponseWriter, resp response) {
 	_, _ = w.Write(body) // fails only if the client is gone
 }
 
-// proxyPage returns a proxy's HTML page. The page repeats the secrets in echo.
+// proxyPage returns a proxy's HTML page that contains echo.plain.
 func proxyPage(status int, echo escapedText) response {
 	title := fmt.Sprintf("%d %s", status, http.StatusText(status))
 	page := fmt.Sprintf("<html>\r\n<head><title>%s</title></head>\r\n<body>\r\n<center><h1>%s</h1></center>\r\n"+
@@ -74,7 +74,7 @@ func proxyPage(status int, echo escapedText) response {
 	return response{status: status, raw: []byte(page), contentType: "text/html", header: map[string]string{}}
 }
 
-// escapedText encodes as one JSON string. Each character of the field escaped becomes \uXXXX.
+// escapedText is text in two parts. In JSON, the second part is written as \uXXXX escapes.
 type escapedText struct{ plain, escaped string }
 
 // MarshalJSON implements json.Marshaler.
@@ -96,8 +96,8 @@ func escapeAll(s string) string {
 	return b.String()
 }
 
-// description returns the fault's description, or text if the fault has none. The secrets that
-// echo_secrets selects are appended.
+// description returns the fault's description, or text if the fault has none. If echo_secrets is
+// set, the request's secrets follow.
 func (c *call) description(text string) escapedText {
 	if c.fault != nil && c.fault.Description != "" {
 		text = c.fault.Description
@@ -107,7 +107,7 @@ func (c *call) description(text string) escapedText {
 	return echo
 }
 
-// echo returns the secrets of the request in the forms that the setting echo_secrets names.
+// echo returns the request's secrets in each form listed in the setting echo_secrets.
 func (c *call) echo() escapedText {
 	var t escapedText
 	for _, secret := range c.secrets() {

@@ -94,7 +94,7 @@ func providerNames() []string {
 	return []string{SinchIndia, EnableXWhatsApp, EnableXRCS, EnableXSMS, SinchConversation, OAuth2}
 }
 
-// resolve returns the settings that apply to a provider. Each pointer is set.
+// resolve returns the settings that apply to a provider. No pointer is nil.
 func (s Settings) resolve(provider string) ProviderSettings {
 	resolved := ProviderSettings{
 		AccessTTL:     new(Duration(time.Hour)),

@@ -56,8 +56,8 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// Observe returns a function that measures a mint of the provider. Call start before the mint, and
-// call end after the mint. Observe itself creates the provider's series.
+// Observe creates the provider's series for mints. Call start before each mint, and call end after
+// the mint.
 func (m *Metrics) Observe(provider string) (start func() (end func())) {
 	inProgress, duration := m.inProgress.WithLabelValues(provider), m.duration.WithLabelValues(provider)
 	return func() (end func()) {
@@ -118,7 +118,7 @@ func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetric
 	m.keyNext = perConfig("key_next_created_timestamp_seconds", "When the next key of a rotation was made. Absent if no rotation is in progress.")
 	m.refreshToken = perConfig("refresh_token_state", "1 for the current state of the refresh token that is the credential, 0 for the other states: unused, stored, unsaved (storage refused it), unknown (the outcome of its last use) or lost. Absent if the credential is no refresh token.", "state")
 	m.clientCert = perConfig("client_cert_expiry_timestamp_seconds", "When the client certificate of the config expires. Absent without a client certificate.")
-	m.leftOut = desc("configs_left_out", fmt.Sprintf("Accounts in memory that the metrics by config leave out. These metrics show at most %d accounts: failing accounts first, then by name.", maxConfigsShown))
+	m.leftOut = desc("configs_left_out", fmt.Sprintf("Accounts in memory that the metrics with the label config leave out. These metrics show at most %d accounts: failing accounts first, then by name.", maxConfigsShown))
 	return m
 }
 
@@ -180,8 +180,7 @@ func (m *accountMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// mostUrgent returns the samples to show. Failing accounts come first. Otherwise the order is by
-// name.
+// mostUrgent returns the samples to show: failing accounts first, then by name.
 func mostUrgent(samples []accountSample) []accountSample {
 	slices.SortFunc(samples, func(s, t accountSample) int {
 		if fails := s.status.Failures > 0; fails != (t.status.Failures > 0) {

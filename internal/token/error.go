@@ -43,12 +43,12 @@ type Error struct {
 	Status   int    // the HTTP status; 0 if there was no answer
 	Problem  string // what is wrong and how to correct it, in the plugin's words
 
-	// Operator says that requests fail until somebody changes the account at the provider. Kind
-	// is Refused then.
+	// Operator means that requests fail until somebody changes the account at the provider.
+	// Kind is then Refused.
 	Operator bool
 
-	// Client says that the provider refused the client itself. A refresh token that was sent
-	// may still be valid. Kind is Refused then.
+	// Client means that the provider refused the client. The refresh token may still be valid.
+	// Kind is then Refused.
 	Client bool
 
 	Unsent bool // no byte of the request was sent

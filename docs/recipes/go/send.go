@@ -22,8 +22,8 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// source reads bearer tokens from Vault. It replaces a token after nine tenths of the lease, so
-// that running requests can finish.
+// source reads bearer tokens from Vault. It keeps a token for nine tenths of the lease. The last
+// tenth is for requests in progress.
 type source struct {
 	vault *api.Client
 	path  string // "messaging/creds/sinch"
@@ -61,8 +61,8 @@ func (s *source) Token(ctx context.Context) (string, error) {
 	return s.token, nil
 }
 
-// Refused says that the provider rejects token. The next call of Token reports the rejection to
-// Vault and reads a new token. If token was replaced already, Refused does nothing.
+// Refused makes the next call of Token report a rejected token to Vault and read a new token. If
+// the rejected token was already replaced, Refused does nothing.
 func (s *source) Refused(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
