@@ -29,7 +29,7 @@ func waitAfter(failures int) time.Duration {
 }
 
 // errWaits reports that no attempt may be made now. Errors that wrap errWaits give the reason.
-var errWaits = errors.New("its revocation has to wait")
+var errWaits = errors.New("the revocation has to wait")
 
 // endpointID identifies a revocation endpoint of one config. Another config may use other
 // credentials at the same endpoint.

@@ -73,8 +73,8 @@ func (c *call) authenticate(name, secret string) reason {
 	return c.checkSecret(name, secret)
 }
 
-// beginLogin begins a login, or returns false if a login of the account is in progress. Keycloak's
-// brute-force detection also refuses concurrent logins. Call endLogin after the login.
+// beginLogin begins a login. Like Keycloak, it refuses concurrent logins of an account and returns
+// false. Call endLogin after the login.
 func (c *call) beginLogin() bool {
 	s, key := c.sim, c.key(c.account)
 	s.mu.Lock()
