@@ -39,8 +39,8 @@ Unless a section says otherwise:
 
 Paths such as ` + "`/expires_in`" + ` are JSON Pointers (RFC 6901) into the answer of the token endpoint.
 
-Each section links to the documentation that the definition follows. A *verified* definition has run against the provider or
-its server software. A *reported* definition follows reports by third parties.
+Each section links to the documentation that the definition follows. For a *verified* provider, the engine has run against the
+provider or its server software. For a *reported* provider, the definition follows reports by third parties.
 
 `
 
@@ -227,7 +227,7 @@ func lifetimeOf(t *testing.T, definition []byte) string {
 			"until_unix":    "until the Unix time " + at + " in the answer",
 			"until_unix_ms": "until the Unix time in milliseconds " + at + " in the answer",
 			"until_time":    "until the time " + at + " in the answer",
-			"jwt":           "until the time `exp` in the token, a JWT",
+			"jwt":           "until the time in the token's claim `exp`",
 			"fixed":         value.Value,
 		}[key]
 		if key == "fixed" && len(lifetime.Content) > 2 {
