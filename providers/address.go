@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// maxURL is the greatest length of an endpoint's URL, in bytes.
+// maxURL limits the length of an endpoint's URL, in bytes.
 const maxURL = 2 << 10
 
 // CheckURL accepts a URL that a secret may be sent to.
@@ -41,25 +41,24 @@ func CheckURL(text string) error {
 	return nil
 }
 
-// validPort reports whether port is a valid port, or "" for the default port of the scheme.
+// validPort reports whether a port is valid. "" means the default port of the scheme.
 func validPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
 	return port == "" || err == nil && n > 0
 }
 
-// isLoopback reports whether a host is this machine, without a look-up of its name. RFC 6761
-// §6.3 reserves localhost for loopback.
+// isLoopback reports whether a host is this machine. It does not resolve the name: localhost is
+// always loopback (RFC 6761 §6.3).
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// hostLabel matches a label of a host name. It also checks the value of a field that is only part
-// of a label.
+// hostLabel matches one label of a host name, or a part of one label.
 var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// URL returns the token URL with each placeholder replaced by the value of its field. It returns ""
-// if a value is not valid in a URL; [Provider.Validate] reports such a value.
+// URL returns the token URL with the values of its placeholders. It returns "" if a value is not
+// valid in a URL; [Provider.Validate] reports such a value.
 func (e Endpoint) URL(values map[string]secret.String) string {
 	t, problem := parseTemplate(e.TokenURL)
 	if problem != "" {
@@ -93,7 +92,7 @@ const (
 	inQuery
 )
 
-// placeInURL returns the part of a URL that follows the given beginning.
+// placeInURL returns the part of a URL that follows the text before.
 func placeInURL(before string) urlPlace {
 	_, rest, found := strings.Cut(before, "://")
 	switch {
@@ -107,7 +106,7 @@ func placeInURL(before string) urlPlace {
 	return inHost
 }
 
-// addressProblem returns why a value is not valid in this part of a URL, or "" if it is valid.
+// addressProblem returns what is wrong with a value in a URL, or "" for a valid value.
 func addressProblem(place urlPlace, value string) string {
 	switch {
 	case place == inHost && !hostLabel.MatchString(value):

@@ -13,7 +13,7 @@ import (
 //go:embed catalogue/*.yaml
 var catalogue embed.FS
 
-// definitions parses the catalogue. It panics for an invalid definition, which the tests rule out.
+// definitions parses the catalogue. It panics if a definition is invalid.
 var definitions = sync.OnceValue(func() []Provider {
 	var all []Provider
 	files, _ := catalogue.ReadDir("catalogue")
@@ -32,7 +32,7 @@ var definitions = sync.OnceValue(func() []Provider {
 // All returns the built-in providers, sorted by name.
 func All() []Provider { return slices.Clone(definitions()) }
 
-// Lookup returns the built-in provider with the given name, and whether there is one.
+// Lookup returns the built-in provider with the given name, and whether it exists.
 func Lookup(name string) (Provider, bool) {
 	i := slices.IndexFunc(definitions(), func(p Provider) bool { return p.Spec().Name == name })
 	if i < 0 {

@@ -42,7 +42,7 @@ type answer struct {
 	date time.Time     // the Date of the answer; zero if it has none
 }
 
-// fail returns an error about an endpoint's answer, or about a request that got no answer.
+// fail returns an error about the answer, or about a request without an answer.
 func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	e := &token.Error{Kind: kind, Step: a.role.step, Endpoint: a.endpoint, Status: a.status, Problem: problem}
 	if kind == token.RateLimited || kind == token.Unavailable {
@@ -51,9 +51,8 @@ func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	return e
 }
 
-// object returns the JSON object in the body, or the fields of an error response in another format.
-// After this call, errors about the answer withhold the tokens in the object. For any other body,
-// object returns an error that explains the status or the body.
+// object returns the fields of a JSON object, or of an error response in another format. Later
+// errors about the answer then hide its tokens. For any other body, object returns an error.
 func (a *answer) object() (fields, error) {
 	problem := ""
 	if a.unread == nil {
@@ -73,15 +72,15 @@ func (a *answer) object() (fields, error) {
 	case a.certificatePage() != "":
 		return nil, a.fail(token.Refused, a.certificatePage())
 	case a.status == http.StatusForbidden, a.status == http.StatusProxyAuthRequired:
-		// The endpoint itself answers with JSON, so this answer probably comes from a proxy or
-		// firewall. The credentials do not count as refused.
+		// Endpoints answer with JSON, so this answer probably comes from a proxy or firewall. It
+		// says nothing about the credentials.
 		if a.unread != nil {
 			problem = a.unread.Problem
 		}
 		return nil, a.fail(token.Unavailable, problem+"; a proxy or firewall has probably blocked the request")
 	case a.status == http.StatusUnauthorized:
-		// Servers that check HTTP Basic before the token endpoint often answer with an HTML page.
-		// The credentials count as refused, because a second attempt could lock the account.
+		// Some servers refuse HTTP Basic with an HTML page. A second attempt could lock the
+		// account.
 		return nil, a.fail(token.Refused, "")
 	case a.status == http.StatusTooManyRequests:
 		return nil, a.fail(token.RateLimited, "")
@@ -95,8 +94,7 @@ func (a *answer) object() (fields, error) {
 	return nil, a.fail(token.Malformed, problem)
 }
 
-// certificatePage returns what nginx says is wrong with the client certificate, or "". nginx
-// completes the TLS handshake, and then answers with a page about the certificate.
+// certificatePage returns what an error page of nginx says about the client certificate, or "".
 func (a *answer) certificatePage() string {
 	switch {
 	case a.status != http.StatusBadRequest:
@@ -108,8 +106,8 @@ func (a *answer) certificatePage() string {
 	return ""
 }
 
-// oddError returns the fields of an error response that is form-encoded, or that is JSON but not
-// an object. It returns nil for other bodies.
+// oddError returns the fields of a form-encoded error response, or of JSON that is not an object.
+// It returns nil for other bodies.
 func (a *answer) oddError() fields {
 	if f := formError(a.body); f != nil {
 		return f
@@ -135,8 +133,8 @@ func (a *answer) oddError() fields {
 
 const noToken = "the answer contains no token"
 
-// statusHint says what is probably wrong if the status is one that token endpoints and revocation
-// endpoints do not use. It returns "" for other statuses.
+// statusHint explains a status that token and revocation endpoints do not use. It returns "" for
+// other statuses.
 func (a *answer) statusHint() string {
 	hint := a.wrongAddress()
 	if hint == "" && a.status/100 != 2 && a.status != http.StatusBadRequest {
@@ -145,7 +143,7 @@ func (a *answer) statusHint() string {
 	return hint
 }
 
-// wrongAddress explains a status that means a wrong address. It returns "" for other statuses.
+// wrongAddress explains a status that means a wrong address, or returns "".
 func (a *answer) wrongAddress() string {
 	switch a.status {
 	case http.StatusNotFound, http.StatusGone:
@@ -156,15 +154,14 @@ func (a *answer) wrongAddress() string {
 	return ""
 }
 
-// clocksDiffer is a difference between our clock and a provider's. If the clocks differ by this
-// much or more, the provider may refuse an assertion.
+// clocksDiffer is the smallest difference between two clocks that an error mentions.
 const clocksDiffer = 30 * time.Second
 
-// aboutTime matches a provider's error text that blames the times in an assertion.
+// aboutTime matches error texts that blame the times in an assertion.
 var aboutTime = regexp.MustCompile(`(?i)\b(expired?|exp|iat|nbf|clock|time|timeframe|future|not active|not yet)\b`)
 
-// compareClocks returns err. If the provider may have refused an assertion because of its times,
-// compareClocks first adds to err how our clock compares with the Date of the answer.
+// compareClocks returns err. If the times in an assertion may be the reason for a refusal, err also
+// says how far the two clocks differ.
 func (a *answer) compareClocks(err error) error {
 	var e *token.Error
 	if !errors.As(err, &e) || e.Kind != token.Refused || a.date.IsZero() {
@@ -189,8 +186,8 @@ func (a *answer) compareClocks(err error) error {
 	return err
 }
 
-// redirected returns the error of a redirect. It shows only the host of the new address,
-// because the rest may contain anything.
+// redirected returns the error for a redirect. The error shows only the new host, because the rest
+// of the address may contain secrets.
 func (a *answer) redirected(from *url.URL) *token.Error {
 	target := "to an address that cannot be shown"
 	location := a.header.Get("Location")
@@ -204,9 +201,8 @@ func (a *answer) redirected(from *url.URL) *token.Error {
 // harmlessHost matches a host that can be shown.
 var harmlessHost = regexp.MustCompile(`^[A-Za-z0-9.-]{1,253}(:\d{1,5})?$`)
 
-// retryAfter returns the delay of a Retry-After header (RFC 9110 §10.2.3), which is a number of
-// seconds or a date. now is the time on the provider's clock. The delay is 0 if the header is not
-// valid, or if the date is in the past.
+// retryAfter returns the delay in a Retry-After header (RFC 9110 §10.2.3): seconds, or a date. The
+// parameter now is the provider's time. The delay is 0 for an invalid header or a past date.
 func retryAfter(header string, now time.Time) time.Duration {
 	header = strings.TrimSpace(header)
 	if header == "" {

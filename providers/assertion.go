@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Fields that have a special meaning in a definition that signs.
+// Config fields with a special meaning if the definition signs JWTs.
 const (
 	fieldPrivateKey  = "private_key"       // the key, in PEM
 	fieldGenerateKey = "generate_key"      // the kind of the key that the engine makes
@@ -45,15 +45,15 @@ type signature struct {
 	needsCertificate, leavesID bool // leavesID: the token request has no client_id beside the assertion
 }
 
-// fields returns the names of the config fields whose values the claims contain.
+// fields returns the names of the config fields in the claims.
 func (d *signature) fields() []string {
 	return slices.Concat(d.issuer.fields(), d.subject.fields(), d.audience.fields(), value{members: d.claims}.fields())
 }
 
-// sign returns the described JWT and its lifetime. It signs at now with the key of s. id is the
-// default issuer and subject, and audience is the default audience.
+// sign returns the signed JWT and its lifetime. The parameter id is the default issuer and subject;
+// audience is the default audience.
 //
-// Validate has checked the key, so an error means a damaged config or a fault of the engine.
+// Validate has checked the key, so an error means a damaged config or a bug.
 func (d *signature) sign(now time.Time, s Settings, id, audience string) (jwt string, lifetime time.Duration, err error) {
 	end := now.Add(d.lifetime).Truncate(time.Second)
 	jwt, err = d.signUntil(now, end, s, id, audience)
@@ -115,8 +115,8 @@ func (d *signature) payload(now, end time.Time, values map[string]secret.String,
 	return appendObject(nil, append(claims, d.claims...), values)
 }
 
-// key returns the signing key of a config, the algorithm, and the values of the config's fields. In
-// these values, key_id is the ID of the key.
+// key returns a config's signing key, the algorithm, and the values of the config's fields. The
+// value of key_id is the ID of the key.
 func (d *signature) key(s Settings) (key *Key, algorithm string, values map[string]secret.String, err error) {
 	key, values = s.Key, s.Values
 	if key == nil {
@@ -132,8 +132,8 @@ func (d *signature) key(s Settings) (key *Key, algorithm string, values map[stri
 	return key, algorithm, values, err
 }
 
-// ShownKey returns the signing key of a config, and the algorithm. It returns nil if the config
-// does not sign, or if its key cannot sign.
+// ShownKey returns the signing key of a config, and the algorithm. It returns nil if the config has
+// no usable signing key.
 func (d *Definition) ShownKey(s Settings) (*Key, string) {
 	for _, u := range d.protocol.signatures() {
 		if u.isUsed(s) {
@@ -210,12 +210,12 @@ func validateGenerated(kind, algorithm string, s Settings) error {
 	return nil
 }
 
-// isKey reports whether a config can provide its signing key by this field.
+// isKey reports whether a field can contain the signing key.
 func (f Field) isKey() bool {
 	return f.Name == fieldPrivateKey || f.Name == fieldGenerateKey || f.Sets[fieldPrivateKey] != nil
 }
 
-// keySource returns the field by which a config provides its key: private_key, or a JSON file.
+// keySource returns the field that contains the key: private_key, or a JSON file.
 func (spec Spec) keySource(s Settings) string {
 	for _, f := range spec.Fields {
 		if _, ok := s.Values[f.Name]; ok && f.Sets[fieldPrivateKey] != nil {
@@ -225,8 +225,8 @@ func (spec Spec) keySource(s Settings) string {
 	return fieldPrivateKey
 }
 
-// keyRequired returns the error text for a config without a key. The text names the fields that the
-// config can set instead of private_key.
+// keyRequired returns the error for a config without a key. It names the alternatives to
+// private_key.
 func (spec Spec) keyRequired(when string) string {
 	problem := "is required"
 	if when != "" {

@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// signing is a definition of the protocol jwt that uses every feature of the format.
+// signing is a definition that uses every feature of the protocol jwt.
 const signing = `title: Signing
 fields:
   account: {description: Account., required: true}
@@ -32,7 +32,7 @@ jwt:
   lifetime: 15m
 `
 
-// Another JWT library verifies the engine's signatures, for every algorithm.
+// Another JWT library verifies the signatures of every algorithm.
 func TestSignatures(t *testing.T) {
 	for _, test := range []struct {
 		key, chosen string
@@ -62,7 +62,7 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// wantSigned mints with the definition signing, and checks the token.
+// wantSigned signs a token with the definition signing, and checks the token.
 func wantSigned(t *testing.T, v map[string]secret.String, maxTTL, lifetime time.Duration, want wantJWT) {
 	t.Helper()
 	d, s := parse(t, signing), Settings{Values: v, MaxTTL: maxTTL}
@@ -78,7 +78,6 @@ func wantSigned(t *testing.T, v map[string]secret.String, maxTTL, lifetime time.
 	}
 }
 
-// A key that the engine made signs with its own ID, and its public part verifies the signature.
 func TestGeneratedKeys(t *testing.T) {
 	for kind, algorithm := range map[string]string{"rsa-2048": "RS256", "ec-p256": "ES256", "ed25519": "EdDSA"} {
 		key := must(GenerateKey(kind))
@@ -141,7 +140,7 @@ func TestSigningValidate(t *testing.T) {
 	}
 }
 
-// Only some styles and grants take the fields of a key. The others take a client secret.
+// Only some auth styles and grants use a signing key.
 func TestKeyFieldsOfStyles(t *testing.T) {
 	key := withTestKey("rsa key")
 	for name, test := range map[string]struct {
@@ -174,8 +173,7 @@ func TestKeyFieldsOfStyles(t *testing.T) {
 	}
 }
 
-// A config can contain a finished assertion. The engine sends it unchanged, with the grant
-// jwt_bearer.
+// The engine sends a finished assertion unchanged.
 func TestReadyMadeAssertion(t *testing.T) {
 	d := parse(t, `title: Ready
 fields:
@@ -199,7 +197,7 @@ oauth2:
 	wantFailure(t, err, token.Refused, withheld, "ready.made.assertion")
 }
 
-// keyed returns the provider oauth2, with a config that has a key and the given endpoint.
+// keyed returns the provider oauth2, and a config with a key.
 func keyed(t *testing.T, e *endpoint) (Provider, Settings) {
 	t.Helper()
 	p := mustLookup(t, "oauth2")
@@ -207,7 +205,7 @@ func keyed(t *testing.T, e *endpoint) (Provider, Settings) {
 	return p, Settings{TokenURL: e.url + "/token", RevocationURL: e.url + "/revoke", Values: v}
 }
 
-// The client authenticates with an assertion at both endpoints, and in refreshes.
+// Logins, refreshes and revocations all send a client assertion.
 func TestClientAssertion(t *testing.T) {
 	e := serve(t, reply{body: `{"access_token":"tok","expires_in":60}`})
 	p, s := keyed(t, e)
@@ -227,7 +225,7 @@ func TestClientAssertion(t *testing.T) {
 	}
 }
 
-// An error text never shows the assertion or its signature, even if the answer repeats them.
+// Errors never show an assertion or its signature.
 func TestAssertionIsWithheld(t *testing.T) {
 	for _, part := range []func(jwt string) string{
 		func(jwt string) string { return jwt },
@@ -248,8 +246,6 @@ func TestAssertionIsWithheld(t *testing.T) {
 	}
 }
 
-// If a provider may have refused an assertion because of its times, the error compares the
-// clocks.
 func TestRefusalComparesClocks(t *testing.T) {
 	const invalid = `{"error":"invalid_client","error_description":%q}`
 	for _, test := range []struct {
@@ -286,8 +282,6 @@ func TestSigningFields(t *testing.T) {
 	}
 }
 
-// ParseKey accepts private keys in every form that tools write. Its errors name other files that
-// people often write instead.
 func TestParseKey(t *testing.T) {
 	for name, test := range parseKeyTests(t) {
 		key, err := ParseKey(secret.String(test.pem), "id")

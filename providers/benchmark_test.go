@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// BenchmarkMint mints at an endpoint in this process, over TLS and a kept connection.
-// BenchmarkExchange measures only the HTTP exchange.
+// BenchmarkMint requests tokens over TLS on one connection. BenchmarkExchange measures only the
+// HTTP exchange.
 func BenchmarkMint(b *testing.B) {
 	server := benchmarkServer(b)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})

@@ -26,8 +26,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// testCase is a config of a provider with the expected request, and with answers and their
-// expected results. The catalogue's cases are in catalogue/testdata.
+// testCase is a config with the expected request, and with answers and their results.
+// catalogue/testdata contains the cases of the catalogue.
 type testCase struct {
 	Name    string
 	Config  map[string]any
@@ -35,14 +35,13 @@ type testCase struct {
 	Force   *wantRequest
 	Answers []caseAnswer
 
-	// Token and Lifetime are the expected token of a provider whose tokens the engine signs.
-	// Such a case has no request and no answers.
+	// Token and Lifetime describe a token that the engine signs. Such cases have no request.
 	Token    *wantJWT
 	Lifetime time.Duration
 }
 
-// wantRequest is an expected request. The request may have further headers. At most one of Form
-// and JSON is set; without both, the body is empty.
+// wantRequest is an expected request. Other headers are allowed. Without Form and JSON, the body
+// must be empty.
 type wantRequest struct {
 	Method, URL string
 	Headers     map[string]string
@@ -51,7 +50,7 @@ type wantRequest struct {
 	Signed      map[string]wantJWT // parameters of the form that are JWTs
 }
 
-// caseAnswer is an answer of the provider, with the expected token or error.
+// caseAnswer is a provider's answer, with the expected token or error.
 type caseAnswer struct {
 	Name    string
 	Status  int
@@ -212,7 +211,7 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	io.WriteString(w, r.answer.Body)
 }
 
-// run mints with an answer, and checks the request and the result.
+// run requests a token, and checks the request and the result.
 func (c testCase) run(t *testing.T, p Provider, s Settings, answer caseAnswer, want *wantRequest) {
 	client := testClient(t)
 	r := &recorder{answer: answer}

@@ -13,8 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// sample is a provider of the catalogue with a config, an answer that contains a token, and a
-// refusal. The values come from the provider's cases.
+// sample is a provider with a config, an answer with a token, and a refusal, all from its cases.
 type sample struct {
 	provider         Provider
 	settings         Settings // with hidden in each secret field

@@ -40,10 +40,8 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		config.Certificates = []tls.Certificate{*cert}
 	}
-	// Without this function, crypto/tls presents no certificate to a server that names only other
-	// CAs. Such a server may accept the certificate, for example a self-signed certificate. With
-	// this function, every server that asks gets the certificate, and a server that refuses the
-	// certificate can say why.
+	// crypto/tls sends no certificate if the server names only other CAs. This function always
+	// sends the certificate, because such a server may accept it.
 	config.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if asked, ok := r.Context().Value(askedKey{}).(*atomic.Bool); ok {
 			asked.Store(true)
@@ -53,8 +51,8 @@ func (t TLS) config() (*tls.Config, error) {
 	return config, nil
 }
 
-// askedKey is the context key of an [*atomic.Bool] that becomes true when a server asks for a
-// client certificate.
+// askedKey is a context key. Its [*atomic.Bool] records that a server asked for a client
+// certificate.
 type askedKey struct{}
 
 // clientCertificate returns the certificate of the client. Errors are a [*FieldError].
@@ -90,7 +88,7 @@ func (t TLS) clientCertificate() (*tls.Certificate, error) {
 	return cert, nil
 }
 
-// speaksTLS reports whether TLS supports signatures with this type of key (RFC 8446 §4.2.3).
+// speaksTLS reports whether TLS can sign with a key of this type (RFC 8446 §4.2.3).
 func speaksTLS(key crypto.Signer) bool {
 	switch key := key.(type) {
 	case *rsa.PrivateKey, ed25519.PrivateKey:
@@ -101,8 +99,8 @@ func speaksTLS(key crypto.Signer) bool {
 	return false
 }
 
-// CertificateValidity returns the validity of the first certificate in a PEM. It returns zero
-// times if the PEM is not valid.
+// CertificateValidity returns when the first certificate in a PEM is valid. For an invalid PEM,
+// both times are zero.
 func CertificateValidity(text string) (from, until time.Time) {
 	if chain, err := certificates(text); err == nil {
 		return chain[0].NotBefore, chain[0].NotAfter
@@ -110,9 +108,8 @@ func CertificateValidity(text string) (from, until time.Time) {
 	return time.Time{}, time.Time{}
 }
 
-// certificates returns the certificates in a PEM, which must contain at least one. Comments may
-// stand before a certificate. pem.Decode skips damaged blocks silently, so the number of
-// certificates is compared with the number of BEGIN lines.
+// certificates returns the certificates in a PEM, at least one. pem.Decode silently skips damaged
+// blocks, so certificates also counts the BEGIN lines.
 func certificates(text string) (found []*x509.Certificate, err error) {
 	rest := []byte(text)
 	for {

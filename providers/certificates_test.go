@@ -35,8 +35,8 @@ func identity(t *testing.T, ca *simulator.CA, until time.Time) (cert string, key
 	return string(certificate), secret.String(private)
 }
 
-// mutualServer starts a server that requires a client certificate of ca. Its token contains the
-// common name of the certificate.
+// mutualServer starts a server that requires a client certificate from ca. Its token contains the
+// certificate's common name.
 func mutualServer(t *testing.T, ca *simulator.CA, configure func(*httptest.Server)) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,8 +53,7 @@ func mutualServer(t *testing.T, ca *simulator.CA, configure func(*httptest.Serve
 	return server
 }
 
-// A client authenticates with its certificate. If the server refuses the certificate, the error
-// names the config field to change.
+// If the server refuses a certificate, the error names the config field to change.
 func TestMutualTLS(t *testing.T) {
 	ca, other, now := newCA(), newCA(), time.Now()
 	cert, key := identity(t, ca, now.Add(time.Hour))
@@ -107,7 +106,7 @@ func TestCertificatePages(t *testing.T) {
 	}
 }
 
-// Accounts with the same certificates share connections, and no others do.
+// Only accounts with the same certificates share connections.
 func TestClientsKeepIdentitiesApart(t *testing.T) {
 	ca, pool := newCA(), NewClients(ClientOptions{})
 	first, firstKey := identity(t, ca, time.Now().Add(time.Hour))

@@ -32,9 +32,8 @@ const (
 	// maxHeader leaves room for the cookies of a login page.
 	maxHeader = 32 << 10
 
-	// maxIdleConns and maxIdleTime keep connections open for mints that are due at the same
-	// time. The time is short because a NAT may drop idle connections, and a request on a dropped
-	// connection fails only after its whole timeout.
+	// Idle connections serve several mints that are due together. The time is short because a NAT
+	// may silently drop idle connections.
 	maxIdleConns = 4
 	maxIdleTime  = 30 * time.Second
 )
@@ -63,8 +62,7 @@ func newClient(config *tls.Config, o ClientOptions) *Client {
 		clock:     o.Clock,
 		http: &http.Client{
 			Transport: t,
-			// The client follows no redirect, because it would send the credentials to another
-			// address.
+			// A redirect would send the credentials to another address.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -105,8 +103,8 @@ type request struct {
 	redact      redactor      // for the texts of the answer
 }
 
-// send sends r once. (net/http may repeat a request of which no byte was sent.) It returns an
-// error for a redirect, and an answer for any other status. Errors are of type [*token.Error].
+// send sends a request once; net/http may try again only if no byte was sent. send returns an error
+// for a redirect, and an answer for any other status. Errors are of type [*token.Error].
 func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 	r.timeout, r.role, r.method = cmp.Or(r.timeout, defaultTimeout), cmp.Or(r.role, tokenEndpoint), cmp.Or(r.method, http.MethodPost)
 	var connected, asked atomic.Bool
@@ -153,14 +151,14 @@ func (c *Client) send(ctx context.Context, r request) (*answer, error) {
 // onceOnly is a body that net/http cannot recognize as empty.
 type onceOnly struct{ io.ReadCloser }
 
-// proxyError is a problem with the proxy. It does not show the address of the proxy, which may
-// contain a password.
+// proxyError is a problem with the proxy. It hides the proxy's address, which may contain a
+// password.
 type proxyError string
 
 func (e proxyError) Error() string { return string(e) }
 
-// environmentProxy returns the proxy that the environment variables name. Plain HTTP requests
-// use no proxy, because they stay on this machine.
+// environmentProxy returns the proxy from the environment variables. Plain HTTP uses no proxy,
+// because such requests stay on this machine.
 func environmentProxy(r *http.Request) (*url.URL, error) {
 	if r.URL.Scheme == "http" {
 		return nil, nil

@@ -61,8 +61,7 @@ func TestClientRefusesInvalidURLs(t *testing.T) {
 	}
 }
 
-// If a kept connection breaks, net/http repeats some requests, such as a GET without a body. It
-// must not repeat a login, because the provider may have received it.
+// net/http repeats some requests after a broken connection. A login must never be repeated.
 func TestClientNeverRepeats(t *testing.T) {
 	for _, method := range []string{http.MethodPost, http.MethodGet} {
 		e := serve(t, reply{body: "{}"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
@@ -80,7 +79,7 @@ func TestClientNeverRepeats(t *testing.T) {
 	}
 }
 
-// The clock is read when the request is sent, and once more for an answer without a Date.
+// The client reads the clock when it sends a request, and again if the answer has no Date.
 func TestClientTellsWhenTheRequestWasSent(t *testing.T) {
 	e := serve(t, reply{date: "none", body: enablexWire.body("tok", "3600")})
 	readings := []clock.Instant{{Wall: noon, Mono: time.Hour}, {Wall: noon.Add(time.Minute), Mono: 2 * time.Hour}}
@@ -117,8 +116,7 @@ func TestProxyErrorsShowNoPassword(t *testing.T) {
 	}
 }
 
-// A plain HTTP request to this machine uses no proxy, whatever name of this machine the request
-// uses.
+// Plain HTTP requests to this machine use no proxy.
 func TestPlainHTTPNeedsNoProxy(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://proxy.invalid:3128") // net/http reads it once per process
 	for _, u := range []string{"http://localhost/token", "http://LOCALHOST/token", "http://127.0.0.1:8299/token", "http://[::ffff:127.0.0.1]/token"} {

@@ -12,9 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// Clients is a pool with one [Client] for each [TLS], so that accounts with the same
-// certificates share connections. The pool drops clients that no account uses. It is safe for
-// concurrent use.
+// Clients is a pool with one [Client] for each [TLS]. Accounts with the same certificates share
+// connections. The pool drops unused clients. It is safe for concurrent use.
 type Clients struct {
 	options ClientOptions // defaults are filled in
 
@@ -26,9 +25,8 @@ type Clients struct {
 type TLS struct {
 	CACert string // PEM of the CAs to trust; "" means those of the system
 
-	// ClientCert and ClientKey authenticate the client (RFC 8705 §2). Both are "" for a client
-	// without a certificate. ClientCert is the PEM of the certificate; the certificates of CAs may
-	// follow. ClientKey is the PEM of the private key.
+	// ClientCert and ClientKey are PEM texts that authenticate the client (RFC 8705 §2); both may
+	// be "". In ClientCert, CA certificates may follow the client's certificate.
 	ClientCert string
 	ClientKey  secret.String
 }
@@ -38,8 +36,8 @@ type ClientOptions struct {
 	Version string      // of the plugin, for the User-Agent header
 	Clock   clock.Clock // nil means [clock.System]
 
-	// MaxConnsPerHost limits the connections of one client to one host; 0 means 32. Further
-	// requests wait for a connection, within their timeout.
+	// MaxConnsPerHost limits a client's connections to one host; 0 means 32. Further requests wait
+	// for a connection until they time out.
 	MaxConnsPerHost int
 }
 
@@ -70,7 +68,7 @@ func (p *Clients) For(t TLS) (*Client, error) {
 	return c, nil
 }
 
-// forget removes the client of t from the pool, unless a newer client has replaced it.
+// forget removes the client of t, but not a newer client that replaced it.
 func (p *Clients) forget(t TLS) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -84,7 +84,6 @@ func TestClientsBoundConnections(t *testing.T) {
 	}
 }
 
-// The pool does not grow if a config is written many times with new certificates.
 func TestClientsForgetUnusedClients(t *testing.T) {
 	pool := NewClients(ClientOptions{})
 	used, ca := must(pool.For(TLS{})), string(newCA().PEM)

@@ -81,8 +81,7 @@ func TestContractFailures(t *testing.T) {
 	})
 }
 
-// A JSON answer without a token counts as a refusal, unless it says that a later request may
-// succeed.
+// An answer without a token counts as a refusal by default.
 func TestContractErrorsOfAnyFormat(t *testing.T) {
 	const refused, unavailable, limited, malformed = token.Refused, token.Unavailable, token.RateLimited, token.Malformed
 	tests := []struct {

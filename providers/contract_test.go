@@ -16,8 +16,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// contracts are providers of the protocols http and oauth2, with different formats of answers.
-// The tests in catalogue_test.go run for every provider of the catalogue.
+// contracts are providers with different formats of answers. catalogue_test.go tests the catalogue.
 var contracts = []contract{
 	{"enablex-sms", enablexWire, values("app_id", "acme", "app_key", hidden)},
 	{"oauth2", oauthWire, values("client_id", "acme", "client_secret", hidden, "grant_type", "client_credentials", "auth_style", "header")},
@@ -55,8 +54,7 @@ func (w wire) body(access, seconds string) string {
 	return fmt.Sprintf(w.success, quote(access), w.lifetime(seconds))
 }
 
-// lifetime returns the text for a lifetime of this many seconds in an answer of this format. The text is
-// the number itself, or the Unix time at which the token ends. It is exact for numbers of any size.
+// lifetime returns a lifetime as an answer states it: seconds, or the Unix time of the end.
 func (w wire) lifetime(seconds string) string {
 	f, _, err := big.ParseFloat(seconds, 10, 200, big.ToNearestEven)
 	if err != nil || f.IsInf() || seconds == "1e999" || f.Sign() == 0 && w.epoch == 0 {
@@ -153,8 +151,7 @@ func TestContractLifetimes(t *testing.T) {
 	})
 }
 
-// If the provider states no lifetime, a token lives for default_ttl. If the provider states an
-// impossible lifetime, a token lives for the lesser of default_ttl and max_ttl.
+// If the stated lifetime is missing or impossible, default_ttl and max_ttl set the lifetime.
 func TestContractOperatorTTL(t *testing.T) {
 	const minute = time.Minute
 	forEach(t, func(t *testing.T, c contract) {
@@ -182,8 +179,7 @@ func TestContractOperatorTTL(t *testing.T) {
 	})
 }
 
-// A wrong Date header does not change a token's lifetime if our clock agrees with the other
-// times in the answer.
+// A wrong Date does not count if our clock agrees with the other times.
 func TestContractWrongDate(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
 		access := jwt(`{"iat":` + enablexWire.lifetime("0") + `,"exp":` + enablexWire.lifetime("3600") + `}`)
@@ -205,8 +201,7 @@ func mintEnableX(t *testing.T, r reply) (token.Token, error) {
 	return contractOf(t, "enablex-sms").mint(t, r)
 }
 
-// An EnableX answer succeeds if it has a token and its code is missing or 200, whatever the
-// HTTP status.
+// EnableX may report success with any HTTP status. The code in the body counts.
 func TestEnableXSuccess(t *testing.T) {
 	expiry := enablexWire.lifetime("3600")
 	for _, status := range []int{200, 201, 400, 401, 429, 500} {
@@ -220,8 +215,7 @@ func TestEnableXSuccess(t *testing.T) {
 	}
 }
 
-// EnableX states when a token expires, by EnableX's clock. The engine never assumes a life of more
-// than 60 minutes, whatever the clocks say.
+// EnableX tokens live for at most 60 minutes, whatever the clocks say.
 func TestEnableXClocks(t *testing.T) {
 	tests := map[string]struct {
 		date   time.Duration // Date of the answer, from noon on our clock

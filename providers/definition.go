@@ -15,8 +15,8 @@ import (
 // MaxDefinition is the size of the largest definition, in bytes.
 const MaxDefinition = 16 << 10
 
-// A Definition is a [Provider] that is described as data: which fields a config takes, where
-// the token endpoint is, and how to read an answer. It does not change once parsed.
+// A Definition is a [Provider] that is described as data: its config fields, its endpoints, and
+// where an answer contains the token. It never changes.
 type Definition struct {
 	text     []byte
 	spec     Spec
@@ -28,7 +28,7 @@ type Definition struct {
 type protocol interface {
 	// signatures returns what the protocol signs.
 	signatures() []use
-	// validate returns a [*FieldError] for the first rule of the protocol that s breaks, or nil.
+	// validate returns a [*FieldError] for the first broken rule of the protocol, or nil.
 	validate(s Settings) error
 	mint(ctx context.Context, c *Client, s Settings, r redactor) (token.Token, error)
 }
@@ -52,8 +52,8 @@ func (e *DefinitionError) Error() string {
 	return e.Place + ": " + e.Problem
 }
 
-// ParseDefinition parses a definition of the named provider: YAML or JSON text of at most
-// [MaxDefinition] bytes. Errors are of type [*DefinitionError].
+// ParseDefinition parses YAML or JSON text of at most [MaxDefinition] bytes. Errors are of type
+// [*DefinitionError].
 func ParseDefinition(name string, text []byte) (*Definition, error) {
 	d := decoder{Definition: &Definition{text: slices.Clone(text), spec: Spec{Name: name}}, used: map[string]bool{}}
 	d.decode(text)
@@ -92,8 +92,8 @@ func (d *Definition) Mint(ctx context.Context, c *Client, s Settings) (token.Tok
 	return d.protocol.mint(ctx, c, s, newRedactor(d.spec, s))
 }
 
-// Refresh implements [Provider]. If the provider sends no new refresh token, the result
-// contains the old refresh token (RFC 6749 §6).
+// Refresh implements [Provider]. Without a new refresh token, the result contains the old refresh
+// token (RFC 6749 §6).
 func (d *Definition) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error) {
 	p, ok := d.protocol.(*oauth2Protocol)
 	if !ok {

@@ -19,14 +19,14 @@ var (
 	environmentName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 )
 
-// reservedFields cannot be names of fields, because config/<name> already uses these names.
+// reservedFields cannot name a provider's fields, because every config has these fields.
 var reservedFields = []string{
 	"name", "provider", "environment", "token_url", "revocation_url", "ca_cert", "client_cert", "client_key", "request_timeout", "refresh_window",
 	"min_ttl", "max_ttl", "default_ttl", "lease_ttl", "lease", "share", "verify_connection", "secrets_set", "revision",
 	"definition", "definition_current", "adopt_definition", "credentials_expire", "credentials_written",
 }
 
-// reservedOutputs cannot be names of outputs, because creds/<name> or Vault's clients use them.
+// reservedOutputs cannot name outputs, because creds/<name> or Vault's clients use these names.
 var reservedOutputs = []string{
 	"access_token", "token", "token_type", "token_id", "expire_time", "provider", "name", "min_ttl", "rejected", "last_vault_rotation",
 	"certificate", "expiration", "metadata", "renewable", "rotation_period", "ttl",
@@ -145,8 +145,7 @@ func (d *decoder) decodeEndpoints(endpoints object) {
 	}
 }
 
-// checkAddress checks the URL of an endpoint. For each field in the URL, checkAddress adds a check
-// of the values that configs set.
+// checkAddress checks an endpoint's URL. Each field in the URL also gets a check of its values.
 func (n node) checkAddress() {
 	d, url := n.d, n.text()
 	t, problem := parseTemplate(url)
@@ -201,7 +200,7 @@ func (d *decoder) check(field string, problem func(string) string) {
 	d.checks = append(d.checks, fieldCheck{field, problem})
 }
 
-// use returns the field of a placeholder in n, and marks the field as used.
+// use returns the field that a placeholder names, and marks the field as used.
 func (n node) use(name string) *Field {
 	f := n.d.field(name)
 	if f == nil {
@@ -212,7 +211,7 @@ func (n node) use(name string) *Field {
 	return f
 }
 
-// template returns a text with placeholders, or nil if there is no value.
+// template returns a text with placeholders, or nil for a missing value.
 func (n node) template() template {
 	if !n.exists() {
 		return nil
@@ -229,7 +228,7 @@ func (n node) template() template {
 	return t
 }
 
-// value returns a JSON value with templates in the place of strings.
+// value returns a JSON value whose strings may contain placeholders.
 func (n node) value() value {
 	switch {
 	case n.yaml.Kind == yaml.MappingNode:
@@ -246,10 +245,10 @@ func (n node) value() value {
 	return value{literal: n.literal()}
 }
 
-// members returns the members of a JSON object, or nil if there is no value.
+// members returns the members of a JSON object, or nil for a missing value.
 func (n node) members() []param { return n.decodeMembers(node.value) }
 
-// params returns query parameters, form parameters or headers, or nil if there is no value.
+// params returns query parameters, form parameters or headers, or nil for a missing value.
 func (n node) params() []param {
 	return n.decodeMembers(func(n node) value { return value{text: n.template()} })
 }
@@ -281,7 +280,7 @@ func (n node) literal() string {
 	return ""
 }
 
-// scalar returns a text, or the JSON of a number, a boolean or null.
+// scalar returns a string, or the JSON text for a number, a boolean or null.
 func (n node) scalar() string {
 	if n.is("!!str") {
 		return n.text()

@@ -16,7 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxDepth limits how deep the values of a definition may be nested.
+// maxDepth limits the nesting of values in a definition.
 const maxDepth = 16
 
 // decoder decodes a definition. It keeps the first error. After an error, decoding continues
@@ -33,7 +33,7 @@ func (d *decoder) fail(place, format string, args ...any) {
 	}
 }
 
-// root returns the value that the text contains. The text must be a single document.
+// root parses a text, which must be a single YAML document.
 func (d *decoder) root(text []byte) node {
 	var document, more yaml.Node
 	switch decode := yaml.NewDecoder(bytes.NewReader(text)); {
@@ -56,8 +56,8 @@ func (d *decoder) root(text []byte) node {
 	return root
 }
 
-// A node is a value of a definition. Its methods decode the value. They return a zero value for a
-// missing or invalid value.
+// A node is a YAML value in a definition. For a missing or invalid value, its methods return zero
+// values.
 type node struct {
 	d     *decoder
 	place string     // in the definition, such as "http.lifetime.seconds"
@@ -73,8 +73,8 @@ func (n node) is(tag string) bool {
 	return n.exists() && n.yaml.Kind == yaml.ScalarNode && n.yaml.ShortTag() == tag
 }
 
-// check applies the rules for all values. It refuses duplicate keys. It also refuses anchors
-// and aliases, which make a definition hard to read.
+// check refuses duplicate keys, anchors and aliases. Anchors and aliases make a definition hard to
+// read.
 func (n node) check(depth int) {
 	switch {
 	case n.yaml.Kind == yaml.AliasNode || n.yaml.Anchor != "":
@@ -116,8 +116,7 @@ type object struct {
 	keys   []string // that the mapping has, in the order of the text
 }
 
-// object returns a mapping and refuses keys other than the given keys. Without given keys, it
-// allows any key.
+// object returns a mapping with only the given keys. Without given keys, it allows any key.
 func (n node) object(keys ...string) object {
 	o := object{node: n, values: map[string]*yaml.Node{}}
 	if !n.exists() {
@@ -150,7 +149,7 @@ func (n node) must(why string) {
 	}
 }
 
-// text returns a text. A text with a control character is an error.
+// text returns a string. A control character in the string is an error.
 func (n node) text() string {
 	if !n.exists() {
 		return ""
@@ -222,7 +221,7 @@ func (n node) elements() []node {
 	return elements
 }
 
-// each returns what decode returns for each element of a list, which must not be empty.
+// each decodes each element of a list. An empty list is an error.
 func each[T any](n node, decode func(node) T) (all []T) {
 	if !n.exists() {
 		return nil
@@ -239,7 +238,7 @@ func each[T any](n node, decode func(node) T) (all []T) {
 
 func (n node) texts() []string { return each(n, node.text) }
 
-// pointers returns a list of pointers, or a single pointer as a list.
+// pointers returns a list of JSON Pointers. The value may also be a single JSON Pointer.
 func (n node) pointers() []pointer {
 	if n.exists() && n.yaml.Kind == yaml.ScalarNode {
 		return []pointer{n.pointer()}

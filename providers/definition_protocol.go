@@ -13,8 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// reservedHeaders cannot be set by definitions. The HTTP client sets these headers, or they
-// change how it sends a request.
+// reservedHeaders cannot be set by definitions, because the HTTP client controls these headers.
 var reservedHeaders = []string{
 	"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Te", "Trailer", "Upgrade", "Expect", "User-Agent",
 	"Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key", // with these two, net/http may repeat a request
@@ -22,7 +21,7 @@ var reservedHeaders = []string{
 
 var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
 
-// decodeProtocol decodes the protocol of a definition. A definition must have exactly one protocol.
+// decodeProtocol decodes the protocol of a definition, which must have exactly one.
 func (d *decoder) decodeProtocol(root, fields object) {
 	count := 0
 	for _, name := range []string{"http", "oauth2", "jwt"} {
@@ -191,8 +190,8 @@ func (d *decoder) oauth2(n node) *oauth2Protocol {
 	return p
 }
 
-// spendsRefresh records in the Spec that configs may have a refresh token as their credential, and
-// checks the field for that refresh token.
+// spendsRefresh allows a refresh token as a config's credential, and checks the field for this
+// refresh token.
 func (d *decoder) spendsRefresh(n node) {
 	f := d.field(RefreshField)
 	if f == nil || !f.Secret || f.Kind != Text {
@@ -202,8 +201,8 @@ func (d *decoder) spendsRefresh(n node) {
 	d.spec.SpendsRefresh = true
 }
 
-// choice returns a text without placeholders, or a single placeholder. The field of the placeholder
-// must have allowed values, and must be required or have a default.
+// choice returns a fixed text or a single placeholder. The placeholder's field must have allowed
+// values, and must be required or have a default.
 func (n node) choice(byDefault string) template {
 	t := n.template()
 	if t == nil {
@@ -220,8 +219,8 @@ func (n node) choice(byDefault string) template {
 	return t
 }
 
-// choices returns the texts that t can produce: its literal text, or the allowed values of its
-// field. It returns nil after an error.
+// choices returns the texts that a template can produce: its fixed text, or its field's allowed
+// values. It returns nil after an error.
 func (d *decoder) choices(t template) []string {
 	if d.err != nil {
 		return nil
@@ -232,7 +231,7 @@ func (d *decoder) choices(t template) []string {
 	return []string{t[0].text}
 }
 
-// mapField returns the name of the map field in a placeholder such as {token_params}.
+// mapField returns the field in a placeholder for a map, such as {token_params}.
 func (n node) mapField() string {
 	t, _ := parseTemplate(n.text())
 	if names := t.fields(); len(t) == 1 && len(names) == 1 {

@@ -41,7 +41,7 @@ func (d *decoder) reading(o object, isOAuth2 bool) reading {
 	return r
 }
 
-// expectations decodes a mapping of JSON Pointers to a value or a list of values.
+// expectations decodes a mapping from JSON Pointers to allowed values.
 func (o object) expectations() (expectations []expectation) {
 	for _, key := range o.keys {
 		n := o.at(key)

@@ -100,9 +100,8 @@ func within(some, others []string) bool {
 	return !slices.ContainsFunc(some, func(text string) bool { return !slices.Contains(others, text) })
 }
 
-// keyFields checks the fields that JSON files set. If the definition signs, keyFields also checks
-// the fields of the signing key, and sets RequiresSecrets for the fields in the claims, except the
-// client ID.
+// keyFields checks JSON files and the fields of the signing key. If the definition signs, a change
+// to a field in the claims requires the secrets again, except for the client ID.
 func (d *decoder) keyFields(fields object) {
 	uses := d.protocol.signatures()
 	for i := range d.spec.Fields {
@@ -132,15 +131,13 @@ func (d *decoder) keyFields(fields object) {
 	}
 }
 
-// isClientID reports whether a field is the client ID of the protocol oauth2. The client ID
-// identifies an account, like a user name.
+// isClientID reports whether a field is the client ID in the protocol oauth2.
 func (d *decoder) isClientID(name string) bool {
 	p, ok := d.protocol.(*oauth2Protocol)
 	return ok && slices.Contains(p.id.fields(), name)
 }
 
-// keyField checks f if f provides or describes the signing key, and sets what follows from its
-// name, such as Kind and OfKey.
+// keyField checks a field for the signing key, and completes its description from its name.
 func (d *decoder) keyField(f *Field, n node, uses []use) {
 	switch f.Name {
 	case fieldPrivateKey:
@@ -173,7 +170,7 @@ func (d *decoder) keyField(f *Field, n node, uses []use) {
 	f.RequiresSecrets = f.Name == fieldAlgorithm // JWK Sets name the algorithm of a key
 }
 
-// fittingKinds returns the kinds of keys that fit the algorithms of all signatures.
+// fittingKinds returns the kinds of keys that can sign all the JWTs.
 func (d *decoder) fittingKinds(uses []use) []string {
 	kinds := slices.Clone(keyKinds)
 	for _, u := range uses {

@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A fault is what an answer without a token says about the reason. RFC 6749 §5.2 defines one
-// format, and many providers have their own.
+// A fault is the error in an answer without a token. RFC 6749 §5.2 defines one format; many
+// providers have their own.
 type fault struct {
 	isError bool     // the answer says that it is an error
 	codes   []string // error codes; the code of the outermost object comes first
@@ -31,7 +31,7 @@ var (
 	nestedNames = []string{"error", "errors", "fault", "exception", "detail", "details", "errordetails"}
 )
 
-// maxFaultDepth limits how deep an answer is searched for codes and messages.
+// maxFaultDepth limits the depth of the search for codes and messages in an answer.
 const maxFaultDepth = 4
 
 // fault returns what f says about the reason of a failure.
@@ -98,8 +98,7 @@ func (found *fault) addCodes(plain fields) {
 	}
 }
 
-// addNested adds the codes and messages of an object, of a list of objects, or of a list of
-// texts.
+// addNested adds the codes and messages in an object, or in a list of objects or strings.
 func (found *fault) addNested(raw json.RawMessage, depth int) {
 	var (
 		f    fields
@@ -139,8 +138,8 @@ func isEmptyJSON(raw json.RawMessage) bool {
 	return slices.Contains([]string{"null", "false", "0", `""`, `"0"`, "{}", "[]"}, string(raw))
 }
 
-// kind returns the kind of a failure. An error counts as a refusal if nothing says that a later
-// request may succeed, because another login could lock the account.
+// kind returns the kind of a failure. An unknown error counts as a refusal, because another login
+// could lock the account.
 func (found *fault) kind(status int) token.Kind {
 	later, isLater := found.later()
 	switch {
@@ -158,8 +157,8 @@ func (found *fault) kind(status int) token.Kind {
 	return token.Malformed
 }
 
-// later looks for the first code of a temporary failure. It returns the kind of that failure, and
-// whether there is such a code.
+// later returns the kind for the first code of a temporary failure, and whether there is such a
+// code.
 func (found *fault) later() (token.Kind, bool) {
 	for _, code := range found.codes {
 		switch strings.ToLower(code) {

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// fileValues returns the values of the fields that a JSON file sets, or nil for a text that is
+// fileValues returns the values of the fields that a JSON file sets. It returns nil if the text is
 // not JSON.
 func (f Field) fileValues(text string) map[string]secret.String {
 	var file fields

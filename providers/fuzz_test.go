@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// seeds returns the definitions that the fuzz targets begin with.
+// seeds returns the fuzz targets' first definitions.
 func seeds() []string {
 	texts := []string{acme, plain}
 	for _, p := range All() {
@@ -24,8 +24,7 @@ func seeds() []string {
 	return texts
 }
 
-// FuzzDefinition decodes arbitrary text. The decoder returns a printable error, or a definition
-// that obeys the rules for hosts, headers and fields.
+// FuzzDefinition decodes arbitrary text. The result is a valid definition or a printable error.
 func FuzzDefinition(f *testing.F) {
 	for _, text := range seeds() {
 		f.Add(text)
@@ -60,7 +59,7 @@ func FuzzDefinition(f *testing.F) {
 	})
 }
 
-// fuzzSettings returns a config with a value for each field. Every secret has the value hidden.
+// fuzzSettings returns a config with all fields. Every secret is the constant hidden.
 func fuzzSettings(spec Spec) Settings {
 	s := Settings{Values: map[string]secret.String{}, TokenURL: "https://auth.example.com/path/token?key=query-of-the-url"}
 	for _, f := range spec.Fields {
@@ -78,9 +77,8 @@ func fuzzSettings(spec Spec) Settings {
 	return s
 }
 
-// FuzzDefinitionAnswer gives an arbitrary answer to an arbitrary valid definition. The result
-// is a valid [token.Token], or an error that shows no secret. The request always goes to the
-// endpoint of the config.
+// FuzzDefinitionAnswer combines arbitrary definitions and answers. Errors show no secret, and
+// requests go only to the config's endpoint.
 func FuzzDefinitionAnswer(f *testing.F) {
 	date := noon.Format(http.TimeFormat)
 	for _, text := range seeds() {
@@ -118,7 +116,7 @@ func FuzzDefinitionAnswer(f *testing.F) {
 	})
 }
 
-// checkResult checks that the result of a mint is a token, or an error that shows no secret.
+// checkResult checks the token, or checks that the error shows no secret.
 func checkResult(t *testing.T, got token.Token, err error, secrets ...string) {
 	t.Helper()
 	if err == nil {
@@ -138,8 +136,7 @@ func checkResult(t *testing.T, got token.Token, err error, secrets ...string) {
 	}
 }
 
-// FuzzRedactor checks that the redactor finds a secret in each encoding and in any surrounding
-// text.
+// FuzzRedactor hides a secret in arbitrary text. The redactor must find every encoding.
 func FuzzRedactor(f *testing.F) {
 	f.Add("", "")
 	f.Add(`\`, `%`)

@@ -24,11 +24,10 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// hidden is the secret in most tests. Its characters look different in each encoding.
+// hidden is the secret in most tests. Each encoding changes some of its characters.
 const hidden = `pä ss/w+r"d\<&>?~'%`
 
-// noon is the time on our clock and on the clocks of the providers, unless a test says
-// otherwise.
+// noon is the default time on all clocks in the tests.
 var noon = time.Date(2031, 5, 4, 12, 0, 0, 0, time.UTC)
 
 // must returns v, and panics if the setup of a test fails.
@@ -39,7 +38,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// values returns the values of a Settings from pairs of name and value.
+// values makes a map of values from pairs of name and value.
 func values(pairs ...string) map[string]secret.String {
 	m := map[string]secret.String{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -101,8 +100,7 @@ type endpoint struct {
 	sent []sent
 }
 
-// serve starts an endpoint that answers each request with the next handler. The last
-// handler answers all further requests.
+// serve starts an endpoint. Each request gets the next handler; the last handler repeats.
 func serve(t *testing.T, handlers ...http.Handler) *endpoint {
 	t.Helper()
 	e := &endpoint{}
@@ -130,7 +128,7 @@ func (e *endpoint) requests() []sent {
 	return slices.Clone(e.sent)
 }
 
-// testClient returns a client at noon, which closes its connections at the end of the test.
+// testClient returns a client whose clock shows noon.
 func testClient(t *testing.T) *Client {
 	t.Helper()
 	pool := NewClients(ClientOptions{Version: "v1.2.3", Clock: func() clock.Instant { return clock.Instant{Wall: noon} }})
@@ -138,7 +136,7 @@ func testClient(t *testing.T) *Client {
 	return must(pool.For(TLS{}))
 }
 
-// transport is an HTTP transport that answers requests without a network.
+// transport answers HTTP requests without a network.
 type transport struct{ http.Handler }
 
 func (h transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -149,7 +147,7 @@ func (h transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// failure returns err as a [*token.Error], and checks that it shows none of the secrets.
+// failure returns err as a [*token.Error], and checks that the error shows no secret.
 func failure(t *testing.T, err error, secrets ...string) *token.Error {
 	t.Helper()
 	var e *token.Error
@@ -176,7 +174,7 @@ func failure(t *testing.T, err error, secrets ...string) *token.Error {
 	return e
 }
 
-// wantFailure checks the kind and a part of the text of a failure.
+// wantFailure checks the kind of an error and a part of its text.
 func wantFailure(t *testing.T, err error, kind token.Kind, saying string, secrets ...string) *token.Error {
 	t.Helper()
 	e := failure(t, err, secrets...)
@@ -194,7 +192,7 @@ func wantToken(t *testing.T, got token.Token, err error, access string, lifetime
 	}
 }
 
-// checkToken checks the contracts of the fields of a [token.Token].
+// checkToken checks the rules for all tokens.
 func checkToken(t *testing.T, got token.Token) {
 	t.Helper()
 	access := got.Access.Reveal()
@@ -209,7 +207,7 @@ func checkToken(t *testing.T, got token.Token) {
 	}
 }
 
-// writings returns a text in the encodings that providers may use.
+// writings returns a text in every encoding that providers may use.
 func writings(text string) map[string]string {
 	var unicode, bytes strings.Builder
 	for _, r := range text {

@@ -18,7 +18,8 @@ import (
 // counts.
 type fields map[string]json.RawMessage
 
-// decode returns the fields of the JSON object in a body, or what is wrong with the body.
+// decode parses a body that must be a JSON object. It returns the object's fields, or what is
+// wrong.
 func decode(body []byte, contentType string) (f fields, problem string) {
 	body = trimBody(body)
 	if err := json.Unmarshal(body, &f); err == nil && f != nil {
@@ -43,7 +44,7 @@ func decode(body []byte, contentType string) (f fields, problem string) {
 	return nil, must + "not plain text"
 }
 
-// trimBody removes white space and a byte order mark, which some servers send before JSON.
+// trimBody removes white space and a byte order mark. Some servers send these before JSON.
 func trimBody(body []byte) []byte {
 	return bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
 }
@@ -57,7 +58,7 @@ func isHTML(body []byte, contentType string) bool {
 
 var formPairs = regexp.MustCompile(`^[\w.-]+=[^\s=]*(&[\w.-]+=[^\s=]*)*$`)
 
-// formError returns the fields of an error response that is form-encoded, or nil.
+// formError returns the fields of a form-encoded error response. It returns nil for other bodies.
 func formError(body []byte) fields {
 	body = trimBody(body)
 	if !formPairs.Match(body) {
@@ -74,7 +75,7 @@ func formError(body []byte) fields {
 	return f
 }
 
-// jsonString returns the text of a JSON string; "" for other values.
+// jsonString returns the text of a JSON string. It returns "" for other values.
 func jsonString(raw json.RawMessage) string {
 	var text string
 	if json.Unmarshal(raw, &text) != nil {
@@ -83,8 +84,7 @@ func jsonString(raw json.RawMessage) string {
 	return text
 }
 
-// jsonFloat returns a number, or the number in a string. A number beyond the range of float64
-// is infinite.
+// jsonFloat returns a number, also from a string. Too large numbers are infinite.
 func jsonFloat(raw json.RawMessage) (value float64, ok bool) {
 	var n json.Number // decodes both, and checks the string
 	if json.Unmarshal(raw, &n) != nil || n == "" {
@@ -94,8 +94,8 @@ func jsonFloat(raw json.RawMessage) (value float64, ok bool) {
 	return value, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
-// jsonCode returns a string or a number as text. It returns "" for null or no value, and
-// [unreadable] for a value of another type.
+// jsonCode returns a string or a number as text. It returns "" for null or a missing value, and
+// [unreadable] for other types.
 func jsonCode(raw json.RawMessage) string {
 	var (
 		text   string
@@ -121,14 +121,14 @@ func jsonScalar(raw json.RawMessage) string {
 // unreadable stands for a value that is no text.
 const unreadable = "(unreadable)"
 
-// isNumber reports whether a code is the given number in any notation.
+// isNumber reports whether a code equals a number, in any notation.
 func isNumber(code string, want float64) bool {
 	got, err := strconv.ParseFloat(code, 64)
 	return err == nil && got == want
 }
 
-// plainName returns a name in lower case without separators. For example, it returns errorcode
-// for errorCode, error_code and Error-Code.
+// plainName removes separators and upper case. For example, errorCode, error_code and Error-Code
+// become errorcode.
 func plainName(name string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
 }

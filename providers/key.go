@@ -34,7 +34,7 @@ type Key struct {
 	signer crypto.Signer
 }
 
-// ID returns the ID of the key at the provider, or "". It is the kid of signed JWTs.
+// ID returns the key's ID at the provider, or "". It becomes the kid of signed JWTs.
 func (k *Key) ID() string { return k.id }
 
 // Format implements [fmt.Formatter], so that printing a Key does not print its private part.
@@ -43,8 +43,8 @@ func (k *Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[private key]") }
 // keyKinds are the kinds of keys that the engine can make.
 var keyKinds = []string{"rsa-2048", "rsa-4096", "ec-p256", "ed25519"}
 
-// GenerateKey makes a key of one of the kinds that generate_key allows. Its ID is its JWK
-// thumbprint (RFC 7638).
+// GenerateKey makes a key of a kind that generate_key allows. The key's ID is its JWK thumbprint
+// (RFC 7638).
 func GenerateKey(kind string) (*Key, error) {
 	var (
 		signer crypto.Signer
@@ -72,8 +72,8 @@ func GenerateKey(kind string) (*Key, error) {
 	return &Key{base64.RawURLEncoding.EncodeToString(sum), signer}, nil
 }
 
-// ParseKey returns the private key in a PEM, with the given ID. It refuses keys that no
-// algorithm can sign with. Errors do not quote the PEM.
+// ParseKey returns the private key in a PEM, with the given ID. It refuses keys that fit no
+// algorithm. Errors do not quote the PEM.
 func ParseKey(text secret.String, id string) (*Key, error) {
 	signer, err := parsePrivateKey(text)
 	if err != nil {
@@ -98,8 +98,8 @@ func ParseKey(text secret.String, id string) (*Key, error) {
 // signingAlgorithms are the algorithms that the engine signs with (RFC 7518 §3.1, RFC 8037).
 var signingAlgorithms = []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"}
 
-// algorithmsOf returns the algorithms that a key can sign with, the default first. It returns
-// nil for an EC key on an unsupported curve.
+// algorithmsOf returns the algorithms for a key, the default first. It returns nil for an EC key on
+// an unsupported curve.
 func algorithmsOf(signer crypto.Signer) []string {
 	switch key := signer.(type) {
 	case *rsa.PrivateKey:
@@ -112,7 +112,7 @@ func algorithmsOf(signer crypto.Signer) []string {
 	return nil
 }
 
-// kindAlgorithms maps each kind of generate_key to the algorithms that its keys can sign with.
+// kindAlgorithms lists the algorithms for each value of generate_key.
 var kindAlgorithms = map[string][]string{
 	"rsa-2048": {"RS256", "PS256"}, "rsa-4096": {"RS256", "PS256"}, "ec-p256": {"ES256"}, "ed25519": {"EdDSA"},
 }
@@ -122,8 +122,8 @@ var keyNeeded = map[string]string{
 	"RS256": "an RSA key", "PS256": "an RSA key", "ES256": "an EC key on the curve P-256", "ES384": "an EC key on the curve P-384", "EdDSA": "an Ed25519 key",
 }
 
-// algorithm returns the wanted algorithm if k can sign with it. If wanted is "", it returns k's
-// default.
+// algorithm returns the wanted algorithm if it fits the key. If wanted is "", algorithm returns the
+// key's default.
 func (k *Key) algorithm(wanted string) (string, error) {
 	all := algorithmsOf(k.signer)
 	switch {
@@ -159,8 +159,7 @@ func (k *Key) JWK(algorithm string) ([]byte, error) {
 	return public.MarshalJSON()
 }
 
-// certificateProblem checks that the first certificate in a PEM belongs to k. It returns what is
-// wrong, or "" if the certificate belongs to k.
+// certificateProblem returns why the first certificate in a PEM does not belong to the key, or "".
 func (k *Key) certificateProblem(text string) string {
 	block, _ := pem.Decode([]byte(text))
 	if block == nil || block.Type != "CERTIFICATE" {
@@ -177,7 +176,8 @@ func (k *Key) certificateProblem(text string) string {
 	return ""
 }
 
-// certificateThumbprint returns the x5t#S256 of a certificate in PEM (RFC 7515 §4.1.8), or "".
+// certificateThumbprint returns the SHA-256 thumbprint of a PEM certificate, for x5t#S256 (RFC 7515
+// §4.1.8). It returns "" for an invalid certificate.
 func certificateThumbprint(text string) string {
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {

@@ -19,8 +19,7 @@ func number(text string) json.Number { return json.Number(text) }
 
 type parseKeyTest struct{ pem, want string }
 
-// parseKeyTests returns keys with the error that ParseKey returns for each, or "" for a good
-// key.
+// parseKeyTests returns keys with the errors from ParseKey; "" means a good key.
 func parseKeyTests(t testing.TB) map[string]parseKeyTest {
 	t.Helper()
 	t.(interface{ Setenv(key, value string) }).Setenv("GODEBUG", "rsa1024min=0") // allows short keys

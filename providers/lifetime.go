@@ -16,8 +16,8 @@ import (
 // maxSkew is how far apart two clocks may be and still agree.
 const maxSkew = 5 * time.Minute
 
-// operatorTTL returns the lesser of default_ttl and max_ttl, or the one that is set. It returns 0
-// if neither is set.
+// operatorTTL returns the lesser of default_ttl and max_ttl, ignoring unset values. It returns 0 if
+// both are unset.
 func (s Settings) operatorTTL() time.Duration {
 	if s.DefaultTTL > 0 && s.MaxTTL > 0 {
 		return min(s.DefaultTTL, s.MaxTTL)
@@ -25,7 +25,7 @@ func (s Settings) operatorTTL() time.Duration {
 	return max(s.DefaultTTL, s.MaxTTL)
 }
 
-// lifetimeUnits are the ways in which an answer states a lifetime or an expiry time.
+// lifetimeUnits are the units in which an answer states a lifetime or an expiry time.
 var lifetimeUnits = []string{"seconds", "milliseconds", "until_unix", "until_unix_ms", "until_time"}
 
 // lifetime says how long tokens live. The earliest end counts.
@@ -43,9 +43,8 @@ type statedLife struct {
 
 func (l lifetime) isZero() bool { return l.stated == nil && !l.jwt && l.fixed == 0 }
 
-// of returns the lifetime of a token. If the answer states a lifetime that is not positive or
-// exceeds 10 years, the operator's default_ttl or max_ttl counts instead. The error is a
-// [*token.Error].
+// of returns the lifetime of a token. If the stated lifetime is not positive or exceeds 10 years,
+// default_ttl or max_ttl counts instead. The error is a [*token.Error].
 func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Duration, error) {
 	var lives []time.Duration
 	for _, stated := range l.stated {
@@ -91,7 +90,7 @@ func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Durat
 	return s.DefaultTTL, nil
 }
 
-// ofRefresh returns the lifetime of a refresh token in seconds; 0 if it is unknown.
+// ofRefresh returns the lifetime of a refresh token in seconds. An unknown lifetime is 0.
 func (l lifetime) ofRefresh(a *answer, f fields, refresh string) float64 {
 	var lives []float64
 	for _, stated := range l.stated {
@@ -113,8 +112,8 @@ func (l lifetime) ofRefresh(a *answer, f fields, refresh string) float64 {
 	return slices.Min(lives)
 }
 
-// read returns the remaining seconds that a value states. isAbsurd means that they are not
-// positive or exceed 10 years. problem says why the value cannot be read, or is "".
+// read returns the remaining seconds. isAbsurd means that the seconds are not positive or exceed 10
+// years. problem says why the value is unreadable, or is "".
 func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd bool, problem string) {
 	var number float64
 	if l.unit == "until_time" {
@@ -139,8 +138,8 @@ func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd
 	return left, number <= 0 || math.Abs(left) > token.MaxLifetime.Seconds(), ""
 }
 
-// duration converts seconds to a lifetime. It returns an error about the named field if the
-// lifetime is not positive or exceeds 10 years.
+// duration converts seconds to a lifetime. Its error names the field if the lifetime is not
+// positive or exceeds 10 years.
 func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 	if seconds > token.MaxLifetime.Seconds() {
 		return 0, a.fail(token.Malformed, name+" gives a lifetime of more than 10 years; it may be in milliseconds")
@@ -192,8 +191,8 @@ func seconds(t time.Time) float64 { return float64(t.Unix()) + float64(t.Nanosec
 
 func near(one, other float64) bool { return math.Abs(one-other) <= maxSkew.Seconds() }
 
-// jwtLifetime returns the seconds until the exp claim of a JWT (RFC 7519 §4.1.4). It does not
-// verify the signature, because the token comes from the endpoint itself.
+// jwtLifetime returns the seconds until a JWT's exp claim (RFC 7519 §4.1.4). The token comes from
+// the endpoint itself, so jwtLifetime does not verify the signature.
 func (a *answer) jwtLifetime(access string) (seconds float64, ok bool) {
 	parts := strings.Split(access, ".")
 	if len(parts) != 3 {

@@ -17,8 +17,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// unreachable returns a network error that is safe to show. If the answer had begun, the error
-// contains its status. ctx is the context of the caller, without the timeout of the request.
+// unreachable returns a network error that is safe to show. The error contains the status if the
+// answer had begun. ctx belongs to the caller and lacks the request's timeout.
 func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *token.Error {
 	e := a.fail(token.Unavailable, "")
 	e.Unsent = !a.connected
@@ -60,9 +60,8 @@ const (
 	certificateRefused = "the server refuses the certificate in client_cert"
 )
 
-// certificateHint suggests that the client certificate caused the failure of a connection. It
-// returns "" if the server asked for no certificate. A TLS 1.3 server may refuse a certificate
-// after the client has sent its request, and the alert that says so can get lost.
+// certificateHint says that the server may have refused the client certificate, or returns "". With
+// TLS 1.3, a server can refuse a certificate after the request, and its alert can get lost.
 func (a *answer) certificateHint() string {
 	switch {
 	case !a.asked:
@@ -73,7 +72,7 @@ func (a *answer) certificateHint() string {
 	return "; the server may have refused the certificate in client_cert" + a.expired()
 }
 
-// expired returns when the client certificate expired; "" if it has not expired.
+// expired returns when the client certificate expired, or "".
 func (a *answer) expired() string {
 	if a.certificate == nil || !a.now.After(a.certificate.NotAfter) {
 		return ""
@@ -83,14 +82,13 @@ func (a *answer) expired() string {
 
 const handshakeFailure tls.AlertError = 40
 
-// refusalAlerts are the TLS alerts (RFC 8446 §6.2) of a server that refuses a client certificate,
-// or requires one: handshake_failure, bad_certificate, unsupported_certificate,
-// certificate_revoked, certificate_expired, certificate_unknown, unknown_ca, access_denied and
-// certificate_required.
+// refusalAlerts are the TLS alerts (RFC 8446 §6.2) for a refused or missing client certificate:
+// handshake_failure, bad_certificate, unsupported_certificate, certificate_revoked,
+// certificate_expired, certificate_unknown, unknown_ca, access_denied and certificate_required.
 var refusalAlerts = []tls.AlertError{handshakeFailure, 42, 43, 44, 45, 46, 48, 49, 116}
 
-// alertOf returns which of the refusalAlerts ended a connection, or 0. It compares texts, because
-// crypto/tls does not export the type of the error.
+// alertOf returns the refusalAlert that ended a connection, or 0. It compares texts, because
+// crypto/tls does not export the error's type.
 func alertOf(err error) tls.AlertError {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {
@@ -105,8 +103,8 @@ func alertOf(err error) tls.AlertError {
 
 const invalidHTTP = "the answer is not valid HTTP"
 
-// networkProblem returns the text of a network or TLS error. It hides the texts of other errors,
-// which may quote the query of the URL or data from the server.
+// networkProblem returns the text of a network or TLS error. It hides other texts, because these
+// may quote the URL's query or the server's data.
 func networkProblem(err error) string {
 	var (
 		proxy   proxyError

@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// An answer that violates HTTP is not quoted, because it may repeat secrets of the request.
+// A broken HTTP answer may repeat secrets from the request, so errors do not quote the answer.
 func TestBrokenHTTPIsNotQuoted(t *testing.T) {
 	c := contractOf(t, "sinch-india")
 	_, err := c.mint(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -58,7 +58,7 @@ func TestNetworkErrorsNameTheProblem(t *testing.T) {
 	}
 }
 
-// An error names the host even if the password is a part of the host's name.
+// Errors name the host even if the host name contains the password.
 func TestNetworkErrorsNameTheHost(t *testing.T) {
 	secure := tlsServer(t, nil)
 	_, port, _ := net.SplitHostPort(secure.Listener.Addr().String())

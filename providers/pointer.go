@@ -14,8 +14,7 @@ type pointer []string
 
 var validPointer = regexp.MustCompile(`^(/([^/~]|~[01])*)+$`)
 
-// parsePointer parses a JSON Pointer and reports whether it is valid. It refuses "", which would
-// mean the whole answer.
+// parsePointer parses a JSON Pointer and reports whether it is valid. "" is not valid here.
 func parsePointer(text string) (pointer, bool) {
 	if !validPointer.MatchString(text) {
 		return nil, false
@@ -27,7 +26,7 @@ func parsePointer(text string) (pointer, bool) {
 	return p, true
 }
 
-// String returns the pointer as errors show it: names separated by slashes.
+// String returns the names in the pointer, separated by slashes.
 func (p pointer) String() string { return strings.Join(p, "/") }
 
 // at returns the value at p, or nil if there is no value or the value is null.
@@ -45,7 +44,7 @@ func (f fields) at(p pointer) json.RawMessage {
 	return raw
 }
 
-// child returns the member or the list element of the given name, or nil.
+// child returns a member of an object, or an element of a list, or nil.
 func child(raw json.RawMessage, name string) json.RawMessage {
 	var list []json.RawMessage
 	if len(raw) > 0 && raw[0] == '[' {

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// httpProtocol is the protocol http: an HTTP request of any form, whose answer contains a token.
+// httpProtocol is the protocol http: any HTTP request that returns a token.
 type httpProtocol struct {
 	method                     string
 	message                    message
@@ -21,7 +21,7 @@ type httpProtocol struct {
 	reading                    reading
 }
 
-// message is what a request contains. At most one of form and json is not nil.
+// message is the content of a request. At most one of form and json is set.
 type message struct{ headers, query, form, json []param }
 
 // with returns m with the changes of a forced request.

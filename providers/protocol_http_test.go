@@ -70,7 +70,7 @@ func TestHTTPOtherRequests(t *testing.T) {
 	}
 }
 
-// mintWith mints with the protocol http, and parts of its definition.
+// mintWith requests a token with a definition made from the given parts.
 func mintWith(t *testing.T, parts string, s Settings, r reply) (token.Token, error) {
 	t.Helper()
 	d := parse(t, "title: T\nfields: {key: {description: Key., secret: true}}\nhttp:\n  auth: {bearer: \"{key}\"}\n  token: /token\n"+parts)

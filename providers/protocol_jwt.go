@@ -9,7 +9,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// jwtProtocol is the protocol jwt: the engine signs the token, without a request to the provider.
+// jwtProtocol is the protocol jwt: the engine signs tokens without a request.
 type jwtProtocol struct{ signature signature }
 
 func (p *jwtProtocol) signatures() []use {

@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// oauth2Protocol is the protocol oauth2: token requests of RFC 6749, and revocation of RFC 7009.
+// oauth2Protocol is the protocol oauth2: token requests (RFC 6749) and revocation (RFC 7009).
 type oauth2Protocol struct {
 	grant, style       template // never nil; a literal text, or one placeholder
 	id, secret         template // of the client
@@ -70,7 +70,7 @@ func (p *oauth2Protocol) signatures() []use {
 	return uses
 }
 
-// choiceText returns a choice in the form of a parameter, such as auth_style=private_key_jwt.
+// choiceText returns a setting as text, such as auth_style=private_key_jwt.
 func choiceText(t template, key, value string) string {
 	if names := t.fields(); len(names) == 1 {
 		key = names[0]
@@ -78,7 +78,7 @@ func choiceText(t template, key, value string) string {
 	return key + "=" + value
 }
 
-// validate checks the fields for the grant and the style, and the names of parameters.
+// validate checks the fields for the grant type and the auth style, and the names of parameters.
 func (p *oauth2Protocol) validate(s Settings) error {
 	if err := p.validateChoices(s); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (p *oauth2Protocol) validate(s Settings) error {
 	return nil
 }
 
-// validateChoices checks fields that only some grants or styles use.
+// validateChoices checks the fields that only some grant types or auth styles use.
 func (p *oauth2Protocol) validateChoices(s Settings) error {
 	grant, style := p.grantOf(s), p.styleOf(s)
 	isBearer, isKey := grant == grantJWTBearer, style == stylePrivateKey
@@ -141,7 +141,7 @@ func (p *oauth2Protocol) validateChoices(s Settings) error {
 	return nil
 }
 
-// ownFields returns the fields in the claims of an assertion, without the client ID.
+// ownFields returns the fields in an assertion's claims, except the client ID.
 func (p *oauth2Protocol) ownFields(d *signature) []string {
 	if d == nil {
 		return nil
@@ -149,7 +149,7 @@ func (p *oauth2Protocol) ownFields(d *signature) []string {
 	return slices.DeleteFunc(d.fields(), func(name string) bool { return slices.Contains(p.id.fields(), name) })
 }
 
-// isGrantParam reports whether the protocol itself sets a parameter of token requests.
+// isGrantParam reports whether the engine itself sets this parameter in token requests.
 func isGrantParam(name string) bool {
 	return slices.Contains([]string{
 		"grant_type", "client_id", "client_secret", "username", "password", "scope", "refresh_token",
@@ -157,8 +157,8 @@ func isGrantParam(name string) bool {
 	}, name)
 }
 
-// mint sends the token request of the config's grant (RFC 6749 §4.3.2, §4.4.2, or a grant of
-// the provider).
+// mint sends the token request for the config's grant (RFC 6749 §4.3.2, §4.4.2, or the provider's
+// own grant).
 func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact redactor) (token.Token, error) {
 	grant := p.grantOf(s)
 	form := url.Values{"grant_type": {grant}}
@@ -188,14 +188,14 @@ func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact
 	return p.ask(ctx, c, s, redact, form)
 }
 
-// refresh sends the token request of RFC 6749 §6. Without a scope in the request, the new token
-// has the scope of the old token.
+// refresh sends a refresh request (RFC 6749 §6). The request has no scope, so the scope does not
+// change.
 func (p *oauth2Protocol) refresh(ctx context.Context, c *Client, s Settings, redact redactor, refresh secret.String) (token.Token, error) {
 	return p.ask(ctx, c, s, redact, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}})
 }
 
-// ask sends a token request, with the further parameters of the definition and the config.
-// Refreshes need these parameters too, because they may name the audience of the token.
+// ask sends a token request with all extra parameters. Refreshes also need these, because a
+// parameter may name the token's audience.
 func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact redactor, form url.Values) (token.Token, error) {
 	maps.Copy(form, fillParams(p.parameters, s.Values))
 	pairs, _ := url.ParseQuery(s.Value(p.pairs)) // validate has checked them
@@ -261,9 +261,9 @@ func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact
 	return c.send(ctx, r)
 }
 
-// advise returns err. If the provider rejects the client, and HTTP Basic has encoded characters of
-// the client ID or secret, advise first adds to err the advice to try auth_style=body. RFC 6749
-// §2.3.1 requires providers to decode these characters, but some do not.
+// advise returns err. If HTTP Basic encoded the client ID or secret and the provider rejects them,
+// err also suggests auth_style=body. Some providers do not decode them, although RFC 6749 §2.3.1
+// requires it.
 func (p *oauth2Protocol) advise(s Settings, err error) error {
 	var e *token.Error
 	style := p.styleOf(s)
@@ -279,9 +279,9 @@ func (p *oauth2Protocol) advise(s Settings, err error) error {
 	return err
 }
 
-// revoke revokes tokens at s.RevocationURL (RFC 7009 §2.1). It revokes the refresh token first,
-// because most servers then end the whole session. It then revokes the access token, because some
-// servers do not end the session.
+// revoke revokes tokens at s.RevocationURL (RFC 7009 §2.1). It begins with the refresh token,
+// because most servers then end the whole session. Other servers need the second request, for the
+// access token.
 func (p *oauth2Protocol) revoke(ctx context.Context, c *Client, s Settings, redact redactor, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String
@@ -301,8 +301,8 @@ func (p *oauth2Protocol) revoke(ctx context.Context, c *Client, s Settings, reda
 	return nil
 }
 
-// revocationError returns the error of a failed revocation, or nil for a success. An unknown or
-// ended token is a success (RFC 7009 §2.2), although some servers answer invalid_token.
+// revocationError returns the error of a failed revocation, or nil. An unknown or ended token is a
+// success (RFC 7009 §2.2), even if the server answers invalid_token.
 func (a *answer) revocationError() error {
 	if a.status/100 == 2 { // with a body of any format
 		return nil

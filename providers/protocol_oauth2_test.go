@@ -64,7 +64,7 @@ func TestOAuth2Requests(t *testing.T) {
 	}
 }
 
-// Errors show none of the account's secrets, even if the request does not contain the secret.
+// Errors show no secret of the account, even a secret that the request did not contain.
 func TestOAuth2WithholdsAllSecrets(t *testing.T) {
 	s := Settings{Values: values("client_id", "acme", "client_secret", "unshown-1", "username", "joe", "password", "unshown-2")}
 	s.TokenURL = serve(t, reply{status: http.StatusBadRequest, body: `{"error":"unshown-2","error_description":"unshown-1 joe"}`}).url
@@ -129,7 +129,7 @@ func TestOAuth2JSON(t *testing.T) {
 	}
 }
 
-// The style of a definition says where the client ID and secret are sent.
+// The auth style decides where the client ID and secret are sent.
 func TestOAuth2Styles(t *testing.T) {
 	for style, want := range map[string]string{"header": "", "body": "acme", "none": "acme"} {
 		d := parse(t, plain+"  auth_style: "+style+"\n  token: /data/token\n  lifetime: {fixed: 1m}\n")

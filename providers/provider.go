@@ -52,13 +52,12 @@ type Provider interface {
 	// because repeated logins lock accounts.
 	Mint(ctx context.Context, c *Client, s Settings) (token.Token, error)
 
-	// Refresh trades a refresh token for a new token, with one request. Call it only if
+	// Refresh trades a refresh token for a new token, with one request. Call Refresh only if
 	// Spec().CanRefresh.
 	Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error)
 
-	// Revoke revokes the access token and, unless refresh is "", the refresh token at
-	// s.RevocationURL. A token that is unknown or has ended is not an error (RFC 7009 §2.2). Call
-	// Revoke only if Spec().CanRevoke.
+	// Revoke revokes both tokens at s.RevocationURL; the refresh token may be "". An unknown or
+	// ended token is not an error (RFC 7009 §2.2). Call Revoke only if Spec().CanRevoke.
 	Revoke(ctx context.Context, c *Client, s Settings, access, refresh secret.String) error
 }
 
@@ -86,11 +85,11 @@ type Spec struct {
 	Known string // how well the provider is known: "verified", "documented" or "reported"; may be ""
 	Usage string // how apps present a token, with {token} in its place; may be ""
 
-	// Fields are the fields of a config besides the fields that all configs have.
+	// Fields are the provider's own config fields. All configs have further fields.
 	Fields []Field
 
-	// SelfSigned says that the engine signs the tokens, without a request to the provider. There
-	// are no Endpoints, and a config cannot have a token_url.
+	// SelfSigned says that the engine signs the tokens without a request. There are no Endpoints,
+	// and a config cannot have a token_url.
 	SelfSigned bool
 
 	// Endpoints are the provider's environments, the default first. Without Endpoints, each
@@ -103,24 +102,24 @@ type Spec struct {
 	CanRefresh bool // tokens may come with a refresh token
 	CanRevoke  bool // a config may have a revocation_url
 
-	// CanForce says that a login with Settings.Force always returns a new token, while another
-	// login may return the current token. ForceInterval is the least time between forced
-	// logins, and ForceDailyLimit is the most per day; 0 means no limit.
+	// CanForce says that Settings.Force makes every login return a new token; other logins may
+	// return the current token. ForceInterval is the least time between forced logins.
+	// ForceDailyLimit is the most per day. For both, 0 means no limit.
 	CanForce        bool
 	ForceInterval   time.Duration
 	ForceDailyLimit int
 
-	// SpendsRefresh says that the credential of a config may be a refresh token, in its
-	// [RefreshField]. A login may use up this refresh token. The answer then contains the next
-	// refresh token.
+	// SpendsRefresh says that a config may have a refresh token as its credential, in
+	// [RefreshField]. A login may use up the refresh token. The answer then contains a new refresh
+	// token.
 	SpendsRefresh bool
 
 	MinimumAge time.Duration // a token must be this old before a new one is asked for
 	Exclusive  bool          // a new token ends the previous token
 	Sliding    bool          // an answer with the current token extends the life of the token
 
-	// SerialFields identify a user whose logins must run one after another; see [SerialKey]. If
-	// there are none, logins may run at the same time.
+	// SerialFields identify a user whose logins must run one after another; see [SerialKey].
+	// Without SerialFields, logins may run at the same time.
 	SerialFields []string
 }
 
@@ -130,17 +129,16 @@ type Endpoint struct {
 	TokenURL    string // may contain placeholders of fields, such as {region}; see URL
 }
 
-// RefreshField is the config field for a refresh token that is the long-lived credential.
+// RefreshField is the config field for a refresh token as the long-lived credential.
 const RefreshField = "refresh_token"
 
-// FieldKind says how a config states the value of a [Field], and how [Settings] store the value.
+// FieldKind says how a config states a [Field], and how [Settings] store the value.
 type FieldKind int
 
 const (
 	// Text is a string. Settings store it unchanged.
 	Text FieldKind = iota
-	// List is a list of words, or a comma-separated string. Settings store the words separated by
-	// spaces.
+	// List is a list of words or a comma-separated string. Settings separate the words with spaces.
 	List
 	// Pairs is a map of strings, or key=value strings. Settings store the result of
 	// [url.Values.Encode].
@@ -161,8 +159,8 @@ type Field struct {
 	Allowed     []string // the only valid values; empty if all values are valid
 	Default     string   // the value if a config does not set the field
 
-	// Sets maps the fields that a JSON file sets to their places in the file. A config with the
-	// file cannot also set these fields. Expect lists other values that the file must contain.
+	// Sets maps fields to places in a JSON file that sets these fields. A config with the file
+	// cannot set these fields itself. Expect lists other values that the file must contain.
 	Sets   map[string]pointer
 	Expect []expectation
 
@@ -170,12 +168,12 @@ type Field struct {
 	InAddress bool // the field is part of the address of an endpoint
 
 	// RequiresSecrets says that the field changes where or how secrets are sent. A write that
-	// changes the field must repeat the secrets.
+	// changes the field must include the secrets again.
 	RequiresSecrets bool
 }
 
-// Settings are the part of a config that its provider uses. They are valid for the provider's
-// [Spec], never change, and are safe for concurrent use.
+// Settings are the provider's part of a config. They are valid for the [Spec], never change, and
+// are safe for concurrent use.
 type Settings struct {
 	TokenURL      string        // of the config, or of its environment
 	RevocationURL string        // where tokens are revoked; "" to let tokens expire
@@ -184,7 +182,7 @@ type Settings struct {
 	Timeout       time.Duration // of each exchange, from dialling to the last byte; 0 means 10 s
 	Force         bool          // demand a new token; only if the Spec says CanForce
 
-	// Key is a generated signing key. Without Key, the field private_key is the signing key.
+	// Key is a generated signing key. If Key is nil, the field private_key is the signing key.
 	Key *Key
 
 	// Values holds the value of each field by name, with defaults; see [Spec.WithDefaults].
@@ -192,11 +190,11 @@ type Settings struct {
 	Values map[string]secret.String
 }
 
-// Value returns the value of a field; "" if the field has none.
+// Value returns the value of a field, or "" for a missing value.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
 
-// WithDefaults adds the values that JSON files set, and the defaults of unset fields. It returns
-// the given map if there is nothing to add, and otherwise a new map.
+// WithDefaults adds the values from JSON files, and the defaults of unset fields. It does not
+// change the given map, but may return it.
 func (spec Spec) WithDefaults(values map[string]secret.String) map[string]secret.String {
 	all := map[string]secret.String{}
 	for _, f := range spec.Fields {
@@ -213,7 +211,7 @@ func (spec Spec) WithDefaults(values map[string]secret.String) map[string]secret
 	return all
 }
 
-// Host returns the host of the token endpoint; "" if TokenURL is not valid.
+// Host returns the host of the token endpoint, or "" for an invalid TokenURL.
 func (s Settings) Host() string {
 	u, err := url.Parse(s.TokenURL)
 	if err != nil {

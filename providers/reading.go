@@ -30,20 +30,20 @@ type reading struct {
 	outcomes        []outcome
 }
 
-// expectation lists the valid values at a place of a JSON object. The value "" also matches null
-// and a missing value.
+// expectation lists the valid values at a place in a JSON object. "" also allows null or a missing
+// value.
 type expectation struct {
 	at     pointer
 	values []string
 }
 
-// output is a value of the answer that creds/<name> returns beside the token.
+// output is a value from the answer that creds/<name> returns beside the token.
 type output struct {
 	name string
 	at   pointer
 }
 
-// outcome assigns a kind to failures with certain statuses, codes or messages.
+// outcome sets the kind of failures with certain statuses, codes or messages.
 type outcome struct {
 	name            string
 	kind            token.Kind
@@ -51,8 +51,8 @@ type outcome struct {
 	codes, messages []string
 }
 
-// setDefaults fills in the places of values that RFC 6749 §5.1 defines, and the place of
-// refresh_expires_in, which Keycloak sends.
+// setDefaults sets the usual places of values: those of RFC 6749 §5.1, and refresh_expires_in,
+// which Keycloak sends.
 func (r *reading) setDefaults() {
 	if r.token == nil {
 		r.token = pointer{"access_token"}
@@ -105,8 +105,8 @@ func (r *reading) read(a *answer, s Settings) (token.Token, error) {
 
 const bearer = "Bearer"
 
-// badToken returns what is wrong with a token, or "" for a good token. It accepts all visible
-// ASCII, which is safe in a header. Some providers use more characters than RFC 6750 §2.1 allows.
+// badToken returns what is wrong with a token, or "". It allows all visible ASCII, because some
+// providers ignore the shorter list in RFC 6750 §2.1.
 func badToken(access string) string {
 	switch {
 	case len(access) > token.MaxSize:
@@ -126,15 +126,15 @@ func isBearer(kind json.RawMessage) bool {
 	return strings.EqualFold(text, bearer) || strings.EqualFold(text, "BearerToken") // of Apigee
 }
 
-// maxOutput limits the size of an output, in bytes. The engine leaves a larger output out.
+// maxOutput is the size of the largest output, in bytes. The engine omits larger outputs.
 const maxOutput = 4 << 10
 
 func fitsOutput(text string) bool {
 	return text != "" && text != unreadable && len(text) <= maxOutput && text == printable(text)
 }
 
-// refreshToken returns the refresh token and its lifetime, or "" if the token cannot be used. The
-// lifetime is 0 if it is unknown or endless, as for offline tokens of Keycloak.
+// refreshToken returns the refresh token and its lifetime, or "" for an unusable token. An unknown
+// or endless lifetime is 0. Keycloak's offline tokens are endless.
 func (r *reading) refreshToken(a *answer, f fields, refresh string) (secret.String, time.Duration) {
 	if refresh == "" || len(refresh) > token.MaxSize {
 		return "", 0
@@ -163,14 +163,13 @@ func (e expectation) isMet(f fields) bool {
 	return slices.ContainsFunc(e.values, func(want string) bool { return sameScalar(got, want) })
 }
 
-// sameScalar reports whether a value in an answer equals a value in a definition. Numbers may
-// differ in notation.
+// sameScalar reports whether two values are equal. Equal numbers may differ in notation.
 func sameScalar(got, want string) bool {
 	number, err := strconv.ParseFloat(want, 64)
 	return got == want || err == nil && isNumber(got, number)
 }
 
-// failure returns the error of a JSON answer that is not a success.
+// failure returns the error for a JSON answer that reports no success.
 func (r *reading) failure(a *answer, f fields) *token.Error {
 	found := f.fault()
 	kind := found.kind(a.status)
@@ -215,8 +214,8 @@ func (o *outcome) explain(e *token.Error) {
 	}
 }
 
-// refine returns the error of an answer that is not a JSON object. What the definition says about
-// the status replaces err, unless the answer probably comes from a proxy.
+// refine returns the error for an answer other than a JSON object. The definition may set the error
+// for a status, except if the answer probably comes from a proxy.
 func (r *reading) refine(a *answer, err error) error {
 	o := r.outcome(a.status, nil, "")
 	if o == nil || a.status == http.StatusForbidden || a.status == http.StatusProxyAuthRequired {
@@ -227,8 +226,8 @@ func (r *reading) refine(a *answer, err error) error {
 	return e
 }
 
-// outcome returns what the definition says about a failure, or nil. A code takes precedence
-// over a message, and a message over a status.
+// outcome returns the definition's outcome for a failure, or nil. Codes come before messages, and
+// messages before statuses.
 func (r *reading) outcome(status int, codes []string, words string) *outcome {
 	tests := []func(outcome) bool{
 		func(o outcome) bool {
