@@ -157,7 +157,7 @@ func (a *answer) wrongAddress() string {
 // clocksDiffer is the smallest difference between two clocks that an error mentions.
 const clocksDiffer = 30 * time.Second
 
-// aboutTime matches error texts that blame the times in an assertion.
+// aboutTime matches a provider's error texts about the times in an assertion.
 var aboutTime = regexp.MustCompile(`(?i)\b(expired?|exp|iat|nbf|clock|time|timeframe|future|not active|not yet)\b`)
 
 // compareClocks returns err. If the times in an assertion may be the reason for a refusal, err also

@@ -56,7 +56,7 @@ func (d *decoder) root(text []byte) node {
 	return root
 }
 
-// A node is a YAML value in a definition. For a missing or invalid value, its methods return zero
+// A node is a YAML value in a definition. The methods of a missing or invalid node return zero
 // values.
 type node struct {
 	d     *decoder

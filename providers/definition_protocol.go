@@ -13,7 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// reservedHeaders cannot be set by definitions, because the HTTP client controls these headers.
+// reservedHeaders cannot be set by definitions. The HTTP client sets these headers, or they change
+// how it sends a request.
 var reservedHeaders = []string{
 	"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Te", "Trailer", "Upgrade", "Expect", "User-Agent",
 	"Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key", // with these two, net/http may repeat a request

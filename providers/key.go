@@ -144,7 +144,7 @@ func (k *Key) PEM() (secret.String, error) {
 	return secret.String(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
 }
 
-// PublicPEM returns the public key as PEM (SubjectPublicKeyInfo).
+// PublicPEM returns the public key as a PEM block (SubjectPublicKeyInfo).
 func (k *Key) PublicPEM() (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(k.signer.Public())
 	if err != nil {

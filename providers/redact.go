@@ -21,15 +21,15 @@ const (
 	maxWords = 300 // characters of a provider's text in an error
 	maxCode  = 64  // characters of a provider's error code in an error
 
-	// minToken is the least length, in bytes, of a token from an answer that the redactor looks for. A
-	// sentence may contain a shorter token by chance.
+	// minToken is the least length, in bytes, of an answer's tokens that a redactor looks for.
+	// Shorter tokens may occur in a sentence by chance.
 	minToken = 8
 
-	// maxEscapes is how many times a text may be escaped: once by the provider, and once in a
-	// request that the provider repeats.
+	// maxEscapes limits how often a text may be escaped: once in a request, and once more by the
+	// provider.
 	maxEscapes = 2
 
-	// withheld stands in an error for a text that contains a secret.
+	// withheld replaces a text that contains a secret.
 	withheld = "(text withheld because it contains a secret)"
 )
 
@@ -43,7 +43,7 @@ type redactor struct {
 	secrets []string
 }
 
-// newRedactor returns a redactor that knows the secret fields of s and the given tokens.
+// newRedactor returns a redactor for the given tokens and the secret fields of a config.
 func newRedactor(spec Spec, s Settings, tokens ...secret.String) redactor {
 	for _, f := range spec.Fields {
 		if f.Secret {
@@ -59,7 +59,7 @@ func newRedactor(spec Spec, s Settings, tokens ...secret.String) redactor {
 	return r
 }
 
-// withToken returns a redactor that also knows a token from an answer.
+// withToken returns a redactor that also finds a token from an answer.
 func (r redactor) withToken(text string) redactor {
 	if len(text) >= minToken {
 		r.secrets = append(slices.Clone(r.secrets), text)
@@ -67,12 +67,12 @@ func (r redactor) withToken(text string) redactor {
 	return r
 }
 
-// withAssertion returns a redactor that also knows a signed assertion and its signature.
+// withAssertion returns a redactor that also finds a signed assertion and its signature.
 func (r redactor) withAssertion(jwt string) redactor {
 	return r.withToken(jwt).withToken(jwt[strings.LastIndex(jwt, ".")+1:])
 }
 
-// show returns the text on one line, cut to the given number of characters, or [withheld].
+// show returns the text on one line, cut to maxLength characters, or [withheld].
 func (r redactor) show(text string, maxLength int) string {
 	text = printable(text)
 	if text != "" && r.isIn(text) {
@@ -81,8 +81,8 @@ func (r redactor) show(text string, maxLength int) string {
 	return clip(text, maxLength)
 }
 
-// isIn reports whether text contains a secret in any of these forms: plain, escaped or base64,
-// in upper or lower case, with or without white space between characters.
+// isIn reports whether a text contains a secret. The secret may be plain, escaped or base64, in any
+// case, with any white space.
 func (r redactor) isIn(text string) bool {
 	var forms []string
 	for _, secret := range r.secrets {
@@ -100,10 +100,9 @@ func (r redactor) isIn(text string) bool {
 	return false
 }
 
-// base64Forms returns what to search for, in base64 after [squash], to find a secret inside a
-// longer text. The base64 of a secret depends on where the secret starts in a group of three bytes,
-// and on how the secret is escaped, so there are several forms. The forms lack the characters at
-// both ends, because these depend on the surrounding text.
+// base64Forms returns search texts for a secret in the base64 of a longer text. There are several,
+// because base64 depends on the position and the escapes of the secret. Each lacks the characters
+// at both ends, because these depend on the surrounding text.
 func base64Forms(secret string) []string {
 	var forms []string
 	quoted, _ := json.Marshal(secret) // never fails for a string
@@ -118,8 +117,8 @@ func base64Forms(secret string) []string {
 	return forms
 }
 
-// squash removes what differs between encodings. It returns lower case without white space and
-// without the characters + / - _ and \.
+// squash converts text to lower case and removes white space and the characters + / - _ and \.
+// Encodings differ in these.
 func squash(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune(` +/-_\`, r) {
@@ -129,9 +128,9 @@ func squash(text string) string {
 	}, text)
 }
 
-// unescapers each decode one kind of escape. They run separately, because a secret may contain text
-// that looks like another kind of escape. JSON has two unescapers: the first takes two backslashes
-// for an escaped backslash, while the second finds a \u escape after a stray backslash.
+// unescapers each decode one kind of escape. They run separately, because a secret may look like
+// another kind of escape. JSON has two unescapers: only the first decodes escaped backslashes, and
+// only the second finds a \u escape after a stray backslash.
 var unescapers = []struct {
 	escape *regexp.Regexp
 	decode func(string) string
@@ -152,7 +151,7 @@ func unquote(escapes string) string {
 	return text
 }
 
-// readings returns the text, and all results of up to maxEscapes rounds of unescaping.
+// readings returns the text itself and all results of unescaping, up to maxEscapes times.
 func readings(text string) []string {
 	all := []string{text}
 	last := all // round of unescaping
@@ -178,8 +177,8 @@ func clip(text string, maxLength int) string {
 	return string([]rune(text)[:maxLength-1]) + "…"
 }
 
-// printable drops control and format characters and what is not UTF-8, and turns each run
-// of white space into one space.
+// printable removes control characters, format characters and invalid UTF-8. Each run of white
+// space becomes one space.
 func printable(text string) string {
 	text = strings.Map(func(r rune) rune {
 		switch {

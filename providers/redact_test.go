@@ -46,8 +46,7 @@ func TestRedactorWithholds(t *testing.T) {
 	}
 }
 
-// If squashing leaves nothing of a secret, the redactor cannot search for it, so it withholds
-// all texts.
+// If squash removes a whole secret, the redactor cannot find the secret and withholds all texts.
 func TestRedactorOfASecretWithoutLetters(t *testing.T) {
 	for _, secret := range []string{"- ", "+/", `\`} {
 		if got := (redactor{[]string{secret}}).show("user not found", maxWords); got != withheld {
@@ -79,7 +78,7 @@ func TestRedactorShowsOtherTexts(t *testing.T) {
 	}
 }
 
-// The redactor searches the whole text before it cuts the text, so no part of a secret remains.
+// The redactor searches the whole text first, because a cut could leave a part of a secret.
 func TestRedactorWithholdsBeforeCutting(t *testing.T) {
 	r := redactor{}.withToken("0123456789abcdef")
 	for before := 280; before <= 320; before++ {
@@ -112,8 +111,7 @@ func TestRedactorFindsSecretsInBase64(t *testing.T) {
 	}
 }
 
-// Errors withhold only the provider's words. They still show the endpoint, the status and the
-// problem, even if these contain the password.
+// Errors still show the engine's own words, even if the words contain the password.
 func TestErrorsKeepOurOwnWords(t *testing.T) {
 	const endpoint = "auth.aclwhatsapp.com/realms/ipmessaging/protocol/openid-connect/token"
 	refusal := reply{status: 401, body: oauthWire.refused("Account aclwhatsapp is disabled, 401")}
@@ -138,7 +136,6 @@ func TestErrorsKeepOurOwnWords(t *testing.T) {
 	}
 }
 
-// The redactor is fast even for a text that is expensive to unescape.
 func TestRedactorIsFast(t *testing.T) {
 	r := redactor{[]string{strings.Repeat("a", 8<<10), `\\\\\\\\`}}
 	for _, text := range []string{`\`, "a", `\u0061`, "%25", "&amp;", `%5C\&#92;`, "+"} {

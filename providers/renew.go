@@ -11,11 +11,11 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// Renew requests a new token: by login if refresh is "", otherwise with the refresh token.
-// After a failed refresh it does not log in, because the caller decides when logins run.
+// Renew requests a new token. It logs in if refresh is "", and otherwise uses the refresh token.
+// Renew never logs in after a failed refresh, because the caller decides when logins run.
 //
-// The error of a failed refresh has the Step "refreshing the token". If p leaves Sent zero,
-// Renew sets Sent to the time of its call. Errors are of type [*token.Error].
+// The error of a failed refresh has the Step "refreshing the token". If the provider leaves Sent
+// zero, Renew sets Sent to the time of its call. Errors are of type [*token.Error].
 func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (t token.Token, err error) {
 	called := c.clock()
 	if refresh == "" {
@@ -38,9 +38,9 @@ func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secre
 	return t, nil
 }
 
-// SerialKey identifies a user whose logins must run one after another. It returns "" if logins
-// may run at the same time. For example, Keycloak's brute-force detection refuses a login during
-// and shortly after another login of the user. The key contains no secret.
+// SerialKey identifies a user whose logins must run one after another. It returns "" if logins may
+// run at the same time. For example, Keycloak's brute-force detection refuses a login during or
+// shortly after another login. The key contains no secret.
 func SerialKey(spec Spec, s Settings) string {
 	key := ""
 	for _, field := range spec.SerialFields {
@@ -54,8 +54,8 @@ func SerialKey(spec Spec, s Settings) string {
 	return key
 }
 
-// RateKey identifies the client to which a Retry-After applies: the host of the token endpoint,
-// and the required fields that are not secret, such as client_id. The key contains no secret.
+// RateKey identifies the client to which a Retry-After applies. It contains the host of the token
+// endpoint and the required fields that are not secret, such as client_id.
 func RateKey(spec Spec, s Settings) string {
 	key := s.Host()
 	for _, f := range spec.Fields {

@@ -52,7 +52,6 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-// The caller decides when logins run, so a refresh is never replaced by a login.
 func TestRenewWithoutRefresher(t *testing.T) {
 	e := serve(t, reply{body: `{"access_token":"new","expires_in":300}`})
 	c := contractOf(t, "enablex-sms")

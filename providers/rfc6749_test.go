@@ -17,8 +17,7 @@ func mintOAuth(t *testing.T, r reply) (token.Token, error) {
 	return contractOf(t, "sinch-conversation").mint(t, r)
 }
 
-// If the provider rejects the client, and HTTP Basic has encoded its ID or secret, the error
-// suggests auth_style=body.
+// If the provider rejects encoded HTTP Basic, the error suggests auth_style=body.
 func TestOAuthAdvice(t *testing.T) {
 	const advice = "try auth_style=body"
 	for _, test := range []struct {
@@ -96,7 +95,7 @@ func TestOAuthRefreshToken(t *testing.T) {
 	}
 }
 
-// The exp claim of a JWT may shorten the lifetime. exp is a time on the provider's clock.
+// A JWT's exp claim may shorten the lifetime.
 func TestOAuthJWT(t *testing.T) {
 	at := enablexWire.lifetime // seconds after noon
 	tests := map[string]struct {
@@ -131,8 +130,8 @@ func TestOAuthJWT(t *testing.T) {
 	}
 }
 
-// If the Date header, our clock, the token's claims and expires_in disagree, the earliest end
-// counts. A clock that agrees with no other clock is ignored.
+// If the clocks disagree, the earliest end counts. A clock that agrees with no other clock is
+// ignored.
 func TestOAuthClocks(t *testing.T) {
 	at := enablexWire.lifetime // seconds after noon on our clock
 	tests := map[string]struct {
@@ -176,7 +175,7 @@ func TestOAuthClocks(t *testing.T) {
 	wantFailure(t, err, token.Malformed, "exp in the token gives a lifetime that has already ended")
 }
 
-// The exp claim of a JWT does not replace a missing expires_in. It shortens default_ttl.
+// The exp claim only shortens default_ttl.
 func TestOAuthJWTIsNoSubstituteForDefaultTTL(t *testing.T) {
 	access := jwt(`{"exp":` + enablexWire.lifetime("60") + `}`)
 	c := contractOf(t, "sinch-conversation")

@@ -17,8 +17,8 @@ import (
 
 const schemaFile = "../docs/definition.schema.json"
 
-// places maps the objects of a definition to their places in the JSON Schema. It lacks objects
-// whose keys the author of a definition chooses.
+// places maps the objects in a definition to their places in the JSON Schema. Objects with free
+// keys are missing.
 var places = map[string]string{
 	"":                        "",
 	"fields.a":                "$defs/field",
@@ -40,7 +40,6 @@ var places = map[string]string{
 	"jwt":                     "$defs/jwt",
 }
 
-// The decoder and the JSON Schema know the same keys, and the schema describes each key.
 func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 	schema := readSchema(t)
 	described := map[string]bool{}
@@ -76,7 +75,7 @@ func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 	}
 }
 
-// keysOf returns the keys that the decoder accepts at a place. The decoder lists them in its
+// keysOf returns the keys that the decoder accepts in an object. The keys come from the decoder's
 // error for an unknown key.
 func keysOf(t *testing.T, place string) []string {
 	t.Helper()

@@ -26,8 +26,7 @@ import (
 	"time"
 )
 
-// testKeys are the private keys of the cases, by name. They are made anew for each run of the
-// tests.
+// testKeys are private keys by name. Each run of the tests makes new keys.
 var testKeys = sync.OnceValue(func() map[string]crypto.Signer {
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
 	return map[string]crypto.Signer{
@@ -45,7 +44,7 @@ var testCertificate = sync.OnceValue(func() *x509.Certificate {
 	return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))))
 })
 
-// block returns a PEM block. The headers are pairs of name and value.
+// block returns a PEM block. The parameter headers has pairs of name and value.
 func block(kind string, der []byte, headers ...string) string {
 	b := &pem.Block{Type: kind, Bytes: der, Headers: map[string]string{}}
 	for i := 0; i+1 < len(headers); i += 2 {
@@ -57,8 +56,7 @@ func block(kind string, der []byte, headers ...string) string {
 // keyPEM returns a private key as PKCS #8.
 func keyPEM(key any) string { return block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))) }
 
-// withTestKey returns the PEM of a test key or certificate if the text names one, and otherwise
-// the text.
+// withTestKey replaces the name of a test key or certificate with the PEM.
 func withTestKey(text string) string {
 	if key := testKeys()[text]; key != nil {
 		return keyPEM(key)
@@ -69,8 +67,7 @@ func withTestKey(text string) string {
 	return text
 }
 
-// caseFile returns a case's JSON file with its private_key replaced by the test key of that
-// name.
+// caseFile returns a JSON file whose private_key is a test key.
 func caseFile(t testing.TB, file any) string {
 	t.Helper()
 	members, ok := file.(map[string]any)
@@ -82,15 +79,14 @@ func caseFile(t testing.TB, file any) string {
 }
 
 // wantJWT is an expected JWT. In claims, "now" is the time of the request, "now+1h" is an hour
-// later, and "uuid" matches any UUID. In the header, "thumbprint" is that of the test
-// certificate.
+// later, and "uuid" matches any UUID. In the header, "thumbprint" means the test certificate's
+// thumbprint.
 type wantJWT struct {
 	Key            string // the name of the test key
 	Header, Claims map[string]any
 }
 
-// check verifies a JWT's signature without the engine's JWT library, and compares the header
-// and the claims exactly.
+// check verifies a JWT with other code than the engine's, and compares the header and the claims.
 func (want wantJWT) check(t *testing.T, jwt string) {
 	t.Helper()
 	header, claims := verifyJWT(t, jwt, testKeys()[want.Key].Public())
@@ -120,7 +116,7 @@ func (want wantJWT) check(t *testing.T, jwt string) {
 	}
 }
 
-// verifyJWT verifies a JWT's signature, and returns the header and the claims.
+// verifyJWT verifies a JWT's signature and returns the header and the claims.
 func verifyJWT(t testing.TB, jwt string, public crypto.PublicKey) (header, claims map[string]any) {
 	t.Helper()
 	parts := strings.Split(jwt, ".")

@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/secret"
 )
 
-// A template is a text of a definition, with placeholders such as {client_id} for the values
-// of fields.
+// A template is a text in a definition. Placeholders such as {client_id} stand for the values of
+// fields.
 type template []part
 
 // part is a literal text, or the placeholder of a field.
@@ -21,7 +21,7 @@ type part struct{ text, field string }
 
 var placeholder = regexp.MustCompile(`\{([a-z][a-z0-9_]*)\}`)
 
-// parseTemplate parses a template, or returns what is wrong with the text.
+// parseTemplate parses a template, or returns what is wrong.
 func parseTemplate(text string) (t template, problem string) {
 	end := 0
 	for _, at := range placeholder.FindAllStringSubmatchIndex(text, -1) {
@@ -53,7 +53,7 @@ func (t template) fields() []string {
 	return names
 }
 
-// fill returns the text with the values of the fields. It returns false if t is nil or a field is
+// fill replaces the placeholders with values. It returns false if the template is nil or a field is
 // not set.
 func (t template) fill(values map[string]secret.String) (text string, ok bool) {
 	var b strings.Builder
@@ -70,7 +70,7 @@ func (t template) fill(values map[string]secret.String) (text string, ok bool) {
 	return b.String(), t != nil
 }
 
-// A value is a JSON value with templates in the place of strings.
+// A value is a JSON value whose strings are templates.
 type value struct {
 	text    template // a string, if it is not nil
 	literal string   // a number, a boolean or null, if it is not ""
@@ -78,14 +78,14 @@ type value struct {
 	members []param  // an object, otherwise
 }
 
-// param is a named value: a header, a parameter of a query or a form, or a member of a JSON
-// object. The value is a string except in JSON.
+// param is a named value: a header, a query or form parameter, or a member of a JSON object. Only
+// JSON has values other than strings.
 type param struct {
 	name  string
 	value value
 }
 
-// append appends v as JSON to b. It returns false if v is a string with an unset field.
+// append adds v to b as JSON. It returns false for a string with an unset field.
 func (v value) append(b []byte, values map[string]secret.String) ([]byte, bool) {
 	switch {
 	case v.text != nil:
@@ -118,7 +118,7 @@ func (v value) fields() []string {
 	return names
 }
 
-// appendObject appends a JSON object without the members whose fields are not set.
+// appendObject adds a JSON object, without the members whose fields are not set.
 func appendObject(b []byte, members []param, values map[string]secret.String) []byte {
 	b = append(b, '{')
 	for _, m := range members {
@@ -129,8 +129,8 @@ func appendObject(b []byte, members []param, values map[string]secret.String) []
 	return append(b, '}')
 }
 
-// appendElement appends an element to a JSON list or object with the given opening bracket. It
-// adds a comma if needed. If add returns false, it returns b unchanged.
+// appendElement adds an element to a JSON list or object, with a comma if needed. If the function
+// add returns false, b does not change.
 func appendElement(b []byte, opening byte, add func([]byte) ([]byte, bool)) []byte {
 	longer := b
 	if b[len(b)-1] != opening {
@@ -158,8 +158,7 @@ func fillParams(params []param, values map[string]secret.String) url.Values {
 	return filled
 }
 
-// overlay returns base with the parameters of over. A parameter of over replaces a parameter of
-// the same name.
+// overlay returns all the parameters. Those of over replace those of base with the same name.
 func overlay(base, over []param) []param {
 	kept := slices.DeleteFunc(slices.Clone(base), func(p param) bool { return hasParam(over, p.name) })
 	return append(kept, over...)
