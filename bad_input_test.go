@@ -14,7 +14,7 @@ import (
 const (
 	mustDuration  = "must be a duration in whole seconds, such as 30s, 5m or a number of seconds"
 	mustURL       = "must be a URL such as https://auth.example.com/token"
-	mustHTTPS     = "must be https: http sends the credentials unencrypted, so it is allowed only to a loopback address"
+	mustHTTPS     = "must be https; http sends the credentials unencrypted, so http is allowed only to a loopback address"
 	mustMap       = "must be a map of strings to strings, or key=value"
 	mustWords     = "must be words without white space, separated by commas"
 	mustPrintable = "must not contain control characters such as line breaks"

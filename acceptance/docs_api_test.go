@@ -249,7 +249,7 @@ func TestErrorsOfConfigWrites(t *testing.T) {
 		{"new", rcs, harness.Fields{"environment": "uat"}, "environment: enablex-rcs has a single environment; remove the field"},
 		{"new", rcs, harness.Fields{"revocation_url": "https://auth.example.com/revoke"}, "revocation_url: enablex-rcs cannot revoke tokens; remove the field"},
 		{"new", oauth, harness.Fields{"token_url": ""}, "token_url: is required by oauth2"},
-		{"new", oauth, harness.Fields{"token_url": "http://auth.example.com/token"}, "token_url: must be https: http sends the credentials unencrypted, so it is allowed only to a loopback address"},
+		{"new", oauth, harness.Fields{"token_url": "http://auth.example.com/token"}, "token_url: must be https; http sends the credentials unencrypted, so http is allowed only to a loopback address"},
 		{"new", oauth, harness.Fields{"token_url": "auth.example.com"}, "token_url: must be a URL such as https://auth.example.com/token"},
 		{"new", oauth, harness.Fields{"token_url": "https://a:b@auth.example.com/token"}, "token_url: must not contain a user name or password: write the credentials to their own fields"},
 		{"new", oauth, harness.Fields{"token_url": "https://auth.example.com/token#top"}, "token_url: must not contain a fragment (#…)"},

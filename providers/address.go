@@ -34,7 +34,7 @@ func CheckURL(text string) error {
 	case strings.Contains(text, "#"):
 		return errors.New("must not contain a fragment (#…)")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return errors.New("must be https: http sends the credentials unencrypted, so it is allowed only to a loopback address")
+		return errors.New("must be https; http sends the credentials unencrypted, so http is allowed only to a loopback address")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return errors.New("must be https")
 	}

@@ -101,7 +101,7 @@ func within(some, others []string) bool {
 }
 
 // keyFields checks JSON files and the fields of the signing key. If the definition signs, a change
-// to a field in the claims requires the secrets again, except for the client ID.
+// to a field in the claims requires the secrets again. The client ID is exempt.
 func (d *decoder) keyFields(fields object) {
 	uses := d.protocol.signatures()
 	for i := range d.spec.Fields {

@@ -128,7 +128,7 @@ func isNumber(code string, want float64) bool {
 	return err == nil && got == want
 }
 
-// plainName removes separators and upper case. For example, errorCode, error_code and Error-Code
+// plainName returns a name in lower case without separators. For example, error_code and Error-Code
 // become errorcode.
 func plainName(name string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
