@@ -152,9 +152,9 @@ func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 }
 
 // until returns the seconds from the answer to a Unix time that the provider names. Three clocks
-// may tell the time of the answer: our clock, the answer's Date, and the iat claim of the token
-// (issued; nil if unknown). Two clocks agree if they differ by at most maxSkew. The clock that is
-// furthest ahead counts, because the lifetime is then the shortest. There are three exceptions:
+// may tell the time of the answer: our clock, the answer's Date, and the token's iat claim. The
+// parameter issued is the iat claim, or nil. Two clocks agree if they differ by at most maxSkew.
+// The latest clock counts, because the lifetime is then the shortest. There are three exceptions:
 //
 //   - A Date that agrees with neither our clock nor issued does not count.
 //   - Our clock does not count if Date and issued agree, but our clock does not agree with Date.

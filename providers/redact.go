@@ -34,11 +34,10 @@ const (
 )
 
 // A redactor withholds a provider's text if the text contains a secret. Do not use it for the
-// engine's own words: they may contain a password by chance, and withholding them would reveal the
+// engine's own words. These may contain a password by chance, and withholding them would reveal the
 // password. A redactor never changes. The zero redactor knows no secret.
 //
-// Users cannot find out a secret by trying which texts are withheld, because the provider chooses
-// the texts.
+// The provider chooses the texts, so users cannot find out a secret by trying texts.
 type redactor struct {
 	secrets []string
 }
