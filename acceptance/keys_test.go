@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// verifier is an authorization server that verifies signed assertions with the keys from the test.
+// verifier is an authorization server that knows only the keys from the test.
 type verifier struct {
 	mu   sync.Mutex
 	keys jose.JSONWebKeySet

@@ -27,8 +27,8 @@ type killLoss struct {
 	config, text string
 }
 
-// newKillAccount writes the config of an account without leases. With leases, Vault 1.21.1 may stop
-// answering after a kill, because it tries too often to revoke expired leases at the dead process.
+// newKillAccount writes a config without leases. With leases, Vault 1.21.1 may hang after a kill,
+// because it tries too often to revoke expired leases at the dead process.
 func newKillAccount(r *killRun, config string) *killAccount {
 	a := &killAccount{run: r, account: account{config, simulator.OAuth2, "refresh_token", harness.Fields{
 		"client_id": "generic-client", "client_secret": "generic-secret", "grant_type": "refresh_token", "refresh_window": "3s", "lease": false}}}
@@ -47,8 +47,7 @@ func (a *killAccount) read() {
 	a.run.failure.Store(err.Error())
 }
 
-// operate does one of the operations that must not lose a refresh token: the same write again, a patch,
-// or a rotate.
+// operate does a random operation. None of the operations may lose a refresh token.
 func (a *killAccount) operate() {
 	acts := map[string]func(){
 		"same write": func() { _, _ = a.write() },
@@ -63,15 +62,16 @@ func (a *killAccount) operate() {
 	}
 }
 
-// write writes the config. It repeats the refresh token of the last consent, as Terraform does.
+// write writes the config with the refresh token of the last consent. The engine may already have
+// used this token.
 func (a *killAccount) write() (harness.Response, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.run.do(http.MethodPut, a.path(), a.body(a.run.sim))
 }
 
-// watch looks for a lost refresh token, which the status must show. If the token is lost, watch gets a
-// new consent, as a person would.
+// watch checks the status for a lost refresh token. After a loss, watch records the loss and writes
+// a new refresh token.
 func (a *killAccount) watch() {
 	status, err := a.run.do(http.MethodGet, a.statusPath(), nil)
 	if failed(status, err) != nil || status.Text("refresh_token_state") != "lost" {
@@ -87,9 +87,8 @@ func (a *killAccount) watch() {
 	a.consent()
 }
 
-// consent writes a new refresh token for the account. A kill may interrupt the write, so consent
-// repeats it until the engine has the refresh token. If the engine says that this one is lost, too,
-// consent starts again.
+// consent writes a new refresh token. After a kill, it repeats the write. If the engine has lost
+// the refresh token, consent gets another refresh token.
 func (a *killAccount) consent() {
 	for {
 		seed := consent(a.run.t, a.run.sim, a.config)
@@ -112,11 +111,11 @@ func (a *killAccount) consent() {
 	}
 }
 
-// lossWindow finds the time of the refresh whose answer the engine did not store.
+// lossWindow finds the time of the refresh in the error about a lost refresh token.
 var lossWindow = regexp.MustCompile(`the answer to the refresh at (\S+Z) was not stored`)
 
-// cause returns the kind of the event that explains the loss: the first kill or step-down after the
-// refresh began. It returns "" if no event explains the loss.
+// cause returns "kill" or "step-down" if such an event interrupted the refresh. Otherwise, it
+// returns "".
 func (l killLoss) cause(events []killEvent) string {
 	found := lossWindow.FindStringSubmatch(l.text)
 	if found == nil {

@@ -18,12 +18,12 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// TestKills kills the plugin at random moments, while readers make the plugin use refresh tokens that
-// work only once. Between the kills it reloads the plugin, writes configs and rotates tokens. If KILLS
-// is set, it also steps down the active node.
+// TestKills kills the plugin at random moments while it uses refresh tokens that work only once.
+// Meanwhile, the test reloads the plugin, writes configs and rotates tokens. If KILLS is set, the
+// test also steps down the active node.
 //
-// KILLS sets the number of kills. The figures in docs/testing.md need 200. See [killRun.judge] for what
-// must hold.
+// KILLS sets the number of kills. The figures in docs/testing.md need 200. [killRun.judge] says
+// what must hold.
 func TestKills(t *testing.T) {
 	text, isLong := os.LookupEnv("KILLS")
 	if !isLong {
@@ -70,7 +70,7 @@ type killRun struct {
 	losses []killLoss
 }
 
-// killEvent is something that the test did to the engine, with the time at which it began and ended.
+// killEvent is a kill, a reload, a step-down or an operation on an account.
 type killEvent struct {
 	kind     string
 	from, to time.Time
@@ -150,7 +150,7 @@ func (r *killRun) repeat(pace time.Duration, act func()) {
 	})
 }
 
-// event does something to the engine and records it as a killEvent.
+// event runs the function act and records a killEvent.
 func (r *killRun) event(kind string, act func()) {
 	e := killEvent{kind: kind, from: time.Now()}
 	act()
@@ -160,7 +160,7 @@ func (r *killRun) event(kind string, act func()) {
 	r.events = append(r.events, e)
 }
 
-// waitForTokens waits until readers get tokens again, and then for a random time.
+// waitForTokens waits until readers get tokens again. Then it sleeps for a random time.
 func (r *killRun) waitForTokens() {
 	r.t.Helper()
 	served := r.reads[1].Load()
@@ -201,12 +201,12 @@ func (r *killRun) stepDown() {
 	})
 }
 
-// judge fails the test unless all of this holds:
-//   - A kill or a step-down between the provider's answer and its storage explains each lost refresh
-//     token. No refresh token is lost if the provider accepts a used one for a while.
-//   - The engine used no refresh token twice, except once after each refresh whose answer it did not
-//     store.
-//   - The refresh token of each account works at the end.
+// judge checks that all of this holds:
+//   - A kill or a step-down interrupted each refresh that lost a refresh token.
+//   - If the provider accepts used refresh tokens for a while, no refresh token is lost.
+//   - For each loss, the provider ended at most one session because of a second use of a refresh
+//     token.
+//   - At the end, each account's refresh token works.
 func (r *killRun) judge() {
 	t := r.t
 	took, exchanges := time.Since(r.started).Round(time.Second), r.exchanges()

@@ -46,8 +46,8 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// p256Prefix is the beginning of every EC private key in base64. The test cannot know the keys that
-// the engine makes, so it searches for this text.
+// p256Prefix begins every P-256 private key in base64. The test does not know the engine's keys, so
+// it searches for this prefix.
 const p256Prefix = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg"
 
 // leakKeys uses accounts with right and wrong private keys. It returns the secrets by name.

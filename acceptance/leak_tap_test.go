@@ -19,8 +19,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// tap is a proxy that records the simulator's answers. Some tokens in these answers reach no
-// reader.
+// tap is a proxy that records the simulator's answers, because readers do not get all tokens.
 type tap struct {
 	sim     *harness.Simulator // the simulator at the address of the tap
 	mutual  *httptest.Server   // another address of the tap, which requires a client certificate
@@ -77,7 +76,7 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 // all JWTs.
 var tokenLike = regexp.MustCompile(`("refresh_token":")?(?:eyJ[\w-]{10,}\.[\w-]{10,}\.([\w-]{32,})|\b([0-9a-f]{64})\b)`)
 
-// tokens returns the recorded tokens by name. One entry is the beginning of every JWT.
+// tokens returns the recorded tokens by name. It adds the beginning that all JWTs share.
 func (tp *tap) tokens() map[string]string {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()

@@ -51,7 +51,8 @@ func TestNothingLeaks(t *testing.T) {
 	wantPlantedFound(t, everything, places, secrets, planted)
 }
 
-// work uses the accounts of all providers at the same time, and then the whole mount.
+// work uses the accounts of all providers in parallel. Then it kills and reloads the plugin, and
+// disables the mount.
 func work(t *testing.T, w world, leaky []leakyAccount) []*spy {
 	byProvider := map[string]*spy{}
 	for _, a := range leaky {

@@ -12,9 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Two mounts share a plugin process. What happens to one mount neither delays nor breaks reads of
-// the other mount. The exception is a reload, because a reload ends the process. Each mount always
-// keeps its token.
+// Operations on a mount do not delay or break reads from another mount. Only a reload may break
+// reads, because both mounts share a plugin process. Each mount always keeps its token.
 func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch)
@@ -74,8 +73,8 @@ func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w.wantLogins(t, sinch, 2) // one for each mount
 }
 
-// slowestRead returns how long a read may take. OpenBao locks all mounts while it waits for a
-// mount's requests. Such a request may wait 3 s for a mint.
+// slowestRead returns how long a read may take. While a mount waits up to 3 s for a mint, OpenBao
+// may lock all mounts.
 func slowestRead(otherMountHangs bool) time.Duration {
 	if harness.OpenBao() && otherMountHangs {
 		return 5 * time.Second
@@ -124,7 +123,7 @@ type readStats struct {
 }
 
 // readRepeatedly reads the account's creds again and again. Each read must return the token, unless
-// the plugin process has just ended. The returned function waits for 20 more successful reads.
+// the plugin process has just ended. The returned function stops after 20 more successful reads.
 func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func() readStats) {
 	t.Helper()
 	var (

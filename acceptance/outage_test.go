@@ -11,8 +11,7 @@ import (
 )
 
 // While the provider is down, readers get the cached token. After the first failed refresh, they
-// also get a warning. Reads fail from 2 s before the token's end. After the outage, reads soon
-// succeed.
+// also get a warning. In the token's last 2 s, reads fail. After the outage, reads soon succeed.
 func TestProviderIsDown(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"access_ttl": 12}`)
@@ -40,7 +39,7 @@ func TestProviderIsDown(t *testing.T) {
 		}
 		return errors.New("the token is still served")
 	})
-	// The provider rounds the end to whole seconds, so the lifetime may seem one second shorter.
+	// Rounding may make the lifetime one second shorter.
 	if left := w.sim.Token(t, token).ExpiresIn; left > 3.1 {
 		t.Errorf("read %.1f s before the token's end: got an error, want the token", left)
 	}

@@ -22,8 +22,8 @@ import (
 func TestRecipesKeepALivingToken(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)
-	// The agent needs 2 s to restart a program, so tokens live longer than leases. The agent
-	// ignores a second answer within one second, so min_ttl avoids leases of 1 s.
+	// Tokens outlive leases, because the agent needs 2 s to restart a program. min_ttl avoids
+	// leases of 1 s, because the agent ignores a second answer within one second.
 	w.sim.Configure(t, `{"access_ttl": 14}`)
 	begun := time.Now()
 	w.writeConfig(t, sinch, harness.Fields{"max_ttl": 8, "min_ttl": 3})
@@ -70,7 +70,7 @@ func TestRecipesKeepALivingToken(t *testing.T) {
 	w.wantNoViolations(t)
 }
 
-// watch reads the files until each file has held enough different tokens. A dead token fails the
+// watch reads the files until each file has held the given number of tokens. A dead token fails the
 // test.
 func (w world) watch(t *testing.T, files map[string]string, tokens int) {
 	t.Helper()
@@ -150,7 +150,7 @@ func recipe(t *testing.T, name string) *page {
 	return &page{name: name, blocks: blocks, dir: t.TempDir()}
 }
 
-// stays matches commands if the last command runs until an interrupt.
+// stays matches code blocks whose last command runs until an interrupt.
 var stays = regexp.MustCompile(`(?m)^(vault agent| +consul-template) -config=\S+\n\z`)
 
 // run runs the page's commands. It returns the output of the finished commands.

@@ -39,7 +39,7 @@ func TestReadWithoutLease(t *testing.T) {
 	if ttl, ok := r.Data["ttl"].(float64); !ok || ttl < 3560 || ttl > 3570 || ttl != float64(int(ttl)) {
 		t.Errorf("ttl: got %v, want a whole number from 3560 to 3570", r.Data["ttl"])
 	}
-	// The provider rounds the end to whole seconds, so the lifetime may seem one second shorter.
+	// Rounding may make the lifetime one second shorter.
 	if p := r.Data["rotation_period"]; p != 3600.0 && p != 3599.0 {
 		t.Errorf("rotation_period: got %v, want 3600 or 3599", p)
 	}

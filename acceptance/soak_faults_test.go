@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// activity tells whether any action ran since a mark. The lower 32 bits of n count begun actions,
-// and the upper 32 bits count ended actions.
+// activity tells whether any action ran after a call of mark. The lower 32 bits of n count begun
+// actions, and the upper 32 bits count ended actions.
 type activity struct{ n atomic.Int64 }
 
 func (a *activity) begin() { a.n.Add(1) }
@@ -80,8 +80,8 @@ func (s *soak) disturb(until time.Time) {
 	}
 }
 
-// countGoroutines ends the plugin's process and returns its number of goroutines. On SIGQUIT, Go
-// prints all goroutines to the log.
+// countGoroutines returns how many goroutines the plugin has. It ends the process with SIGQUIT, so
+// that Go logs all goroutines.
 func (s *soak) countGoroutines() int {
 	s.t.Helper()
 	s.actions.Lock()

@@ -49,16 +49,16 @@ func (s *soak) judge() {
 	s.logFigures(first, last, state)
 }
 
-// maxLogins returns how many logins and refreshes the account may cause. In a time T, the engine
-// needs
+// maxLogins returns how many logins and refreshes the account may cause. In the time T, an account
+// with a shared token needs
 //
-//	T ÷ (lifetime − the larger of refresh_window and min_ttl) + 1
+//	T ÷ (lifetime − early) + 1
 //
-// The lifetime may seem one second shorter. min_ttl counts up to half of the lifetime.
+// The variable early is the longest time between a refresh and the end of the old token. Rounding
+// may make the lifetime one second shorter.
 //
-// Each operation that logs in adds one login. So does each kill or seal, because it interrupts a
-// mint. During a fault, each operation, kill or seal may end a backoff and add two attempts. Each
-// fault adds the attempts of a backoff with doubling waits.
+// Each operation, kill or seal adds a login. With faults, each also adds two attempts, because it
+// may end a backoff. Each fault adds the attempts of one backoff.
 func (a *soakAccount) maxLogins() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

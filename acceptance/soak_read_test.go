@@ -13,12 +13,12 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// maxTransit is the shortest remaining lifetime of tokens from the engine. Only reads longer than
-// maxTransit may return a dead token.
+// The engine serves only tokens that live for maxTransit or longer. So a dead token is an error if
+// the read was faster.
 const maxTransit = 2 * time.Second
 
-// mustServe is the remaining lifetime above which the engine must serve a cached token. The engine
-// stops at 2 s, rounding may cost 1 s, and the read needs time.
+// If a cached token lives longer than mustServe, a read must return a token. The engine needs
+// 2 s, rounding may cost 1 s, and the read needs time.
 const mustServe = 4500 * time.Millisecond
 
 // readCounts counts reads and revocations by their outcome.
@@ -94,8 +94,7 @@ func (a *soakAccount) read() {
 	}
 }
 
-// judgeToken judges a token from the engine. The parameter mark is the value of a.changes.mark
-// before the read.
+// judgeToken judges a token. The parameter mark was read from a.changes before the token.
 func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, mark int64) {
 	c := a.counts
 	c.count("served")
@@ -107,7 +106,7 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 		a.problem("asking the simulator for a token: %v", err)
 		return
 	}
-	// left is an upper bound, because the simulator answered after the token had arrived.
+	// The simulator answered a moment ago, so left is an upper bound.
 	left := time.Duration(known.ExpiresIn*float64(time.Second)) + time.Since(arrived)
 	late := max(arrived.Sub(sent)-maxTransit, 0)
 	unchanged := a.changes.noneSince(mark)

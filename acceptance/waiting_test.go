@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The engine recognizes refusals in several forms and shows the provider's words. The status of a
-// refused config write is 400, because clients do not repeat a request after a 400.
+// The engine recognizes refusals in several forms and shows the provider's words. A refused config
+// write returns the status 400, so that clients do not retry.
 func TestRefusalsOfAnyShape(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)

@@ -153,8 +153,8 @@ func (c *cluster) do(method, path, contentType, body string) ([]byte, error) {
 	return got, err
 }
 
-// apply works like "kubectl apply". It retries, because the API server accepts objects of a new
-// resource definition only after a moment.
+// apply works like "kubectl apply". It retries, because the API server may not know a new kind of
+// object yet.
 func (c *cluster) apply(t *testing.T, manifests string) {
 	t.Helper()
 	for doc := range strings.SplitSeq(manifests, "\n---\n") {

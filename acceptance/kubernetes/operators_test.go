@@ -38,8 +38,8 @@ func (w *world) watchSecret(name, secret string) watch {
 	return watch{name, func() string { return w.secret(w.namespace, secret) }}
 }
 
-// restarts creates two Deployments that the operator restarts. With refreshAfter, each read causes
-// a restart. With allowStaticCreds, only a new token does.
+// restarts creates two Deployments. The operator restarts the first Deployment after each read, and
+// the second only after a new token.
 func (w *world) restarts(t *testing.T) (static watch, check func(tokens int)) {
 	t.Helper()
 	const refresh, target = "  refreshAfter: 15m\n", "  rolloutRestartTargets: [{kind: Deployment, name: %s}]\n"
@@ -79,8 +79,8 @@ func (w *world) generation(t *testing.T, deployment string) int {
 	return d.Metadata.Generation
 }
 
-// readsOnce changes refreshAfter so that the operator reads only once. The returned function checks
-// that no second token came.
+// readsOnce replaces refreshAfter, so that the operator reads only once. The returned function
+// checks that the operator has only the first token.
 func (w *world) readsOnce(t *testing.T, instead string) (check func()) {
 	t.Helper()
 	w.variant(t, "once", "  refreshAfter: 15m\n", instead)

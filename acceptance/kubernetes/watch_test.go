@@ -59,7 +59,8 @@ func (w *world) living(t *testing.T, token string) bool {
 	return token != "" && w.sim.Token(t, token).Active
 }
 
-// until waits until the function ok accepts each watch's token. It returns the times.
+// until waits until each watch reads a token that the function ok accepts. It returns the times of
+// these reads.
 func (w *world) until(t *testing.T, limit time.Duration, what string, watches []watch, ok func(token string) bool) []time.Time {
 	t.Helper()
 	at := make([]time.Time, len(watches))
@@ -78,8 +79,8 @@ func (w *world) until(t *testing.T, limit time.Duration, what string, watches []
 	return at
 }
 
-// keepATokenAlive watches before, during and after an outage. Tokens may be dead only during the
-// outage and the recovery. The result is the number of tokens that the first watch saw.
+// keepATokenAlive causes an outage. Tokens may be dead only during the outage and the recovery. It
+// returns how many tokens the first watch saw before and after.
 func (w *world) keepATokenAlive(t *testing.T, watches ...watch) (tokens int) {
 	t.Helper()
 	life := w.lifetime

@@ -101,8 +101,8 @@ func (a *account) change(t *testing.T, settings object) {
 	a.keycloak.admin(t, "PUT", "/"+realm+"/users/"+a.id, settings, nil)
 }
 
-// events counts the user's events by type, such as "LOGIN". The type of a failure includes the
-// error: "LOGIN_ERROR invalid_user_credentials". Logins of a locked user do not count.
+// events counts the user's events by type, such as "LOGIN" or "LOGIN_ERROR
+// invalid_user_credentials". It omits logins of a locked user.
 func (a *account) events(t *testing.T) map[string]int {
 	t.Helper()
 	var list []struct{ Type, Error, UserID, SessionID string }
@@ -173,7 +173,7 @@ func (a *account) lock(t *testing.T) {
 	t.Fatalf("got no lock of user %s after ten failed logins, want one", a.name)
 }
 
-// defaultScope makes every login of the client request the scope, until the end of the test.
+// defaultScope adds the scope to every login of the client until the end of the test.
 func (k *keycloak) defaultScope(t *testing.T, scope string) {
 	t.Helper()
 	id := func(path, field, name string) string {

@@ -112,7 +112,7 @@ func testSignedAssertion(t *testing.T, w *servers) {
 	w.vault.Read(t, wrong.path("creds")).Refused(t, 400, "credentials refused", "invalid_client")
 }
 
-// Keycloak fetches the keys again when it sees an unknown key, but at most once in ten seconds. So
+// When Keycloak sees an unknown key, it fetches the keys again, but at most once in ten seconds. So
 // the engine can change keys while Keycloak runs.
 func testKeyActivated(t *testing.T, w *servers) {
 	c := w.signer(t, "signer-activated", "ec-p256", "ES256")
@@ -168,8 +168,7 @@ func testX509(t *testing.T, w *servers) {
 	testMutualTLS(t, c, w.keycloak.ca, "client")
 }
 
-// testMutualTLS checks that the server refuses all certificates except a certificate for "acme"
-// from the CA.
+// testMutualTLS checks that the server accepts only a certificate for "acme" from the CA.
 func testMutualTLS(t *testing.T, c *config, ca *simulator.CA, refusal string) {
 	t.Helper()
 	c.write(t, nil).Refused(t, 400, "credentials refused", refusal)

@@ -207,8 +207,8 @@ func testWrongPasswordCausesNoLockout(t *testing.T, w *servers) {
 	harness.Until(t, "Keycloak has forgotten the failure", func() bool { return a.bruteForce(t).NumFailures == 0 })
 }
 
-// Somebody else's failed logins lock the user. The engine continues with the refresh token, but a
-// login fails as if the password were wrong.
+// Somebody else's failed logins lock the user. The engine still refreshes the token, but logins
+// fail as with a wrong password.
 func testLockedUser(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"accessTokenLifespan": 20, "ssoSessionIdleTimeout": 60})

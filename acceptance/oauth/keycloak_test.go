@@ -11,7 +11,7 @@ import (
 )
 
 // TestKeycloak runs all tests with Keycloak. These tests share the servers, because the servers
-// start slowly. Some tests call only Keycloak, because Sinch India runs Keycloak.
+// start slowly. Some tests call Keycloak without the engine, because Sinch India runs Keycloak.
 func TestKeycloak(t *testing.T) {
 	t.Parallel()
 	w := &servers{keycloak: startKeycloak(t), vault: harness.StartDev(t)}

@@ -28,7 +28,8 @@ type oidcProvider struct {
 	seer   registration // a client that introspects tokens
 }
 
-// Access tokens are short-lived, because refreshEarly waits for a tenth of tokenTTL.
+// tokenTTL is the lifetime of access tokens. It is short, so that tests wait only 2 s for a
+// refresh.
 const tokenTTL = 20 * time.Second
 
 // startOIDCProvider starts oidc-provider. It skips the test if Node.js or npm is missing.
@@ -82,7 +83,7 @@ type registration struct {
 	Secret string `json:"client_secret"`
 }
 
-// register registers a client (RFC 7591). By default, the client may use client credentials.
+// register registers a client (RFC 7591). The default grant type is client_credentials.
 func (p *oidcProvider) register(t *testing.T, metadata object) (r registration) {
 	t.Helper()
 	whole := object{"grant_types": []string{"client_credentials"}, "response_types": []string{}, "redirect_uris": []string{}}

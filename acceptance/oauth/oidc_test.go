@@ -242,8 +242,8 @@ func testGeneratedKey(t *testing.T, w *oidcServers) {
 	}
 }
 
-// The server caches public keys for 5 minutes and refuses a new key. The engine goes back to the
-// previous key, and the mint succeeds.
+// The server caches public keys for 5 minutes, so it refuses a new key. The engine uses the
+// previous key again, and the mint succeeds.
 func testKeyActivatedEarly(t *testing.T, w *oidcServers) {
 	c := w.generated(t, "activated", "ec-p256", "ES256")
 	first := c.activeToken(t)
