@@ -158,9 +158,8 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	}
 }
 
-// During an outage, leases can be revoked, and the engine queues the tokens' revocations. The
-// engine revokes the tokens after the outage. The queue survives a move of the mount and a kill of
-// the plugin.
+// Leases can be revoked during an outage. After the outage, the engine revokes the leases' tokens,
+// even if the mount was moved or the plugin was killed.
 func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)

@@ -60,7 +60,7 @@ func (w *world) readNext(t *testing.T, app watch) time.Time {
 	})[0]
 }
 
-// follows fails the test if the time between two reads is longer than the limit.
+// follows checks that the time between two reads is at most the limit.
 func (w *world) follows(t *testing.T, app watch, mode string, limit time.Duration) {
 	t.Helper()
 	w.until(t, harness.Timeout, "a token", []watch{app}, func(token string) bool { return token != "" })

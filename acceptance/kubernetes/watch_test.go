@@ -29,7 +29,7 @@ type seen struct {
 	tokens map[string]bool
 }
 
-// during watches for the time d, and measures how long each token was dead.
+// during measures how long each token is dead in the time d.
 func (w *world) during(t *testing.T, d time.Duration, watches []watch) []seen {
 	t.Helper()
 	all := make([]seen, len(watches))
