@@ -69,7 +69,7 @@ func (a account) revocable(sim *harness.Simulator) account {
 	return a.with(a.config, harness.Fields{"revocation_url": revocationURL(sim, a.provider)})
 }
 
-// unshared sets share=false in a copy of the account. Each read then mints a token.
+// unshared sets share=false in a copy of the account and adds a revocation endpoint.
 func (a account) unshared(sim *harness.Simulator) account {
 	return a.revocable(sim).with(a.config, harness.Fields{"share": false})
 }

@@ -21,8 +21,7 @@ func mutual(t *testing.T) (a account, ca *simulator.CA) {
 		"token_url": sim.TokenURL(simulator.OAuth2), "revocation_url": revocationURL(sim, simulator.OAuth2), "ca_cert": caCert}}, ca
 }
 
-// The engine presents the certificate at the token endpoint and the revocation endpoint. The engine
-// does not store a refused certificate.
+// The engine presents the client certificate at the token and revocation endpoints.
 func TestClientCertificate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// Reads during and after a failover return the same token. Neither the failover nor a standby uses
-// a refresh token.
+// Reads during and after a failover return the same token. The failover causes no login and no
+// refresh.
 func TestFailoverKeepsTheToken(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	sim, cluster := harness.StartSimulator(t), harness.StartCluster(t)

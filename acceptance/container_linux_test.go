@@ -14,7 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The commands of docs/upgrade.md run the plugin in a container, unless Vault runs as root.
+// The commands in docs/upgrade.md run the plugin in a container. The commands fail if Vault runs as
+// root.
 //
 // The test needs root. "make test-containers" sets DOCKER_DIR to the folder with Docker's programs.
 func TestContainer(t *testing.T) {
@@ -46,8 +47,7 @@ func TestContainer(t *testing.T) {
 		c := startVaultAs(t, nobody, programs, socket)
 		c.Shell(t, release, docker+commands[0]).OK(t)
 		c.CLI(t, "secrets", "enable", "-path=messaging", harness.PluginName).OK(t)
-		// The container has no network. The engine needs none, because it signs this provider's
-		// tokens.
+		// The engine signs this provider's tokens, so the container needs no network.
 		c.Write(t, "messaging/config/acme", harness.Fields{
 			"provider": "vonage", "application_id": "acme", "generate_key": "rsa-2048",
 		}).OK(t)
@@ -116,8 +116,7 @@ func startVaultAs(t *testing.T, user uint32, programs, socket string) *harness.C
 	return c
 }
 
-// openDir returns a folder that all users may enter. The path is short, because socket paths have a
-// length limit.
+// openDir returns a folder that all users may enter. The path is short enough for a socket.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "oci") //nolint:usetesting // only this user may enter t.TempDir

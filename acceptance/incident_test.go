@@ -63,7 +63,7 @@ func commands(t *testing.T, page, heading string, block int) string {
 	return blocks[block]
 }
 
-// logs requires each of these texts in the server's log after the offset mark.
+// logs requires each of these texts in the server's log after the byte offset mark.
 func (i *incident) logs(t *testing.T, mark int, texts ...string) {
 	t.Helper()
 	log := harness.ReadFile(t, i.Log)[mark:]
@@ -117,7 +117,8 @@ func TestPluginFileSpoiled(t *testing.T) {
 			i.page(t, "operations.md", "The plugin does not run", 1).OK(t)
 			i.wantToken(t, sinch, i.token, "after the reload")
 
-			// After the reload, the mount may refuse writes until the server becomes active again.
+			// After the plugin is reloaded, the mount may refuse writes until the server becomes
+			// active again.
 			if r := i.Write(t, sinch.path(), harness.Fields{"min_ttl": 5}); r.Status != 204 {
 				r.Refused(t, 500, "cannot write to storage during setup", `run "vault operator step-down", or restart the server`)
 			}
@@ -149,7 +150,7 @@ func (i *incident) put(t *testing.T, content []byte) {
 	}
 }
 
-// The check in docs/upgrade.md finds each failed upgrade while the mount still works.
+// The check in docs/upgrade.md finds a broken plugin before the mount uses the plugin.
 func TestUpgradeGoesWrong(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	i := newIncident(t)

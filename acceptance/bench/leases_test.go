@@ -17,7 +17,7 @@ import (
 // leases is the number of leases for BenchmarkLeases.
 const leases = 20_000
 
-// fewRounds saves time, because reads with leases take several times as long.
+// fewRounds is small, because reads with leases are slow.
 const fewRounds = 3
 
 // BenchmarkLeases measures what leases cost on integrated storage, for docs/performance.md.

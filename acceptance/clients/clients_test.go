@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// result is the output of an operator's program. See operateInGo for the program's steps.
+// result holds the answers to a program that writes a config, reads creds and revokes the lease.
 type result struct {
 	Config map[string]any
 	Names  []string
@@ -130,8 +130,7 @@ func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, na
 	return r
 }
 
-// The lifetime watcher of vault/api tells an app when to read creds again. The app then always has
-// an active token.
+// An app that follows the lifetime watcher of vault/api always has an active token.
 func TestLifetimeWatcher(t *testing.T) {
 	server, sim := start(t)
 	sim.Configure(t, `{"access_ttl": 6}`)
@@ -175,8 +174,7 @@ func TestLifetimeWatcher(t *testing.T) {
 	}
 }
 
-// Without a lease, the lifetime watcher ends at once with an error. The app must wait for ttl
-// instead.
+// Without a lease, Vault's lifetime watcher ends at once with an error.
 func TestLifetimeWatcherWithoutLease(t *testing.T) {
 	server, sim := start(t)
 	server.Write(t, "messaging/config/watched", sinch(sim)).OK(t)

@@ -20,8 +20,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// Each program in docs/recipes reuses a token, and reads the next token before the first one ends.
-// After a rejection, the program gets a new token at once.
+// Each program in docs/recipes reuses its token, and reads a new token before the old token
+// expires. If the provider rejects the token, the program gets a new token at once.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
 	server, sim := start(t)
@@ -78,8 +78,7 @@ func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, re
 	}
 }
 
-// startApp starts a recipe's program, and the API that receives the program's messages. See [pipe]
-// for the parameter want and the function send.
+// startApp starts a recipe's program and a message API for the program.
 func startApp(t *testing.T, server *harness.Server, sim *harness.Simulator, creds, want string, program []string) (send func(line string), provider *messageAPI) {
 	t.Helper()
 	app := server.As(server.AppToken(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", creds)))
@@ -113,9 +112,9 @@ func sinch(sim *harness.Simulator) harness.Fields {
 	}
 }
 
-// pipe starts a program. The function send writes a line to the program's input. At the end of the
-// test, the program must exit with 0. The output must contain the text want, or be empty if want is
-// "".
+// pipe starts a program, and returns a function that writes a line to the program's input. At the
+// end of the test, the program must succeed and must have printed the text want. If want is "", the
+// program must print nothing.
 func pipe(t *testing.T, env []string, want string, args ...string) (send func(line string)) {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -148,7 +147,7 @@ func pipe(t *testing.T, env []string, want string, args ...string) (send func(li
 	}
 }
 
-// messageAPI simulates a provider's message API. It accepts every active token except the token in
+// messageAPI simulates a provider's message API. The API refuses inactive tokens and the token in
 // the field rejected.
 type messageAPI struct {
 	*httptest.Server

@@ -17,8 +17,8 @@ type runtime struct {
 	name  string
 	vault string   // the Vault client; "" for plain HTTP
 	needs []string // programs on the PATH
-	// prepare installs the recipe's libraries and returns the commands to run. If the language has
-	// no operator's program, operator is nil.
+	// prepare installs the libraries and returns two commands. The second command is nil if the
+	// language has no program like operate.py.
 	prepare func(t *testing.T) (recipe, operator []string)
 }
 
@@ -66,7 +66,7 @@ func prepareCurl(t *testing.T) (recipe, operator []string) {
 // config returns the name of the runtime's config.
 func (r runtime) config() string { return strings.ToLower(strings.ReplaceAll(r.name, ".", "")) }
 
-// venv returns a Python environment with the packages in the requirements file pins.
+// venv returns a Python environment with the packages from a requirements file.
 func venv(t *testing.T, name, pins string) string {
 	t.Helper()
 	return harness.Install(t, name, pins, func(dir string) {

@@ -77,7 +77,7 @@ func path(prefix string, respond func() *logical.Response) *framework.Path {
 	return &framework.Path{
 		Pattern: prefix + framework.GenericNameRegex("name"),
 		Fields:  map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
-		//nolint:staticcheck // Operations would make the framework call Vault at each request
+		//nolint:staticcheck // the field Operations would cost a call to Vault per request
 		Callbacks: map[logical.Operation]framework.OperationFunc{
 			logical.ReadOperation: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 				return respond(), nil

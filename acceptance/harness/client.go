@@ -208,8 +208,8 @@ func (c *Client) CLI(t testing.TB, args ...string) Result {
 	return c.run(t, c.home, programs.vault, args...)
 }
 
-// Shell runs a script in the folder dir. In the script, the command vault runs the program under
-// test, even OpenBao.
+// Shell runs a script in the folder dir. In the script, "vault" is the server's program, which may
+// be OpenBao.
 func (c *Client) Shell(t testing.TB, dir, script string) Result {
 	t.Helper()
 	return c.run(t, dir, "sh", "-euc", script)

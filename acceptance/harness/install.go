@@ -39,7 +39,7 @@ func RunCommand(t testing.TB, cmd *exec.Cmd) {
 }
 
 // Install returns the folder bin/clients/<name>. If the folder is new or the file pins has changed,
-// Install calls fill with the empty folder.
+// Install empties the folder and calls fill.
 func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 	t.Helper()
 	dir := Absolute(t, "../../bin/clients/"+name)
@@ -61,8 +61,9 @@ func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 	return dir
 }
 
-// InstallNode installs Node.js packages in bin/clients/<name>, and returns this folder. The folder
-// from has the package-lock.json. Copy programs to the returned folder to use the packages.
+// InstallNode installs Node.js packages in bin/clients/<name>, and returns this folder. The
+// package-lock.json in the folder from lists the packages. Only programs in the returned folder
+// find the packages.
 func InstallNode(t testing.TB, name, from string) string {
 	t.Helper()
 	lock := filepath.Join(from, "package-lock.json")

@@ -40,7 +40,7 @@ func (s *Server) Register(t testing.TB, kind, name, binary string) {
 }
 
 // PluginPIDs returns the ids of the server's plugin processes. Vault usually runs one process for
-// all mounts, from the first request on.
+// all mounts, and starts the process at the first request.
 func (s *Server) PluginPIDs() []int { return children(s.proc.pid()) }
 
 // KillPlugin kills the server's plugin processes, and waits until the server has noticed. The next

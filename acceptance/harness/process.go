@@ -153,7 +153,7 @@ var reaper struct {
 	pipe io.Writer
 }
 
-// watch reports a started process to the reaper. The first call starts the reaper.
+// watch reports a started process to the reaper process. The first call starts the reaper.
 func watch(pid int) {
 	reaper.once.Do(func() {
 		pipe, err := startReaper()
@@ -165,7 +165,7 @@ func watch(pid int) {
 	tell("+", pid)
 }
 
-// tell reports a started ("+") or ended ("-") process to the reaper.
+// tell reports a started ("+") or ended ("-") process to the reaper process.
 func tell(sign string, pid int) {
 	reaper.mu.Lock()
 	defer reaper.mu.Unlock()

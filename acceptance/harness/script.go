@@ -18,8 +18,8 @@ type Script struct {
 	proc *process
 }
 
-// StartScript starts an executable file. The environment has the path of the server's program in
-// VAULT_BIN.
+// StartScript starts an executable file. The variable VAULT_BIN is the path of the server's
+// program.
 func StartScript(t testing.TB, file string) *Script {
 	t.Helper()
 	cmd := exec.Command(file)
@@ -68,7 +68,7 @@ func (s *Script) Output(t testing.TB) string {
 // Descendants returns the ids of the script's running children, grandchildren and so on.
 func (s *Script) Descendants() []int { return descendants(s.proc.pid()) }
 
-// Interrupt sends the signal of Ctrl-C. The script must then end with exit code 0.
+// Interrupt interrupts the script as Ctrl-C does. The script must then end with exit code 0.
 func (s *Script) Interrupt(t testing.TB) {
 	t.Helper()
 	if err := s.proc.cmd.Process.Signal(syscall.SIGINT); err != nil {

@@ -102,8 +102,8 @@ func pluginConfig(t testing.TB, dir string) string {
 	return config
 }
 
-// Start starts or restarts the server, and returns when the server is unsealed. A restart keeps the
-// address and data. WaitActive waits until the server is active.
+// Start starts or restarts the server, and returns when the server is unsealed. Start does not wait
+// until the server is active. A restart keeps the address and data.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	s.http.CloseIdleConnections()

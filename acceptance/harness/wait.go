@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Within calls ok until ok returns nil. After the limit, Within fails the test with the last error.
-// The parameter what names the expected state, such as "the server answers".
+// Within calls the function ok until the result is nil. After the limit, Within fails the test with
+// the last error. The text what describes the goal, such as "the server answers".
 func Within(t testing.TB, limit time.Duration, what string, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -40,8 +40,8 @@ func Until(t testing.TB, what string, ok func() bool) {
 	})
 }
 
-// Repeat calls act in the background, with a pause before each call, until the test ends or calls
-// stop. The function stop waits for the last call.
+// Repeat calls act in the background, with a pause before each call. The calls end with the test,
+// or when the test calls stop. The function stop waits for a running call.
 func Repeat(t testing.TB, pause time.Duration, act func()) (stop func()) {
 	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -67,8 +67,8 @@ var ports struct {
 	taken map[int]bool
 }
 
-// FreeAddress returns a loopback address with a free port. The next port is free, too, because a
-// dev server needs both. A restart can reuse the ports, because the operating system assigns only
+// FreeAddress returns a loopback address with a free port. The next port is also free, for dev
+// servers. After a restart, both ports are still free, because the operating system assigns only
 // higher ports.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
