@@ -41,7 +41,7 @@ func (p *steadyProvider) token(ctx context.Context, c call) (token.Token, error)
 	return token.Token{Access: secret.String(fmt.Sprint("steady-", p.n)), Lifetime: lifetime}, nil
 }
 
-// alive fails if the token of g has ended or is not the provider's newest token.
+// alive fails unless g has the provider's newest token and the token has not ended.
 func (p *steadyProvider) alive(w *world, g Grant) {
 	w.t.Helper()
 	if g.Token.Access.Reveal() != fmt.Sprint("steady-", p.n) || !time.Now().Before(p.ends) {
@@ -98,8 +98,8 @@ func TestReadersWaitForNextToken(t *testing.T) {
 	})
 }
 
-// If a mint returns the cached token with a shorter lifetime, the token ends earlier. A longer
-// lifetime counts only for a Sliding policy.
+// If a mint returns the cached token with an earlier end, the earlier end counts. A later end
+// counts only for a Sliding policy.
 func TestLifeOfSameToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string

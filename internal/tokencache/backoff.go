@@ -32,8 +32,8 @@ const (
 	firstRefused, maxRefused     = time.Minute, 15 * time.Minute
 	firstTransient, maxTransient = time.Second, time.Minute
 
-	// jitter shortens the waits after an outage at random, by at most this fraction. So accounts do
-	// not all retry at the same moment. No wait is longer than documented.
+	// Waits after an outage are shortened at random by up to this fraction. So accounts do not all
+	// retry at the same moment.
 	jitter = 0.25
 )
 

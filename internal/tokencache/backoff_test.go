@@ -139,7 +139,7 @@ func TestServedWhileRefreshesFail(t *testing.T) {
 	}
 }
 
-// While mints fail, a read that asks for more life still gets the cached token.
+// While mints fail, a read gets the cached token, even if the read asks for more life.
 func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -160,8 +160,8 @@ func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	})
 }
 
-// A rotate, or a write that changes the revision, ends every backoff except a Retry-After. Ticks
-// and other writes end no backoff.
+// A rotate or a new revision ends every backoff except a Retry-After. Ticks and other writes do
+// not.
 func TestWhatClears(t *testing.T) {
 	for _, kind := range []struct {
 		name   string
@@ -223,7 +223,7 @@ func TestRetryAfterOfAnotherClient(t *testing.T) {
 	})
 }
 
-// After a new revision or a success, the waits start again at the shortest.
+// After a new revision or a success, the next failure causes the shortest wait.
 func TestClearedWaitsStartAgain(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))

@@ -13,8 +13,8 @@
 //
 // # Terms
 //
-//   - A revision identifies the credentials and endpoints of an account. A write that changes
-//     them also changes the revision, and the cache drops the token.
+//   - A revision identifies the credentials and endpoints of an account. If a write changes
+//     the revision, the cache drops the token.
 //   - An entry is what the cache holds in memory for one account.
 //   - A mint is a request to the provider for a token. A login is a mint with the long-lived
 //     credential. Other mints use a refresh token.
@@ -28,17 +28,17 @@
 // # Files
 //
 //	cache.go          Cache, and the writes that change accounts
-//	storage.go        what is loaded from storage and saved there
+//	storage.go        loading from storage, and saving tokens
 //	entry.go          the entry of one account, and the copy of its state that readers see
 //	read.go           Get: serve, refresh in the background, or wait
 //	mint.go           one running mint, from its start to its result
 //	rotate.go         Rotate
-//	rejected.go       reports that the provider rejected a token
+//	rejected.go       reports of rejected tokens
 //	unshared.go       the mints of unshared accounts
 //	timeline.go       the picture above in numbers
 //	backoff.go        the waits after failed mints
 //	refresh_queue.go  what a tick refreshes
-//	limiter.go        slots, and logins one after another
+//	limiter.go        the limits on concurrent mints and logins
 //	status.go         what operators see
 package tokencache
 
@@ -63,13 +63,13 @@ var (
 	// ErrClosed reports that the cache was closed.
 	ErrClosed = errors.New("the token cache is closed")
 
-	// ErrForwarded reports that another node answers the request. MayMint wraps ErrForwarded in its
-	// error.
+	// ErrForwarded reports that another node answers the request. MayMint may return an error that
+	// wraps ErrForwarded.
 	ErrForwarded = errors.New("another node answers")
 )
 
-// Account is one account with a provider, at one revision. Its methods must be safe for
-// concurrent use.
+// Account is an account at a provider, at one revision. Its methods must be safe for concurrent
+// use.
 type Account interface {
 	// Revision identifies the account's credentials and endpoints. A token of one revision
 	// is never served or stored under another revision.
@@ -139,8 +139,8 @@ type Cache struct {
 	queue   *refreshQueue
 	limiter *limiter
 
-	// loads merges concurrent loads of the same account. Mints do not use singleflight, because a
-	// panic would end the process, and readers could join a mint of an old revision.
+	// loads merges concurrent loads of the same account. Mints do not use singleflight, because
+	// readers could join a mint of an old revision.
 	loads singleflight.Group
 
 	// writing has a lock for each account name. Hold this lock while you access the store and then
@@ -204,16 +204,16 @@ func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 }
 
 // Put adds the account a, or replaces the account of that name by a. If commit is not nil, Put
-// first calls commit to store the config. If commit fails, Put returns the error. Put then forgets
-// the account in memory, because storage may have changed.
+// first calls commit to store the config. If commit fails, Put returns the error and forgets the
+// account in memory, because storage may have changed.
 //
 // If t is not nil, t is a token that a.Mint just returned, and Put saves and serves t. If t is nil
 // and a is unshared, Put removes the stored token. unsaved says why the save or the removal failed.
 // A later tick tries again.
 //
 // If the revision stays the same, the account keeps its token, running mint and failures, unless t
-// replaces them. If the revision changes, the account loses them. Only a Retry-After that has not
-// passed stays, if the RateKey is the same. Waiting readers get a token of the new revision.
+// replaces them. If the revision changes, the account loses them. A Retry-After that has not
+// passed still applies if the RateKey is the same. Waiting readers get a token of the new revision.
 func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token, commit func() error) (unsaved, err error) {
 	now := c.clock()
 	defer c.lock(name)()

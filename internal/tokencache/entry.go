@@ -20,7 +20,7 @@ var errSuperseded = errors.New("superseded")
 const againPause = 500 * time.Millisecond
 
 // entry is what the cache holds for one account. Hold mu to call the entry's methods. Readers of a
-// valid token need no lock, because they read the copy in published.
+// valid token need no lock, because they read the published copy.
 type entry struct {
 	name      string
 	published atomic.Pointer[state] // a copy of state, which never changes
@@ -88,9 +88,9 @@ func (e *entry) oldEnough() clock.Instant {
 	return clock.Instant{}
 }
 
-// mintedAgain records that a mint returned the cached token again, as t. If t has a shorter
-// lifetime, the token ends earlier. A longer lifetime counts only for a Sliding policy, because
-// some providers always state the full lifetime.
+// mintedAgain records that a mint returned the cached token again. If t ends earlier than the
+// cached token, the earlier end counts. A later end counts only for a Sliding policy, because some
+// providers always state the full lifetime.
 func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	old := e.cached
 	newEnd := t.Sent.Since(old.Sent) + t.Lifetime // counted from old.Sent
@@ -127,8 +127,8 @@ func (t *cachedToken) again(now clock.Instant) time.Duration {
 	}
 }
 
-// restore caches t, a token from the store. If t.Sent is over 2 s in the future, a clock was set,
-// or the clocks of two nodes differ. Then the age of t is unknown, and restore drops t.
+// restore caches t, a token from the store. If t.Sent is over 2 s in the future, a clock was wrong.
+// Then the age of t is unknown, and restore drops t.
 func (e *entry) restore(now clock.Instant, t token.Token) {
 	t.Sent = now.At(t.Sent.Wall)
 	if now.Since(t.Sent) >= -leastMinTTL {

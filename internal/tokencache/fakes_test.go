@@ -24,8 +24,8 @@ type call struct {
 	at      time.Time
 }
 
-// answer returns the result of a call of Mint. If the token's Access is empty, the fake account
-// sets Access to accessToken(n) in the n-th call.
+// answer decides the result of a call of Mint. An empty Access becomes accessToken(n) in the n-th
+// call.
 type answer func(context.Context, call) (token.Token, error)
 
 // fakeProvider mints the tokens of all fake accounts.
@@ -156,8 +156,7 @@ type saved struct {
 	token    token.Token
 }
 
-// If the provider uses this answer, mints with a refresh token fail. Logins get a token and a
-// refresh token.
+// With this answer, mints with a refresh token fail, and logins succeed.
 func refuses(kind token.Kind, retryAfter time.Duration) answer {
 	return func(ctx context.Context, c call) (token.Token, error) {
 		if c.refresh != "" {
@@ -184,7 +183,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
 }
 
-// write stores a config. Like the backend, write deletes a token of another revision.
+// write stores a config, and deletes the stored token of another revision.
 func (s *fakeStore) write(a *fakeAccount) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -24,8 +24,8 @@ const (
 	MaxMintsPerHost = 32
 )
 
-// loginPause separates a user's logins if they must run one after another. Keycloak needs the pause
-// to notice the end of a login.
+// loginPause is the time between a user's logins that must run one after another. Keycloak needs
+// the pause to notice the end of a login.
 const loginPause = 100 * time.Millisecond
 
 // errNoSlot reports that a mint found no slot in time.
@@ -59,13 +59,13 @@ func newLimiter(freed func(host string)) *limiter {
 // SerialKey also needs its user's turn.
 type lane struct{ host, serialKey string }
 
-// acquire waits for the slot and the turn that this lane needs, until ctx ends. The turn comes
-// first, so that waiting logins hold no slots.
+// acquire waits for the turn, if the lane needs a turn, and then for a slot. In this order, waiting
+// logins hold no slots. If ctx ends, acquire fails.
 func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err error) {
 	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
 }
 
-// tryBackground is acquire for a background mint, but does not wait.
+// tryBackground is acquire for a background mint. It does not wait.
 func (l *limiter) tryBackground(at lane) (release func(), ok bool) {
 	release, err := l.take(at, true, func(s *semaphore.Weighted) bool { return s.TryAcquire(1) })
 	return release, err == nil

@@ -55,7 +55,7 @@ func (m *machine) rotate(name string) {
 	})
 }
 
-// report starts a read that reports a token as rejected, mostly the newest token.
+// report starts a read that reports a token as rejected. Most reports name the newest token.
 func (m *machine) report(name string) {
 	m.mu.Lock()
 	m.accounts[name].reporting++

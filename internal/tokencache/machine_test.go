@@ -26,12 +26,12 @@ var (
 // provider, the store and the clock. After each step, the test checks these rules (see model):
 //
 //   - No read gets a token that has expired or is of an old revision.
-//   - If the cache has a newer token, no read gets a token with less life than the min TTL.
+//   - A read gets a token with less life than the min TTL only if no newer token is available.
 //   - At most one mint runs per account. Mints respect the backoff and the refresh window.
-//   - A reader waits 3 s at most, and only if no cached token has enough life. Readers wait only
-//     while a mint runs or the cached token is about to end.
+//   - Readers wait at most 3 s, and only if no cached token has enough life. During the wait,
+//     a mint runs or the cached token is about to end.
 //   - Each unshared token reaches one reader or OnUnused, exactly once.
-//   - If a token is replaced during a rotate, exactly one rotate returns that token.
+//   - No two rotates return the same replaced token.
 //   - The store has the newest token or none, unless a removal failed.
 //   - A tick starts every due refresh.
 //   - The stored token has the revision of the stored config.

@@ -39,7 +39,7 @@ type mint struct {
 	force    bool          // ask the provider for a token other than the cached token
 	previous time.Duration // the lifetime of the cached token; 0 if there is none
 
-	// These fields are set under the entry's mu before done is closed.
+	// These fields are set under the entry's mu before the channel done is closed.
 	done       chan struct{}
 	superseded bool     // readers that wait for the mint start over
 	finishing  bool     // the mint has its result; only a holder of the name's lock may supersede it
@@ -50,8 +50,8 @@ type mint struct {
 	ended      clock.Instant
 	replaced   *token.Token // the shared token that is no longer served; nil if there was none
 
-	// The mint's goroutine sets these fields before it closes done. Do not read them if the
-	// mint is superseded.
+	// The mint's goroutine sets these fields before the channel done is closed. If the mint is
+	// superseded, do not read them.
 	refreshErr error // why the mint with the refresh token failed
 	loggedIn   bool  // the mint tried to log in
 
@@ -114,8 +114,8 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 	return m
 }
 
-// mayForce reports whether the policy lets a mint force a new token now. If so, mayForce counts
-// that mint.
+// mayForce reports whether the policy lets a mint force a new token now. If so, mayForce records
+// the time.
 func (e *entry) mayForce(now clock.Instant) bool {
 	p := e.account.Policy()
 	e.forced = slices.DeleteFunc(e.forced, func(at clock.Instant) bool { return at.Until(now) >= 24*time.Hour })
@@ -137,8 +137,8 @@ func (e *entry) supersede() {
 	}
 }
 
-// supersedeAndDrop supersedes the running mint and drops the cached token. A Rotate that waits for
-// the mint returns the dropped token, so that the caller can revoke the token.
+// supersedeAndDrop supersedes the running mint and drops the cached token. If a Rotate waits for
+// the mint, the Rotate returns the dropped token for revocation.
 func (e *entry) supersedeAndDrop() {
 	if e.mint != nil && e.mint == e.rotation && e.cached != nil {
 		e.mint.replaced = &e.cached.Token
@@ -147,16 +147,16 @@ func (e *entry) supersedeAndDrop() {
 	e.cached = nil
 }
 
-// exchange gets the token for m. If the provider refuses the refresh token, exchange logs in. The
-// exception is a background mint with a SerialKey, because its login might have to wait. In that
-// case, finishMint queues another refresh.
+// exchange gets the token for m. If the provider refuses the refresh token, exchange logs in. A
+// background mint with a SerialKey does not log in, because the login might have to wait.
+// finishMint then queues another refresh.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
 		t, err := c.ask(ctx, m.account, m.refresh, hasSlot, false)
 		if err == nil {
-			// Near the end of a session, Keycloak returns tokens with a shorter lifetime. The next
-			// mint must then be a login. Rounding does not count as shorter.
+			// Near the end of a session, Keycloak shortens the lifetime of new tokens. Then the
+			// next mint must be a login. Small differences may be rounding.
 			if t.Lifetime <= m.previous/10*9 && t.Lifetime < m.previous-time.Second {
 				t.Refresh = ""
 			}
@@ -233,7 +233,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 		err = c.arrived(m.account, t) // storing may take longer than the token lives
 	}
 
-	// e.mint is still m, because only a holder of the name's lock can supersede a finishing mint.
+	// e.mint is still m. Only a holder of the name's lock can supersede a finishing mint.
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	m.ended = c.clock()
@@ -274,8 +274,8 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 	return &result
 }
 
-// endsSoon reports whether m may have failed only because the cached token is about to end. The
-// provider may have returned that token with a lifetime of 0.
+// endsSoon reports whether the cached token's coming end may explain the failure of m. The provider
+// may have returned that token with a lifetime of 0.
 func (e *entry) endsSoon(m *mint, err error) bool {
 	return kindOf(err) == token.Malformed && m.purpose != rotation && m.purpose != rejection &&
 		e.backoff.last == nil && e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
@@ -305,7 +305,8 @@ func (e *entry) dropRefresh(m *mint) {
 	e.unsaved = true
 }
 
-// result returns the result of m without its Failure. Call result before e counts a failure of m.
+// result returns the MintResult of m without the Failure. Call result before a failure of m is
+// counted.
 func (e *entry) result(m *mint) MintResult {
 	r := MintResult{Name: e.name, Account: m.account, Rotated: m.purpose == rotation, Rejected: m.purpose == rejection,
 		Unshared: m.purpose == unsharedRead, Took: m.ended.Mono - m.started.Mono, Unsaved: m.unsaved}

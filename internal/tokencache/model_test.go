@@ -130,7 +130,7 @@ func (m *model) remains(now clock.Instant) time.Duration {
 	return m.timeline().lifetime - now.Since(m.cached.sent)
 }
 
-// ending reports whether the cached token is about to end, so that readers wait.
+// ending reports whether the cached token is about to end or has just ended. Then readers wait.
 func (m *model) ending(now clock.Instant) bool {
 	return m.cached != nil && m.config != nil && m.remains(now) < 2*time.Second && m.remains(now) > -4*time.Second
 }
@@ -150,8 +150,8 @@ func (m *model) cleared(now event) {
 // failed records a failed mint, and sets the end of the backoff.
 func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	m.failedAt = now
-	// The model forgets all failures at each rotate, but the cache may keep some. So the cache may
-	// wait longer than least, but not longer than longest.
+	// The cache's wait is in this range. At a rotate, the model forgets all failures, but the cache
+	// may keep some.
 	var least, longest time.Duration
 	switch {
 	case kind == token.Refused:
@@ -193,7 +193,7 @@ func (m *model) minting() (n int) {
 	return n
 }
 
-// mintingUnshared reports whether a mint of an unshared account runs. The revision does not matter.
+// mintingUnshared reports whether a mint of an unshared account runs, in any revision.
 func (m *model) mintingUnshared() bool {
 	for _, l := range m.running {
 		if l.runs() && l.account.unshared {
@@ -247,7 +247,7 @@ func (m *model) began(c call, now clock.Instant) error {
 	return nil
 }
 
-// premature returns an error if the cached token need not be replaced.
+// premature returns an error if a mint would replace the cached token too early.
 func (m *model) premature(now clock.Instant) error {
 	if now.Mono < m.again.Mono {
 		return fmt.Errorf("got a mint %s before the cached token can be replaced", m.again.Mono-now.Mono)
@@ -316,7 +316,7 @@ func (m *model) mintedShared(k *modelToken, now event) {
 	}
 }
 
-// failedShared records a failed mint of a shared token. The refresh token may be dropped.
+// failedShared records a failed mint of a shared token, and may drop the refresh token.
 func (m *model) failedShared(c call, kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	m.failed(kind, retryAfter, now)
 	ending := m.ending(now)
@@ -333,7 +333,7 @@ func (m *model) failedShared(c call, kind token.Kind, retryAfter time.Duration, 
 	}
 }
 
-// failedUnshared records a failed mint of an unshared account, unless a concurrent mint ended first.
+// failedUnshared records a failed mint of an unshared account. Concurrent failures count once.
 func (m *model) failedUnshared(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	if now.Mono >= m.earliest.Mono && now.Mono > m.succeededAt.Mono {
 		m.failed(kind, retryAfter, now)

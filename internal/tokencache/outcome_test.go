@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// outcome is the result of a read or a rotate, with data for its check.
+// outcome describes a read or a rotate, and its result.
 type outcome struct {
 	grant  Grant
 	err    error
@@ -20,13 +20,13 @@ type outcome struct {
 
 	unshared bool // the account was unshared when the read began
 
-	// waitEnds is the latest time for the read to return the cached token, on the monotonic clock.
-	// 0 means no limit.
+	// By waitEnds, the read must return the cached token. 0 means no limit. The clock is monotonic.
 	waitEnds time.Duration
 	changes  int // the model's changes when the read began
 }
 
-// judge checks an outcome. A change in the same step may have come before or after the outcome.
+// judge checks an outcome. A change to the model in the same step may come before or after the
+// outcome.
 func (m *model) judge(o outcome, now event) error {
 	ordered := o.began.step > m.changed.step || m.changed.at.Mono < now.at.Mono
 	left := m.left(now.at)

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// wantForced takes a value for each mint so far. The value is true if the mint must have forced a
-// new token.
+// wantForced fails unless the mints so far forced new tokens as listed, in order.
 func (w *world) wantForced(want ...bool) {
 	w.t.Helper()
 	var got []bool

@@ -27,8 +27,7 @@ type Grant struct {
 	// then.
 	Short bool
 
-	// Memo lets readers of the same token share data that they derive from the token. The cache
-	// does not use Memo.
+	// Memo is for data that all readers of the token share. The cache does not use Memo.
 	Memo *atomic.Value
 
 	// Rejection is the outcome of the reader's report of a rejected token. RejectionNext is when
@@ -40,13 +39,13 @@ type Grant struct {
 	Failure *Failure
 }
 
-// Get returns a token of the named account. asked is the life that the token must have left. If
-// asked is less than the min TTL, the min TTL applies. If asked is more than half the token's
-// lifetime, half the lifetime applies. If the cached token has less life, Get waits for a mint
-// until ctx ends or MaxWait has passed. If the mint fails and no token can be served, the error is
-// a *Failure. If the account does not exist, the error wraps ErrNotFound.
+// Get returns a token of the named account. asked is the life that the token must have left. The
+// cache limits asked to the range from the min TTL to half the token's lifetime. If the cached
+// token has less life, Get waits for a mint until ctx ends or MaxWait has passed. If the mint fails
+// and no token can be served, the error is a *Failure. If the account does not exist, the error
+// wraps ErrNotFound.
 func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Grant, error) {
-	// This code repeats get, because a call would make the read about 8 % slower.
+	// This code repeats the method get, because a call would make the read about 8 % slower.
 	if v, ok := c.entries.Load(name); ok {
 		e := v.(*entry)
 		if s, now := e.published.Load(), c.clock(); s.enough(now, asked) {
@@ -65,7 +64,7 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 
 // read calls the function try with the named account's entry, and counts the read. If try returns
 // errSuperseded, read starts over. The context of try ends with ctx, at Close, or after MaxWait.
-// The context's cause is the reason.
+// context.Cause tells why.
 func (c *Cache) read(ctx context.Context, name string, try func(context.Context, *entry) (Grant, error)) (Grant, error) {
 	e, err := c.entry(ctx, name)
 	wait, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)
@@ -216,8 +215,7 @@ func (t *cachedToken) ending(now clock.Instant) bool {
 	return t != nil && t.left(now) > -2*leastMinTTL
 }
 
-// await waits for m. A positive spare limits the wait. After that time, the reader gets the cached
-// token.
+// await waits for m. If spare is positive, the reader gets the cached token after that time.
 func (c *Cache) await(ctx context.Context, e *entry, m *mint, spare, asked time.Duration) (Grant, error) {
 	var lastCall <-chan time.Time
 	if spare > 0 {

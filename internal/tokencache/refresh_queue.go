@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// spread is the fraction of the refresh window over which refreshes are spread. Otherwise tokens
-// that were minted together would be refreshed together.
+// Ticks start refreshes at random times in this first part of the refresh window. So tokens that
+// were minted together are not refreshed together.
 const spread = 0.1
 
 // resavePause is the least time between two attempts to save a token.
@@ -26,7 +26,7 @@ func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 // Tick starts a background refresh of each due token, and does not wait. A token is due if it is in
 // its refresh window and was read since its mint. If no slot is free, the refresh starts when a
 // slot becomes free. Tick also retries failed saves, and calls OnUnused for tokens that no reader
-// got within maxParked. The cost depends on the number of due accounts, not of all accounts.
+// got within maxParked. Accounts without such work cost no time.
 func (c *Cache) Tick() {
 	now := c.clock()
 	var unsaved []*entry
@@ -235,8 +235,8 @@ func (q *refreshQueue) otherHost(host string) string {
 	return ""
 }
 
-// lanes returns lanes of this host in which refreshes wait. A host may have many lanes. lanes picks
-// just enough lanes at random to fill the free slots.
+// lanes returns lanes at this host in which refreshes wait. A host may have many lanes, so the
+// number is limited and the choice is random.
 func (q *refreshQueue) lanes(host string) []lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -24,7 +24,7 @@ func (w *world) tickFor(d time.Duration) {
 	synctest.Wait()
 }
 
-// wantValidQueue fails unless the refresh queue is a valid heap of entries in the cache.
+// wantValidQueue fails unless the refresh queue is a valid heap of entries that are in the cache.
 func (w *world) wantValidQueue() {
 	w.t.Helper()
 	w.queue.mu.Lock()
@@ -48,7 +48,7 @@ func (w *world) wantQueued(n int) {
 	w.wantValidQueue()
 }
 
-// Ticks refresh a token that was read since its mint. The next read refreshes any other token.
+// Ticks refresh only tokens that were read. For other tokens, the next read starts the refresh.
 func TestTickRefreshesReadTokens(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.write(w.account("read", "1"), nil)
@@ -86,8 +86,8 @@ func TestTicksKeepTokenFresh(t *testing.T) {
 	})
 }
 
-// Without a refresh window, ticks refresh nothing. After a write sets a refresh window, ticks
-// refresh a valid token.
+// Without a refresh window, ticks refresh nothing. If a write sets a window, ticks refresh a valid
+// token.
 func TestTickWithoutRefreshWindow(t *testing.T) {
 	withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
 		w.tickFor(30 * time.Minute)
@@ -130,8 +130,7 @@ func TestTickBacksOff(t *testing.T) {
 	})
 }
 
-// An entry may change just before a tick locks the entry. If the entry is no longer due, the tick
-// starts no mint.
+// A tick starts no mint for an entry that is no longer due.
 func TestTickFindsChangedEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")
@@ -161,7 +160,7 @@ func TestTickFindsChangedEntry(t *testing.T) {
 	})
 }
 
-// If the wall clock is set back, a tick comes too early. The tick queues the entry again.
+// If a tick comes too early for an entry, the tick queues the entry again.
 func TestTickAfterClockWasSet(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.clock.setWall(40 * time.Minute)

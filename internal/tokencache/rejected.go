@@ -31,9 +31,9 @@ func (r Rejection) String() string {
 		RejectedTooFrequent: "too_frequent", RejectedBackingOff: "backing_off"}[r]
 }
 
-// After an honored report, the next report must wait, so that readers cannot cause logins at will.
-// The wait starts at firstRejection, and doubles up to maxRejection. If a token lives half its life
-// without a report, the wait starts again at firstRejection.
+// After an honored report, the cache honors no report for a while, so that readers cannot cause
+// many logins. This wait is firstRejection at first, and doubles up to maxRejection. If a token
+// lives half its life without a report, the wait is firstRejection again.
 const firstRejection, maxRejection = time.Minute, 15 * time.Minute
 
 // rejections remembers the reports of rejected tokens for one account. It is not safe for
@@ -86,8 +86,8 @@ func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked ti
 	})
 }
 
-// reportRejection decides whether to honor a report about the token with this id. If so, m is the
-// mint to wait for. Otherwise m is nil. next is when the next report can be honored.
+// reportRejection decides whether to honor a report about the token with this id. If the report is
+// honored, m is the mint to wait for. next is when the next report can be honored.
 func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

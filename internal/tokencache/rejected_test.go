@@ -15,8 +15,8 @@ func (w *world) reject(n int) (Grant, error) {
 	return w.GetAfterRejection(w.t.Context(), "a", token.ID(accessToken(n)), 0)
 }
 
-// wantRejection reports the n-th token as rejected. It fails unless the report has this outcome and
-// the read gets token number tok.
+// wantRejection reports the n-th token as rejected. It checks the outcome, and which token the read
+// gets.
 func (w *world) wantRejection(n int, want Rejection, tok int) Grant {
 	w.t.Helper()
 	g := w.must(w.reject(n))
@@ -211,8 +211,8 @@ func TestReportDuringSave(t *testing.T) {
 	})
 }
 
-// A reader reports a token and waits for the login. A config write gives the reader a token of the
-// new revision. A delete gives ErrNotFound.
+// A reader waits for a login after a report. A config write gives the reader a token of the new
+// revision. A delete gives ErrNotFound.
 func TestWriteDuringReport(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)

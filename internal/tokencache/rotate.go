@@ -34,11 +34,11 @@ type Replaced struct {
 	Token   token.Token
 }
 
-// Rotate replaces the named account's token and returns the new token. Rotate logs in even if there
-// is a refresh token. First, Rotate ends the backoff, except a Retry-After that has not passed. If
-// the login fails, readers still get the cached token. Rotates share a login while it runs and for
-// 10 s afterwards, because some clients repeat a failed request by themselves. If the account is
-// unshared, the error wraps ErrUnshared. A rotate does not count as a read.
+// Rotate logs in, even if there is a refresh token, and returns the named account's new token.
+// First, Rotate ends the backoff, except a Retry-After that has not passed. If the login fails,
+// readers still get the cached token. Rotates share a running login, and its result for 10 s,
+// because some clients repeat failed requests by themselves. If the account is unshared, the error
+// wraps ErrUnshared. A rotate does not count as a read.
 func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	var r Rotated
 	for {
@@ -52,7 +52,8 @@ func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	}
 }
 
-// rotate waits for one mint. If the rotate must wait for another mint, the error is errSuperseded.
+// rotate joins or starts a mint, and waits for the mint. If the error is errSuperseded, call rotate
+// again.
 func (c *Cache) rotate(ctx context.Context, e *entry, r *Rotated) error {
 	m, err := c.joinRotation(e, r)
 	if err != nil {
@@ -112,8 +113,8 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 		return nil, &token.Error{Kind: token.RateLimited, Problem: fmt.Sprintf(
 			"the provider allows no new token before %s", now.Wall.Add(wait).UTC().Format(time.RFC3339))}
 	}
-	// A rotate shares a running login, because nobody has seen the login's token yet. A mint with
-	// the refresh token continues the old session, so a login must follow.
+	// A rotate joins a running login, because no reader has the new token yet. A mint with the
+	// refresh token continues the old session, so a login must follow.
 	m := e.mint
 	if m == nil {
 		if err := c.opts.MayMint(e.account, true); err != nil {

@@ -29,7 +29,8 @@ type Policy struct {
 	// MaxTTL limits how long a token is used; 0 means no limit.
 	MaxTTL time.Duration
 
-	// Sliding is set if the provider extends a token's life whenever it returns the same token.
+	// Sliding is set if the provider extends a token's life whenever the provider returns the token
+	// again.
 	Sliding bool
 
 	// MinimumAge is the age that a token must reach before it is replaced, even for a rotate or a

@@ -122,7 +122,7 @@ func TestLateUnsharedTokenIsParked(t *testing.T) {
 	})
 }
 
-// A reader gets a parked token, even if there is a slot for a new mint.
+// A reader takes a parked token rather than a free slot.
 func TestParkedTokenNeedsNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
@@ -229,8 +229,8 @@ func TestCloseDuringUnsharedMint(t *testing.T) {
 	})
 }
 
-// A write changes share during reads and a rotate. No two readers get the same unshared token, and
-// no unshared token is stored.
+// A config write changes the field share during reads and a rotate. No two readers get the same
+// unshared token, and no unshared token is stored.
 func TestShareChangesDuringReads(t *testing.T) {
 	const races = 3000
 	provider := &fakeProvider{clock: clock.System(), answer: tokens(time.Hour)}
