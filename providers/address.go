@@ -92,7 +92,7 @@ const (
 	inQuery
 )
 
-// placeInURL returns the part of a URL that follows the text before.
+// placeInURL returns the part of a URL that comes after the given beginning.
 func placeInURL(before string) urlPlace {
 	_, rest, found := strings.Cut(before, "://")
 	switch {

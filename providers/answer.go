@@ -51,8 +51,8 @@ func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	return e
 }
 
-// object returns the fields of a JSON object, or of an error response in another format. Later
-// errors about the answer then hide its tokens. For any other body, object returns an error.
+// object returns the fields of a JSON object, or of an error response in another format. Errors
+// about the answer then hide the tokens in these fields. Any other body is an error.
 func (a *answer) object() (fields, error) {
 	problem := ""
 	if a.unread == nil {
@@ -106,8 +106,8 @@ func (a *answer) certificatePage() string {
 	return ""
 }
 
-// oddError returns the fields of a form-encoded error response, or of JSON that is not an object.
-// It returns nil for other bodies.
+// oddError reads an error that is form-encoded, or that is JSON but not an object. It returns nil
+// for other bodies.
 func (a *answer) oddError() fields {
 	if f := formError(a.body); f != nil {
 		return f
@@ -160,8 +160,8 @@ const clocksDiffer = 30 * time.Second
 // aboutTime matches a provider's error texts about the times in an assertion.
 var aboutTime = regexp.MustCompile(`(?i)\b(expired?|exp|iat|nbf|clock|time|timeframe|future|not active|not yet)\b`)
 
-// compareClocks returns err. If the times in an assertion may be the reason for a refusal, err also
-// says how far the two clocks differ.
+// compareClocks returns err. If the times in an assertion may have caused the refusal, err also
+// compares our clock with the provider's.
 func (a *answer) compareClocks(err error) error {
 	var e *token.Error
 	if !errors.As(err, &e) || e.Kind != token.Refused || a.date.IsZero() {

@@ -210,7 +210,7 @@ func validateGenerated(kind, algorithm string, s Settings) error {
 	return nil
 }
 
-// isKey reports whether a field can contain the signing key.
+// isKey reports whether a field can provide the signing key.
 func (f Field) isKey() bool {
 	return f.Name == fieldPrivateKey || f.Name == fieldGenerateKey || f.Sets[fieldPrivateKey] != nil
 }
@@ -225,8 +225,8 @@ func (spec Spec) keySource(s Settings) string {
 	return fieldPrivateKey
 }
 
-// keyRequired returns the error for a config without a key. It names the alternatives to
-// private_key.
+// keyRequired returns the error for a config without a key. The error also names the alternatives
+// to private_key.
 func (spec Spec) keyRequired(when string) string {
 	problem := "is required"
 	if when != "" {

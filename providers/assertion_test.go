@@ -32,7 +32,7 @@ jwt:
   lifetime: 15m
 `
 
-// Another JWT library verifies the signatures of every algorithm.
+// The standard library verifies a signature by each algorithm.
 func TestSignatures(t *testing.T) {
 	for _, test := range []struct {
 		key, chosen string
@@ -62,7 +62,7 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-// wantSigned signs a token with the definition signing, and checks the token.
+// wantSigned signs a token, and checks the token.
 func wantSigned(t *testing.T, v map[string]secret.String, maxTTL, lifetime time.Duration, want wantJWT) {
 	t.Helper()
 	d, s := parse(t, signing), Settings{Values: v, MaxTTL: maxTTL}

@@ -26,8 +26,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// testCase is a config with the expected request, and with answers and their results.
-// catalogue/testdata contains the cases of the catalogue.
+// testCase is a config, the expected request, and answers with their results. catalogue/testdata
+// contains the cases of the catalogue.
 type testCase struct {
 	Name    string
 	Config  map[string]any

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// sample is a provider with a config, an answer with a token, and a refusal, all from its cases.
+// sample is a provider with a config, an answer with a token, and a refusal.
 type sample struct {
 	provider         Provider
 	settings         Settings // with hidden in each secret field

@@ -40,8 +40,8 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		config.Certificates = []tls.Certificate{*cert}
 	}
-	// crypto/tls sends no certificate if the server names only other CAs. This function always
-	// sends the certificate, because such a server may accept it.
+	// By default, crypto/tls sends no certificate if the server names only other CAs. Such a server
+	// may accept the certificate anyway.
 	config.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if asked, ok := r.Context().Value(askedKey{}).(*atomic.Bool); ok {
 			asked.Store(true)
@@ -51,8 +51,8 @@ func (t TLS) config() (*tls.Config, error) {
 	return config, nil
 }
 
-// askedKey is a context key. Its [*atomic.Bool] records that a server asked for a client
-// certificate.
+// askedKey is the context key for an [*atomic.Bool], which becomes true when a server asks for a
+// client certificate.
 type askedKey struct{}
 
 // clientCertificate returns the certificate of the client. Errors are a [*FieldError].
@@ -108,8 +108,8 @@ func CertificateValidity(text string) (from, until time.Time) {
 	return time.Time{}, time.Time{}
 }
 
-// certificates returns the certificates in a PEM, at least one. pem.Decode silently skips damaged
-// blocks, so certificates also counts the BEGIN lines.
+// certificates returns the certificates in a PEM, or an error if there are none. pem.Decode
+// silently skips damaged blocks, so certificates also counts the BEGIN lines.
 func certificates(text string) (found []*x509.Certificate, err error) {
 	rest := []byte(text)
 	for {

@@ -35,7 +35,7 @@ func identity(t *testing.T, ca *simulator.CA, until time.Time) (cert string, key
 	return string(certificate), secret.String(private)
 }
 
-// mutualServer starts a server that requires a client certificate from ca. Its token contains the
+// mutualServer starts a server that requires a client certificate from ca. Tokens contain the
 // certificate's common name.
 func mutualServer(t *testing.T, ca *simulator.CA, configure func(*httptest.Server)) *httptest.Server {
 	t.Helper()

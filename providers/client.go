@@ -32,14 +32,14 @@ const (
 	// maxHeader leaves room for the cookies of a login page.
 	maxHeader = 32 << 10
 
-	// Idle connections serve several mints that are due together. The time is short because a NAT
-	// may silently drop idle connections.
+	// Mints that are due together reuse idle connections. maxIdleTime is short because a NAT may
+	// silently drop idle connections.
 	maxIdleConns = 4
 	maxIdleTime  = 30 * time.Second
 )
 
-// A Client sends requests to the endpoints of providers, with the certificates of one [TLS]. It
-// is safe for concurrent use. [Clients.For] makes it.
+// A Client sends requests to the endpoints of providers, with the certificates of one [TLS]. It is
+// safe for concurrent use. [Clients.For] returns a Client.
 type Client struct {
 	http      *http.Client
 	userAgent string

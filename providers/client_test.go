@@ -79,7 +79,7 @@ func TestClientNeverRepeats(t *testing.T) {
 	}
 }
 
-// The client reads the clock when it sends a request, and again if the answer has no Date.
+// Sent is the time when the client sent the request, not when the answer came.
 func TestClientTellsWhenTheRequestWasSent(t *testing.T) {
 	e := serve(t, reply{date: "none", body: enablexWire.body("tok", "3600")})
 	readings := []clock.Instant{{Wall: noon, Mono: time.Hour}, {Wall: noon.Add(time.Minute), Mono: 2 * time.Hour}}

@@ -50,7 +50,7 @@ func NewClients(opts ClientOptions) *Clients {
 	return &Clients{options: opts, byTLS: map[TLS]weak.Pointer[Client]{}}
 }
 
-// For returns the client with the given certificates. Errors are a [*FieldError] of ca_cert,
+// For returns the client with the given certificates. Errors are a [*FieldError] for ca_cert,
 // client_cert or client_key, and do not quote the PEM.
 func (p *Clients) For(t TLS) (*Client, error) {
 	p.mu.Lock()

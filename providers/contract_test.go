@@ -151,7 +151,7 @@ func TestContractLifetimes(t *testing.T) {
 	})
 }
 
-// If the stated lifetime is missing or impossible, default_ttl and max_ttl set the lifetime.
+// default_ttl replaces a missing lifetime. default_ttl or max_ttl replaces an impossible lifetime.
 func TestContractOperatorTTL(t *testing.T) {
 	const minute = time.Minute
 	forEach(t, func(t *testing.T, c contract) {
@@ -179,7 +179,7 @@ func TestContractOperatorTTL(t *testing.T) {
 	})
 }
 
-// A wrong Date does not count if our clock agrees with the other times.
+// A wrong Date does not change the lifetime if our clock is right.
 func TestContractWrongDate(t *testing.T) {
 	forEach(t, func(t *testing.T, c contract) {
 		access := jwt(`{"iat":` + enablexWire.lifetime("0") + `,"exp":` + enablexWire.lifetime("3600") + `}`)
@@ -201,7 +201,7 @@ func mintEnableX(t *testing.T, r reply) (token.Token, error) {
 	return contractOf(t, "enablex-sms").mint(t, r)
 }
 
-// EnableX may report success with any HTTP status. The code in the body counts.
+// EnableX reports success in the body. The HTTP status does not count.
 func TestEnableXSuccess(t *testing.T) {
 	expiry := enablexWire.lifetime("3600")
 	for _, status := range []int{200, 201, 400, 401, 429, 500} {

@@ -19,14 +19,15 @@ var (
 	environmentName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 )
 
-// reservedFields cannot name a provider's fields, because every config has these fields.
+// reservedFields are forbidden as names of provider fields, because config/<name> uses these names.
 var reservedFields = []string{
 	"name", "provider", "environment", "token_url", "revocation_url", "ca_cert", "client_cert", "client_key", "request_timeout", "refresh_window",
 	"min_ttl", "max_ttl", "default_ttl", "lease_ttl", "lease", "share", "verify_connection", "secrets_set", "revision",
 	"definition", "definition_current", "adopt_definition", "credentials_expire", "credentials_written",
 }
 
-// reservedOutputs cannot name outputs, because creds/<name> or Vault's clients use these names.
+// reservedOutputs are forbidden as names of outputs, because creds/<name> or Vault's clients use
+// these names.
 var reservedOutputs = []string{
 	"access_token", "token", "token_type", "token_id", "expire_time", "provider", "name", "min_ttl", "rejected", "last_vault_rotation",
 	"certificate", "expiration", "metadata", "renewable", "rotation_period", "ttl",
@@ -145,7 +146,8 @@ func (d *decoder) decodeEndpoints(endpoints object) {
 	}
 }
 
-// checkAddress checks an endpoint's URL. Each field in the URL also gets a check of its values.
+// checkAddress checks an endpoint's URL. It also adds a check for the values of each field in the
+// URL.
 func (n node) checkAddress() {
 	d, url := n.d, n.text()
 	t, problem := parseTemplate(url)

@@ -73,8 +73,8 @@ func (n node) is(tag string) bool {
 	return n.exists() && n.yaml.Kind == yaml.ScalarNode && n.yaml.ShortTag() == tag
 }
 
-// check refuses duplicate keys, anchors and aliases. Anchors and aliases make a definition hard to
-// read.
+// check refuses duplicate keys, deep nesting, anchors and aliases. Anchors and aliases make a
+// definition hard to read.
 func (n node) check(depth int) {
 	switch {
 	case n.yaml.Kind == yaml.AliasNode || n.yaml.Anchor != "":
@@ -116,7 +116,8 @@ type object struct {
 	keys   []string // that the mapping has, in the order of the text
 }
 
-// object returns a mapping with only the given keys. Without given keys, it allows any key.
+// object returns a mapping. Only the given keys are allowed; without given keys, any key is
+// allowed.
 func (n node) object(keys ...string) object {
 	o := object{node: n, values: map[string]*yaml.Node{}}
 	if !n.exists() {

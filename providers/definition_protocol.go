@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// reservedHeaders cannot be set by definitions. The HTTP client sets these headers, or they change
-// how it sends a request.
+// Definitions cannot set reservedHeaders. The HTTP client sets these headers itself, or sends a
+// request differently because of them.
 var reservedHeaders = []string{
 	"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Te", "Trailer", "Upgrade", "Expect", "User-Agent",
 	"Accept-Encoding", "Idempotency-Key", "X-Idempotency-Key", // with these two, net/http may repeat a request
@@ -22,7 +22,7 @@ var reservedHeaders = []string{
 
 var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$")
 
-// decodeProtocol decodes the protocol of a definition, which must have exactly one.
+// decodeProtocol decodes the protocol of a definition. A definition must have exactly one protocol.
 func (d *decoder) decodeProtocol(root, fields object) {
 	count := 0
 	for _, name := range []string{"http", "oauth2", "jwt"} {
@@ -191,8 +191,8 @@ func (d *decoder) oauth2(n node) *oauth2Protocol {
 	return p
 }
 
-// spendsRefresh allows a refresh token as a config's credential, and checks the field for this
-// refresh token.
+// spendsRefresh allows a refresh token as a config's credential, and checks the field
+// refresh_token.
 func (d *decoder) spendsRefresh(n node) {
 	f := d.field(RefreshField)
 	if f == nil || !f.Secret || f.Kind != Text {
@@ -232,7 +232,7 @@ func (d *decoder) choices(t template) []string {
 	return []string{t[0].text}
 }
 
-// mapField returns the field in a placeholder for a map, such as {token_params}.
+// mapField returns the map field that a placeholder such as {token_params} names.
 func (n node) mapField() string {
 	t, _ := parseTemplate(n.text())
 	if names := t.fields(); len(t) == 1 && len(names) == 1 {

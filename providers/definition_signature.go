@@ -100,8 +100,8 @@ func within(some, others []string) bool {
 	return !slices.ContainsFunc(some, func(text string) bool { return !slices.Contains(others, text) })
 }
 
-// keyFields checks JSON files and the fields of the signing key. If the definition signs, a change
-// to a field in the claims requires the secrets again. The client ID is exempt.
+// keyFields checks the fields of the signing key, and the fields that JSON files set. It also sets
+// RequiresSecrets for the fields in claims, except the client ID.
 func (d *decoder) keyFields(fields object) {
 	uses := d.protocol.signatures()
 	for i := range d.spec.Fields {
@@ -137,7 +137,7 @@ func (d *decoder) isClientID(name string) bool {
 	return ok && slices.Contains(p.id.fields(), name)
 }
 
-// keyField checks a field for the signing key, and completes its description from its name.
+// keyField applies the rules for fields with special names, such as private_key.
 func (d *decoder) keyField(f *Field, n node, uses []use) {
 	switch f.Name {
 	case fieldPrivateKey:
@@ -170,7 +170,7 @@ func (d *decoder) keyField(f *Field, n node, uses []use) {
 	f.RequiresSecrets = f.Name == fieldAlgorithm // JWK Sets name the algorithm of a key
 }
 
-// fittingKinds returns the kinds of keys that can sign all the JWTs.
+// fittingKinds returns the kinds of keys that can sign every JWT in the definition.
 func (d *decoder) fittingKinds(uses []use) []string {
 	kinds := slices.Clone(keyKinds)
 	for _, u := range uses {

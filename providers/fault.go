@@ -157,8 +157,7 @@ func (found *fault) kind(status int) token.Kind {
 	return token.Malformed
 }
 
-// later returns the kind for the first code of a temporary failure, and whether there is such a
-// code.
+// later returns the kind of a temporary failure, if a code means such a failure.
 func (found *fault) later() (token.Kind, bool) {
 	for _, code := range found.codes {
 		switch strings.ToLower(code) {

@@ -59,7 +59,7 @@ func FuzzDefinition(f *testing.F) {
 	})
 }
 
-// fuzzSettings returns a config with all fields. Every secret is the constant hidden.
+// fuzzSettings returns a config with all fields. All secrets have the same value.
 func fuzzSettings(spec Spec) Settings {
 	s := Settings{Values: map[string]secret.String{}, TokenURL: "https://auth.example.com/path/token?key=query-of-the-url"}
 	for _, f := range spec.Fields {

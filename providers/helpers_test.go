@@ -100,7 +100,8 @@ type endpoint struct {
 	sent []sent
 }
 
-// serve starts an endpoint. Each request gets the next handler; the last handler repeats.
+// serve starts an endpoint. Each handler answers one request; the last handler also answers all
+// later requests.
 func serve(t *testing.T, handlers ...http.Handler) *endpoint {
 	t.Helper()
 	e := &endpoint{}

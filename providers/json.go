@@ -84,8 +84,8 @@ func jsonString(raw json.RawMessage) string {
 	return text
 }
 
-// jsonFloat returns a number, also from a string. A number beyond the range of float64 becomes
-// infinite.
+// jsonFloat returns a number, which may be in a string. A number beyond the range of float64
+// becomes infinite.
 func jsonFloat(raw json.RawMessage) (value float64, ok bool) {
 	var n json.Number // decodes both, and checks the string
 	if json.Unmarshal(raw, &n) != nil || n == "" {

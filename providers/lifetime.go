@@ -43,8 +43,8 @@ type statedLife struct {
 
 func (l lifetime) isZero() bool { return l.stated == nil && !l.jwt && l.fixed == 0 }
 
-// of returns the lifetime of a token. If the stated lifetime is not positive or exceeds 10 years,
-// default_ttl or max_ttl counts instead. The error is a [*token.Error].
+// of returns the lifetime of a token. default_ttl or max_ttl counts instead of an absurd lifetime;
+// see [statedLife.read]. The error is a [*token.Error].
 func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Duration, error) {
 	var lives []time.Duration
 	for _, stated := range l.stated {
@@ -112,8 +112,8 @@ func (l lifetime) ofRefresh(a *answer, f fields, refresh string) float64 {
 	return slices.Min(lives)
 }
 
-// read returns the remaining seconds. isAbsurd means that the seconds are not positive or exceed 10
-// years. problem says why the value is unreadable, or is "".
+// read returns the remaining seconds. isAbsurd means that the answer's number is not positive, or
+// that the end is over 10 years away. problem says why the value is unreadable, or is "".
 func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd bool, problem string) {
 	var number float64
 	if l.unit == "until_time" {
@@ -138,8 +138,8 @@ func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd
 	return left, number <= 0 || math.Abs(left) > token.MaxLifetime.Seconds(), ""
 }
 
-// duration converts seconds to a lifetime. Its error names the field if the lifetime is not
-// positive or exceeds 10 years.
+// duration converts seconds to a lifetime. It returns an error if the lifetime is not positive or
+// exceeds 10 years.
 func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 	if seconds > token.MaxLifetime.Seconds() {
 		return 0, a.fail(token.Malformed, name+" gives a lifetime of more than 10 years; it may be in milliseconds")
@@ -151,15 +151,15 @@ func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 	return d, nil
 }
 
-// until returns the seconds from the answer to a Unix time that the provider names. Three clocks
-// may tell the time of the answer: our clock, the answer's Date, and the token's iat claim. The
-// parameter issued is the iat claim, or nil. Two clocks agree if they differ by at most maxSkew.
-// The latest clock counts, because the lifetime is then the shortest. There are three exceptions:
+// until returns the seconds from the answer to a Unix time that the provider names. The time of the
+// answer comes from our clock, the answer's Date, or the token's iat claim, which is the parameter
+// issued (nil if unknown). The latest of these times counts, because it gives the shortest
+// lifetime. Two times agree if they differ by at most maxSkew. There are three exceptions:
 //
-//   - A Date that agrees with neither our clock nor issued does not count.
-//   - Our clock does not count if Date and issued agree, but our clock does not agree with Date.
-//   - If no time would be left, issued counts, or Date if issued is unknown. This exception does
-//     not apply if Date and our clock agree, unless Date and issued agree too.
+//   - Date does not count if it agrees with neither our clock nor issued.
+//   - Our clock does not count if Date agrees with issued, but not with our clock.
+//   - If no time would be left, issued counts, or Date if issued is nil. If Date agrees with our
+//     clock, this exception applies only when Date agrees with issued too.
 func (a *answer) until(unix float64, issued *float64) float64 {
 	ours, date := seconds(a.now), seconds(a.date)
 	dated := !a.date.IsZero()

@@ -18,7 +18,7 @@ import (
 )
 
 // unreachable returns a network error that is safe to show. The error contains the status if the
-// answer had begun. ctx belongs to the caller and lacks the request's timeout.
+// answer had begun. ctx is the caller's context, without the request's timeout.
 func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *token.Error {
 	e := a.fail(token.Unavailable, "")
 	e.Unsent = !a.connected
@@ -60,8 +60,8 @@ const (
 	certificateRefused = "the server refuses the certificate in client_cert"
 )
 
-// certificateHint says that the server may have refused the client certificate, or returns "". With
-// TLS 1.3, a server can refuse a certificate after the request, and its alert can get lost.
+// certificateHint says that the client certificate may be missing or refused, or returns "". With
+// TLS 1.3, a server's alert about the certificate can get lost.
 func (a *answer) certificateHint() string {
 	switch {
 	case !a.asked:

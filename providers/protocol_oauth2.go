@@ -157,8 +157,7 @@ func isGrantParam(name string) bool {
 	}, name)
 }
 
-// mint sends the token request for the config's grant (RFC 6749 §4.3.2, §4.4.2, or the provider's
-// own grant).
+// mint sends the token request for the config's grant type.
 func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact redactor) (token.Token, error) {
 	grant := p.grantOf(s)
 	form := url.Values{"grant_type": {grant}}
@@ -261,9 +260,8 @@ func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact
 	return c.send(ctx, r)
 }
 
-// advise returns err. If HTTP Basic encoded the client ID or secret and the provider rejects them,
-// err also suggests auth_style=body. Some providers do not decode them, although RFC 6749 §2.3.1
-// requires it.
+// advise returns err. Some providers do not decode the client ID and secret in HTTP Basic (RFC 6749
+// §2.3.1). If this may be the reason for a rejection, err suggests auth_style=body.
 func (p *oauth2Protocol) advise(s Settings, err error) error {
 	var e *token.Error
 	style := p.styleOf(s)

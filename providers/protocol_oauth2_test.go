@@ -64,7 +64,7 @@ func TestOAuth2Requests(t *testing.T) {
 	}
 }
 
-// Errors show no secret of the account, even a secret that the request did not contain.
+// Errors hide all secrets of the account, including secrets that the request did not contain.
 func TestOAuth2WithholdsAllSecrets(t *testing.T) {
 	s := Settings{Values: values("client_id", "acme", "client_secret", "unshown-1", "username", "joe", "password", "unshown-2")}
 	s.TokenURL = serve(t, reply{status: http.StatusBadRequest, body: `{"error":"unshown-2","error_description":"unshown-1 joe"}`}).url

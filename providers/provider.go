@@ -85,7 +85,7 @@ type Spec struct {
 	Known string // how well the provider is known: "verified", "documented" or "reported"; may be ""
 	Usage string // how apps present a token, with {token} in its place; may be ""
 
-	// Fields are the provider's own config fields. All configs have further fields.
+	// Fields are the provider's own config fields. All configs also have other fields.
 	Fields []Field
 
 	// SelfSigned says that the engine signs the tokens without a request. There are no Endpoints,
@@ -102,8 +102,8 @@ type Spec struct {
 	CanRefresh bool // tokens may come with a refresh token
 	CanRevoke  bool // a config may have a revocation_url
 
-	// CanForce says that Settings.Force makes every login return a new token; other logins may
-	// return the current token. ForceInterval is the least time between forced logins.
+	// CanForce says that a login with Settings.Force always returns a new token. Without Force, a
+	// login may return the current token. ForceInterval is the least time between forced logins;
 	// ForceDailyLimit is the most per day. For both, 0 means no limit.
 	CanForce        bool
 	ForceInterval   time.Duration
@@ -129,7 +129,7 @@ type Endpoint struct {
 	TokenURL    string // may contain placeholders of fields, such as {region}; see URL
 }
 
-// RefreshField is the config field for a refresh token as the long-lived credential.
+// RefreshField is the config field whose refresh token is the long-lived credential.
 const RefreshField = "refresh_token"
 
 // FieldKind says how a config states a [Field], and how [Settings] store the value.
@@ -159,8 +159,8 @@ type Field struct {
 	Allowed     []string // the only valid values; empty if all values are valid
 	Default     string   // the value if a config does not set the field
 
-	// Sets maps fields to places in a JSON file that sets these fields. A config with the file
-	// cannot set these fields itself. Expect lists other values that the file must contain.
+	// Sets maps names of fields to the places of their values in a JSON file. A config with the
+	// file cannot set these fields itself. Expect lists other values that the file must contain.
 	Sets   map[string]pointer
 	Expect []expectation
 

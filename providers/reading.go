@@ -169,7 +169,7 @@ func sameScalar(got, want string) bool {
 	return got == want || err == nil && isNumber(got, number)
 }
 
-// failure returns the error for a JSON answer that reports no success.
+// failure returns the error for a JSON answer that is not a success.
 func (r *reading) failure(a *answer, f fields) *token.Error {
 	found := f.fault()
 	kind := found.kind(a.status)
@@ -214,8 +214,8 @@ func (o *outcome) explain(e *token.Error) {
 	}
 }
 
-// refine returns the error for an answer other than a JSON object. The definition may set the error
-// for a status, except if the answer probably comes from a proxy.
+// refine returns the error for an answer that is not a JSON object. An outcome for the status
+// replaces err. Statuses 403 and 407 keep err, because they probably come from a proxy.
 func (r *reading) refine(a *answer, err error) error {
 	o := r.outcome(a.status, nil, "")
 	if o == nil || a.status == http.StatusForbidden || a.status == http.StatusProxyAuthRequired {

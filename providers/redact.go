@@ -21,12 +21,12 @@ const (
 	maxWords = 300 // characters of a provider's text in an error
 	maxCode  = 64  // characters of a provider's error code in an error
 
-	// minToken is the least length, in bytes, of an answer's tokens that a redactor looks for.
-	// Shorter tokens may occur in a sentence by chance.
+	// minToken is the minimum length of a token, in bytes. A redactor ignores shorter tokens from
+	// answers, because a sentence may contain them by chance.
 	minToken = 8
 
-	// maxEscapes limits how often a text may be escaped: once in a request, and once more by the
-	// provider.
+	// maxEscapes limits the rounds of unescaping. A request may escape a text once, and the
+	// provider may escape it again.
 	maxEscapes = 2
 
 	// withheld replaces a text that contains a secret.
@@ -80,8 +80,8 @@ func (r redactor) show(text string, maxLength int) string {
 	return clip(text, maxLength)
 }
 
-// isIn reports whether a text contains a secret. The secret may be plain, escaped or base64, in any
-// case, with any white space.
+// isIn reports whether a text contains a secret: plain, escaped or base64. Letter case and white
+// space do not matter.
 func (r redactor) isIn(text string) bool {
 	var forms []string
 	for _, secret := range r.secrets {
@@ -99,9 +99,9 @@ func (r redactor) isIn(text string) bool {
 	return false
 }
 
-// base64Forms returns search texts for a secret in the base64 of a longer text. There are several,
-// because base64 depends on the position and the escapes of the secret. Each lacks the characters
-// at both ends, because these depend on the surrounding text.
+// base64Forms returns how a secret may look inside base64, after [squash]. The forms differ by the
+// position and the escapes of the secret. Each form omits the characters at both ends, because
+// these depend on the surrounding text.
 func base64Forms(secret string) []string {
 	var forms []string
 	quoted, _ := json.Marshal(secret) // never fails for a string
@@ -116,8 +116,7 @@ func base64Forms(secret string) []string {
 	return forms
 }
 
-// squash converts text to lower case and removes white space and the characters + / - _ and \.
-// Encodings differ in these.
+// squash removes what encodings change: upper case, white space, and the characters + / - _ and \.
 func squash(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune(` +/-_\`, r) {

@@ -130,8 +130,7 @@ func TestOAuthJWT(t *testing.T) {
 	}
 }
 
-// If the clocks disagree, the earliest end counts. A clock that agrees with no other clock is
-// ignored.
+// If the clocks disagree, the earliest end counts. answer.until lists the exceptions.
 func TestOAuthClocks(t *testing.T) {
 	at := enablexWire.lifetime // seconds after noon on our clock
 	tests := map[string]struct {

@@ -40,7 +40,8 @@ func revoke(t *testing.T, provider string, s Settings, access, refresh secret.St
 	return p.Revoke(t.Context(), testClient(t), s, access, refresh)
 }
 
-// Revocations authenticate as logins do (RFC 7009 §2.1), without other parameters of a login.
+// Revocations authenticate as logins do (RFC 7009 §2.1). Their forms contain no scope or
+// token_params.
 func TestRevokeRequests(t *testing.T) {
 	for _, r := range revokers {
 		e := serve(t, reply{})

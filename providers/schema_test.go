@@ -17,8 +17,8 @@ import (
 
 const schemaFile = "../docs/definition.schema.json"
 
-// places maps the objects in a definition to their places in the JSON Schema. Objects with free
-// keys are missing.
+// places maps the objects in a definition to their places in the JSON Schema. Objects that allow
+// any key are missing.
 var places = map[string]string{
 	"":                        "",
 	"fields.a":                "$defs/field",

@@ -86,7 +86,7 @@ type wantJWT struct {
 	Header, Claims map[string]any
 }
 
-// check verifies a JWT with other code than the engine's, and compares the header and the claims.
+// check verifies a JWT without the engine's code, and compares the header and the claims.
 func (want wantJWT) check(t *testing.T, jwt string) {
 	t.Helper()
 	header, claims := verifyJWT(t, jwt, testKeys()[want.Key].Public())

@@ -158,7 +158,7 @@ func fillParams(params []param, values map[string]secret.String) url.Values {
 	return filled
 }
 
-// overlay returns all the parameters. Those of over replace those of base with the same name.
+// overlay combines two lists of parameters. If a name is in both, the parameter in over counts.
 func overlay(base, over []param) []param {
 	kept := slices.DeleteFunc(slices.Clone(base), func(p param) bool { return hasParam(over, p.name) })
 	return append(kept, over...)
