@@ -25,10 +25,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// witness has two servers. The honest server is the operator's provider. The evil server belongs to
-// an attacker, and records its requests. Both issue tokens that begin with the server's name. The
-// attacker may rotate, and may write and delete configs and definitions. The attacker may not read
-// creds, and knows no secret.
+// witness has two servers: the operator's provider, and an attacker's server that records its
+// requests. Each server's tokens begin with its name. The attacker may rotate, and may write and
+// delete configs and definitions. The attacker cannot read creds and knows no secret.
 type witness struct {
 	honest, evil *httptest.Server
 	minted       atomic.Int64
@@ -71,7 +70,7 @@ func newWitness(t testing.TB) *witness {
 	return w
 }
 
-// relocated is a provider with other endpoints, whose logins run in parallel.
+// relocated is a provider with its own list of endpoints. Its logins run in parallel.
 type relocated struct {
 	providers.Provider
 	endpoints []providers.Endpoint
@@ -94,8 +93,8 @@ func (w *witness) operatorConfigs() []fields {
 	}
 }
 
-// definitions returns definitions of acme. The first belongs to the operator. The others are an
-// attacker's attempts to get secrets.
+// definitions returns definitions of the provider acme. The first belongs to the operator. The
+// others are an attacker's attempts to get secrets.
 func (w *witness) definitions() []string {
 	paths := strings.NewReplacer("/data/token", "/access_token", "/data/expires_in", "/expires_in")
 	honest := paths.Replace((&acme{url: w.honest.URL}).definition("Acme"))

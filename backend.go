@@ -150,7 +150,7 @@ func newBackend(opts Options, conf *logical.BackendConfig) *backend {
 		metricsPath.path(),
 	}
 	fb.PathsSpecial = &logical.Paths{
-		// Each prefix ends in a slash. Vault would take a prefix without a slash for a single key.
+		// Each prefix ends in a slash. Vault treats a prefix without a slash as a single key.
 		SealWrapStorage: []string{account.ConfigPrefix, account.KeyPrefix, account.TokenPrefix, account.RefreshPrefix, framework.WALPrefix},
 		LocalStorage:    []string{account.TokenPrefix, framework.WALPrefix},
 		Unauthenticated: []string{"jwks/+"}, // providers fetch public keys without a Vault token
@@ -200,9 +200,9 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return b.Backend.HandleExistenceCheck(ctx, &bare)
 }
 
-// periodic starts the refreshes and revocations that are due. It does not wait for their end,
-// because Vault holds a lock. Vault calls periodic about once a minute. If nothing is due, periodic
-// makes no call to Vault.
+// periodic starts the refreshes and revocations that are due, and returns at once, because Vault
+// holds a lock. Vault calls periodic about once a minute. If nothing is due, periodic makes no call
+// to Vault.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	refreshes, revocations, unsaved := b.cache.Due(), b.revoker.Pending(), b.registry.RefreshTokens().HasUnsaved()
 	if !refreshes && !revocations && !unsaved || b.System().Tainted() || !b.mayMint() {

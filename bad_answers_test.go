@@ -73,8 +73,9 @@ var badAnswers = []struct {
 	{conversationAt, `{"faults":[{"kind":"no-token"}]}`, 502, "malformed answer: % answered 200 OK: the answer contains no token"},
 }
 
-// After a bad answer, a config write stores nothing, and a read of creds names the next attempt. If
-// the answer is malformed, the write gets a 400. Clients would repeat a 5xx.
+// After a bad answer, a config write stores nothing, and the error of a creds read says when the
+// next attempt is. After a malformed answer the write gets a 400, because Vault's clients would
+// repeat a 5xx.
 func TestBadAnswers(t *testing.T) {
 	for _, test := range badAnswers {
 		m := newMount(t)

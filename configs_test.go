@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// newConfigMount makes a mount, and writes the fields from the function config to config/a.
+// newConfigMount makes a mount and writes config/a. The function config returns the fields.
 func newConfigMount(t testing.TB, config func(m *mount, more fields) fields, more fields) *mount {
 	t.Helper()
 	m := newMount(t)

@@ -122,8 +122,8 @@ func TestDefinitionInThreeCommands(t *testing.T) {
 	m.restart().read("creds/a").wantData(t, want)
 }
 
-// An edited or deleted definition does not change existing configs. Only a write with
-// adopt_definition and all secrets does.
+// An edited or deleted definition does not change existing configs. To change a config's
+// definition, a write needs adopt_definition and all secrets.
 func TestDefinitionIsPinned(t *testing.T) {
 	m, honest, first := newAcmeMount(t)
 	m.write("config/b", maps.Clone(acmeConfig)).want(t, http.StatusNoContent)
@@ -209,8 +209,7 @@ func TestAdoptedDefinitionNeedsTheClientKey(t *testing.T) {
 	m.write("config/b", with(adopt, fields{"client_key": key})).want(t, http.StatusNoContent)
 }
 
-// Adopting a definition removes the config's fields that the definition lacks or gives another
-// type.
+// When a config adopts a definition, fields that do not fit the new definition are removed.
 func TestAdoptedDefinitionWithOtherFields(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	m.patch("config/a", fields{"labels": fields{"a": "b"}, "region": "us"}).want(t, http.StatusNoContent)

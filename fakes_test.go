@@ -141,7 +141,8 @@ func (s *system) set(f func(*system)) {
 	f(s)
 }
 
-// takeCalls counts all calls, and the calls of ReplicationState, since the previous takeCalls.
+// takeCalls returns the number of calls since the previous takeCalls. stateCalls counts those of
+// ReplicationState.
 func (s *system) takeCalls() (calls, stateCalls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,8 +234,8 @@ func down(context.Context) (token.Token, error) {
 // panics is a mint that panics with a secret.
 func panics(context.Context) (token.Token, error) { panic("the password is hunter2") }
 
-// block makes the mints of f wait for release, or for the end of their context. Each mint first
-// sends to started.
+// block makes each mint of f wait until release is called or the mint's context ends. Each mint
+// first sends to started.
 func block(f *fake) (started <-chan struct{}, release func()) {
 	here, released := make(chan struct{}, 100), make(chan struct{})
 	f.set(func(ctx context.Context) (token.Token, error) {

@@ -83,8 +83,8 @@ func TestStorageFaults(t *testing.T) {
 	}
 }
 
-// failCall makes the call with this number fail, and stores the call in *failed. The first call has
-// number 1. Revocations run in the background, so their calls do not count.
+// failCall makes one storage call fail: the first call has number 1. *failed then describes the
+// call. Calls of revocations do not count, because revocations run in the background.
 func (s *storage) failCall(number int) (failed *string) {
 	calls, failed := 0, new(string)
 	s.failWith(func(op, key string) error {

@@ -215,8 +215,8 @@ func marked(v any) any {
 	return v
 }
 
-// With any min_ttl, a reader gets a token or a 400. Readers cause at most one mint per half
-// lifetime.
+// With any min_ttl, a reader gets a token or a 400. In half a token lifetime, the engine mints at
+// most once.
 func FuzzCredsMinTTL(f *testing.F) {
 	f.Fuzz(func(t *testing.T, minTTL string, lifetime, step uint16) {
 		life, pause := time.Duration(lifetime)*time.Second+time.Second, time.Duration(step)*100*time.Millisecond

@@ -91,7 +91,7 @@ func TestRotateKeyIsTakenBack(t *testing.T) {
 	m.wantKeys("once the provider accepts the new key again", next, "", first)
 }
 
-// No read fails if an operator activates a key too early, even twice within minutes.
+// No read fails if an operator activates a key too early.
 func TestKeyIsActivatedTooEarly(t *testing.T) {
 	m, a, first, next := newRotatedMount(t)
 	a.learn(m, "a", "current")
@@ -122,7 +122,8 @@ func TestKeyRotationOutlivesKills(t *testing.T) {
 		a.learn(m, "a", learned...)
 		step("the next key was made")
 		m.clock.advance(5 * time.Minute)
-		// The provider accepts the next key, but the process dies before storage has this result.
+		// The process dies after the provider accepts the next key, but before the engine stores
+		// that.
 		m.storage.failOn("put key/a")
 		m.read("creds/a").want(t, http.StatusOK)
 		m.storage.failWith(nil)

@@ -103,8 +103,8 @@ func (a *authority) verify(jwt string) (id string, ok bool) {
 	return header.Kid, ok
 }
 
-// learn replaces the authority's keys with the account's keys of these roles. A role is current,
-// next or previous.
+// learn makes the authority know exactly these keys of the account. A role is current, next or
+// previous.
 func (a *authority) learn(m *mount, name string, roles ...string) {
 	a.t.Helper()
 	data := m.read("keys/" + name).data

@@ -80,8 +80,8 @@ func (p *configPath) path() *framework.Path {
 			logical.UpdateOperation: p.onPrimary("Change fields of the config of an account.", write),
 			logical.PatchOperation:  p.onPrimary("Change fields of an existing config of an account.", write),
 			logical.DeleteOperation: p.onPrimary("Delete the config of an account and its token.", p.withEvent(telemetry.EventConfigDelete, p.delete)),
-			// Only the active node sees a write at once, and tools such as Terraform read back what
-			// they wrote.
+			// Tools such as Terraform read a config right after a write. Only the active node sees
+			// the write at once.
 			logical.ReadOperation: p.onActive("Read the config of an account, without its secrets.", p.read),
 		},
 	}
@@ -114,7 +114,7 @@ func (p *configPath) schema() map[string]*framework.FieldSchema {
 
 var errNameTooLong = &providers.FieldError{Field: "name", Problem: fmt.Sprintf("must be at most %d bytes long", account.MaxName)}
 
-// withEvent returns a handler that calls h. If h succeeds, the handler sends an event after h has
+// withEvent returns a handler that calls h, and sends an event if h succeeds. By then, h has
 // released its locks.
 func (p *configPath) withEvent(operation string, h handler) handler {
 	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -242,8 +242,7 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	return withWarnings(nil, warnings...), nil
 }
 
-// discard revokes the token of a write that was not stored. A token that is also in storage is not
-// revoked.
+// discard revokes the token that a failed write has minted, unless storage has the same token.
 func (p *configPath) discard(ctx context.Context, a *account.Account, minted token.Token) {
 	if _, t, _ := p.registry.LoadAccount(ctx, a.Name); t == nil || t.Access != minted.Access {
 		p.revoker.RevokeOnce(a, revocation.New(a, minted))
@@ -264,8 +263,9 @@ func (p *configPath) clientCertWarning(c *account.Config) string {
 	return ""
 }
 
-// prepareKey generates a key if the config needs one, and reports whether to verify the write. With
-// a new key, only self-signed tokens are verified, because the provider does not know the key yet.
+// prepareKey generates a key if the config needs one. The result verify says whether to verify the
+// write. The provider does not know a new key yet, so a write with a new key is verified only if
+// the engine signs the tokens itself.
 func (p *configPath) prepareKey(old, next *account.Config, w *account.Write, changed bool) (verify bool, err error) {
 	verify = w.Verify(changed) && (changed || !next.SelfSigned())
 	switch {
@@ -316,7 +316,7 @@ func (p *configPath) verify(ctx context.Context, a *account.Account) (*token.Tok
 	var failure *token.Error
 	switch {
 	case errors.As(err, &failure) && (failure.Kind == token.Refused || failure.Kind == token.Malformed):
-		// A 5xx would make Vault's clients repeat the request, and so the login.
+		// After a 5xx, Vault's clients would repeat the request, which would cause another login.
 		return nil, userError("nothing was stored: " + err.Error())
 	case err != nil:
 		return nil, fmt.Errorf("nothing was stored: %w", err)

@@ -77,7 +77,7 @@ func TestVerifyWhen(t *testing.T) {
 	}
 }
 
-// A config write ends a backoff, but not a Retry-After of the provider.
+// A config write ends a backoff, but not a provider's Retry-After.
 func TestWriteAndBackoff(t *testing.T) {
 	m := newSinchMount(t, fields{"verify_connection": false, "password": "hunter2-wrong"})
 	m.read("creds/a").want(t, http.StatusBadRequest, "next attempt")
@@ -137,8 +137,7 @@ func TestReadersDoNotWaitForVerification(t *testing.T) {
 	equal(t, "token after the write", m.token("a"), "late-token")
 }
 
-// A verified write proves that the credentials work. So the write ends a backoff, also for an
-// unshared account.
+// A verified write ends a backoff, because the credentials work. This includes unshared accounts.
 func TestVerifyForgetsFailures(t *testing.T) {
 	for _, share := range []bool{true, false} {
 		m := newSinchMount(t, fields{"share": share, "verify_connection": false})

@@ -130,8 +130,8 @@ func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 }
 
 // sharedData is the data that all readers of a token share. Building the data causes most of a
-// read's allocations, so the data is kept with the token. The data is rebuilt if the config
-// changes, or if a step of the wall clock moves the token's end.
+// read's allocations, so the data is kept with the token. The data is rebuilt if the config or the
+// token's expire_time changes.
 type sharedData struct {
 	account tokencache.Account
 	expires time.Time

@@ -187,7 +187,7 @@ func (p *providersPath) read(ctx context.Context, _ *logical.Request, d *framewo
 	return resp, nil
 }
 
-// fieldHelp returns the help of a field: its description, and what a value must be.
+// fieldHelp returns the help of a field: its description and its valid values.
 func fieldHelp(f providers.Field) string {
 	var notes []string
 	if f.Required {

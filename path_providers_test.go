@@ -145,7 +145,7 @@ func TestReservedNames(t *testing.T) {
 }
 
 // If a built-in provider gets the name of an operator's definition, new configs use the definition
-// until it is deleted.
+// until the operator deletes the definition.
 func TestBuiltinThatTakesAnOwnName(t *testing.T) {
 	m, acme, digest := newAcmeMount(t)
 	later, err := providers.ParseDefinition("acme", []byte(acme.definition("Built-in Acme")))

@@ -22,7 +22,7 @@ func TestRotate(t *testing.T) {
 	equal(t, "lease", a.secret == nil, true)
 	after := m.token("a")
 	differ(t, "token after the rotate", after, before)
-	// A rotate must log in. A refresh would continue the session of a leaked token.
+	// A rotate must log in, because a refresh would keep a leaked session alive.
 	m.wantLogins(2)
 	equal(t, "refreshes", m.sim.State().Total.RefreshesSucceeded, 0)
 	equal(t, "token after a restart", m.restart().token("a"), after)

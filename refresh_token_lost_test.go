@@ -109,7 +109,8 @@ func TestWrongClientSecretKeepsTheRefreshToken(t *testing.T) {
 	equal(t, "second uses of a refresh token", m.sim.State().Total.RefreshReuses, 0)
 }
 
-// Writing the client secret and a spent refresh token does not redirect the newest refresh token.
+// A write with a spent refresh token cannot send the newest refresh token to another endpoint, even
+// if the write has the client secret.
 func TestSpentRefreshTokenIsNotRedirected(t *testing.T) {
 	m := newMount(t)
 	config := m.consented("alice")

@@ -21,8 +21,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// spender is a provider that accepts each refresh token once. A second use ends the token's family:
-// all tokens of the same consent (RFC 9700 §4.14.2).
+// spender is a provider that accepts each refresh token once. A second use ends all tokens of the
+// same consent, called a family (RFC 9700 §4.14.2).
 type spender struct {
 	providers.Base
 
@@ -32,8 +32,8 @@ type spender struct {
 	requests int
 	ended    int // families that a spent refresh token has ended
 
-	// The functions before and after run around each use of a refresh token. Either may be nil. An
-	// error from before leaves the token unspent. An error from after loses the answer.
+	// The functions before and after may be nil. They run before and after a refresh token is used.
+	// If before fails, the refresh token stays unused. If after fails, the answer is lost.
 	before, after func() error
 }
 
@@ -90,7 +90,7 @@ func (p *spender) set(before, after func() error) {
 	p.before, p.after = before, after
 }
 
-// counts returns the number of requests, and the number of families that were ended.
+// counts returns the number of requests, and of consents that a second use has ended.
 func (p *spender) counts() (requests, ended int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +98,7 @@ func (p *spender) counts() (requests, ended int) {
 }
 
 // wantCounts fails the test unless the provider got this many requests and ended this many
-// families.
+// consents.
 func (p *spender) wantCounts(t *testing.T, when string, requests, ended int) {
 	t.Helper()
 	gotRequests, gotEnded := p.counts()
@@ -228,7 +228,8 @@ func TestRefreshTokenOutcomes(t *testing.T) {
 	}
 }
 
-// If a refresh gets no answer, the engine repeats it only when the access token is about to end.
+// If a refresh gets no answer, the engine repeats the refresh only when the access token is about
+// to end.
 func TestUnknownRefreshTokenWaits(t *testing.T) {
 	m, p := newSpenderMount(t)
 	m.token("a")

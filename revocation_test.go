@@ -254,7 +254,7 @@ func TestRevocationThatIsUnsupported(t *testing.T) {
 	m.wantLogged("unsupported_token_type")
 }
 
-// Revoking a lease never fails, because Vault gives up on a lease after six failures.
+// Revoking a lease succeeds even if the provider panics, because Vault gives up after six failures.
 func TestRevocationThatPanics(t *testing.T) {
 	m, _ := newRevokingMount(t, revokePanics, fields{"share": false})
 	m.revokeLease(m.read("creds/a"))

@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// An unusable stored config causes a 500 without its contents. A write does not replace the config.
-// A delete removes the config.
+// An unusable stored config causes a 500 that does not quote the config. A write does not replace
+// the config. A delete removes it.
 func TestStoredConfigOfNoUse(t *testing.T) {
 	const good = `{"version":1,"revision":"r","provider":"sinch-india","fields":{"username":"acme","password":"correct-horse"}}`
 	for name, test := range map[string]struct{ stored, problem string }{
