@@ -59,8 +59,8 @@ func newLimiter(freed func(host string)) *limiter {
 // SerialKey also needs its user's turn.
 type lane struct{ host, serialKey string }
 
-// acquire waits for the turn, if the lane needs a turn, and then for a slot. In this order, waiting
-// logins hold no slots. If ctx ends, acquire fails.
+// acquire waits for a turn, if the lane needs a turn, and then for a slot. So waiting logins hold
+// no slots. If ctx ends, acquire fails.
 func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err error) {
 	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
 }

@@ -114,8 +114,8 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 	return m
 }
 
-// mayForce reports whether the policy lets a mint force a new token now. If so, mayForce records
-// the time.
+// mayForce reports whether the policy lets a mint force a new token now. If so, mayForce records a
+// forced mint.
 func (e *entry) mayForce(now clock.Instant) bool {
 	p := e.account.Policy()
 	e.forced = slices.DeleteFunc(e.forced, func(at clock.Instant) bool { return at.Until(now) >= 24*time.Hour })
@@ -274,7 +274,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 	return &result
 }
 
-// endsSoon reports whether the cached token's coming end may explain the failure of m. The provider
+// endsSoon reports whether m may have failed because the cached token is about to end. The provider
 // may have returned that token with a lifetime of 0.
 func (e *entry) endsSoon(m *mint, err error) bool {
 	return kindOf(err) == token.Malformed && m.purpose != rotation && m.purpose != rejection &&

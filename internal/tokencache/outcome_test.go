@@ -20,7 +20,7 @@ type outcome struct {
 
 	unshared bool // the account was unshared when the read began
 
-	// By waitEnds, the read must return the cached token. 0 means no limit. The clock is monotonic.
+	// By waitEnds, on the monotonic clock, the read must return the cached token. 0 means no limit.
 	waitEnds time.Duration
 	changes  int // the model's changes when the read began
 }

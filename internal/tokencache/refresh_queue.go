@@ -26,7 +26,7 @@ func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 // Tick starts a background refresh of each due token, and does not wait. A token is due if it is in
 // its refresh window and was read since its mint. If no slot is free, the refresh starts when a
 // slot becomes free. Tick also retries failed saves, and calls OnUnused for tokens that no reader
-// got within maxParked. Accounts without such work cost no time.
+// got within maxParked. The cost does not depend on the number of idle accounts.
 func (c *Cache) Tick() {
 	now := c.clock()
 	var unsaved []*entry
