@@ -60,7 +60,7 @@ func TestActivateKey(t *testing.T) {
 	m.write("config/a", fields{"provider": "vonage", "application_id": "app", "generate_key": "rsa-2048"}).want(t, http.StatusOK)
 	before := m.token("a")
 	first := m.keyID("current")
-	m.write("keys/a/activate", nil).want(t, http.StatusBadRequest, "key_id: is required, unless there is a next key")
+	m.write("keys/a/activate", nil).want(t, http.StatusBadRequest, "key_id: is required, because there is no next key")
 	m.write("keys/a/rotate", nil).wantWarning(t, "register the next public key at the provider, then write keys/a/activate")
 	next := m.keyID("next")
 	m.mintAfter(20 * time.Minute)

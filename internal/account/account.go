@@ -56,12 +56,13 @@ type Account struct {
 // Provider returns the name of the account's provider.
 func (a *Account) Provider() string { return a.Config.Provider }
 
-// RevocationURL returns where tokens of the account are revoked; "" if they are left to expire.
+// RevocationURL returns the URL at which the account's tokens are revoked; "" if tokens are left to
+// expire.
 func (a *Account) RevocationURL() string { return a.settings.RevocationURL }
 
-// RevocationEndpoint identifies where and how the account's tokens are revoked: the definition,
-// the endpoint, the trusted CA, and the client that may revoke the tokens (RFC 7009 §2.1). It
-// depends on no secret, because a token outlives a change of password.
+// RevocationEndpoint returns an ID made from the definition, the revocation endpoint, the trusted
+// CA and the client that may revoke the tokens (RFC 7009 §2.1). The ID depends on no secret,
+// because a token outlives a change of password.
 func (a *Account) RevocationEndpoint() string {
 	h := sha256.New()
 	for _, part := range []string{
@@ -110,7 +111,7 @@ func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.spe
 func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
 
 // Mint implements [tokencache.Account]. It sends one token request to the provider. If refresh is
-// "", Mint logs in. Otherwise it uses the refresh token.
+// "", Mint logs in. Otherwise Mint uses the refresh token.
 func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error) {
 	defer a.provider.observe()()
 	settings := a.settings
@@ -142,8 +143,8 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (
 // such a token.
 func (a *Account) SpendsRefresh() bool { return a.Config.spendsRefresh() }
 
-// withKey calls mint with the account's generated key; nil if the account has none. If the provider
-// refuses the key, withKey may call mint again with another key.
+// withKey calls mint with the account's generated key, or with nil if the account has none. If the
+// provider refuses the key, withKey may call mint again with another key.
 func (a *Account) withKey(ctx context.Context, mint func(*providers.Key) (token.Token, error)) (token.Token, error) {
 	if a.ring == nil {
 		return mint(nil)
@@ -163,8 +164,8 @@ func (a *Account) withKey(ctx context.Context, mint func(*providers.Key) (token.
 // CanRevoke reports whether the account's provider can revoke tokens.
 func (a *Account) CanRevoke() bool { return a.provider.spec.CanRevoke }
 
-// Revoke ends an access token at the provider, and the session of its refresh token if
-// refresh is not "". The provider must be able to revoke; see CanRevoke. The error is a
+// Revoke revokes an access token at the provider. If refresh is not "", Revoke also ends the
+// session of that refresh token. The provider must be able to revoke; see CanRevoke. The error is a
 // [*token.Error].
 func (a *Account) Revoke(ctx context.Context, access, refresh secret.String) error {
 	settings := a.settings

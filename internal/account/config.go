@@ -48,7 +48,7 @@ type Config struct {
 	Share bool `json:"-"` // all readers of creds share one token
 
 	// KeyOwner links the config to its generated keys; "" if it has none. A later config of the
-	// same name gets another KeyOwner, and so cannot use the keys.
+	// same name gets another KeyOwner, so it cannot use the keys.
 	KeyOwner string `json:"key_owner,omitempty"`
 
 	newKeys  *keySet   // the first keys, until they are stored
@@ -139,9 +139,8 @@ func (c *Config) ClientCertValidity() (from, until time.Time) {
 	return providers.CertificateValidity(c.ClientCert)
 }
 
-// SameTokens reports whether c and d can use each other's tokens: whether they have the same
-// credentials, endpoints and value of share. The revocation endpoint counts too, because it
-// receives tokens.
+// SameTokens reports whether c and d can use each other's tokens. Their credentials, endpoints and
+// values of share must be equal. The revocation endpoint counts too, because it receives tokens.
 func (c *Config) SameTokens(d *Config) bool {
 	return c.Provider == d.Provider && c.Definition == d.Definition && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
 		c.RevocationURL == d.RevocationURL && c.CACert == d.CACert &&

@@ -31,15 +31,15 @@ type configField struct {
 	name   string
 	schema framework.FieldSchema
 
-	// requiresSecrets says that a write that changes the field must repeat the secrets, because
-	// the field determines where or how a secret is sent.
+	// requiresSecrets is true if the field determines where or how a secret is sent. A write that
+	// changes the field must then repeat the secrets.
 	requiresSecrets bool
 
 	// set stores a decoded value in a config; nil restores the default. The error does not quote
 	// the value.
 	set func(c *Config, value any) error
 
-	// show returns the value that a read shows; nil if the read leaves the field out.
+	// show returns the value for a read of the config; nil leaves the field out.
 	show func(c *Config) any
 }
 

@@ -57,9 +57,9 @@ func readName(ctx context.Context, s logical.Storage, name string) (string, erro
 	return n.Digest, err
 }
 
-// definition returns the provider that a stored definition describes. name is the provider's name,
-// and digest, which must be valid, identifies the definition. If the stored definition is missing
-// or cannot be used, the error is a [*RecordError].
+// definition returns the named provider, made from the stored definition with the given digest. The
+// digest must be valid. If the stored definition is missing or cannot be used, the error is a
+// [*RecordError].
 func (r *Registry) definition(ctx context.Context, name, digest string) (*provider, error) {
 	if p, ok := r.own.Load(ownKey{name, digest}); ok {
 		return p.(*provider), nil
@@ -171,8 +171,8 @@ func listPins(ctx context.Context, s logical.Storage, digits string) ([]string, 
 	return list(ctx, s, pinPrefix+digits+"/")
 }
 
-// pin records that the named config uses the definition of p. If the stored definition was removed
-// in the meantime, pin stores it again.
+// pin stores a record that the named config uses the definition of p. If the stored definition was
+// removed in the meantime, pin stores the definition again.
 func pin(ctx context.Context, s logical.Storage, config string, p *provider) error {
 	digits := digestHex(p.digest)
 	entry, err := get(ctx, s, DefinitionPrefix+digits)
@@ -187,8 +187,8 @@ func pin(ctx context.Context, s logical.Storage, config string, p *provider) err
 	return put(ctx, s, pinPrefix+digits+"/"+config, pinRecord{definitionVersion})
 }
 
-// unpin removes the record that the named config uses the definition of c. It also removes the
-// definition if nothing else uses it. A failure leaves only unused records behind.
+// unpin records that the named config no longer uses the definition of c. It also removes a
+// definition that nothing else uses. A failure leaves only unused records behind.
 func (r *Registry) unpin(ctx context.Context, config string, c *Config) {
 	err := remove(ctx, r.storage, pinPrefix+digestHex(c.Definition)+"/"+config)
 	if err == nil {
@@ -243,8 +243,8 @@ func (r *Registry) removeUnused(ctx context.Context) error {
 	return nil
 }
 
-// hasConfig reports whether any config uses the definition with the given hex digits. A pin is the
-// record that a config uses a definition. hasConfig removes outdated pins that it finds.
+// hasConfig reports whether any config uses the definition with the given hex digits. It also
+// removes outdated pins, the records that a config uses a definition.
 func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, error) {
 	configs, err := listPins(ctx, s, digits)
 	if err != nil {

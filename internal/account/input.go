@@ -25,7 +25,7 @@ var typeRules = map[framework.FieldType]string{
 // CheckTypes checks that each value in data has the type of its field. It returns data without byte
 // order marks, and with nil in place of empty strings. The error is a [*providers.FieldError].
 //
-// The framework checks types too, but its errors quote the value, which may be a secret. It also
+// The framework checks types too. But its errors quote the value, which may be a secret, and it
 // accepts an empty string as a map.
 func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (map[string]any, error) {
 	checked := maps.Clone(data)
@@ -45,10 +45,10 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 	return checked, nil
 }
 
-// decodeField decodes raw for a field with the given schema. null and the empty string decode to
-// nil, which means the default. A duration decodes to a [time.Duration], and key=value pairs decode
-// to [url.Values]. The framework decodes the other types. decodeField drops a byte order mark at
-// the beginning of a text. The error is a [*providers.FieldError] that does not quote raw.
+// decodeField decodes raw for a field with the given schema. A byte order mark at the beginning of
+// a text is dropped. null and the empty string become nil, which means the default. A duration
+// becomes a [time.Duration], and key=value pairs become [url.Values]. The error is a
+// [*providers.FieldError] that does not quote raw.
 func decodeField(name string, s *framework.FieldSchema, raw any) (any, error) {
 	raw = withoutMarks(raw)
 	if raw == nil || raw == "" {

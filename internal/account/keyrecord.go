@@ -14,8 +14,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// KeyPrefix is the storage prefix of generated keys. They are not part of the config's record, so
-// that a rotation of the key changes neither the config's revision nor the token.
+// KeyPrefix is the storage prefix of generated keys. A key rotation changes neither the config's
+// revision nor the token, because keys have a record of their own.
 const KeyPrefix = "key/"
 
 const keyVersion = 1
@@ -81,7 +81,7 @@ func (s *keySet) named(id string) *madeKey {
 	return nil
 }
 
-// at returns a copy of k that became the current key at the given time.
+// at returns a copy of k with the given activation time.
 func (k *madeKey) at(activated time.Time) *madeKey {
 	active := *k
 	active.Activated = activated
@@ -101,8 +101,8 @@ func (c *Config) makeKey(now time.Time) (*madeKey, error) {
 	return &madeKey{key, keyInfo{Kind: kind, Algorithm: algorithm, Created: now}}, nil
 }
 
-// signingKey returns the key and the algorithm with which an account with these settings signs; nil
-// if it does not sign.
+// signingKey returns the key and the algorithm that sign for an account with these settings. The
+// key is nil if the account does not sign.
 func (p *provider) signingKey(settings providers.Settings) (*providers.Key, string) {
 	if d, ok := p.Provider.(*providers.Definition); ok {
 		return d.ShownKey(settings)

@@ -15,17 +15,17 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// keyPause is the least time between two attempts with a key that the provider may not know. Unless
-// a person activates a new key, mints also leave the key unused for keyPause, so that the provider
-// can fetch the new JWK Set.
+// keyPause is the least time between two attempts with a key that the provider may not know. A new
+// key also stays unused for keyPause, so that the provider can fetch the new JWK Set. A person who
+// activates the key ends this wait.
 const keyPause = 5 * time.Minute
 
 // keyring chooses which generated key of a config signs. It is safe for concurrent use.
 //
 // A rotation makes the next key and publishes its public part. After keyPause, a mint tries the
 // next key. If the provider accepts it, the next key becomes the current key, and the current key
-// becomes the previous key. The engine drops the previous key when the provider accepts the current
-// key keyPause or more after that key became current.
+// becomes the previous key. If the provider still accepts the current key after another keyPause,
+// the engine drops the previous key.
 //
 // If the provider refuses a key that has not worked yet, the same mint repeats the request with
 // another key, so that no read fails. Storage always has a key that works, even if the process is
@@ -44,8 +44,8 @@ type keyring struct {
 	refusal  time.Time     // when the provider refused that key
 }
 
-// set returns the config's keys. If they are not in memory, set reads them from storage. If that
-// fails, set returns the keys that it had before.
+// set returns the config's keys, from storage if they are not in memory. If storage fails, set
+// returns the keys that it had before.
 func (r *keyring) set(ctx context.Context) (*keySet, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,9 +102,8 @@ func checkOwner(name string, keys *keySet, owner string) error {
 	return nil
 }
 
-// inUse returns keys with their present roles: the current key is the key that the provider
-// accepted last. Storage may still have the old roles. On a performance secondary, the engine
-// cannot store the new roles.
+// inUse returns keys with the key that the provider accepted last as the current key. Storage may
+// still have the old roles. A performance secondary cannot store the new roles.
 func (r *keyring) inUse(keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,8 +142,8 @@ func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKe
 	return first, keys.previous
 }
 
-// waited reports whether keyPause has passed since a stored time. It also returns true if the clock
-// was set back by more than that.
+// waited reports whether keyPause has passed since a stored time. If the clock was set back by
+// keyPause or more, waited also returns true.
 func waited(now clock.Instant, since time.Time) bool { return now.Wall.Sub(since).Abs() >= keyPause }
 
 // mint calls ask with one of the keys. If the provider refuses that key, mint may call ask again with
@@ -194,8 +193,7 @@ func (r *keyring) wasRefused(now clock.Instant, k *madeKey) {
 	r.tried, r.refused, r.refusal = now, k.ID(), now.Wall
 }
 
-// settled returns the keys that must replace the stored keys after the latest mints, because the
-// roles have changed or the previous key can go. It returns nil if the stored keys are right.
+// settled returns the keys to store after the latest mints; nil if the stored keys are right.
 func (r *keyring) settled(now time.Time, keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -215,16 +213,16 @@ func (r *keyring) unsettled() bool {
 	return r.accepted != "" || r.proven
 }
 
-// activated must be called after a person has chosen the current key. It forgets which key the
-// provider accepted last. It also ends a running keyPause, so that the next mint may fall back to
-// the previous key.
+// Call activated after a person has chosen the current key. It forgets which key the provider
+// accepted last, and ends a running keyPause. The next mint may then fall back to the previous key.
 func (r *keyring) activated() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.accepted, r.proven, r.tried = "", false, clock.Instant{}
 }
 
-// refusedAt returns when the provider refused k; zero if it did not, or has accepted k since.
+// refusedAt returns when the provider refused k; zero if the provider did not refuse k, or accepted
+// k later.
 func (r *keyring) refusedAt(k *madeKey) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -30,8 +30,8 @@ type Keyrings struct {
 
 	rings sync.Map // config name → *keyring
 
-	// writing is held while stored keys are read and changed. Mints never take it, and its holder
-	// never waits for a provider.
+	// writing is held while stored keys are read and changed. Mints never lock writing. No holder
+	// of writing waits for a provider.
 	writing sync.Mutex
 
 	listing sync.Mutex
@@ -51,8 +51,8 @@ func (k *Keyrings) ring(name string) *keyring {
 // stored keys.
 func (k *Keyrings) Invalidate(name string) { k.ring(name).forget() }
 
-// replace stores set as the keys of the named config. All keys that were stored under this name are
-// removed, including the keys of an earlier config. If set is nil, replace only removes keys.
+// replace stores set as the only keys of the named config. If set is nil, replace only removes
+// keys. Keys of an earlier config with this name are removed too.
 func (k *Keyrings) replace(ctx context.Context, name string, set *keySet) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
@@ -87,9 +87,9 @@ func (k *Keyrings) change(ctx context.Context, name, owner string, edit func(*ke
 	return nil
 }
 
-// settle updates the stored keys of a config after a mint. The mint may have made another key the
-// current key, or shown that the previous key can go. A performance secondary cannot store keys, so
-// there the keyring keeps the change in memory.
+// settle updates the stored keys of a config after a mint. The mint may have changed the current
+// key, or shown that the previous key can go. A performance secondary cannot store keys, so its
+// keyring keeps the change in memory.
 func (k *Keyrings) settle(name, owner string) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
@@ -160,8 +160,8 @@ func (k *Keyrings) list(ctx context.Context) error {
 	return nil
 }
 
-// NeedsKey reports whether the engine must make a key for c, which replaces old. old is nil for a
-// new config.
+// NeedsKey reports whether the engine must make a key for c. old is the config that c replaces; nil
+// for a new config.
 func (c *Config) NeedsKey(old *Config) bool {
 	return c.generatesKey() && (old == nil || old.KeyOwner == "")
 }
@@ -189,8 +189,8 @@ func (r *Registry) MakeKey(c *Config) error {
 	return nil
 }
 
-// Unsettled reports whether a mint has changed which keys a config uses, and the change is not
-// stored yet.
+// Unsettled reports whether any config has a change of keys that came from a mint and is not stored
+// yet.
 func (k *Keyrings) Unsettled() bool {
 	found := false
 	k.rings.Range(func(_, r any) bool {
@@ -200,8 +200,8 @@ func (k *Keyrings) Unsettled() bool {
 	return found
 }
 
-// SettleKeys updates the account's stored keys in the background, if a mint has changed which keys
-// the account uses. Call SettleKeys after the token is served.
+// SettleKeys stores a change of the account's keys that a mint has made. It works in the
+// background. Call SettleKeys after the token is served.
 func (a *Account) SettleKeys() {
 	if a.ring == nil || !a.ring.unsettled() {
 		return
@@ -242,8 +242,8 @@ func (r *Registry) RotateKey(ctx context.Context, name string, c *Config) (fresh
 	return fresh && err == nil, err
 }
 
-// ActivateKey makes the key of c with the given ID the current key; "" means the next key. The old
-// current key becomes the previous key.
+// ActivateKey makes the key with the given ID the current key of c. If id is "", it activates the
+// next key. The old current key becomes the previous key.
 func (r *Registry) ActivateKey(ctx context.Context, name string, c *Config, id string) error {
 	if c.KeyOwner == "" {
 		return errNoGeneration
@@ -255,7 +255,7 @@ func (r *Registry) ActivateKey(ctx context.Context, name string, c *Config, id s
 		}
 		switch {
 		case k == nil && id == "":
-			return nil, &providers.FieldError{Field: "key_id", Problem: "is required, unless there is a next key; to undo an activation, give the ID of the previous key"}
+			return nil, &providers.FieldError{Field: "key_id", Problem: "is required, because there is no next key; to undo an activation, give the ID of the previous key"}
 		case k == nil:
 			return nil, &providers.FieldError{Field: "key_id", Problem: "names no key of this config; read keys/" + name + " for the IDs"}
 		case k == keys.current:

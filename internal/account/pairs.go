@@ -12,10 +12,10 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// decodePairs decodes the value of a field with key=value pairs. It accepts a map of strings or of
-// lists of strings, a text key=value, or a list of such texts and maps. It returns false for any
-// other value. A key may have several values, in the order of the input; the framework would keep
-// only one. A key whose value is null has no values.
+// decodePairs decodes the value of a field with key=value pairs. It accepts a map, a text
+// key=value, or a list of maps and texts. It returns false for any other value. In a map, a key may
+// have a string, a list of strings, or null for no values. The values of a key keep their order;
+// the framework would keep only one value.
 func decodePairs(raw any) (url.Values, bool) {
 	if p, ok := raw.(url.Values); ok {
 		return p, true

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// RecordError reports a stored record that cannot be used. It hides its cause from errors.As,
-// because a [*providers.FieldError] would look like a mistake in the request that reads the record.
+// RecordError reports a stored record that cannot be used. errors.As cannot find its cause, because
+// a [*providers.FieldError] would blame the request that reads the record.
 type RecordError struct {
 	key string
 	err error
@@ -33,8 +33,8 @@ func isUnusable(err error) bool {
 // would quote the record.
 var errDamaged = errors.New("it is damaged")
 
-// decodeRecord decodes a stored record of at most the given version. It refuses a record of a
-// newer version, because it would misread the record.
+// decodeRecord decodes a stored record. It refuses a record that is newer than the given version,
+// because this plugin would misread the record.
 func decodeRecord(stored []byte, version int, record any) error {
 	var head struct {
 		Version int `json:"version"`

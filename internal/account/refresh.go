@@ -25,21 +25,22 @@ import (
 // shorter timeout.
 const exchangeTimeout = 90 * time.Second
 
-// RefreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC
-// 6749 §6). Many providers accept a refresh token only once, and answer with the next refresh
-// token (RFC 9700 §4.14.2). If the engine loses the next refresh token, a person has to consent
-// again. An exchange is a token request that uses a refresh token. The rules for exchanges are:
+// RefreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC 6749
+// §6). Many providers accept a refresh token only once, and answer with the next refresh token (RFC
+// 9700 §4.14.2). If the engine loses the next refresh token, a person has to consent again. An
+// exchange is a token request that uses a refresh token. The rules for exchanges are:
 //
-//   - Only one exchange of an account runs at a time, and nothing cancels an exchange that has begun.
-//   - Before the engine sends the request, it stores a marker: when the exchange began.
+//   - Only one exchange of an account runs at a time, and nothing cancels an exchange that has
+//     begun.
+//   - Before the engine sends the request, it stores the time at which the exchange began.
 //   - Before the engine serves the access token, it stores the next refresh token. If storage
-//     fails, the engine keeps the next refresh token in memory and tries to store it at each tick
-//     of the mount.
-//   - If the outcome of an exchange is unknown, the engine uses the refresh token again only when
-//     readers need a token. Only a refusal by the provider means that the refresh token is lost.
+//     fails, the engine keeps the next refresh token in memory and tries again periodically.
+//   - If the outcome of an exchange is unknown, the engine uses the refresh token again only
+//     when readers need a token. Only a refusal by the provider means that the refresh token is
+//     lost.
 //
-// Storage is authoritative, except for a record that could not be stored yet. RefreshTokens is
-// safe for concurrent use.
+// Storage is authoritative, except for a record that could not be stored yet. RefreshTokens is safe
+// for concurrent use.
 type RefreshTokens struct {
 	storage logical.Storage
 	clock   clock.Clock
@@ -51,7 +52,7 @@ type RefreshTokens struct {
 	states map[string]*refreshState // by config name
 }
 
-// refreshState is the state in memory of one config's refresh tokens.
+// refreshState holds a config's refresh tokens in memory.
 type refreshState struct {
 	turn chan struct{} // holds an element while an exchange runs
 
@@ -63,7 +64,8 @@ type refreshState struct {
 	noted atomic.Pointer[refreshNotes] // never nil
 }
 
-// refreshNotes is what the engine knows of a record without reading storage. It never changes.
+// refreshNotes holds the states of a config's refresh tokens, to save reads of storage. It never
+// changes.
 type refreshNotes struct {
 	unsaved bool                  // the record is only in memory
 	states  map[string]notedState // by the ID of the generation
@@ -96,10 +98,10 @@ func (c *Config) spendsRefresh() bool {
 	return set && c.provider.spec.SpendsRefresh
 }
 
-// refreshID identifies a generation of refresh tokens: the refresh token that an operator wrote for
-// an endpoint, and its successors from the provider. If an operator writes another endpoint, a new
-// generation starts, and no successor is sent to the new endpoint. Otherwise a person who knows
-// only a used refresh token could have the current refresh token sent to their own host.
+// refreshID identifies a refresh token that an operator wrote for an endpoint, and its successors
+// from the provider. If an operator writes another endpoint, the ID changes. The new endpoint then
+// gets no successor. Otherwise a person who knows only a used refresh token could have the current
+// refresh token sent to their own host.
 func (c *Config) refreshID() string {
 	parts := []string{c.Fields[providers.RefreshField].Reveal(), c.Provider, c.Definition, c.Environment, c.TokenURL, c.CACert}
 	for _, f := range c.provider.spec.Fields {
@@ -116,13 +118,13 @@ func (c *Config) refreshID() string {
 
 var errUnchanged = errors.New("nothing to store") // for update
 
-// update calls change with a copy of a config's newest record, and stores the copy. begins says
-// that an exchange begins.
+// update calls change with a copy of a config's newest record, and stores the copy. The parameter
+// begins says whether an exchange is starting.
 //
-// If change returns errUnchanged, update stores the record only if it is not stored yet, and never
-// returns errUnchanged itself. If change returns another error, update stores nothing and returns
-// that error. If storage refuses a record that must not be lost, update keeps the record in memory
-// and returns the error of storage.
+// If change returns errUnchanged, update stores only a record that is not stored yet, and does not
+// return errUnchanged. If change returns another error, update stores nothing and returns that
+// error. If storage refuses a record that must not be lost, update keeps the record in memory and
+// returns the error of storage.
 func (r *RefreshTokens) update(ctx context.Context, name string, begins bool, change func(*refreshRecord) error) error {
 	s := r.state(name)
 	s.mu.Lock()
@@ -205,8 +207,8 @@ func (a *Account) RefreshTokenState() string {
 
 // MayExchange reports whether a may use its refresh token now. urgent says that readers need a
 // token, because the cached token is about to expire. If the outcome of the last exchange is
-// unknown, MayExchange returns true only if urgent is true, because a provider may end all tokens
-// of the account when a refresh token is used twice.
+// unknown, only an urgent exchange may begin. A provider may end all tokens of an account that uses
+// a refresh token twice.
 func (a *Account) MayExchange(urgent bool) bool { return urgent || !a.noted().pending }
 
 // token returns the stored access token of c; nil if there is none.
@@ -225,7 +227,7 @@ func (r *RefreshTokens) token(ctx context.Context, name string, c *Config) (*tok
 	return g.Token.token(), nil
 }
 
-// save stores an access token of a, and the refresh token if that is not stored yet.
+// save stores an access token of a. It also stores a refresh token that storage refused before.
 func (r *RefreshTokens) save(ctx context.Context, a *Account, t token.Token) error {
 	return r.update(ctx, a.Name, false, func(record *refreshRecord) error {
 		stored := newTokenRecord(a.Revision(), t)
@@ -273,9 +275,9 @@ func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	r.logLeftover(name, err)
 }
 
-// drop removes the refresh tokens of a config that was deleted, or whose credential is no longer a
-// refresh token. A running exchange does not store them again. A failure leaves only unused
-// refresh tokens behind.
+// drop removes a config's refresh tokens, because the config was deleted or its credential is no
+// longer a refresh token. A running exchange does not store them again. A failure leaves only
+// unused refresh tokens behind.
 func (r *RefreshTokens) drop(ctx context.Context, name string) {
 	s := r.state(name)
 	s.mu.Lock()
@@ -344,7 +346,7 @@ func (r *RefreshTokens) Wait(limit time.Duration) {
 	}
 }
 
-// RefreshState is what status shows of a refresh token that is a credential.
+// RefreshState describes a refresh token that is a credential, for a read of status.
 type RefreshState struct {
 	State   string    // one of RefreshStates
 	Used    time.Time // when the last successful exchange began; zero if there was none

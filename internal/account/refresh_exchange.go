@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// exchange calls send with the current refresh token of a, stores the next refresh token, and
-// returns the new access token. send sends the request. If ctx ends after the exchange has begun,
-// the function returns an error, but the exchange continues and stores its result.
+// exchange calls send, which makes the token request, with the current refresh token of a. It
+// stores the next refresh token and returns the new access token. If ctx ends after the exchange
+// has begun, the method returns an error, but the exchange continues and stores its result.
 func (r *RefreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
 	s := r.state(a.Name)
 	select {
@@ -100,7 +100,7 @@ func (r *RefreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *
 			}
 			g.lose(begun, before.Pending)
 			sendErr = g.lostError()
-		case unknown: // the marker stays
+		case unknown: // Pending stays
 		}
 		return nil
 	})

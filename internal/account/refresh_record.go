@@ -12,31 +12,30 @@ import (
 )
 
 // RefreshPrefix is the storage prefix of refresh tokens that are credentials. Vault replicates
-// these records, unlike those of tokens.
+// these records, but not the records of access tokens.
 const RefreshPrefix = "refresh/"
 
 const refreshVersion = 1
 
 // maxGenerations limits the generations in a record. Each refresh token that an operator writes
-// starts a generation, even if the config write then fails. The next config write that succeeds
-// removes the generations of failed writes.
+// starts a generation, even if the config write fails. The next successful write removes the
+// generations of failed writes.
 const maxGenerations = 8
 
-// refreshRecord is the stored form of a config's refresh tokens. It also holds the access token,
-// and the marker that an exchange has begun, because all of them change together and storage has
-// no transactions.
+// refreshRecord is the stored form of a config's refresh tokens. It also holds access tokens and
+// when an exchange began, because storage has no transactions.
 type refreshRecord struct {
 	Version     int                 `json:"version"`
 	Generations []refreshGeneration `json:"generations"` // the last one used comes first
 }
 
-// refreshGeneration is one generation of refresh tokens: the one that an operator wrote, and its
-// successors from the provider.
+// refreshGeneration stands for a refresh token that an operator wrote, and for its successors from
+// the provider.
 type refreshGeneration struct {
 	ID      string `json:"id"`      // see Config.refreshID
 	Current string `json:"current"` // the refresh token to use next
 
-	Pending   *time.Time `json:"pending,omitempty"`  // the marker: when an exchange with unknown outcome began
+	Pending   *time.Time `json:"pending,omitempty"`  // when an exchange with unknown outcome began
 	Refreshed time.Time  `json:"refreshed,omitzero"` // when the last successful exchange began
 
 	Lost   string     `json:"lost,omitempty"` // how the refresh token was lost; "" if it was not
@@ -59,8 +58,8 @@ func (r *refreshRecord) find(id string) *refreshGeneration {
 	return nil
 }
 
-// generation moves the generation with the given ID to the front, and returns it. If r has no
-// such generation, the method adds a generation whose refresh token is seed.
+// generation moves the generation with the given ID to the front, and returns it. If there is no
+// such generation, the method adds one with the refresh token seed.
 func (r *refreshRecord) generation(id string, seed secret.String) *refreshGeneration {
 	g := refreshGeneration{ID: id, Current: seed.Reveal()}
 	if found := r.find(id); found != nil {
@@ -76,8 +75,8 @@ func (r *refreshRecord) remove(id string) {
 	r.Generations = slices.DeleteFunc(r.Generations, func(g refreshGeneration) bool { return g.ID == id })
 }
 
-// brings reports whether r holds something that old lacks and that must not be lost: a new refresh
-// token from the provider, or the outcome of an exchange.
+// brings reports whether r holds something new since old that must not be lost, such as a new
+// refresh token or the outcome of an exchange.
 func (r *refreshRecord) brings(old *refreshRecord) bool {
 	if len(r.Generations) < len(old.Generations) {
 		return true
@@ -91,8 +90,8 @@ func (r *refreshRecord) brings(old *refreshRecord) bool {
 	return false
 }
 
-// lose records that the refresh token no longer works. If the outcome of an earlier exchange is
-// unknown, before is the time at which that exchange began. Otherwise before is nil.
+// lose records that the refresh token no longer works. The parameter before is when an exchange
+// with unknown outcome began; nil if there was none.
 func (g *refreshGeneration) lose(now time.Time, before *time.Time) {
 	g.LostAt = &now
 	if before != nil {

@@ -16,9 +16,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Registry knows the built-in providers and the providers that operators define ("own"
-// definitions). It reads and writes the configs and tokens in the mount's storage, and makes
-// accounts of them: it is the [tokencache.Store] of the mount. It is safe for concurrent use.
+// Registry knows the built-in providers and the definitions that operators wrote ("own"
+// definitions). It reads and writes the configs and tokens in the mount's storage, and makes an
+// account of each config. It implements [tokencache.Store], and is safe for concurrent use.
 type Registry struct {
 	opts     RegistryOptions
 	storage  logical.Storage // of the mount
@@ -26,8 +26,8 @@ type Registry struct {
 	refresh  *RefreshTokens
 	keyrings *Keyrings // the keys that the engine made
 
-	// writing is held while a definition is stored or removed, and while a config that changes its
-	// definition is stored. So no definition is removed while a config starts to use it.
+	// writing is held while a definition is stored or removed, and while a config changes its
+	// definition. So no definition is removed while a config starts to use it.
 	writing sync.Mutex
 
 	own sync.Map // ownKey → *provider: the own definitions in use, which configs share
@@ -53,8 +53,8 @@ type RegistryOptions struct {
 	Storage logical.Storage // of the mount
 	Clock   clock.Clock     // nil means the machine's clock
 
-	// Observe is called once for each provider, and returns a function. Accounts call this function
-	// before each mint. The function returns end, which accounts call after the mint.
+	// Observe is called once for each provider. Accounts call the returned function before each
+	// mint, and the function end after the mint.
 	Observe func(provider string) func() (end func())
 }
 
@@ -90,9 +90,8 @@ func (r *Registry) provider(p providers.Provider) *provider {
 // BuiltinNames returns the names of the built-in providers, sorted.
 func (r *Registry) BuiltinNames() []string { return slices.Sorted(maps.Keys(r.builtin)) }
 
-// named returns the provider that a new config with the given provider name gets; nil if there
-// is none. A definition that operators wrote takes precedence over the built-in provider of the
-// same name.
+// named returns the provider that a new config gets for the given provider name; nil if there is
+// none. An operator's definition takes precedence over a built-in provider of the same name.
 func (r *Registry) named(ctx context.Context, name string) (*provider, error) {
 	digest, err := readName(ctx, r.storage, name)
 	if err != nil {
@@ -105,7 +104,7 @@ func (r *Registry) named(ctx context.Context, name string) (*provider, error) {
 }
 
 // choose returns the provider that a config has after the write w. old is the config before the
-// write; nil for a new config. A config keeps its definition, unless the write adopts another. If
+// write; nil for a new config. If w adopts no other definition, the config keeps its definition. If
 // the user made a mistake, the error is a [*providers.FieldError].
 func (r *Registry) choose(ctx context.Context, old *Config, w *Write) (*provider, error) {
 	name := w.provider
@@ -158,7 +157,8 @@ func (r *Registry) Account(name string, c *Config) (*Account, error) {
 	return a, nil
 }
 
-// Current reports whether c uses the definition that a new config with its provider would get.
+// Current reports whether a new config with the same provider name would get the definition that c
+// uses.
 func (r *Registry) Current(ctx context.Context, c *Config) (bool, error) {
 	digest, err := readName(ctx, r.storage, c.Provider)
 	return digest == c.Definition, err

@@ -19,8 +19,7 @@ const ConfigPrefix = "config/"
 // version 1 would ignore the KeyOwner. Stored configs without a KeyOwner have version 1.
 const configVersion = 2
 
-// configRecord is a config as it is stored: the fields of [Config] that have a JSON name, and
-// those that are stored in another form. A missing member has its default.
+// configRecord is the stored form of a [Config]. A missing member has its default.
 type configRecord struct {
 	Version int `json:"version"`
 	*Config
@@ -141,9 +140,8 @@ func (r *Registry) putWithDefinition(ctx context.Context, name string, old, c *C
 	return nil
 }
 
-// DeleteConfig deletes the named config's token, then the config, then its keys. If the token
-// were left without a config, it would stay in storage for good. A config without its key would
-// not work.
+// DeleteConfig deletes the named config's token, then the config, then its keys. A token without a
+// config would stay in storage for good. A config without its key would not work.
 func (r *Registry) DeleteConfig(ctx context.Context, name string) error {
 	entry, err := get(ctx, r.storage, ConfigPrefix+name)
 	if err != nil {
@@ -166,8 +164,7 @@ func (r *Registry) DeleteConfig(ctx context.Context, name string) error {
 	if c == nil {
 		return nil
 	}
-	// The refresh tokens are deleted after the config, because a config without them would have
-	// lost its credential.
+	// Delete the refresh tokens after the config, because the config would not work without them.
 	if _, set := c.Fields[providers.RefreshField]; set {
 		r.refresh.drop(ctx, name)
 	}

@@ -115,9 +115,9 @@ func (r *Registry) removeOrphan(ctx context.Context, name string) {
 	}
 }
 
-// loadToken returns the named config's stored token; nil if there is none of the given revision.
-// It also returns nil for a damaged token, because the engine can mint a new token. It returns
-// storage errors, because otherwise each restart would cause a login.
+// loadToken returns the named config's stored token for the given revision; nil if there is none. A
+// damaged token also gives nil, because the engine can mint a new token. Storage errors are
+// returned, because otherwise each restart would cause a login.
 func (r *Registry) loadToken(ctx context.Context, name, revision string) (*token.Token, error) {
 	entry, err := get(ctx, r.storage, TokenPrefix+name)
 	if err != nil || entry == nil {

@@ -59,8 +59,8 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 	return w, nil
 }
 
-// Verify reports whether to mint a token before the write is stored. changed says whether the write
-// changes credentials, endpoints or share. Verify returns changed if the write does not set
+// Verify reports whether to mint a token before the write is stored. The parameter changed says
+// whether the write changes credentials, endpoints or share, and is the default for
 // verify_connection.
 func (w *Write) Verify(changed bool) bool {
 	if w.verify != nil {
@@ -87,9 +87,8 @@ func (c *Config) Patched(data map[string]any) map[string]any {
 	return update
 }
 
-// Merge returns the config that w makes of old, after it has validated the config and guarded the
-// secrets. For a new config, old is nil. Merge does not change old. If the user made a mistake, the
-// error is a [*providers.FieldError].
+// Merge applies w to a copy of old, validates the result, and guards the secrets. For a new config,
+// old is nil. If the user made a mistake, the error is a [*providers.FieldError].
 func (r *Registry) Merge(ctx context.Context, old *Config, w *Write) (*Config, error) {
 	p, err := r.choose(ctx, old, w)
 	if err != nil {
@@ -250,7 +249,7 @@ func (c *Config) validateEnvironment() error {
 	return nil
 }
 
-// guard refuses a write that changes where or how a secret is sent but does not repeat the secret.
+// guard refuses a write that changes where or how a secret is sent, but does not repeat the secret.
 // Otherwise a person who may edit the endpoint could have an unknown password sent to their own
 // host. A secret that the write removes must be repeated too.
 //
