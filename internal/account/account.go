@@ -39,8 +39,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Account is one revision of a config, joined to its provider. It implements
-// [tokencache.Account]. It never changes, and is safe for concurrent use.
+// Account is one revision of a config, with its provider. It implements [tokencache.Account]. It
+// never changes, and is safe for concurrent use.
 type Account struct {
 	Name   string
 	Config *Config
@@ -60,9 +60,8 @@ func (a *Account) Provider() string { return a.Config.Provider }
 // expire.
 func (a *Account) RevocationURL() string { return a.settings.RevocationURL }
 
-// RevocationEndpoint returns an ID made from the definition, the revocation endpoint, the trusted
-// CA and the client that may revoke the tokens (RFC 7009 §2.1). The ID depends on no secret,
-// because a token outlives a change of password.
+// RevocationEndpoint returns an ID made from the definition, revocation endpoint, trusted CA and
+// client ID (RFC 7009 §2.1). Secrets do not count, because tokens outlive them.
 func (a *Account) RevocationEndpoint() string {
 	h := sha256.New()
 	for _, part := range []string{
@@ -110,8 +109,8 @@ func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.spe
 // [providers.RateKey].
 func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
 
-// Mint implements [tokencache.Account]. It sends one token request to the provider. If refresh is
-// "", Mint logs in. Otherwise Mint uses the refresh token.
+// Mint implements [tokencache.Account]. If refresh is "", Mint logs in. Otherwise Mint uses the
+// refresh token.
 func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error) {
 	defer a.provider.observe()()
 	settings := a.settings
@@ -164,9 +163,8 @@ func (a *Account) withKey(ctx context.Context, mint func(*providers.Key) (token.
 // CanRevoke reports whether the account's provider can revoke tokens.
 func (a *Account) CanRevoke() bool { return a.provider.spec.CanRevoke }
 
-// Revoke revokes an access token at the provider. If refresh is not "", Revoke also ends the
-// session of that refresh token. The provider must be able to revoke; see CanRevoke. The error is a
-// [*token.Error].
+// Revoke revokes an access token and a refresh token at the provider; the refresh token may be "".
+// Call Revoke only if CanRevoke is true. If the request fails, the error is a [*token.Error].
 func (a *Account) Revoke(ctx context.Context, access, refresh secret.String) error {
 	settings := a.settings
 	if a.ring != nil {

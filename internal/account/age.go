@@ -9,8 +9,8 @@ import (
 
 const expiresField = "credentials_expire"
 
-// parseExpire parses a credentials_expire. A date without a time is the beginning of that day
-// in UTC.
+// parseExpire parses a value of credentials_expire. A date alone means the beginning of that day in
+// UTC.
 func parseExpire(text string) (time.Time, error) {
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
 		if t, err := time.Parse(layout, text); err == nil {
@@ -25,7 +25,7 @@ func checkExpire(text string) error {
 	return err
 }
 
-// CredentialsExpire returns when the operator says that the credentials end; zero if unknown.
+// CredentialsExpire returns the time in credentials_expire; zero if the operator wrote none.
 func (c *Config) CredentialsExpire() time.Time {
 	t, _ := parseExpire(c.Expire)
 	return t

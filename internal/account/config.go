@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Config is one account with a provider, as an operator wrote it. A Config in use never
+// Config holds an operator's settings for one account with a provider. A Config in use never
 // changes. The JSON names are for configRecord, the stored form.
 type Config struct {
 	// Revision identifies the credentials and endpoints. Each write that changes them sets a
@@ -48,7 +48,7 @@ type Config struct {
 	Share bool `json:"-"` // all readers of creds share one token
 
 	// KeyOwner links the config to its generated keys; "" if it has none. A later config of the
-	// same name gets another KeyOwner, so it cannot use the keys.
+	// same name has another KeyOwner and cannot use these keys.
 	KeyOwner string `json:"key_owner,omitempty"`
 
 	newKeys  *keySet   // the first keys, until they are stored
@@ -94,7 +94,8 @@ func (c *Config) tokenURL() string {
 	return ""
 }
 
-// ShownEnvironment returns the name of c's environment; "" for a provider with a single one.
+// ShownEnvironment returns the name of c's environment; "" if the provider has only one
+// environment.
 func (c *Config) ShownEnvironment() string {
 	if endpoints := c.provider.spec.Endpoints; c.Environment == "" && len(endpoints) > 1 {
 		return endpoints[0].Environment
@@ -139,8 +140,8 @@ func (c *Config) ClientCertValidity() (from, until time.Time) {
 	return providers.CertificateValidity(c.ClientCert)
 }
 
-// SameTokens reports whether c and d can use each other's tokens. Their credentials, endpoints and
-// values of share must be equal. The revocation endpoint counts too, because it receives tokens.
+// SameTokens reports whether c and d can use each other's tokens. Credentials, endpoints and share
+// must be equal. So must revocation_url, because tokens are sent there.
 func (c *Config) SameTokens(d *Config) bool {
 	return c.Provider == d.Provider && c.Definition == d.Definition && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
 		c.RevocationURL == d.RevocationURL && c.CACert == d.CACert &&

@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Limits of field values. Sizes are in bytes; they protect the server's memory.
+// Limits of field values, to protect the server's memory. Sizes are in bytes.
 const (
 	MaxName    = 128 // of a config's name
 	maxText    = 1 << 10
@@ -46,8 +46,8 @@ type configField struct {
 // requiresSecrets names an argument of textField.
 const requiresSecrets = true
 
-// ConfigSchema returns the schema of the fields that every config has. The fields that a
-// provider adds are not in it, because operators can add providers.
+// ConfigSchema returns the schema of the fields that every config has. A provider's fields are left
+// out, because operators can add providers at any time.
 func ConfigSchema() map[string]*framework.FieldSchema {
 	schema := map[string]*framework.FieldSchema{}
 	for _, f := range configFields() {
@@ -92,7 +92,7 @@ func configFields() []configField {
 	}
 }
 
-// newConfigField returns a field that cannot be set or shown yet.
+// newConfigField returns a field without the functions set and show.
 func newConfigField(name, description string, t framework.FieldType) configField {
 	return configField{name: name, schema: framework.FieldSchema{
 		Type: t, Description: description, DisplayAttrs: &framework.DisplayAttributes{Name: displayName(name)}}}
@@ -201,7 +201,7 @@ func checkPEM(text string) error {
 		return tooLong(maxPEM)
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return unprintable(r) && !strings.ContainsRune("\t\r\n", r) }) {
-		return errors.New("must be PEM without control characters around it")
+		return errors.New("must be PEM without control characters")
 	}
 	return nil
 }

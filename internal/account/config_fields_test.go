@@ -30,7 +30,7 @@ func TestDisplayName(t *testing.T) {
 	}
 }
 
-// A definition cannot declare a field whose name every config already uses.
+// A definition cannot declare a field that every config has.
 func TestNamesAreReservedInDefinitions(t *testing.T) {
 	names := []string{"name", "provider", "verify_connection", "secrets_set"}
 	for _, f := range configFields() {

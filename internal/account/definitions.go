@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Operators' own definitions are stored under these prefixes. A definition is stored once, under
-// its digest, and never changes. It is removed when no provider name and no config uses it.
+// Operators' own definitions are stored under these prefixes. A stored definition never changes.
+// The engine removes a definition that no provider and no config uses.
 const (
 	DefinitionPrefix = "definition/" // definition/<hex digits of the digest>: the definition's text
 	namePrefix       = "provider/"   // provider/<name>: the digest of the definition that new configs get
@@ -98,9 +98,9 @@ func (r *Registry) Forget(key string) {
 	})
 }
 
-// WriteDefinition stores text as the definition of the named provider, for new configs. Existing
-// configs keep their definition. kept is the number of configs that keep the previous definition.
-// If the user made a mistake, the error is a [*providers.FieldError].
+// WriteDefinition stores text as the definition for new configs of the named provider. kept is the
+// number of configs that keep the previous definition. If the user made a mistake, the error is a
+// [*providers.FieldError].
 func (r *Registry) WriteDefinition(ctx context.Context, name, text string) (digest string, kept int, err error) {
 	d, err := providers.ParseDefinition(name, []byte(text))
 	if err != nil {
@@ -171,8 +171,8 @@ func listPins(ctx context.Context, s logical.Storage, digits string) ([]string, 
 	return list(ctx, s, pinPrefix+digits+"/")
 }
 
-// pin stores a record that the named config uses the definition of p. If the stored definition was
-// removed in the meantime, pin stores the definition again.
+// pin records that the named config uses the definition of p. If the stored definition is gone, pin
+// stores the definition again.
 func pin(ctx context.Context, s logical.Storage, config string, p *provider) error {
 	digits := digestHex(p.digest)
 	entry, err := get(ctx, s, DefinitionPrefix+digits)
@@ -187,8 +187,8 @@ func pin(ctx context.Context, s logical.Storage, config string, p *provider) err
 	return put(ctx, s, pinPrefix+digits+"/"+config, pinRecord{definitionVersion})
 }
 
-// unpin records that the named config no longer uses the definition of c. It also removes a
-// definition that nothing else uses. A failure leaves only unused records behind.
+// unpin records that the named config no longer uses the definition of c. It then removes unused
+// definitions. A failure leaves only unused records behind.
 func (r *Registry) unpin(ctx context.Context, config string, c *Config) {
 	err := remove(ctx, r.storage, pinPrefix+digestHex(c.Definition)+"/"+config)
 	if err == nil {
@@ -200,14 +200,14 @@ func (r *Registry) unpin(ctx context.Context, config string, c *Config) {
 	r.logUnswept(err)
 }
 
-// logUnswept logs a failure to remove records that nothing uses.
+// logUnswept logs a failure to remove unused records.
 func (r *Registry) logUnswept(err error) {
 	if err != nil {
 		r.opts.Log().Warn("records of unused definitions stay in storage until the next change of a definition", "error", err)
 	}
 }
 
-// removeUnused removes the definitions that no provider name and no config uses. The caller holds
+// removeUnused removes the definitions that no provider and no config uses. The caller holds
 // r.writing. After a failure, the next call removes the rest.
 func (r *Registry) removeUnused(ctx context.Context) error {
 	all, err := list(ctx, r.storage, DefinitionPrefix)
@@ -244,7 +244,7 @@ func (r *Registry) removeUnused(ctx context.Context) error {
 }
 
 // hasConfig reports whether any config uses the definition with the given hex digits. It also
-// removes outdated pins, the records that a config uses a definition.
+// removes the records of configs that no longer use the definition.
 func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, error) {
 	configs, err := listPins(ctx, s, digits)
 	if err != nil {

@@ -34,7 +34,7 @@ func newTestRegistry(s logical.Storage) *Registry {
 	})
 }
 
-// All configs of a definition share it in memory, also after a restart.
+// Configs with the same definition share one copy in memory.
 func TestConfigsShareTheirDefinition(t *testing.T) {
 	const configs = 100
 	s, ctx := &logical.InmemStorage{}, t.Context()

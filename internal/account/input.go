@@ -25,8 +25,8 @@ var typeRules = map[framework.FieldType]string{
 // CheckTypes checks that each value in data has the type of its field. It returns data without byte
 // order marks, and with nil in place of empty strings. The error is a [*providers.FieldError].
 //
-// The framework checks types too. But its errors quote the value, which may be a secret, and it
-// accepts an empty string as a map.
+// The framework's check is not enough. Its errors quote the value, which may be a secret. The
+// framework also accepts an empty string as a map.
 func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (map[string]any, error) {
 	checked := maps.Clone(data)
 	for _, name := range slices.Sorted(maps.Keys(data)) {
@@ -45,10 +45,9 @@ func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (
 	return checked, nil
 }
 
-// decodeField decodes raw for a field with the given schema. A byte order mark at the beginning of
-// a text is dropped. null and the empty string become nil, which means the default. A duration
-// becomes a [time.Duration], and key=value pairs become [url.Values]. The error is a
-// [*providers.FieldError] that does not quote raw.
+// decodeField decodes raw for a field with the given schema. null and the empty string become nil,
+// which means the default. Durations become [time.Duration], and key=value pairs become
+// [url.Values]. The error is a [*providers.FieldError] that does not quote raw.
 func decodeField(name string, s *framework.FieldSchema, raw any) (any, error) {
 	raw = withoutMarks(raw)
 	if raw == nil || raw == "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// merge writes data to a new config of a provider, as a request does.
+// merge makes a new config from data, as a write request does.
 func merge(t *testing.T, data map[string]any) (*Config, error) {
 	t.Helper()
 	schema := ConfigSchema()

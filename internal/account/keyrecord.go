@@ -14,14 +14,14 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// KeyPrefix is the storage prefix of generated keys. A key rotation changes neither the config's
-// revision nor the token, because keys have a record of their own.
+// KeyPrefix is the storage prefix of generated keys. Keys have their own records, so a key rotation
+// changes neither the config nor the token.
 const KeyPrefix = "key/"
 
 const keyVersion = 1
 
-// GenerateKey is the name of the field that tells the engine to make a key. Its value is the kind of
-// key.
+// GenerateKey is the name of the field that tells the engine to make a key. The field's value is
+// the kind of key.
 const GenerateKey = "generate_key"
 
 // keyRecord is the stored form of a keySet.
@@ -101,8 +101,8 @@ func (c *Config) makeKey(now time.Time) (*madeKey, error) {
 	return &madeKey{key, keyInfo{Kind: kind, Algorithm: algorithm, Created: now}}, nil
 }
 
-// signingKey returns the key and the algorithm that sign for an account with these settings. The
-// key is nil if the account does not sign.
+// signingKey returns the signing key of an account with these settings, and the algorithm. The key
+// is nil if the account does not sign.
 func (p *provider) signingKey(settings providers.Settings) (*providers.Key, string) {
 	if d, ok := p.Provider.(*providers.Definition); ok {
 		return d.ShownKey(settings)

@@ -15,21 +15,19 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// keyPause is the least time between two attempts with a key that the provider may not know. A new
-// key also stays unused for keyPause, so that the provider can fetch the new JWK Set. A person who
-// activates the key ends this wait.
+// keyPause is how long a new key waits before its first use, so that the provider can fetch the new
+// JWK Set. After a failed attempt, the key waits again. A person can activate the key earlier.
 const keyPause = 5 * time.Minute
 
 // keyring chooses which generated key of a config signs. It is safe for concurrent use.
 //
-// A rotation makes the next key and publishes its public part. After keyPause, a mint tries the
-// next key. If the provider accepts it, the next key becomes the current key, and the current key
-// becomes the previous key. If the provider still accepts the current key after another keyPause,
-// the engine drops the previous key.
+// A rotation makes a next key and publishes its public part. After keyPause, a mint tries the next
+// key. If the provider accepts the next key, it becomes the current key, and the old current key
+// becomes the previous key. If the current key still works after another keyPause, the engine drops
+// the previous key.
 //
-// If the provider refuses a key that has not worked yet, the same mint repeats the request with
-// another key, so that no read fails. Storage always has a key that works, even if the process is
-// killed.
+// If the provider refuses the new key, the same mint repeats the request with the old key, so that
+// no read fails. Storage always has a key that works, even if the process is killed.
 type keyring struct {
 	name    string // of the config
 	storage logical.Storage
@@ -44,8 +42,8 @@ type keyring struct {
 	refusal  time.Time     // when the provider refused that key
 }
 
-// set returns the config's keys, from storage if they are not in memory. If storage fails, set
-// returns the keys that it had before.
+// set returns the config's keys, from memory or storage. If storage fails, set returns the last
+// known keys, or an error if there are none.
 func (r *keyring) set(ctx context.Context) (*keySet, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,8 +100,8 @@ func checkOwner(name string, keys *keySet, owner string) error {
 	return nil
 }
 
-// inUse returns keys with the key that the provider accepted last as the current key. Storage may
-// still have the old roles. A performance secondary cannot store the new roles.
+// inUse returns keys, with the key that the provider accepted last as the current key. Storage may
+// still have another current key.
 func (r *keyring) inUse(keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,12 +140,12 @@ func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKe
 	return first, keys.previous
 }
 
-// waited reports whether keyPause has passed since a stored time. If the clock was set back by
-// keyPause or more, waited also returns true.
+// waited reports whether keyPause has passed since a stored time. A time in the far future also
+// counts, because the clock may have been set back.
 func waited(now clock.Instant, since time.Time) bool { return now.Wall.Sub(since).Abs() >= keyPause }
 
-// mint calls ask with one of the keys. If the provider refuses that key, mint may call ask again with
-// another key. It remembers which key the provider accepted.
+// mint calls ask with a key. If the provider refuses that key, mint may call ask again with another
+// key. mint remembers which key the provider accepted.
 func (r *keyring) mint(now clock.Instant, keys *keySet, ask func(*providers.Key) (token.Token, error)) (token.Token, error) {
 	k, second := r.choose(now, keys)
 	t, err := ask(k.Key)
@@ -193,7 +191,7 @@ func (r *keyring) wasRefused(now clock.Instant, k *madeKey) {
 	r.tried, r.refused, r.refusal = now, k.ID(), now.Wall
 }
 
-// settled returns the keys to store after the latest mints; nil if the stored keys are right.
+// settled returns the keys to store after the latest mints; nil if there is nothing to store.
 func (r *keyring) settled(now time.Time, keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -213,16 +211,16 @@ func (r *keyring) unsettled() bool {
 	return r.accepted != "" || r.proven
 }
 
-// Call activated after a person has chosen the current key. It forgets which key the provider
-// accepted last, and ends a running keyPause. The next mint may then fall back to the previous key.
+// activated resets the keyring after a person has chosen the current key. The next mint may then
+// fall back to the previous key.
 func (r *keyring) activated() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.accepted, r.proven, r.tried = "", false, clock.Instant{}
 }
 
-// refusedAt returns when the provider refused k; zero if the provider did not refuse k, or accepted
-// k later.
+// refusedAt returns when the provider refused k; zero if k is not the last refused key, or has
+// worked since.
 func (r *keyring) refusedAt(k *madeKey) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// settleTimeout limits how long it may take to store the keys after a mint.
+// settleTimeout limits the storing of keys after a mint.
 const settleTimeout = 10 * time.Second
 
 // Keyrings holds the generated keys of all configs of a mount. It is safe for concurrent use.
@@ -30,8 +30,8 @@ type Keyrings struct {
 
 	rings sync.Map // config name → *keyring
 
-	// writing is held while stored keys are read and changed. Mints never lock writing. No holder
-	// of writing waits for a provider.
+	// Hold writing while you change stored keys, but not during a request to a provider. Mints do
+	// not lock writing.
 	writing sync.Mutex
 
 	listing sync.Mutex
@@ -51,8 +51,7 @@ func (k *Keyrings) ring(name string) *keyring {
 // stored keys.
 func (k *Keyrings) Invalidate(name string) { k.ring(name).forget() }
 
-// replace stores set as the only keys of the named config. If set is nil, replace only removes
-// keys. Keys of an earlier config with this name are removed too.
+// replace removes all keys stored under a config's name, and stores set if it is not nil.
 func (k *Keyrings) replace(ctx context.Context, name string, set *keySet) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
@@ -87,9 +86,8 @@ func (k *Keyrings) change(ctx context.Context, name, owner string, edit func(*ke
 	return nil
 }
 
-// settle updates the stored keys of a config after a mint. The mint may have changed the current
-// key, or shown that the previous key can go. A performance secondary cannot store keys, so its
-// keyring keeps the change in memory.
+// settle stores what a mint has changed in a config's keys. On a performance secondary, which
+// cannot store keys, the change stays in memory.
 func (k *Keyrings) settle(name, owner string) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
@@ -177,7 +175,7 @@ func (c *Config) generatesKey() bool {
 // a provider.
 func (c *Config) SelfSigned() bool { return c.provider.spec.SelfSigned }
 
-// MakeKey makes the first key of a config. WriteConfig stores it.
+// MakeKey makes the first key of a config. WriteConfig stores the key.
 func (r *Registry) MakeKey(c *Config) error {
 	now := r.opts.Clock().Wall
 	key, err := c.makeKey(now)
@@ -189,8 +187,7 @@ func (r *Registry) MakeKey(c *Config) error {
 	return nil
 }
 
-// Unsettled reports whether any config has a change of keys that came from a mint and is not stored
-// yet.
+// Unsettled reports whether a mint has changed any config's keys and the change is not stored yet.
 func (k *Keyrings) Unsettled() bool {
 	found := false
 	k.rings.Range(func(_, r any) bool {
@@ -200,8 +197,8 @@ func (k *Keyrings) Unsettled() bool {
 	return found
 }
 
-// SettleKeys stores a change of the account's keys that a mint has made. It works in the
-// background. Call SettleKeys after the token is served.
+// SettleKeys stores the account's keys in the background, if a mint has changed them. Call
+// SettleKeys after the token is served.
 func (a *Account) SettleKeys() {
 	if a.ring == nil || !a.ring.unsettled() {
 		return

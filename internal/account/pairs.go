@@ -12,10 +12,9 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// decodePairs decodes the value of a field with key=value pairs. It accepts a map, a text
-// key=value, or a list of maps and texts. It returns false for any other value. In a map, a key may
-// have a string, a list of strings, or null for no values. The values of a key keep their order;
-// the framework would keep only one value.
+// decodePairs decodes a map, a text key=value, or a list of maps and texts. It returns false for
+// any other value. In a map, a key may have a list of values, or null for no values. Unlike the
+// framework, decodePairs keeps all values of a key, in order.
 func decodePairs(raw any) (url.Values, bool) {
 	if p, ok := raw.(url.Values); ok {
 		return p, true
@@ -96,7 +95,7 @@ func storedPairs(text string) url.Values {
 	return pairs
 }
 
-// showPairs returns stored pairs as a read shows them: a list where a key has several values.
+// showPairs returns stored pairs for a read of the config. A key with several values has a list.
 func showPairs(text string) map[string]any {
 	shown := map[string]any{}
 	for key, values := range storedPairs(text) {

@@ -9,7 +9,6 @@ import (
 	"vault-plugin-secrets-messaging/internal/tokencache"
 )
 
-// The token cache follows the token policy in a provider's definition.
 func TestPolicyOfDefinitions(t *testing.T) {
 	r := newTestRegistry(nil)
 	policy := func(provider string, window *seconds) tokencache.Policy {

@@ -29,8 +29,7 @@ func (p *provider) isSecret(name string) bool {
 	return f != nil && f.Secret
 }
 
-// decode returns the value of raw in the form in which [providers.Settings] store it. ""
-// restores the default.
+// decode returns raw as the text that [providers.Settings] store. "" restores the default.
 func (p *provider) decode(name string, raw any) (secret.String, error) {
 	f := p.field(name)
 	if f == nil {
@@ -74,8 +73,8 @@ var fieldTypes = map[providers.FieldKind]framework.FieldType{
 	providers.JSON:  framework.TypeString,
 }
 
-// fieldText returns a decoded value in the form in which [providers.Settings] store it. ""
-// restores the default. fieldValue is the inverse function.
+// fieldText returns a decoded value as the text that [providers.Settings] store. "" restores the
+// default. fieldValue is the inverse function.
 func fieldText(f providers.Field, value any) (secret.String, error) {
 	var text string
 	switch v := value.(type) {

@@ -106,8 +106,8 @@ func (c *Config) writtenKey() *KeyState {
 	return &KeyState{ID: values["key_id"].Reveal(), Activated: c.Written}
 }
 
-// KeyState returns which key signs for the account, without reading storage; nil if the account does
-// not sign, or its keys are not in memory.
+// KeyState returns which key signs for the account. It does not read storage. It returns nil if the
+// account does not sign, or if its keys are not in memory.
 func (a *Account) KeyState() *KeyState {
 	if a.ring == nil {
 		return a.Config.writtenKey()

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// RecordError reports a stored record that cannot be used. errors.As cannot find its cause, because
-// a [*providers.FieldError] would blame the request that reads the record.
+// RecordError reports a stored record that cannot be used. It has no Unwrap method, because the
+// cause is not a mistake in the request.
 type RecordError struct {
 	key string
 	err error

@@ -98,10 +98,10 @@ func (c *Config) spendsRefresh() bool {
 	return set && c.provider.spec.SpendsRefresh
 }
 
-// refreshID identifies a refresh token that an operator wrote for an endpoint, and its successors
-// from the provider. If an operator writes another endpoint, the ID changes. The new endpoint then
-// gets no successor. Otherwise a person who knows only a used refresh token could have the current
-// refresh token sent to their own host.
+// refreshID identifies a refresh token that an operator wrote for an endpoint. Its successors from
+// the provider have the same ID. Another endpoint has another ID, so the engine sends no successors
+// to a new endpoint. Otherwise a person with a used refresh token could have the current refresh
+// token sent to their own host.
 func (c *Config) refreshID() string {
 	parts := []string{c.Fields[providers.RefreshField].Reveal(), c.Provider, c.Definition, c.Environment, c.TokenURL, c.CACert}
 	for _, f := range c.provider.spec.Fields {
@@ -121,10 +121,10 @@ var errUnchanged = errors.New("nothing to store") // for update
 // update calls change with a copy of a config's newest record, and stores the copy. The parameter
 // begins says whether an exchange is starting.
 //
-// If change returns errUnchanged, update stores only a record that is not stored yet, and does not
-// return errUnchanged. If change returns another error, update stores nothing and returns that
-// error. If storage refuses a record that must not be lost, update keeps the record in memory and
-// returns the error of storage.
+// If change returns errUnchanged, update returns nil; it stores a record only if storage refused
+// that record before. If change returns another error, update stores nothing and returns that
+// error. If storage fails, update returns the error, and keeps a record that must not be lost in
+// memory.
 func (r *RefreshTokens) update(ctx context.Context, name string, begins bool, change func(*refreshRecord) error) error {
 	s := r.state(name)
 	s.mu.Lock()
@@ -193,8 +193,8 @@ func (a *Account) noted() notedState {
 	return a.refresh.state(a.Name).noted.Load().states[a.Config.refreshID()]
 }
 
-// RefreshTokenState returns one of RefreshStates, without reading storage; "" if the credential of a
-// is not a refresh token.
+// RefreshTokenState returns one of RefreshStates; "" if the account's credential is not a refresh
+// token. It does not read storage.
 func (a *Account) RefreshTokenState() string {
 	if !a.Config.spendsRefresh() {
 		return ""
@@ -205,10 +205,9 @@ func (a *Account) RefreshTokenState() string {
 	return refreshUnused
 }
 
-// MayExchange reports whether a may use its refresh token now. urgent says that readers need a
-// token, because the cached token is about to expire. If the outcome of the last exchange is
-// unknown, only an urgent exchange may begin. A provider may end all tokens of an account that uses
-// a refresh token twice.
+// MayExchange reports whether the account may use its refresh token now. The parameter urgent says
+// that readers need a token. If the outcome of the last exchange is unknown, only an urgent
+// exchange may begin. A second use of a refresh token may end all tokens of the account.
 func (a *Account) MayExchange(urgent bool) bool { return urgent || !a.noted().pending }
 
 // token returns the stored access token of c; nil if there is none.
@@ -227,7 +226,7 @@ func (r *RefreshTokens) token(ctx context.Context, name string, c *Config) (*tok
 	return g.Token.token(), nil
 }
 
-// save stores an access token of a. It also stores a refresh token that storage refused before.
+// save stores an account's access token, and any refresh token that storage refused before.
 func (r *RefreshTokens) save(ctx context.Context, a *Account, t token.Token) error {
 	return r.update(ctx, a.Name, false, func(record *refreshRecord) error {
 		stored := newTokenRecord(a.Revision(), t)
@@ -275,9 +274,8 @@ func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	r.logLeftover(name, err)
 }
 
-// drop removes a config's refresh tokens, because the config was deleted or its credential is no
-// longer a refresh token. A running exchange does not store them again. A failure leaves only
-// unused refresh tokens behind.
+// drop removes a config's refresh tokens. A running exchange does not store them again. A failure
+// leaves only unused refresh tokens behind.
 func (r *RefreshTokens) drop(ctx context.Context, name string) {
 	s := r.state(name)
 	s.mu.Lock()
@@ -353,8 +351,8 @@ type RefreshState struct {
 	Problem string    // why the refresh token is lost, and what to do; "" if it is not lost
 }
 
-// RefreshState returns the state of the refresh token of the named config c; nil if the credential
-// of c is not a refresh token.
+// RefreshState returns the state of the named config's refresh token; nil if the credential of c is
+// not a refresh token.
 func (r *Registry) RefreshState(ctx context.Context, name string, c *Config) (*RefreshState, error) {
 	if !c.spendsRefresh() {
 		return nil, nil

@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// exchange calls send, which makes the token request, with the current refresh token of a. It
-// stores the next refresh token and returns the new access token. If ctx ends after the exchange
-// has begun, the method returns an error, but the exchange continues and stores its result.
+// exchange calls send with the account's current refresh token; send makes the token request.
+// exchange stores the next refresh token and returns the access token. If ctx ends, exchange
+// returns an error. A request that has begun then continues, and its result is stored.
 func (r *RefreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
 	s := r.state(a.Name)
 	select {
@@ -110,7 +110,7 @@ func (r *RefreshTokens) exchangeInTurn(ctx context.Context, s *refreshState, a *
 	return t, sendErr
 }
 
-// outcome says what became of the refresh token that an exchange used.
+// outcome is the effect of an exchange on its refresh token.
 type outcome int
 
 const (

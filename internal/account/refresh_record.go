@@ -12,25 +12,24 @@ import (
 )
 
 // RefreshPrefix is the storage prefix of refresh tokens that are credentials. Vault replicates
-// these records, but not the records of access tokens.
+// these records, unlike those under TokenPrefix.
 const RefreshPrefix = "refresh/"
 
 const refreshVersion = 1
 
-// maxGenerations limits the generations in a record. Each refresh token that an operator writes
-// starts a generation, even if the config write fails. The next successful write removes the
-// generations of failed writes.
+// maxGenerations limits the entries in a record. A failed config write may leave an entry for its
+// refresh token. The next successful write removes such entries.
 const maxGenerations = 8
 
-// refreshRecord is the stored form of a config's refresh tokens. It also holds access tokens and
-// when an exchange began, because storage has no transactions.
+// refreshRecord is the stored form of a config's refresh tokens. It includes access tokens, because
+// an exchange replaces both and storage has no transactions.
 type refreshRecord struct {
 	Version     int                 `json:"version"`
 	Generations []refreshGeneration `json:"generations"` // the last one used comes first
 }
 
-// refreshGeneration stands for a refresh token that an operator wrote, and for its successors from
-// the provider.
+// refreshGeneration describes a refresh token that an operator wrote, and its successors from the
+// provider.
 type refreshGeneration struct {
 	ID      string `json:"id"`      // see Config.refreshID
 	Current string `json:"current"` // the refresh token to use next
@@ -58,8 +57,8 @@ func (r *refreshRecord) find(id string) *refreshGeneration {
 	return nil
 }
 
-// generation moves the generation with the given ID to the front, and returns it. If there is no
-// such generation, the method adds one with the refresh token seed.
+// generation returns the entry with the given ID, and moves it to the front. If there is none, the
+// method adds an entry with the refresh token seed.
 func (r *refreshRecord) generation(id string, seed secret.String) *refreshGeneration {
 	g := refreshGeneration{ID: id, Current: seed.Reveal()}
 	if found := r.find(id); found != nil {
@@ -75,8 +74,8 @@ func (r *refreshRecord) remove(id string) {
 	r.Generations = slices.DeleteFunc(r.Generations, func(g refreshGeneration) bool { return g.ID == id })
 }
 
-// brings reports whether r holds something new since old that must not be lost, such as a new
-// refresh token or the outcome of an exchange.
+// brings reports whether r must not be lost, because it has a refresh token or an outcome that old
+// lacks.
 func (r *refreshRecord) brings(old *refreshRecord) bool {
 	if len(r.Generations) < len(old.Generations) {
 		return true

@@ -16,9 +16,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Registry knows the built-in providers and the definitions that operators wrote ("own"
-// definitions). It reads and writes the configs and tokens in the mount's storage, and makes an
-// account of each config. It implements [tokencache.Store], and is safe for concurrent use.
+// Registry knows the built-in providers and the operators' "own" definitions. It stores configs and
+// tokens, and makes accounts from configs. It implements [tokencache.Store], and is safe for
+// concurrent use.
 type Registry struct {
 	opts     RegistryOptions
 	storage  logical.Storage // of the mount
@@ -26,8 +26,8 @@ type Registry struct {
 	refresh  *RefreshTokens
 	keyrings *Keyrings // the keys that the engine made
 
-	// writing is held while a definition is stored or removed, and while a config changes its
-	// definition. So no definition is removed while a config starts to use it.
+	// Hold writing while you change stored definitions, or a config's definition. Otherwise a
+	// definition could be removed while a config starts to use it.
 	writing sync.Mutex
 
 	own sync.Map // ownKey → *provider: the own definitions in use, which configs share
@@ -53,7 +53,7 @@ type RegistryOptions struct {
 	Storage logical.Storage // of the mount
 	Clock   clock.Clock     // nil means the machine's clock
 
-	// Observe is called once for each provider. Accounts call the returned function before each
+	// Observe returns a function for the named provider. Accounts call that function before each
 	// mint, and the function end after the mint.
 	Observe func(provider string) func() (end func())
 }
@@ -103,9 +103,9 @@ func (r *Registry) named(ctx context.Context, name string) (*provider, error) {
 	return r.definition(ctx, name, digest)
 }
 
-// choose returns the provider that a config has after the write w. old is the config before the
-// write; nil for a new config. If w adopts no other definition, the config keeps its definition. If
-// the user made a mistake, the error is a [*providers.FieldError].
+// choose returns the provider for the config that w writes. old is the stored config; nil for a new
+// config. If w adopts no definition, an existing config keeps its definition. If the user made a
+// mistake, the error is a [*providers.FieldError].
 func (r *Registry) choose(ctx context.Context, old *Config, w *Write) (*provider, error) {
 	name := w.provider
 	switch {
@@ -157,8 +157,7 @@ func (r *Registry) Account(name string, c *Config) (*Account, error) {
 	return a, nil
 }
 
-// Current reports whether a new config with the same provider name would get the definition that c
-// uses.
+// Current reports whether c uses the definition that new configs of its provider get.
 func (r *Registry) Current(ctx context.Context, c *Config) (bool, error) {
 	digest, err := readName(ctx, r.storage, c.Provider)
 	return digest == c.Definition, err

@@ -118,8 +118,8 @@ func (r *Registry) WriteConfig(ctx context.Context, name string, old, c *Config)
 	return nil
 }
 
-// putWithDefinition stores a config. If the config changes its definition, it also records which
-// definition the config uses.
+// putWithDefinition stores a config. If the config's definition has changed, the method also
+// updates the records of definitions in use.
 func (r *Registry) putWithDefinition(ctx context.Context, name string, old, c *Config) error {
 	if c.Definition == old.Definition {
 		return putConfig(ctx, r.storage, name, c)
@@ -140,8 +140,8 @@ func (r *Registry) putWithDefinition(ctx context.Context, name string, old, c *C
 	return nil
 }
 
-// DeleteConfig deletes the named config's token, then the config, then its keys. A token without a
-// config would stay in storage for good. A config without its key would not work.
+// DeleteConfig deletes the named config's token, then the config, then its keys. So if storage
+// fails, no token stays without a config, and no config without its key.
 func (r *Registry) DeleteConfig(ctx context.Context, name string) error {
 	entry, err := get(ctx, r.storage, ConfigPrefix+name)
 	if err != nil {

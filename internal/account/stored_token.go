@@ -103,8 +103,8 @@ func (r *Registry) LoadAccount(ctx context.Context, name string) (*Account, *tok
 	return a, t, err
 }
 
-// removeOrphan removes the stored token of a config that no longer exists. Tokens are local to a
-// cluster, so a deletion on the primary cluster leaves the tokens of performance secondaries.
+// removeOrphan removes the stored token of a config that no longer exists. A performance secondary
+// keeps such a token when the primary cluster deletes the config.
 func (r *Registry) removeOrphan(ctx context.Context, name string) {
 	entry, err := get(ctx, r.storage, TokenPrefix+name)
 	if err == nil && entry != nil {
@@ -115,9 +115,8 @@ func (r *Registry) removeOrphan(ctx context.Context, name string) {
 	}
 }
 
-// loadToken returns the named config's stored token for the given revision; nil if there is none. A
-// damaged token also gives nil, because the engine can mint a new token. Storage errors are
-// returned, because otherwise each restart would cause a login.
+// loadToken returns the named config's stored token for the given revision; nil if there is none,
+// or if it is damaged. Storage errors are returned, so that they do not cause a login.
 func (r *Registry) loadToken(ctx context.Context, name, revision string) (*token.Token, error) {
 	entry, err := get(ctx, r.storage, TokenPrefix+name)
 	if err != nil || entry == nil {

@@ -84,8 +84,8 @@ func invisible(r rune) bool {
 	return !unicode.IsPrint(r) || unicode.Is(unicode.Variation_Selector, r)
 }
 
-// normalPEM repairs PEM for pem.Decode. It removes indentation and byte order marks, and turns each
-// backslash with n into a line break. It returns other text unchanged.
+// normalPEM repairs PEM for pem.Decode. It removes spaces and invisible characters around lines,
+// and turns the two characters \n into a line break. It returns other text unchanged.
 func normalPEM(text string) string {
 	if strings.Contains(text, `-----\n`) || strings.Contains(text, `-----\r\n`) {
 		text = strings.NewReplacer(`\r\n`, "\n", `\n`, "\n").Replace(text)

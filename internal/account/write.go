@@ -59,9 +59,8 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 	return w, nil
 }
 
-// Verify reports whether to mint a token before the write is stored. The parameter changed says
-// whether the write changes credentials, endpoints or share, and is the default for
-// verify_connection.
+// Verify reports whether to mint a token before the write is stored. The default is the parameter
+// changed: whether credentials, endpoints or share change.
 func (w *Write) Verify(changed bool) bool {
 	if w.verify != nil {
 		return *w.verify
@@ -136,8 +135,7 @@ func (r *Registry) Merge(ctx context.Context, old *Config, w *Write) (*Config, e
 	return next, nil
 }
 
-// use makes p the provider of c. If c used another definition before, c keeps only the fields that
-// both definitions declare in the same way.
+// use makes p the provider of c. It drops field values that do not fit the definition of p.
 func (c *Config) use(p *provider) {
 	before := c.provider
 	c.provider, c.Provider, c.Definition = p, p.spec.Name, ""
@@ -251,10 +249,10 @@ func (c *Config) validateEnvironment() error {
 
 // guard refuses a write that changes where or how a secret is sent, but does not repeat the secret.
 // Otherwise a person who may edit the endpoint could have an unknown password sent to their own
-// host. A secret that the write removes must be repeated too.
+// host. The write must not remove a secret either.
 //
-// A field counts as secret if the old or the new definition says so, because an adopted definition
-// may send or show what the old definition kept secret.
+// A field counts as secret if the old or the new definition says so. Otherwise a new definition
+// could make an old secret public.
 func guard(old, next *Config, repeated map[string]bool) error {
 	field := redirected(old, next)
 	if field == "" {
