@@ -31,7 +31,7 @@ func (c *Config) CredentialsExpire() time.Time {
 	return t
 }
 
-// ShowAge adds the age of the credentials to what a read shows. Unset times are left out.
+// ShowAge adds credentials_expire and credentials_written to data, if they are set.
 func (c *Config) ShowAge(data map[string]any) {
 	if c.Expire != "" {
 		data[expiresField] = c.Expire
@@ -41,8 +41,8 @@ func (c *Config) ShowAge(data map[string]any) {
 	}
 }
 
-// SameSecrets reports whether c and old have the same secrets. A field counts as secret if the
-// definition of c or of old says so.
+// SameSecrets reports whether c and old have the same secrets. A field counts as secret if either
+// config's definition says so.
 func (c *Config) SameSecrets(old *Config) bool {
 	for _, pair := range [][2]*Config{{c, old}, {old, c}} {
 		for name, value := range pair[0].Fields {

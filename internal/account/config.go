@@ -130,8 +130,7 @@ func (c *Config) secretsSet() []string {
 	return set
 }
 
-// MaxLease returns lease_ttl, the longest time until a reader must read again. 0 means that
-// leases last as long as their token.
+// MaxLease returns lease_ttl. 0 means that leases last as long as their token.
 func (c *Config) MaxLease() time.Duration { return c.LeaseTTL.duration() }
 
 // ClientCertValidity returns when the client certificate becomes valid, and when it expires. Both

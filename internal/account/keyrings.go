@@ -112,9 +112,9 @@ func (k *Keyrings) settle(name, owner string) {
 	}
 }
 
-// JWKS returns the JWK Set with the public keys of the named config, as JSON. If there is no such
-// config or it has no generated key, the set is empty. JWKS reads storage only if the keys are not
-// in memory.
+// JWKS returns the JWK Set with the public keys of the named config, as JSON. If the config is
+// missing or has no generated key, the set is empty. JWKS reads storage only if the keys are not in
+// memory.
 func (k *Keyrings) JWKS(ctx context.Context, name string) ([]byte, error) {
 	if err := k.list(ctx); err != nil {
 		return nil, err

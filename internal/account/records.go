@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// RecordError reports a stored record that cannot be used. It has no Unwrap method, because the
-// cause is not a mistake in the request.
+// RecordError reports a stored record that cannot be used. It has no Unwrap method, so that a
+// damaged record is not reported as a mistake in the request.
 type RecordError struct {
 	key string
 	err error
@@ -102,8 +102,8 @@ func remove(ctx context.Context, s logical.Storage, key string) error {
 	return nil
 }
 
-// ExplainStorage adds a remedy to a storage error if the engine knows a remedy. It compares error
-// texts, because Vault's errors reach a plugin as text.
+// ExplainStorage adds a remedy to a storage error, if a remedy is known. It compares error texts,
+// because Vault's errors reach a plugin as text.
 func ExplainStorage(err error) error {
 	if strings.Contains(err.Error(), logical.ErrSetupReadOnly.Error()) {
 		return fmt.Errorf("%w, because the plugin could not start when this server became active; run \"vault operator step-down\", or restart the server", err)

@@ -36,8 +36,7 @@ const exchangeTimeout = 90 * time.Second
 //   - Before the engine serves the access token, it stores the next refresh token. If storage
 //     fails, the engine keeps the next refresh token in memory and tries again periodically.
 //   - If the outcome of an exchange is unknown, the engine uses the refresh token again only
-//     when readers need a token. Only a refusal by the provider means that the refresh token is
-//     lost.
+//     when readers need a token. The refresh token counts as lost after the provider refuses it.
 //
 // Storage is authoritative, except for a record that could not be stored yet. RefreshTokens is safe
 // for concurrent use.
@@ -206,8 +205,8 @@ func (a *Account) RefreshTokenState() string {
 }
 
 // MayExchange reports whether the account may use its refresh token now. The parameter urgent says
-// that readers need a token. If the outcome of the last exchange is unknown, only an urgent
-// exchange may begin. A second use of a refresh token may end all tokens of the account.
+// that readers need a token. A second use of a refresh token may end all tokens of the account. So
+// after an exchange with unknown outcome, only an urgent exchange may begin.
 func (a *Account) MayExchange(urgent bool) bool { return urgent || !a.noted().pending }
 
 // token returns the stored access token of c; nil if there is none.

@@ -74,7 +74,7 @@ func (r *refreshRecord) remove(id string) {
 	r.Generations = slices.DeleteFunc(r.Generations, func(g refreshGeneration) bool { return g.ID == id })
 }
 
-// brings reports whether r must not be lost, because it has a refresh token or an outcome that old
+// brings reports whether r must not be lost, because r has a refresh token or an outcome that old
 // lacks.
 func (r *refreshRecord) brings(old *refreshRecord) bool {
 	if len(r.Generations) < len(old.Generations) {
@@ -89,8 +89,8 @@ func (r *refreshRecord) brings(old *refreshRecord) bool {
 	return false
 }
 
-// lose records that the refresh token no longer works. The parameter before is when an exchange
-// with unknown outcome began; nil if there was none.
+// lose records that the refresh token no longer works. The parameter before is the time of an
+// exchange with unknown outcome; nil if there was none.
 func (g *refreshGeneration) lose(now time.Time, before *time.Time) {
 	g.LostAt = &now
 	if before != nil {

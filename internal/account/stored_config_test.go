@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// A config that is read from storage and stored again is the same.
+// Reading a config and storing it again changes nothing.
 func FuzzStoredConfigRoundTrip(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		c, err := decodeConfig(stored)

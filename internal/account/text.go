@@ -37,7 +37,7 @@ func withoutMarks(raw any) any {
 // errControl refuses control characters, because they could change what a terminal shows.
 var errControl = errors.New("must not contain control characters such as line breaks")
 
-// errEncoding refuses text that was not UTF-8. Vault replaces invalid bytes by utf8.RuneError.
+// errEncoding refuses text that was not UTF-8. Vault replaces invalid bytes with utf8.RuneError.
 var errEncoding = errors.New("must be UTF-8; a file in another encoding, such as UTF-16, must be converted first")
 
 // checkLines is like checkText, but also allows line breaks and tabs.
