@@ -9,7 +9,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// In any budgetPeriod, all requests to a mount together wait at most budgetWait for revocation
+// In any budgetPeriod, requests to a mount wait at most budgetWait in total for revocation
 // endpoints. Vault cannot disable or move the mount while a request waits.
 const (
 	budgetWait   = 5 * time.Second
@@ -27,7 +27,7 @@ type budget struct {
 	since   clock.Instant // when the first of the waiting requests began
 }
 
-// spell is one wait, or the sum of several waits within about one second.
+// spell is a time during which requests waited. Short waits within one second become one spell.
 type spell struct {
 	start, end clock.Instant
 	waited     time.Duration

@@ -66,7 +66,7 @@ func TestDeletionsOfManyConfigsThatHang(t *testing.T) {
 	})
 }
 
-// If the budget is used up, the engine revokes the token in the background.
+// If requests already waited 5 s, the next request does not wait. A drain revokes the token.
 func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)
@@ -83,7 +83,7 @@ func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 	})
 }
 
-// An endpoint that is too slow for requests still works in the background.
+// The endpoint needs 4 s, but a request waits at most 3 s. The next drain revokes the tokens.
 func TestSlowEndpointDoesNotHoldUpTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)

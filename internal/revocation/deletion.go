@@ -37,8 +37,8 @@ func (r *Revoker) Abandon(config string) {
 }
 
 // EndConfig revokes the queued tokens of a deleted config with the credentials of the account a. If
-// the credentials are already lost, a is nil. EndConfig returns a warning for the user if a token
-// was not revoked, otherwise "". The engine makes no further attempt.
+// the credentials are already lost, a is nil. EndConfig tries once for each token. It returns a
+// warning for the user if a token was not revoked, otherwise "".
 //
 // EndConfig waits for providers at most budgetWait.
 func (r *Revoker) EndConfig(config string, a *account.Account) (warning string) {

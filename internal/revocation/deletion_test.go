@@ -37,7 +37,7 @@ func TestEndConfig(t *testing.T) {
 	f.wantQueued(1)
 }
 
-// EndConfig asks the endpoint even if an earlier attempt failed.
+// EndConfig sends the token to the endpoint even if the endpoint failed lately.
 func TestEndConfigAfterAFailure(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -50,7 +50,8 @@ func TestEndConfigAfterAFailure(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// After a crash, the credentials are gone. The next deletion warns about the queued token.
+// The plugin crashes after the config is deleted. Without credentials, the queued token cannot be
+// revoked.
 func TestEndConfigWithoutAConfig(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -89,7 +90,7 @@ func TestEndConfigCannotReadTheQueue(t *testing.T) {
 	wantContains(t, f.EndConfig("a", a), errStorage.Error())
 }
 
-// A drain does not remove a token from the queue while a deletion needs the token.
+// While a drain handles a token, a config deletion queues the token again. The token stays queued.
 func TestPrepareDuringADrain(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -105,7 +106,7 @@ func TestPrepareDuringADrain(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// After a failed deletion, a drain revokes a token that the config no longer uses.
+// If the deletion of a config fails, a later drain revokes the queued token.
 func TestAbandon(t *testing.T) {
 	f := newFixture(t)
 	f.prepare(f.token(f.config("a"), "shared"))

@@ -145,7 +145,8 @@ func TestEndpointThatFailsIsAskedLessAndLess(t *testing.T) {
 	}
 }
 
-// A rejected token does not delay other tokens. If all tokens are rejected, the waits grow.
+// One rejected token does not delay other tokens. If the endpoint rejects all tokens, the queue
+// sends requests less often.
 func TestEndpointThatRejectsTokens(t *testing.T) {
 	f := newFixture(t)
 	f.provider.failFor("bad", errRejected)
@@ -168,7 +169,7 @@ func TestEndpointThatRejectsTokens(t *testing.T) {
 	f.wantRequests("51 bad tokens, in an hour", 1, maxRejected+8)
 }
 
-// The queue waits as long as the provider's Retry-After demands.
+// The queue waits for the time in the provider's Retry-After header.
 func TestRetryAfter(t *testing.T) {
 	f := newFixture(t)
 	busy := *errDown
@@ -184,7 +185,6 @@ func TestRetryAfter(t *testing.T) {
 	f.wantSent("one")
 }
 
-// If one config fails, other configs do not wait, even at the same endpoint.
 func TestFailuresArePerConfig(t *testing.T) {
 	f := newFixture(t)
 	f.provider.failFor("of-a", errDown)
@@ -216,7 +216,6 @@ func TestSuccessWakesTheQueue(t *testing.T) {
 	})
 }
 
-// Time does not repair a wrong endpoint, so requests try the endpoint with growing waits.
 func TestRequestsAskAWrongEndpointLessAndLess(t *testing.T) {
 	f := newFixture(t)
 	f.provider.fail(errWrong)
@@ -264,7 +263,7 @@ func TestTokenExpiresInTheQueue(t *testing.T) {
 	}
 }
 
-// A mount that is being disabled or moved sends nothing. A moved mount keeps its queue.
+// While a mount is being disabled or moved, it only queues tokens. After the move, it revokes them.
 func TestTaintedMount(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")

@@ -28,7 +28,8 @@ func waitAfter(failures int) time.Duration {
 	return min(firstWait<<min(max(failures-1, 0), 10), longestWait)
 }
 
-// errWaits reports that no attempt may be made now. Errors that wrap errWaits give the reason.
+// errWaits reports that the engine must not try the revocation now. Errors that wrap errWaits give
+// the reason.
 var errWaits = errors.New("the revocation has to wait")
 
 // endpointID identifies a revocation endpoint of one config. Another config may use other
@@ -139,7 +140,7 @@ func (s *endpoints) fail(ctx context.Context, id endpointID, revision string, be
 	}
 }
 
-// rejectsToken reports whether the endpoint may reject this token but accept others.
+// rejectsToken reports whether the token, not the endpoint, may be the cause of the error e.
 func rejectsToken(e *token.Error) bool {
 	return e.Status == http.StatusBadRequest && (e.Kind == token.Malformed || e.Code == "invalid_grant")
 }

@@ -87,7 +87,7 @@ func (p *fakeProvider) fail(err error) {
 	p.set(func(context.Context, string) error { return err })
 }
 
-// failFor makes the provider fail for one token. Other tokens are revoked.
+// failFor makes the provider fail for one token, and revoke all other tokens.
 func (p *fakeProvider) failFor(failing string, err error) {
 	p.set(func(_ context.Context, access string) error {
 		if access == failing {

@@ -63,8 +63,8 @@ func keyOf(rev Revocation) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// add queues a token, unless the token is queued already. If storage fails, add returns the error.
-// Up to maxKept tokens then stay in memory.
+// add queues a token. If storage fails, add returns the error, but keeps up to maxKept tokens in
+// memory.
 func (q *queue) add(ctx context.Context, rev Revocation) error {
 	key := keyOf(rev)
 	q.mu.Lock()
@@ -97,7 +97,7 @@ func (q *queue) add(ctx context.Context, rev Revocation) error {
 	return nil
 }
 
-// keep sets e.kept, and counts the entries that have e.kept. The caller holds q.mu.
+// keep sets e.kept to rev, and updates the number q.kept. The caller holds q.mu.
 func (q *queue) keep(e *entry, rev *Revocation) {
 	if e.kept != nil {
 		q.kept--
@@ -198,8 +198,7 @@ func (q *queue) remove(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// forget removes an entry but not the record. If the token was queued again meanwhile, the entry
-// stays.
+// forget removes an entry from memory, but not if the token was queued again.
 func (q *queue) forget(e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -35,13 +35,13 @@ type Revocation struct {
 	// Endpoint, so their tokens are left to expire.
 	Endpoint string `json:"endpoint"`
 
-	// Deleting means that a deletion of the config queued the token. If the deletion failed,
-	// the token may still be in use.
+	// Deleting means that the token was queued because the config was being deleted. If the
+	// deletion failed, the token may still be in use.
 	Deleting bool `json:"deleting"`
 }
 
-// New returns the revocation of the account's token t. The field Expires is the provider's expiry,
-// even if max_ttl is shorter.
+// New returns the revocation of the account's token t. The setting max_ttl does not change the
+// field Expires.
 func New(a *account.Account, t token.Token) Revocation {
 	return Revocation{
 		Config:       a.Name,

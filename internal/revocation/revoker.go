@@ -124,8 +124,8 @@ func (r *Revoker) revokeOrQueue(rev Revocation) (warning string) {
 	return fmt.Sprintf("a token was not revoked yet; the engine tries again until the token expires: %s", err)
 }
 
-// Queue stores tokens for a later attempt, and does not wait for a provider. It works after Close
-// too, because another process makes the attempt.
+// Queue stores tokens for a later attempt, and does not wait for a provider. You may call Queue
+// after Close. Another process then makes the attempt.
 func (r *Revoker) Queue(revs ...Revocation) {
 	for _, rev := range revs {
 		if r.alive(rev) {
@@ -172,7 +172,7 @@ func (r *Revoker) leave(config string, err error) (warning string) {
 	return fmt.Sprintf("a token was not revoked and is left to expire, because the credentials for the revocation are not stored: %s", err)
 }
 
-// each calls f for each token and joins the warnings. Equal warnings appear once.
+// each calls f for each token and joins the warnings that f returns. Equal warnings appear once.
 func each(revs []Revocation, f func(Revocation) string) string {
 	var warnings []string
 	for _, rev := range revs {
@@ -183,7 +183,7 @@ func each(revs []Revocation, f func(Revocation) string) string {
 	return strings.Join(warnings, "; ")
 }
 
-// revokeNow revokes a token with the credentials of the stored config. The budget limits the wait.
+// revokeNow revokes a token with the credentials of the stored config.
 func (r *Revoker) revokeNow(rev Revocation) error {
 	if r.opts.Tainted() {
 		return errTainted
@@ -206,7 +206,7 @@ func (r *Revoker) load(ctx context.Context, rev Revocation) (*account.Account, *
 	return a, t, err
 }
 
-// wait revokes a token with the credentials of the account a. The budget limits the wait.
+// wait revokes a token with the credentials of the account a. It waits as long as r.budget allows.
 func (r *Revoker) wait(a *account.Account, rev Revocation) error {
 	if err := r.endpoints.blocked(rev.endpointID(), a.Revision()); err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// A token is not sent if the endpoint, CA or client_id has changed. A new secret does not matter.
+// If the config has a new endpoint, CA or client_id, an old token is not sent.
 func TestTokenGoesOnlyToItsEndpoint(t *testing.T) {
 	ca, err := simulator.NewCA(time.Now())
 	if err != nil {
@@ -82,7 +82,7 @@ func TestLeaseOfAnOlderPlugin(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// Stored contains the token only if the token can be revoked. A logged Revocation shows no token.
+// Vault stores the token only if the config has a revocation endpoint. Logs never show the token.
 func TestStoredForm(t *testing.T) {
 	f := newFixture(t)
 	for _, rev := range []Revocation{f.token(f.config("a"), "my-token"), f.token(f.config("b", func(c *account.Config) { c.RevocationURL = "" }), "my-token")} {

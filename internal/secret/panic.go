@@ -16,7 +16,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return "internal error (a panic, see the server's log)" }
 
-// Recovered returns a PanicError for the result of recover, or nil if nothing panicked.
+// Recovered turns the result of the builtin recover into a PanicError. Without a panic, Recovered
+// returns nil.
 func Recovered(value any) *PanicError {
 	if value == nil {
 		return nil

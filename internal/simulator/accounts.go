@@ -73,8 +73,8 @@ func (c *call) authenticate(name, secret string) reason {
 	return c.checkSecret(name, secret)
 }
 
-// beginLogin begins a login. Like Keycloak, it refuses concurrent logins of an account and returns
-// false. Call endLogin after the login.
+// beginLogin begins a login. If the account has another login in progress, beginLogin returns
+// false, as in Keycloak. Call endLogin after the login.
 func (c *call) beginLogin() bool {
 	s, key := c.sim, c.key(c.account)
 	s.mu.Lock()

@@ -55,7 +55,8 @@ func TestLockout(t *testing.T) {
 	r.want(r.login("acme", "correct-horse"), 200, nil)
 }
 
-// startLogin starts a login and holds back the response. The function release returns the response.
+// startLogin starts a login and holds back the response. The test calls release to get the
+// response.
 func startLogin(t *testing.T, prepare func(*rig), login func(*rig) result) (r *rig, release func() result) {
 	t.Helper()
 	started, released, done := make(chan struct{}), make(chan struct{}), make(chan result, 1)

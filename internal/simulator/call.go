@@ -215,8 +215,8 @@ func (c *call) checkContentType(mediaType string) bool {
 	return true
 }
 
-// checkParams refuses a form that repeats a parameter (RFC 6749 §3.2). Undocumented parameters are
-// violations. Without arguments, any parameter is allowed.
+// checkParams refuses a form that repeats a parameter (RFC 6749 §3.2). Parameters that are not
+// documented are violations. Call checkParams without names to allow all parameters.
 func (c *call) checkParams(documented ...string) (response, bool) {
 	duplicated := false
 	for name, values := range c.form {

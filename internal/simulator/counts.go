@@ -12,8 +12,8 @@ type State struct {
 	Violations []Violation `json:"violations"`
 }
 
-// Counts are counts of requests. A login is a request with a long-lived secret: a password grant,
-// client credentials or an app key. If a simulated proxy answers, the request is not a login.
+// Counts are counts of requests. A login is a request with a password, client credentials or an app
+// key. Requests that a simulated proxy answers are not logins.
 type Counts struct {
 	Requests           int `json:"requests"`
 	LoginsSucceeded    int `json:"logins_succeeded"`
@@ -85,7 +85,7 @@ func newCounter() *counter {
 	return &counter{total: &tally{}, providers: map[string]*tally{}, accounts: map[accountKey]*tally{}, last: map[string]*LastRequest{}}
 }
 
-// begin counts a new request, and returns the tallies that will also count the outcome.
+// begin counts a new request, and returns the counts to which the outcome must be added.
 func (n *counter) begin(c *call) []*tally {
 	tallies := []*tally{n.total, entry(n.providers, c.provider)}
 	if c.account != "" {

@@ -89,7 +89,8 @@ func TestRevokeRefreshToken(t *testing.T) {
 	r.want(r.refresh(other.str("refresh_token")), 200, nil)
 }
 
-// A used refresh token works again during the grace period. A later use ends the session.
+// A used refresh token works again during the grace period. A use after the period ends the
+// session.
 func TestRefreshGrace(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.patch(`{"revoke_refresh_token": true, "refresh_grace": 10}`)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// conversationToken serves POST /oauth2/token. Sinch Conversation documents only client credentials in
-// a Basic header.
+// conversationToken serves POST /oauth2/token. Sinch Conversation documents only one grant: client
+// credentials in a Basic header.
 func (s *Simulator) conversationToken(c *call) response {
 	if resp, refused := c.checkPost(formType); refused {
 		return resp

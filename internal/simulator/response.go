@@ -96,8 +96,8 @@ func escapeAll(s string) string {
 	return b.String()
 }
 
-// description returns the fault's description, or text if the fault has none. If echo_secrets is
-// set, the request's secrets follow.
+// description returns the error description of a refusal. A fault's description replaces the
+// parameter text. The setting echo_secrets appends the request's secrets.
 func (c *call) description(text string) escapedText {
 	if c.fault != nil && c.fault.Description != "" {
 		text = c.fault.Description

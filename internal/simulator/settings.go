@@ -14,13 +14,13 @@ import (
 // {"enablex-rcs": {"clock_offset": "24h"}}}.
 type Settings struct {
 	ProviderSettings
-	// Providers are the settings of single providers. They override the settings of all
-	// providers.
+	// Providers are the settings for single providers, by name. They override the general
+	// settings.
 	Providers map[string]ProviderSettings `json:"providers,omitempty"`
 }
 
-// ProviderSettings change how a provider behaves. If a provider's setting is nil, the setting of
-// all providers applies. If both are nil, the default applies.
+// ProviderSettings change how a provider behaves. If a setting is nil for a provider, the general
+// setting applies. If the general setting is nil too, the default applies.
 type ProviderSettings struct {
 	// AccessTTL is the lifetime of an access token in whole seconds, at least 1; default 3600.
 	AccessTTL *Duration `json:"access_ttl,omitempty"`
@@ -48,9 +48,8 @@ type ProviderSettings struct {
 	// Latency is the time between issuing a token and sending the response; default 0, at most
 	// 10 minutes.
 	Latency *Duration `json:"latency,omitempty"`
-	// ClockOffset is how far the provider's clock is ahead, or behind if negative; default 0.
-	// It shifts EnableX's expiry, the Date header and the claims in a token. Lifetimes stay the
-	// same.
+	// ClockOffset is added to the provider's clock, and may be negative; default 0. It shifts
+	// EnableX's expiry, the Date header and the claims in a token. Lifetimes stay the same.
 	ClockOffset *Duration `json:"clock_offset,omitempty"`
 	// DateHeader is "normal" (the default) or "garbage".
 	DateHeader *string `json:"date_header,omitempty"`
@@ -60,8 +59,8 @@ type ProviderSettings struct {
 	// SuccessStatus is the HTTP status of a response with a token; the default, 0, means 200.
 	SuccessStatus *int `json:"success_status,omitempty"`
 	// FailureStatus is the HTTP status of a refusal. The default, 0, means 200 for EnableX, and
-	// 401 for a failed login at Sinch India. Sinch also documents 400, which Keycloak sends
-	// since version 26.6.
+	// 401 for a failed login at Sinch India. Sinch documents both 401 and 400. Keycloak sends
+	// 400 since version 26.6.
 	FailureStatus *int `json:"failure_status,omitempty"`
 	// EchoSecrets makes every failure repeat the request's secrets in the listed forms: "raw",
 	// "url", "base64", "json" (each character as \uXXXX) or "json-twice" (as \\uXXXX).
@@ -94,7 +93,7 @@ func providerNames() []string {
 	return []string{SinchIndia, EnableXWhatsApp, EnableXRCS, EnableXSMS, SinchConversation, OAuth2}
 }
 
-// resolve returns the settings that apply to a provider. No pointer is nil.
+// resolve returns a provider's settings, including defaults. No pointer in the result is nil.
 func (s Settings) resolve(provider string) ProviderSettings {
 	resolved := ProviderSettings{
 		AccessTTL:     new(Duration(time.Hour)),

@@ -107,7 +107,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp := c.respond()
 	s.record(c, resp)
 	if latency := c.settings.Latency.value(); latency > 0 {
-		// The lifetime of the token has already begun, which is the worst case for the
+		// The token is already issued, so the latency shortens the time left for the
 		// client.
 		s.sleep(r.Context(), latency)
 		if r.Context().Err() != nil {

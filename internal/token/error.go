@@ -97,5 +97,5 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ": ")
 }
 
-// Unwrap returns Cause. Other errors are not in the chain, because their texts might show a secret.
+// Unwrap returns Cause. An Error wraps nothing else, because other errors might show a secret.
 func (e *Error) Unwrap() error { return e.Cause }

@@ -61,8 +61,8 @@ func (s *source) Token(ctx context.Context) (string, error) {
 	return s.token, nil
 }
 
-// Refused makes the next call of Token report a rejected token to Vault and read a new token. If
-// the rejected token was already replaced, Refused does nothing.
+// Refused records that the provider rejected a token. The next call of Token reports the rejection
+// and reads a new token. If the token was already replaced, Refused does nothing.
 func (s *source) Refused(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
