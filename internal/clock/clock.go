@@ -25,8 +25,8 @@ func System() Clock {
 	}
 }
 
-// Since returns the time between the moments earlier and i. If the two clocks disagree, Since
-// returns the longer time, so that an old token never seems young.
+// Since returns the time between the moments earlier and i. If the wall clock and the monotonic
+// clock disagree, Since returns the longer time, so that an old token never seems young.
 func (i Instant) Since(earlier Instant) time.Duration {
 	return max(i.Wall.Sub(earlier.Wall), i.Mono-earlier.Mono)
 }

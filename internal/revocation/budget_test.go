@@ -66,7 +66,8 @@ func TestDeletionsOfManyConfigsThatHang(t *testing.T) {
 	})
 }
 
-// If requests already waited 5 s, the next request does not wait. A drain revokes the token.
+// If requests already waited 5 s, the next request does not wait. The engine revokes the token in
+// the background.
 func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)
@@ -83,7 +84,8 @@ func TestBudgetLeavesTheRestToADrain(t *testing.T) {
 	})
 }
 
-// The endpoint needs 4 s, but a request waits at most 3 s. The next drain revokes the tokens.
+// The endpoint needs 4 s, but a request waits at most 3 s. The engine revokes the tokens in the
+// background.
 func TestSlowEndpointDoesNotHoldUpTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newHangingFixture(t)

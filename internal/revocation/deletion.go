@@ -13,7 +13,7 @@ import (
 // storage, and then calls EndConfig. If storage fails, the backend calls Abandon instead. After a
 // crash, the next Drain or deletion handles the queued tokens.
 
-// Prepare queues the tokens of a config before the config is deleted. Drains skip these tokens
+// Prepare queues the tokens of a config before the config is deleted. Drain skips these tokens
 // until Abandon is called. If Prepare fails, do not delete the config.
 func (r *Revoker) Prepare(revs ...Revocation) error {
 	ctx, cancel := r.storageContext()
@@ -30,8 +30,8 @@ func (r *Revoker) Prepare(revs ...Revocation) error {
 	return nil
 }
 
-// Abandon ends a failed deletion. Drains then revoke the config's queued tokens, except a token
-// that the config still uses.
+// Abandon ends a failed deletion. The engine then revokes the config's queued tokens, except a
+// token that the config still uses.
 func (r *Revoker) Abandon(config string) {
 	r.queue.release(config)
 }

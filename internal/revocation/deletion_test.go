@@ -90,7 +90,8 @@ func TestEndConfigCannotReadTheQueue(t *testing.T) {
 	wantContains(t, f.EndConfig("a", a), errStorage.Error())
 }
 
-// While a drain handles a token, a config deletion queues the token again. The token stays queued.
+// While the engine revokes a queued token, a config deletion queues the token again. The token
+// stays queued.
 func TestPrepareDuringADrain(t *testing.T) {
 	f := newFixture(t)
 	a := f.config("a")
@@ -106,7 +107,7 @@ func TestPrepareDuringADrain(t *testing.T) {
 	f.wantQueued(0)
 }
 
-// If the deletion of a config fails, a later drain revokes the queued token.
+// If the deletion of a config fails, the engine later revokes the queued token.
 func TestAbandon(t *testing.T) {
 	f := newFixture(t)
 	f.prepare(f.token(f.config("a"), "shared"))

@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/telemetry"
 )
 
-// maxReads limits the records that one drain reads. Records of revoked tokens do not count.
+// maxReads limits the records that one call of Drain reads. Records of revoked tokens do not count.
 const maxReads = 1000
 
 // errServed reports that the token is still in use, because the deletion of its config failed.
@@ -22,7 +22,7 @@ func (r *Revoker) Pending() bool {
 	return !r.queue.isListed() || len(r.queue.filter(r.isDue)) > 0
 }
 
-// isDue reports whether a drain has to handle the entry e now. The caller holds the queue's mu.
+// isDue reports whether Drain has to handle the entry e now. The caller holds the queue's mu.
 func (r *Revoker) isDue(e *entry) bool {
 	now := r.opts.Clock()
 	switch {
@@ -37,7 +37,7 @@ func (r *Revoker) isDue(e *entry) bool {
 }
 
 // due returns the entries to handle now. Entries with the fewest failures come first, so that
-// failing endpoints do not delay the others.
+// failing endpoints do not delay other endpoints.
 func (r *Revoker) due() []*entry {
 	failures := map[*entry]int{}
 	due := r.queue.filter(func(e *entry) bool {

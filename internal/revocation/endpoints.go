@@ -78,7 +78,7 @@ func (s *endpoints) blocked(id endpointID, revision string) error {
 	return fmt.Errorf("%w, because the endpoint failed lately: %w", errWaits, e.err)
 }
 
-// resting reports whether drains must leave the endpoint alone for now.
+// resting reports whether Drain must not ask the endpoint now.
 func (s *endpoints) resting(id endpointID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

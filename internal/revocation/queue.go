@@ -185,7 +185,7 @@ func (q *queue) list(ctx context.Context) error {
 	return nil
 }
 
-// remove removes an entry and its record. If the storage fails, a later drain removes both.
+// remove removes an entry and its record. If the storage fails, a later call of Drain removes both.
 func (q *queue) remove(ctx context.Context, e *entry) error {
 	q.mu.Lock()
 	e.ended = true

@@ -62,7 +62,7 @@ func (c *call) secretOf(name string) (secret string, known bool) {
 	return "", false
 }
 
-// authenticate checks the secret of a login. A fault may refuse the login first.
+// authenticate checks the secret of a login. A fault may refuse the login before the check.
 func (c *call) authenticate(name, secret string) reason {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()

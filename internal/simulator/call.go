@@ -136,7 +136,7 @@ func (c *call) jsonString(name string) string {
 	return v
 }
 
-// isLogin reports whether the request is a login, which sends a long-lived secret.
+// isLogin reports whether the request is a login with a long-lived secret.
 func (c *call) isLogin() bool {
 	switch c.op {
 	case opPassword, opClientCredentials, opAppKey:

@@ -109,7 +109,7 @@ func entry[K comparable](m map[K]*tally, key K) *tally {
 	return m[key]
 }
 
-// record counts the outcome of a request, unless a simulated proxy answered the request.
+// record counts the outcome of a request. It ignores requests that a simulated proxy answered.
 func (s *Simulator) record(c *call, resp response) {
 	if c.intercepted {
 		return

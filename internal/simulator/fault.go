@@ -16,11 +16,11 @@ import (
 type Fault struct {
 	// Kind is what goes wrong, one of the kinds of fault.
 	Kind string `json:"kind"`
-	// Count is the number of matching requests to which the fault applies; 0 means all.
+	// Count is how many matching requests the fault affects; 0 means all.
 	Count int `json:"count,omitempty"`
 	// On limits the fault to one operation: "password", "refresh_token", "client_credentials",
-	// "app_key" or "revoke". By default, the fault applies to all token requests. Some kinds
-	// apply to logins or refreshes only.
+	// "app_key" or "revoke". By default, the fault applies to all token requests. Some kinds of
+	// fault apply to logins or refreshes only.
 	On string `json:"on,omitempty"`
 
 	// Status is the HTTP status of the kinds "status" (default 503) and "redirect" (default

@@ -164,7 +164,7 @@ func (c *call) oauthSuccess(got issued, body object) response {
 	return c.tokenResponse(body, "access_token", "expires_in", int64(got.accessTTL/time.Second))
 }
 
-// oauthRefusal returns a refusal. All OAuth 2.0 endpoints use Keycloak's descriptions.
+// oauthRefusal returns a refusal. All OAuth 2.0 endpoints use Keycloak's error descriptions.
 func (c *call) oauthRefusal(r reason) response {
 	descriptions := map[reason]string{
 		accountDisabled:     "Account disabled",

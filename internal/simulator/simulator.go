@@ -185,7 +185,8 @@ func (s *Simulator) EndTokens(provider, account string) int {
 	return s.endTokens(kindAccess, provider, account, func(t *token, now time.Time) { t.revoked = now })
 }
 
-// endTokens calls end for each active token of a kind, and returns the number of calls.
+// endTokens calls the function end for each active token of a kind, and returns the number of
+// calls.
 func (s *Simulator) endTokens(kind, provider, account string, end func(t *token, now time.Time)) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -43,7 +43,7 @@ type session struct {
 }
 
 // matches reports whether the session belongs to the provider and the account. The value "" matches
-// any.
+// everything.
 func (s *session) matches(provider, account string) bool {
 	return (provider == "" || provider == s.provider) && (account == "" || account == s.account)
 }
