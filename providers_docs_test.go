@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/providers.md instead of checking it")
 
-// Most providers have this usage and lifetime. The page shows them once, at the top.
+// The page states this usage and lifetime once, at the top, because most providers have them.
 const (
 	usualUsage    = "Authorization: Bearer {token}"
 	usualLifetime = "`/expires_in` in the answer, in seconds"

@@ -51,8 +51,8 @@ func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	return e
 }
 
-// object returns the fields of a JSON object, or of an error response in another format. Errors
-// about the answer then hide the tokens in these fields. Any other body is an error.
+// object returns the fields of a JSON object. It also reads errors that are form-encoded, or JSON
+// but not an object. Any other body is an error. Later errors hide the tokens in the fields.
 func (a *answer) object() (fields, error) {
 	problem := ""
 	if a.unread == nil {
@@ -72,14 +72,14 @@ func (a *answer) object() (fields, error) {
 	case a.certificatePage() != "":
 		return nil, a.fail(token.Refused, a.certificatePage())
 	case a.status == http.StatusForbidden, a.status == http.StatusProxyAuthRequired:
-		// Endpoints answer with JSON, so this answer probably comes from a proxy or firewall. It
-		// says nothing about the credentials.
+		// A 403 or 407 without JSON probably comes from a proxy or firewall. It says nothing about
+		// the credentials.
 		if a.unread != nil {
 			problem = a.unread.Problem
 		}
 		return nil, a.fail(token.Unavailable, problem+"; a proxy or firewall has probably blocked the request")
 	case a.status == http.StatusUnauthorized:
-		// Some servers refuse HTTP Basic with an HTML page. A second attempt could lock the
+		// Some servers send an HTML page to refuse HTTP Basic. A second attempt could lock the
 		// account.
 		return nil, a.fail(token.Refused, "")
 	case a.status == http.StatusTooManyRequests:

@@ -163,7 +163,7 @@ func TestCatalogueWithholdsSecrets(t *testing.T) {
 	})
 }
 
-// firstWords returns the first text in the error message of an answer.
+// firstWords returns the first error message in an answer.
 func firstWords(a caseAnswer) string {
 	words := a.Words
 	for !strings.Contains(a.Body, quote(words)) && strings.Contains(words, ": ") {

@@ -40,8 +40,8 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		config.Certificates = []tls.Certificate{*cert}
 	}
-	// By default, crypto/tls sends no certificate if the server names only other CAs. Such a server
-	// may accept the certificate anyway.
+	// By default, crypto/tls keeps back a client certificate if the server does not name its CA.
+	// The server may accept the certificate anyway.
 	config.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if asked, ok := r.Context().Value(askedKey{}).(*atomic.Bool); ok {
 			asked.Store(true)
@@ -109,7 +109,7 @@ func CertificateValidity(text string) (from, until time.Time) {
 }
 
 // certificates returns the certificates in a PEM, or an error if there are none. pem.Decode
-// silently skips damaged blocks, so certificates also counts the BEGIN lines.
+// silently skips damaged blocks, so this function also counts the BEGIN lines.
 func certificates(text string) (found []*x509.Certificate, err error) {
 	rest := []byte(text)
 	for {

@@ -32,10 +32,9 @@ const (
 	// maxHeader leaves room for the cookies of a login page.
 	maxHeader = 32 << 10
 
-	// Mints that are due together reuse idle connections. maxIdleTime is short because a NAT may
-	// silently drop idle connections.
 	maxIdleConns = 4
-	maxIdleTime  = 30 * time.Second
+	// maxIdleTime is short because a NAT may silently drop idle connections.
+	maxIdleTime = 30 * time.Second
 )
 
 // A Client sends requests to the endpoints of providers, with the certificates of one [TLS]. It is
@@ -157,8 +156,8 @@ type proxyError string
 
 func (e proxyError) Error() string { return string(e) }
 
-// environmentProxy returns the proxy from the environment variables. Plain HTTP uses no proxy,
-// because such requests stay on this machine.
+// environmentProxy returns the proxy from the environment variables, or nil for plain HTTP.
+// Endpoints with plain HTTP are on this machine.
 func environmentProxy(r *http.Request) (*url.URL, error) {
 	if r.URL.Scheme == "http" {
 		return nil, nil

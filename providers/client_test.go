@@ -79,7 +79,6 @@ func TestClientNeverRepeats(t *testing.T) {
 	}
 }
 
-// Sent is the time when the client sent the request, not when the answer came.
 func TestClientTellsWhenTheRequestWasSent(t *testing.T) {
 	e := serve(t, reply{date: "none", body: enablexWire.body("tok", "3600")})
 	readings := []clock.Instant{{Wall: noon, Mono: time.Hour}, {Wall: noon.Add(time.Minute), Mono: 2 * time.Hour}}

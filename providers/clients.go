@@ -68,7 +68,7 @@ func (p *Clients) For(t TLS) (*Client, error) {
 	return c, nil
 }
 
-// forget removes the client of t, but not a newer client that replaced it.
+// forget removes t from the pool, if the pool has no new client for t.
 func (p *Clients) forget(t TLS) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

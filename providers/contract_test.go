@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// contracts are providers with different formats of answers. catalogue_test.go tests the catalogue.
+// The contract tests run with these providers.
 var contracts = []contract{
 	{"enablex-sms", enablexWire, values("app_id", "acme", "app_key", hidden)},
 	{"oauth2", oauthWire, values("client_id", "acme", "client_secret", hidden, "grant_type", "client_credentials", "auth_style", "header")},
@@ -54,7 +54,7 @@ func (w wire) body(access, seconds string) string {
 	return fmt.Sprintf(w.success, quote(access), w.lifetime(seconds))
 }
 
-// lifetime returns a lifetime as an answer states it: seconds, or the Unix time of the end.
+// lifetime returns a lifetime in the form of the provider's answers: seconds, or a Unix time.
 func (w wire) lifetime(seconds string) string {
 	f, _, err := big.ParseFloat(seconds, 10, 200, big.ToNearestEven)
 	if err != nil || f.IsInf() || seconds == "1e999" || f.Sign() == 0 && w.epoch == 0 {

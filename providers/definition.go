@@ -24,11 +24,12 @@ type Definition struct {
 	checks   []fieldCheck
 }
 
-// A protocol carries out a definition. Only [oauth2Protocol] refreshes and revokes tokens.
+// A protocol gets tokens as a definition describes. Only [oauth2Protocol] can also refresh and
+// revoke tokens.
 type protocol interface {
 	// signatures returns what the protocol signs.
 	signatures() []use
-	// validate returns a [*FieldError] for the first broken rule of the protocol, or nil.
+	// validate returns a [*FieldError] for the first wrong or missing field, or nil.
 	validate(s Settings) error
 	mint(ctx context.Context, c *Client, s Settings, r redactor) (token.Token, error)
 }
@@ -92,8 +93,8 @@ func (d *Definition) Mint(ctx context.Context, c *Client, s Settings) (token.Tok
 	return d.protocol.mint(ctx, c, s, newRedactor(d.spec, s))
 }
 
-// Refresh implements [Provider]. Without a new refresh token, the result contains the old refresh
-// token (RFC 6749 §6).
+// Refresh implements [Provider]. If the provider sends no new refresh token, the result contains
+// the old refresh token (RFC 6749 §6).
 func (d *Definition) Refresh(ctx context.Context, c *Client, s Settings, refresh secret.String) (token.Token, error) {
 	p, ok := d.protocol.(*oauth2Protocol)
 	if !ok {

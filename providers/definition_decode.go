@@ -146,8 +146,8 @@ func (d *decoder) decodeEndpoints(endpoints object) {
 	}
 }
 
-// checkAddress checks an endpoint's URL. It also adds a check for the values of each field in the
-// URL.
+// checkAddress checks an endpoint's URL, and the fields in the URL. It also sets a check for the
+// fields' values in configs.
 func (n node) checkAddress() {
 	d, url := n.d, n.text()
 	t, problem := parseTemplate(url)

@@ -191,8 +191,7 @@ func (d *decoder) oauth2(n node) *oauth2Protocol {
 	return p
 }
 
-// spendsRefresh allows a refresh token as a config's credential, and checks the field
-// refresh_token.
+// spendsRefresh makes the field refresh_token the credential, and checks the field.
 func (d *decoder) spendsRefresh(n node) {
 	f := d.field(RefreshField)
 	if f == nil || !f.Secret || f.Kind != Text {
@@ -220,8 +219,8 @@ func (n node) choice(byDefault string) template {
 	return t
 }
 
-// choices returns the texts that a template can produce: its fixed text, or its field's allowed
-// values. It returns nil after an error.
+// choices returns all texts that a template can produce. For a placeholder, these are the field's
+// allowed values. It returns nil after an error.
 func (d *decoder) choices(t template) []string {
 	if d.err != nil {
 		return nil
@@ -232,7 +231,8 @@ func (d *decoder) choices(t template) []string {
 	return []string{t[0].text}
 }
 
-// mapField returns the map field that a placeholder such as {token_params} names.
+// mapField returns the field name in a placeholder such as {token_params}. The field's kind must be
+// map.
 func (n node) mapField() string {
 	t, _ := parseTemplate(n.text())
 	if names := t.fields(); len(t) == 1 && len(names) == 1 {

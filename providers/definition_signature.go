@@ -100,8 +100,8 @@ func within(some, others []string) bool {
 	return !slices.ContainsFunc(some, func(text string) bool { return !slices.Contains(others, text) })
 }
 
-// keyFields checks the fields of the signing key, and the fields that JSON files set. It also sets
-// RequiresSecrets for the fields in claims, except the client ID.
+// keyFields checks the fields that describe the signing key, and the fields with values from a JSON
+// file. It sets RequiresSecrets for the fields in a signed JWT, except the client ID.
 func (d *decoder) keyFields(fields object) {
 	uses := d.protocol.signatures()
 	for i := range d.spec.Fields {

@@ -122,7 +122,7 @@ func (found *fault) addNested(raw json.RawMessage, depth int) {
 	}
 }
 
-// isFaultName reports whether a field with this [plainName] contains an error.
+// isFaultName reports whether a field with this [plainName], such as errcode, describes an error.
 func isFaultName(name string) bool {
 	return strings.HasPrefix(name, "err") || strings.HasPrefix(name, "fault") || strings.HasPrefix(name, "exception")
 }
@@ -157,7 +157,7 @@ func (found *fault) kind(status int) token.Kind {
 	return token.Malformed
 }
 
-// later returns the kind of a temporary failure, if a code means such a failure.
+// later reports whether a code means a temporary failure, and returns the kind of that failure.
 func (found *fault) later() (token.Kind, bool) {
 	for _, code := range found.codes {
 		switch strings.ToLower(code) {

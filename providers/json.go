@@ -111,7 +111,7 @@ func jsonCode(raw json.RawMessage) string {
 	return unreadable
 }
 
-// jsonScalar is like [jsonCode], but also returns a boolean as text.
+// jsonScalar returns a string, a number or a boolean as text. For other values, see [jsonCode].
 func jsonScalar(raw json.RawMessage) string {
 	if text := string(raw); text == "true" || text == "false" {
 		return text

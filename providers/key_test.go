@@ -19,7 +19,7 @@ func number(text string) json.Number { return json.Number(text) }
 
 type parseKeyTest struct{ pem, want string }
 
-// parseKeyTests returns keys with the errors from ParseKey; "" means a good key.
+// parseKeyTests returns keys in PEM. Each has the expected error from ParseKey, or "".
 func parseKeyTests(t testing.TB) map[string]parseKeyTest {
 	t.Helper()
 	t.(interface{ Setenv(key, value string) }).Setenv("GODEBUG", "rsa1024min=0") // allows short keys

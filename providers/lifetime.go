@@ -43,8 +43,8 @@ type statedLife struct {
 
 func (l lifetime) isZero() bool { return l.stated == nil && !l.jwt && l.fixed == 0 }
 
-// of returns the lifetime of a token. default_ttl or max_ttl counts instead of an absurd lifetime;
-// see [statedLife.read]. The error is a [*token.Error].
+// of returns the lifetime of a token. default_ttl or max_ttl replaces an absurd lifetime, such as 0
+// or 100 years. The error is a [*token.Error].
 func (l lifetime) of(a *answer, f fields, access string, s Settings) (time.Duration, error) {
 	var lives []time.Duration
 	for _, stated := range l.stated {
@@ -112,8 +112,9 @@ func (l lifetime) ofRefresh(a *answer, f fields, refresh string) float64 {
 	return slices.Min(lives)
 }
 
-// read returns the remaining seconds. isAbsurd means that the answer's number is not positive, or
-// that the end is over 10 years away. problem says why the value is unreadable, or is "".
+// read returns the seconds until a token expires. isAbsurd means that the number in the answer is
+// not positive, or that the expiry is over 10 years away. problem says why the value is unreadable,
+// or is "".
 func (l statedLife) read(a *answer, raw json.RawMessage) (left float64, isAbsurd bool, problem string) {
 	var number float64
 	if l.unit == "until_time" {
@@ -151,15 +152,15 @@ func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 	return d, nil
 }
 
-// until returns the seconds from the answer to a Unix time that the provider names. The time of the
-// answer comes from our clock, the answer's Date, or the token's iat claim, which is the parameter
-// issued (nil if unknown). The latest of these times counts, because it gives the shortest
-// lifetime. Two times agree if they differ by at most maxSkew. There are three exceptions:
+// until returns the seconds from an answer to a Unix time. Three times may tell when the answer
+// came: our clock, the answer's Date, and the token's iat claim. The parameter issued is iat, or
+// nil if unknown. until uses the latest time, which gives the shortest lifetime. Two times agree if
+// they differ by at most maxSkew. There are three exceptions:
 //
-//   - Date does not count if it agrees with neither our clock nor issued.
-//   - Our clock does not count if Date agrees with issued, but not with our clock.
-//   - If no time would be left, issued counts, or Date if issued is nil. If Date agrees with our
-//     clock, this exception applies only when Date agrees with issued too.
+//   - Date is ignored if it agrees with neither our clock nor issued.
+//   - Our clock is ignored if Date agrees with issued, but not with our clock.
+//   - If no time would be left, only issued counts, or Date if issued is nil. When Date agrees with
+//     our clock, Date must also agree with issued.
 func (a *answer) until(unix float64, issued *float64) float64 {
 	ours, date := seconds(a.now), seconds(a.date)
 	dated := !a.date.IsZero()

@@ -17,8 +17,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// unreachable returns a network error that is safe to show. The error contains the status if the
-// answer had begun. ctx is the caller's context, without the request's timeout.
+// unreachable returns a network error that is safe to show. The error contains the HTTP status if
+// the status had arrived. ctx is the caller's context, without the request's timeout.
 func (a *answer) unreachable(ctx context.Context, err error, timeout time.Duration) *token.Error {
 	e := a.fail(token.Unavailable, "")
 	e.Unsent = !a.connected
@@ -61,7 +61,7 @@ const (
 )
 
 // certificateHint says that the client certificate may be missing or refused, or returns "". With
-// TLS 1.3, a server's alert about the certificate can get lost.
+// TLS 1.3, a connection may end without the server's alert.
 func (a *answer) certificateHint() string {
 	switch {
 	case !a.asked:
@@ -87,8 +87,8 @@ const handshakeFailure tls.AlertError = 40
 // certificate_expired, certificate_unknown, unknown_ca, access_denied and certificate_required.
 var refusalAlerts = []tls.AlertError{handshakeFailure, 42, 43, 44, 45, 46, 48, 49, 116}
 
-// alertOf returns the refusalAlert that ended a connection, or 0. It compares texts, because
-// crypto/tls does not export the error's type.
+// alertOf returns the TLS alert in err if refusalAlerts contains that alert, or 0. It compares
+// texts, because crypto/tls does not export the alert's type.
 func alertOf(err error) tls.AlertError {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {

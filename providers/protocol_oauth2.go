@@ -141,7 +141,7 @@ func (p *oauth2Protocol) validateChoices(s Settings) error {
 	return nil
 }
 
-// ownFields returns the fields in an assertion's claims, except the client ID.
+// ownFields returns the config fields that occur in an assertion, except the client ID.
 func (p *oauth2Protocol) ownFields(d *signature) []string {
 	if d == nil {
 		return nil
@@ -277,9 +277,8 @@ func (p *oauth2Protocol) advise(s Settings, err error) error {
 	return err
 }
 
-// revoke revokes tokens at s.RevocationURL (RFC 7009 §2.1). It begins with the refresh token,
-// because most servers then end the whole session. Other servers need the second request, for the
-// access token.
+// revoke revokes the refresh token and the access token at s.RevocationURL (RFC 7009 §2.1). Most
+// servers end the whole session after the first request. Some need both.
 func (p *oauth2Protocol) revoke(ctx context.Context, c *Client, s Settings, redact redactor, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String

@@ -85,7 +85,8 @@ type Spec struct {
 	Known string // how well the provider is known: "verified", "documented" or "reported"; may be ""
 	Usage string // how apps present a token, with {token} in its place; may be ""
 
-	// Fields are the provider's own config fields. All configs also have other fields.
+	// Fields are the provider's own config fields. Fields of all configs, such as max_ttl, are not
+	// included.
 	Fields []Field
 
 	// SelfSigned says that the engine signs the tokens without a request. There are no Endpoints,
@@ -145,7 +146,8 @@ const (
 	Pairs
 	// PEM is a key or a certificate in PEM. Settings store it unchanged.
 	PEM
-	// JSON is a file with a JSON object, which sets other fields. Settings store it unchanged.
+	// JSON is a file that contains a JSON object. Values in the object set other fields. Settings
+	// store the file unchanged.
 	JSON
 )
 
@@ -159,8 +161,8 @@ type Field struct {
 	Allowed     []string // the only valid values; empty if all values are valid
 	Default     string   // the value if a config does not set the field
 
-	// Sets maps names of fields to the places of their values in a JSON file. A config with the
-	// file cannot set these fields itself. Expect lists other values that the file must contain.
+	// For a JSON file, Sets maps names of other fields to places in the file. A config cannot
+	// contain both the file and those fields. Expect lists values that the file must contain.
 	Sets   map[string]pointer
 	Expect []expectation
 

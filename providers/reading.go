@@ -30,8 +30,8 @@ type reading struct {
 	outcomes        []outcome
 }
 
-// expectation lists the valid values at a place in a JSON object. "" also allows null or a missing
-// value.
+// expectation lists the valid values of a field in a JSON object. The value "" also matches null
+// and a missing field.
 type expectation struct {
 	at     pointer
 	values []string
@@ -43,7 +43,7 @@ type output struct {
 	at   pointer
 }
 
-// outcome sets the kind of failures with certain statuses, codes or messages.
+// An outcome says what kind of failure an HTTP status, a code or a message means.
 type outcome struct {
 	name            string
 	kind            token.Kind
@@ -51,8 +51,8 @@ type outcome struct {
 	codes, messages []string
 }
 
-// setDefaults sets the usual places of values: those of RFC 6749 §5.1, and refresh_expires_in,
-// which Keycloak sends.
+// setDefaults fills in the usual field names: those of RFC 6749 §5.1, and Keycloak's
+// refresh_expires_in.
 func (r *reading) setDefaults() {
 	if r.token == nil {
 		r.token = pointer{"access_token"}
@@ -105,8 +105,8 @@ func (r *reading) read(a *answer, s Settings) (token.Token, error) {
 
 const bearer = "Bearer"
 
-// badToken returns what is wrong with a token, or "". It allows all visible ASCII, because some
-// providers ignore the shorter list in RFC 6750 §2.1.
+// badToken returns what is wrong with a token, or "". It allows all visible ASCII characters. RFC
+// 6750 §2.1 allows fewer, but not all providers comply.
 func badToken(access string) string {
 	switch {
 	case len(access) > token.MaxSize:
@@ -126,15 +126,16 @@ func isBearer(kind json.RawMessage) bool {
 	return strings.EqualFold(text, bearer) || strings.EqualFold(text, "BearerToken") // of Apigee
 }
 
-// maxOutput is the size of the largest output, in bytes. The engine omits larger outputs.
+// maxOutput is the maximum size, in bytes, of a value that creds returns beside the token. Larger
+// values are omitted.
 const maxOutput = 4 << 10
 
 func fitsOutput(text string) bool {
 	return text != "" && text != unreadable && len(text) <= maxOutput && text == printable(text)
 }
 
-// refreshToken returns the refresh token and its lifetime, or "" for an unusable token. An unknown
-// or endless lifetime is 0. Keycloak's offline tokens are endless.
+// refreshToken returns the refresh token and its lifetime. It drops a token that is too long or has
+// expired. An unknown or endless lifetime is 0.
 func (r *reading) refreshToken(a *answer, f fields, refresh string) (secret.String, time.Duration) {
 	if refresh == "" || len(refresh) > token.MaxSize {
 		return "", 0
@@ -214,8 +215,9 @@ func (o *outcome) explain(e *token.Error) {
 	}
 }
 
-// refine returns the error for an answer that is not a JSON object. An outcome for the status
-// replaces err. Statuses 403 and 407 keep err, because they probably come from a proxy.
+// refine returns the error for an answer that is not a JSON object. If the definition describes the
+// HTTP status, refine replaces err. It keeps err for 403 and 407, because these probably come from
+// a proxy.
 func (r *reading) refine(a *answer, err error) error {
 	o := r.outcome(a.status, nil, "")
 	if o == nil || a.status == http.StatusForbidden || a.status == http.StatusProxyAuthRequired {
@@ -226,8 +228,8 @@ func (r *reading) refine(a *answer, err error) error {
 	return e
 }
 
-// outcome returns the definition's outcome for a failure, or nil. Codes come before messages, and
-// messages before statuses.
+// outcome returns the definition's outcome for a failure, or nil. It compares codes first, messages
+// second, and the status last.
 func (r *reading) outcome(status int, codes []string, words string) *outcome {
 	tests := []func(outcome) bool{
 		func(o outcome) bool {

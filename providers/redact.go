@@ -21,8 +21,8 @@ const (
 	maxWords = 300 // characters of a provider's text in an error
 	maxCode  = 64  // characters of a provider's error code in an error
 
-	// minToken is the minimum length of a token, in bytes. A redactor ignores shorter tokens from
-	// answers, because a sentence may contain them by chance.
+	// A redactor ignores an answer's tokens shorter than minToken bytes. A sentence may contain
+	// such short texts by chance.
 	minToken = 8
 
 	// maxEscapes limits the rounds of unescaping. A request may escape a text once, and the
@@ -34,10 +34,10 @@ const (
 )
 
 // A redactor withholds a provider's text if the text contains a secret. Do not use it for the
-// engine's own words. These may contain a password by chance, and withholding them would reveal the
-// password. A redactor never changes. The zero redactor knows no secret.
+// engine's own texts. Users know these, so withholding one would reveal that it contains the
+// secret. A redactor never changes. The zero redactor knows no secret.
 //
-// The provider chooses the texts, so users cannot find out a secret by trying texts.
+// Users do not choose the provider's texts, so they cannot use a redactor to guess a secret.
 type redactor struct {
 	secrets []string
 }
@@ -99,9 +99,9 @@ func (r redactor) isIn(text string) bool {
 	return false
 }
 
-// base64Forms returns how a secret may look inside base64, after [squash]. The forms differ by the
-// position and the escapes of the secret. Each form omits the characters at both ends, because
-// these depend on the surrounding text.
+// base64Forms returns the base64 of a secret in lower case, without + and /. It depends on the
+// secret's position and escapes, so there are several results. Characters that also depend on the
+// surrounding text are omitted.
 func base64Forms(secret string) []string {
 	var forms []string
 	quoted, _ := json.Marshal(secret) // never fails for a string
@@ -116,7 +116,8 @@ func base64Forms(secret string) []string {
 	return forms
 }
 
-// squash removes what encodings change: upper case, white space, and the characters + / - _ and \.
+// squash changes a text to lower case. It removes characters that encodings may change: white
+// space, + / - _ and \.
 func squash(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune(` +/-_\`, r) {
@@ -126,9 +127,9 @@ func squash(text string) string {
 	}, text)
 }
 
-// unescapers each decode one kind of escape. They run separately, because a secret may look like
-// another kind of escape. JSON has two unescapers: only the first decodes escaped backslashes, and
-// only the second finds a \u escape after a stray backslash.
+// Each of the unescapers decodes one kind of escape. They run separately, because the secret itself
+// may look like an escape. JSON has two unescapers. One decodes escaped backslashes. The other does
+// not, so it finds a \u escape after a stray backslash.
 var unescapers = []struct {
 	escape *regexp.Regexp
 	decode func(string) string
@@ -149,7 +150,8 @@ func unquote(escapes string) string {
 	return text
 }
 
-// readings returns the text itself and all results of unescaping, up to maxEscapes times.
+// readings returns a text as it is, and each result of decoding its escapes. Results are decoded
+// again, up to maxEscapes times in all.
 func readings(text string) []string {
 	all := []string{text}
 	last := all // round of unescaping

@@ -46,7 +46,7 @@ func TestRedactorWithholds(t *testing.T) {
 	}
 }
 
-// If squash removes a whole secret, the redactor cannot find the secret and withholds all texts.
+// The redactor cannot find a secret such as "+/", so it withholds all texts.
 func TestRedactorOfASecretWithoutLetters(t *testing.T) {
 	for _, secret := range []string{"- ", "+/", `\`} {
 		if got := (redactor{[]string{secret}}).show("user not found", maxWords); got != withheld {
@@ -78,7 +78,7 @@ func TestRedactorShowsOtherTexts(t *testing.T) {
 	}
 }
 
-// The redactor searches the whole text first, because a cut could leave a part of a secret.
+// The redactor searches the uncut text. Otherwise, a cut text could end with a part of a secret.
 func TestRedactorWithholdsBeforeCutting(t *testing.T) {
 	r := redactor{}.withToken("0123456789abcdef")
 	for before := 280; before <= 320; before++ {
@@ -111,7 +111,6 @@ func TestRedactorFindsSecretsInBase64(t *testing.T) {
 	}
 }
 
-// Errors still show the engine's own words, even if the words contain the password.
 func TestErrorsKeepOurOwnWords(t *testing.T) {
 	const endpoint = "auth.aclwhatsapp.com/realms/ipmessaging/protocol/openid-connect/token"
 	refusal := reply{status: 401, body: oauthWire.refused("Account aclwhatsapp is disabled, 401")}

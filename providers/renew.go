@@ -14,8 +14,8 @@ import (
 // Renew requests a new token. It logs in if refresh is "", and otherwise uses the refresh token.
 // Renew never logs in after a failed refresh, because the caller decides when logins run.
 //
-// The error of a failed refresh has the Step "refreshing the token". If the provider leaves Sent
-// zero, Renew sets Sent to the time of its call. Errors are of type [*token.Error].
+// The error of a failed refresh has the Step "refreshing the token". If the provider leaves the
+// token's Sent zero, Renew sets the time of its own call. Errors are of type [*token.Error].
 func Renew(ctx context.Context, p Provider, c *Client, s Settings, refresh secret.String) (t token.Token, err error) {
 	called := c.clock()
 	if refresh == "" {

@@ -130,7 +130,7 @@ func TestOAuthJWT(t *testing.T) {
 	}
 }
 
-// If the clocks disagree, the earliest end counts. answer.until lists the exceptions.
+// If our clock and the provider's disagree, the shortest lifetime usually counts; see answer.until.
 func TestOAuthClocks(t *testing.T) {
 	at := enablexWire.lifetime // seconds after noon on our clock
 	tests := map[string]struct {

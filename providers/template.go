@@ -158,7 +158,8 @@ func fillParams(params []param, values map[string]secret.String) url.Values {
 	return filled
 }
 
-// overlay combines two lists of parameters. If a name is in both, the parameter in over counts.
+// overlay returns base and over as one list. A parameter in over replaces parameters in base with
+// the same name.
 func overlay(base, over []param) []param {
 	kept := slices.DeleteFunc(slices.Clone(base), func(p param) bool { return hasParam(over, p.name) })
 	return append(kept, over...)
