@@ -70,7 +70,7 @@ func newWitness(t testing.TB) *witness {
 	return w
 }
 
-// relocated is a provider with its own list of endpoints. Its logins run in parallel.
+// relocated replaces the endpoints of a provider, and lets the provider's logins run in parallel.
 type relocated struct {
 	providers.Provider
 	endpoints []providers.Endpoint
@@ -158,8 +158,8 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		}
 	}
 	m.start()
-	// If kind is 5, only the operator's tool writes the config, always as a whole. The attacker
-	// writes only definitions.
+	// If kind is 5, the attacker writes only definitions. Each config write has all fields of the
+	// operator's config.
 	kind %= 6
 	applied := kind == 5
 	operator, changes, definitions := w.operatorConfigs()[min(kind, 4)], w.changes(), w.definitions()

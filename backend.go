@@ -226,8 +226,8 @@ func (b *backend) mayMint() bool {
 }
 
 // mayExchange returns an error if the account's refresh token must not be used now. urgent is true
-// if readers need a new token now. On a performance secondary, the error wraps ErrReadOnly, so that
-// Vault forwards the request. Local mounts have their own refresh tokens, and use them on every
+// if readers need a new token now. On a performance secondary, the error wraps ErrReadOnly, so
+// Vault forwards the request to the primary. A local mount may use its own refresh tokens on every
 // cluster.
 func mayExchange(system logical.SystemView, a *account.Account, urgent bool) error {
 	switch {
@@ -264,12 +264,12 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	}
 }
 
-// maxCleanWait is how long a closing mount waits for requests with refresh tokens. If a provider's
-// answer is lost, a person has to consent again.
+// maxCleanWait is how long a closing mount waits for answers to requests with a refresh token. If
+// such an answer is lost, a person has to consent again.
 const maxCleanWait = 3 * time.Second
 
-// clean cancels running mints and revocations. It waits only for requests with refresh tokens,
-// because the wait blocks all mounts of the process.
+// clean cancels running mints and revocations. While clean waits, all mounts of the process are
+// blocked. So clean waits only for requests with refresh tokens.
 func (b *backend) clean(context.Context) {
 	b.cache.Close()
 	b.registry.RefreshTokens().Wait(maxCleanWait)

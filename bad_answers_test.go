@@ -73,8 +73,8 @@ var badAnswers = []struct {
 	{conversationAt, `{"faults":[{"kind":"no-token"}]}`, 502, "malformed answer: % answered 200 OK: the answer contains no token"},
 }
 
-// After a bad answer, a config write stores nothing, and the error of a creds read says when the
-// next attempt is. After a malformed answer the write gets a 400, because Vault's clients would
+// If the provider's answer is bad, a config write stores nothing. A read of creds says when the
+// next attempt is. A malformed answer fails the write with a 400, because Vault's clients would
 // repeat a 5xx.
 func TestBadAnswers(t *testing.T) {
 	for _, test := range badAnswers {

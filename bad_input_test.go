@@ -156,8 +156,7 @@ func TestBadConfigs(t *testing.T) {
 	checkUnchanged()
 }
 
-// newUnchanged makes a mount with config/old. check fails the test if storage, the cached token or
-// the number of provider requests has changed.
+// newUnchanged makes a mount with a config, and a function that checks that nothing has changed.
 func newUnchanged(t *testing.T) (m *mount, check func()) {
 	m = newMount(t)
 	m.write("config/old", m.sinch(nil)).want(t, http.StatusNoContent)
@@ -182,7 +181,7 @@ func TestBadFieldNames(t *testing.T) {
 	}
 }
 
-// badRequests are other bad requests, and the errors that users get.
+// badRequests are invalid requests of many kinds, with the resulting errors.
 var badRequests = []struct {
 	op     logical.Operation
 	path   string

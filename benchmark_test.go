@@ -26,8 +26,8 @@ func BenchmarkCachedRead(b *testing.B) {
 	forBothModes(b, func(b *testing.B, lease bool) { benchmarkRead(b, cachedRead(b, lease)) })
 }
 
-// BenchmarkConstantRead reads the same answer from a backend that returns only constants. Its
-// result is the cost of the framework.
+// BenchmarkConstantRead measures the cost of the framework alone. Its backend returns only
+// constants.
 func BenchmarkConstantRead(b *testing.B) {
 	forBothModes(b, func(b *testing.B, lease bool) { benchmarkRead(b, constantRead(b, lease)) })
 }

@@ -72,7 +72,7 @@ func mutual(t *testing.T, m *mount) fields {
 		"revocation_url": server.URL + "/generic/revoke", "ca_cert": string(ca.PEM), "client_cert": cert, "client_key": key}
 }
 
-// A certificate authenticates the client at both endpoints, without a client secret.
+// A certificate replaces the client secret when the engine requests or revokes a token.
 func TestClientCert(t *testing.T) {
 	m := newMount(t)
 	config := mutual(t, m)
@@ -111,8 +111,8 @@ func TestClientCertIsShown(t *testing.T) {
 	m.noKey("the log", m.log.String(), key)
 }
 
-// noKey fails the test if text contains one of the first two lines of a private key. Later lines
-// may be public.
+// noKey fails the test if text contains part of a private key. It checks the first two lines,
+// because later lines may contain the public key.
 func (m *mount) noKey(where, text, key string) {
 	m.t.Helper()
 	for _, line := range strings.Split(key, "\n")[1:3] {

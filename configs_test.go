@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// newConfigMount makes a mount and writes config/a. The function config returns the fields.
+// newConfigMount makes a mount whose config/a has the fields from the function config.
 func newConfigMount(t testing.TB, config func(m *mount, more fields) fields, more fields) *mount {
 	t.Helper()
 	m := newMount(t)
@@ -38,7 +38,7 @@ func newFakeMount(t testing.TB, p providers.Provider, more fields) *mount {
 	return m
 }
 
-// sinch returns a sinch-india config for the simulator. The parameter more overrides fields.
+// sinch returns a sinch-india config with the given changes.
 func (m *mount) sinch(more fields) fields {
 	return with(fields{"provider": "sinch-india", "username": "acme", "password": "correct-horse",
 		"token_url": m.url + "/realms/ipmessaging/protocol/openid-connect/token"}, more)
@@ -49,23 +49,22 @@ func (m *mount) revocable(more fields) fields {
 	return with(m.sinch(fields{"revocation_url": m.url + "/realms/ipmessaging/protocol/openid-connect/revoke"}), more)
 }
 
-// oauth2 returns an oauth2 config for the simulator. The parameter more overrides fields.
+// oauth2 returns an oauth2 config with the given changes.
 func (m *mount) oauth2(more fields) fields {
 	return with(fields{"provider": "oauth2", "client_id": "generic-client", "client_secret": "generic-secret",
 		"token_url": m.url + "/generic/token"}, more)
 }
 
-// rcs returns an enablex-rcs config for the simulator. The parameter more overrides fields.
+// rcs returns an enablex-rcs config with the given changes.
 func (m *mount) rcs(more fields) fields { return m.enablex("rcs", more) }
 
-// enablex returns a config of an EnableX API for the simulator. The parameter more overrides
-// fields.
+// enablex returns the config of an EnableX API, with the given changes.
 func (m *mount) enablex(channel string, more fields) fields {
 	return with(fields{"provider": "enablex-" + channel, "app_id": "5f0c0ffee0ddba11acce55ed", "app_key": "battery-staple-app-key",
 		"token_url": m.url + "/" + channel + "/v1/token"}, more)
 }
 
-// conversation returns a sinch-conversation config. The parameter more overrides fields.
+// conversation returns a sinch-conversation config with the given changes.
 func (m *mount) conversation(more fields) fields {
 	return with(fields{"provider": "sinch-conversation", "client_id": "conversation-key", "client_secret": "conversation-secret",
 		"token_url": m.url + "/oauth2/token"}, more)

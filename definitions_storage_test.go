@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Storage keeps a definition while a provider name or a config uses the definition.
+// Storage keeps a definition as long as a provider or a config uses the definition.
 func TestUnusedDefinitionsAreRemoved(t *testing.T) {
 	m, acme, first := newAcmeMount(t)
 	m.write("providers/same", fields{"definition": acme.definition("Acme")}).want(t, http.StatusOK)

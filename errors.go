@@ -88,9 +88,10 @@ func nameField(description string) *framework.FieldSchema {
 	return &framework.FieldSchema{Type: framework.TypeString, Required: true, Description: description}
 }
 
-// respond turns an error into a response. The status is 400 if the user must correct something, 502
-// if the provider failed, 503 if the request ended early, and 500 if the engine failed. If err
-// wraps an HTTPCodedError, respond unwraps err, because Vault would otherwise return a 500.
+// respond turns an error into a response. An HTTPCodedError contains its status. respond unwraps
+// the HTTPCodedError, because Vault does not. For other errors, the status is 400 if the user must
+// correct something, 502 if the provider failed, 503 if the request ended early, and 500 if the
+// engine failed.
 func (r *responder) respond(req *logical.Request, err error) (*logical.Response, error) {
 	var (
 		user     userError

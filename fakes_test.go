@@ -53,8 +53,8 @@ func (s *storage) failWith(f func(op, key string) error) {
 	s.fail = f
 }
 
-// failOn makes storage calls fail if they start with an argument, such as "put config/". The
-// argument "" makes every call fail.
+// failOn makes a storage call fail if the call starts with one of the arguments, such as "put
+// config/". The argument "" makes every call fail.
 func (s *storage) failOn(calls ...string) {
 	s.failWith(func(op, key string) error {
 		if slices.ContainsFunc(calls, func(call string) bool { return strings.HasPrefix(op+" "+key, call) }) {
@@ -141,8 +141,8 @@ func (s *system) set(f func(*system)) {
 	f(s)
 }
 
-// takeCalls returns the number of calls since the previous takeCalls. stateCalls counts those of
-// ReplicationState.
+// takeCalls returns the number of calls since the previous takeCalls. stateCalls counts only calls
+// of ReplicationState.
 func (s *system) takeCalls() (calls, stateCalls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

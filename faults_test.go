@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// faultCases are operations in which each storage call fails in turn. By default, config/a exists and
-// its token is cached.
+// faultCases are operations for TestStorageFaults. By default, config/a exists and its token is
+// cached.
 var faultCases = map[string]struct {
 	cold      bool // the mount was restarted, and the token is only in storage
 	tokenless bool // the mount was restarted, and no token is stored
@@ -83,8 +83,8 @@ func TestStorageFaults(t *testing.T) {
 	}
 }
 
-// failCall makes one storage call fail: the first call has number 1. *failed then describes the
-// call. Calls of revocations do not count, because revocations run in the background.
+// failCall makes one storage call fail, and describes it in *failed. Calls are counted from 1.
+// Calls of background revocations do not count.
 func (s *storage) failCall(number int) (failed *string) {
 	calls, failed := 0, new(string)
 	s.failWith(func(op, key string) error {
@@ -107,7 +107,7 @@ func checkFault(t *testing.T, m *mount, failed string, a answer, old string) {
 	if strings.HasPrefix(failed, "put token/") {
 		a.succeeded(t, failed+" failed")
 		// Only config writes and rotates return this warning.
-		const unsaved = "the new token is served, but storage does not have it yet; the engine tries again: "
+		const unsaved = "the new token is in use but could not be stored; the engine tries to store it again: "
 		if warned := strings.Contains(strings.Join(a.warnings, "\n"), unsaved); warned != (a.token() == "") {
 			t.Errorf("%s failed: got the warnings %q, want %q unless the answer has a token", failed, a.warnings, unsaved)
 		}
@@ -146,8 +146,7 @@ func checkAgreement(t *testing.T, m *mount, when string) {
 	}
 }
 
-// If a write takes effect in storage but returns an error, the engine continues with the stored
-// config.
+// If storage stores a config but returns an error, the engine continues with the stored config.
 func TestLostAnswerOfStorage(t *testing.T) {
 	m := newMount(t)
 	m.simulate(`{"any_account": true}`)

@@ -55,14 +55,14 @@ func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 	return newBareMount(t, all), mints
 }
 
-// damaged matches the errors for an unusable stored config. The errors quote only the config's
-// provider.
+// damaged matches the errors for an unusable stored config. Apart from the provider's name, the
+// errors quote nothing from the config.
 var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 2\); upgrade the plugin|this plugin has no provider ".*"|(ca_cert|client_cert|client_key): [a-zA-Z0-9 ,;]+)$`)
 
 var badPEM = regexp.MustCompile(`cannot be used: (ca_cert|client_cert|client_key): `)
 
-// Whatever is stored as a config, all paths agree on whether the config is usable. A delete frees
-// the name.
+// Any bytes may be stored as a config. All paths agree on whether the config is usable, and a
+// delete frees the name.
 func FuzzStoredConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		m, _ := newOffline(t, time.Hour)
@@ -215,8 +215,8 @@ func marked(v any) any {
 	return v
 }
 
-// With any min_ttl, a reader gets a token or a 400. In half a token lifetime, the engine mints at
-// most once.
+// With any min_ttl, a reader gets a token or a 400. Within half a token's lifetime, the engine
+// mints at most once.
 func FuzzCredsMinTTL(f *testing.F) {
 	f.Fuzz(func(t *testing.T, minTTL string, lifetime, step uint16) {
 		life, pause := time.Duration(lifetime)*time.Second+time.Second, time.Duration(step)*100*time.Millisecond

@@ -180,8 +180,8 @@ func (m *mount) asJSON(data fields) fields {
 	return decoded
 }
 
-// noSecret fails the test if text contains a credential. If tokens is true, text must not contain a
-// token either.
+// noSecret fails the test if text contains a credential. With tokens=true, a token in text also
+// fails the test.
 func (m *mount) noSecret(where, text string, tokens bool) {
 	m.t.Helper()
 	hidden := secrets

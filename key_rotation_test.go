@@ -59,7 +59,7 @@ func TestRotateKeyThatIsNeverLearned(t *testing.T) {
 	}
 }
 
-// An outage during a mint with the next key counts as a normal failure.
+// In an outage, a mint tries only one key.
 func TestRotateKeyDuringAnOutage(t *testing.T) {
 	m, a, _, _ := newRotatedMount(t)
 	a.learn(m, "a", "current", "next")
@@ -122,8 +122,7 @@ func TestKeyRotationOutlivesKills(t *testing.T) {
 		a.learn(m, "a", learned...)
 		step("the next key was made")
 		m.clock.advance(5 * time.Minute)
-		// The process dies after the provider accepts the next key, but before the engine stores
-		// that.
+		// The process dies before the engine can store that the provider accepted the next key.
 		m.storage.failOn("put key/a")
 		m.read("creds/a").want(t, http.StatusOK)
 		m.storage.failWith(nil)

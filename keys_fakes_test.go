@@ -138,7 +138,7 @@ func (a *authority) set(f func()) {
 	f()
 }
 
-// takeAsked returns the key IDs of the requests since the previous takeAsked.
+// takeAsked returns the key IDs in the requests that came since the previous call.
 func (a *authority) takeAsked() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -179,8 +179,7 @@ func (m *mount) keyID(role string) string {
 	return id
 }
 
-// wantAsked fails the test unless the requests since the previous takeAsked had exactly these
-// key IDs.
+// wantAsked fails the test unless takeAsked returns exactly these key IDs.
 func (a *authority) wantAsked(when string, ids ...string) {
 	a.t.Helper()
 	equal(a.t, "keys of the requests "+when, a.takeAsked(), ids)

@@ -69,7 +69,7 @@ func (p *configPath) path() *framework.Path {
 	return &framework.Path{
 		Pattern: "config/" + framework.GenericNameRegex("name"),
 		Fields:  p.schema(),
-		// account.Merge checks the provider's fields. They are not in this schema.
+		// The provider's fields are not in this schema. account.Merge checks them.
 		TakesArbitraryInput: true,
 		ExistenceCheck:      p.exists,
 		HelpSynopsis:        configSynopsis,
@@ -114,8 +114,8 @@ func (p *configPath) schema() map[string]*framework.FieldSchema {
 
 var errNameTooLong = &providers.FieldError{Field: "name", Problem: fmt.Sprintf("must be at most %d bytes long", account.MaxName)}
 
-// withEvent returns a handler that calls h, and sends an event if h succeeds. By then, h has
-// released its locks.
+// withEvent returns a handler that calls h. If h succeeds, the handler sends an event without
+// holding a lock.
 func (p *configPath) withEvent(operation string, h handler) handler {
 	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 		resp, err := h(ctx, req, d)
@@ -194,8 +194,8 @@ func (p *configPath) write(ctx context.Context, req *logical.Request, d *framewo
 	}
 	changed := old == nil || !old.SameTokens(next)
 	if changed || !next.Share && w.Verify(changed) {
-		// A new revision discards the token and ends a backoff. A verified write always ends the
-		// backoff of an unshared account.
+		// A new revision discards the cached token and ends the config's backoff. A verified write
+		// of an unshared config must end the backoff even if nothing has changed.
 		next.Revision = rand.Text()
 	}
 	verify, err := p.prepareKey(old, next, w, changed)
@@ -249,8 +249,8 @@ func (p *configPath) discard(ctx context.Context, a *account.Account, minted tok
 	}
 }
 
-// clientCertWarning warns of an expired or future client certificate. Otherwise it returns "". Some
-// providers accept such certificates.
+// clientCertWarning returns a warning if the client certificate is expired or not yet valid, and
+// otherwise "".
 func (p *configPath) clientCertWarning(c *account.Config) string {
 	from, until := c.ClientCertValidity()
 	now := p.clock().Wall
@@ -263,9 +263,9 @@ func (p *configPath) clientCertWarning(c *account.Config) string {
 	return ""
 }
 
-// prepareKey generates a key if the config needs one. The result verify says whether to verify the
-// write. The provider does not know a new key yet, so a write with a new key is verified only if
-// the engine signs the tokens itself.
+// prepareKey generates a key if the config needs a key. It reports whether to verify the write. If
+// the provider issues the tokens, a write with a new key is not verified, because the provider does
+// not know the key yet.
 func (p *configPath) prepareKey(old, next *account.Config, w *account.Write, changed bool) (verify bool, err error) {
 	verify = w.Verify(changed) && (changed || !next.SelfSigned())
 	switch {
@@ -293,7 +293,7 @@ func withWarnings(resp *logical.Response, warnings ...string) *logical.Response 
 
 // unsavedWarning returns a warning that storage does not have the new token.
 func unsavedWarning(err error) string {
-	return fmt.Sprintf("the new token is served, but storage does not have it yet; the engine tries again: %s", err)
+	return fmt.Sprintf("the new token is in use but could not be stored; the engine tries to store it again: %s", err)
 }
 
 // maxVerifyWait limits how long a config write waits for the provider. During the wait, Vault

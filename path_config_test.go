@@ -128,8 +128,8 @@ func TestConfigPatch(t *testing.T) {
 	m.wantStored()
 	m.write("config/a", m.oauth2(fields{"token_params": fields{"a": "1", "b": "2"}})).want(t, http.StatusNoContent)
 
-	// A patch merges token_params key by key (RFC 7396). An update replaces token_params. Both
-	// accept an object, or key=value texts as the CLI sends.
+	// A patch merges token_params key by key (RFC 7396). An update replaces token_params. Values
+	// are objects, or key=value texts from the CLI.
 	for _, step := range []struct {
 		op   string
 		data any

@@ -137,7 +137,7 @@ func TestReadersDoNotWaitForVerification(t *testing.T) {
 	equal(t, "token after the write", m.token("a"), "late-token")
 }
 
-// A verified write ends a backoff, because the credentials work. This includes unshared accounts.
+// A verified write shows that the credentials work, so the write ends a backoff.
 func TestVerifyForgetsFailures(t *testing.T) {
 	for _, share := range []bool{true, false} {
 		m := newSinchMount(t, fields{"share": share, "verify_connection": false})

@@ -57,7 +57,7 @@ func (p *credsPath) path() *framework.Path {
 			"min_ttl": {Type: framework.TypeDurationSecond, Query: true,
 				Description: "Least remaining life of the token. If the cached token has less, the engine mints a new token. A value above half the token's lifetime counts as half. A token minted within the last 10s is never replaced."},
 			"rejected": {Type: framework.TypeString, Query: true,
-				Description: "Reports that the provider rejected a token before its end, for example with 401. The value is the token_id of that token. If the token is still cached, the engine logs in and returns a new token. For some minutes after another report was honored, the engine does not log in, and a warning says when the next report is honored. Send rejected once, and repeat the provider call once with the returned token."},
+				Description: "Reports that the provider rejected a token before its end, for example with 401. The value is the token_id of that token. If the token is still cached, the engine logs in and returns a new token. To limit logins, the engine then ignores reports for some minutes. An ignored report gets the cached token and a warning that says when to report again. Send rejected once, and repeat the provider call once with the returned token."},
 		},
 		HelpSynopsis:    credsSynopsis,
 		HelpDescription: credsDescription,
@@ -117,9 +117,9 @@ func (p *credsPath) read(ctx context.Context, _ *logical.Request, d *framework.F
 	return resp, nil
 }
 
-// readAgain returns the seconds until the reader should read again, rounded up. An earlier read
-// would get the same token. The reader's token lives at least this long. If limit is not 0, the
-// result is at most limit.
+// readAgain returns the seconds after which the reader should read again. The number is rounded up,
+// because an earlier read would return the same token. It never exceeds the token's remaining life.
+// A limit of 0 means no limit.
 func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 	d := g.Left - g.MinTTL
 	if limit > 0 {
@@ -129,9 +129,8 @@ func readAgain(g tokencache.Grant, limit time.Duration) int64 {
 	return int64(min(up, max(g.Left, 0)/time.Second))
 }
 
-// sharedData is the data that all readers of a token share. Building the data causes most of a
-// read's allocations, so the data is kept with the token. The data is rebuilt if the config or the
-// token's expire_time changes.
+// sharedData is the response data for all readers of a token. The data is kept with the token, to
+// save most of a read's allocations. If the config or expire_time changes, the data is rebuilt.
 type sharedData struct {
 	account tokencache.Account
 	expires time.Time
@@ -160,7 +159,8 @@ func dataOf(g tokencache.Grant) map[string]any {
 	return data
 }
 
-// rejectedID returns the token_id in the field rejected, or "" if the field is not set.
+// rejectedID returns the request parameter "rejected", which must be a token_id. If the parameter
+// is absent, the result is "".
 func rejectedID(d *framework.FieldData) (string, error) {
 	if d.Raw["rejected"] == nil {
 		return "", nil

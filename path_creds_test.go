@@ -165,7 +165,7 @@ func TestCredsWarnWhileRefreshesFail(t *testing.T) {
 	equal(t, "warnings after the outage", len(a.warnings), 0)
 }
 
-// report reads creds/a, and reports the token of an earlier answer as rejected.
+// report reports the token of an earlier answer as rejected.
 func (m *mount) report(a answer) answer {
 	return m.request(logical.ReadOperation, "creds/a", fields{"rejected": a.data["token_id"]})
 }
@@ -256,7 +256,8 @@ func TestCredsOfASlowProvider(t *testing.T) {
 	}
 }
 
-// If a token is reported as rejected but the login is slow, the reader gets the cached token.
+// If a token is reported as rejected but the login is slow, the reader gets the rejected token
+// again.
 func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	t.Parallel()
 	f := newFake(numbered(time.Hour))

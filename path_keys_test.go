@@ -115,7 +115,7 @@ func TestVerifyOfAKeyThatIsMade(t *testing.T) {
 	m.wantStored()
 }
 
-// APNs refuses providers that sign tokens too often. So each signed token is used for a minimum
+// APNs refuses clients that sign tokens too often. So the engine uses each token for a minimum
 // time.
 func TestMinimumAgeOfSignedTokens(t *testing.T) {
 	m := newMount(t)

@@ -70,7 +70,7 @@ func (e exposition) want(t testing.TB, series map[string]float64) {
 	}
 }
 
-// The function of adds the labels config and provider to each series. The keys of the argument look
+// This function adds the labels config and provider to each series. A key of the argument looks
 // like: mints_total kind="" outcome="success".
 func of(config, provider string, series map[string]float64) map[string]float64 {
 	all := map[string]float64{}

@@ -111,8 +111,7 @@ func (p *providersPath) delete(ctx context.Context, _ *logical.Request, d *frame
 	return withWarnings(nil, keptWarning(kept)), err
 }
 
-// keptWarning warns that configs keep an older definition. The parameter kept is their number. If
-// kept is 0, keptWarning returns "".
+// keptWarning warns that this many configs keep an older definition. For 0, keptWarning returns "".
 func keptWarning(kept int) string {
 	switch kept {
 	case 0:

@@ -144,8 +144,8 @@ func TestReservedNames(t *testing.T) {
 	}
 }
 
-// If a built-in provider gets the name of an operator's definition, new configs use the definition
-// until the operator deletes the definition.
+// An operator's definition hides a new built-in provider of the same name, until the operator
+// deletes the definition.
 func TestBuiltinThatTakesAnOwnName(t *testing.T) {
 	m, acme, digest := newAcmeMount(t)
 	later, err := providers.ParseDefinition("acme", []byte(acme.definition("Built-in Acme")))

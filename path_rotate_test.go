@@ -22,7 +22,7 @@ func TestRotate(t *testing.T) {
 	equal(t, "lease", a.secret == nil, true)
 	after := m.token("a")
 	differ(t, "token after the rotate", after, before)
-	// A rotate must log in, because a refresh would keep a leaked session alive.
+	// A rotate must log in, because a refresh would extend the session of a leaked token.
 	m.wantLogins(2)
 	equal(t, "refreshes", m.sim.State().Total.RefreshesSucceeded, 0)
 	equal(t, "token after a restart", m.restart().token("a"), after)
@@ -99,7 +99,7 @@ func TestRotateWarnings(t *testing.T) {
 
 	m.clock.advance(time.Minute)
 	m.storage.failOn("put token/a")
-	m.rotate("a").wantWarning(t, "the new token is served, but storage does not have it yet; the engine tries again")
+	m.rotate("a").wantWarning(t, "the new token is in use but could not be stored; the engine tries to store it again")
 	equal(t, "stored token, because the old one may have leaked", m.storage.snapshot()["token/a"], "")
 	m.storage.failWith(nil)
 	current := m.token("a")

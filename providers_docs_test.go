@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/providers.md instead of checking it")
 
-// The page states this usage and lifetime once, at the top, because most providers have them.
+// Most providers have this usage and lifetime. docs/providers.md shows them once, at the top.
 const (
 	usualUsage    = "Authorization: Bearer {token}"
 	usualLifetime = "`/expires_in` in the answer, in seconds"
@@ -188,7 +188,7 @@ func fieldNames(names []string) string {
 	return "`" + strings.Join(names[:last], "`, `") + "` and `" + names[last] + "`"
 }
 
-// lifetimeOf describes where an answer contains the token's lifetime.
+// lifetimeOf says where the provider's answer contains the token's lifetime.
 func lifetimeOf(t *testing.T, definition []byte) string {
 	t.Helper()
 	type protocol struct {

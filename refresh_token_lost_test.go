@@ -55,8 +55,8 @@ func (m *mount) wantRefreshShown(name, want string) {
 	}
 }
 
-// If a refresh token has ended, the engine tries it only once. Then errors and status ask for a new
-// refresh token, also after a restart.
+// If the provider has ended a refresh token, the engine uses the token only once more. From then
+// on, errors and status/a ask for a new refresh token.
 func TestLostRefreshTokenIsShown(t *testing.T) {
 	m, sender := newMount(t), logical.NewMockEventSender()
 	config := m.consented("alice")
@@ -109,8 +109,8 @@ func TestWrongClientSecretKeepsTheRefreshToken(t *testing.T) {
 	equal(t, "second uses of a refresh token", m.sim.State().Total.RefreshReuses, 0)
 }
 
-// A write with a spent refresh token cannot send the newest refresh token to another endpoint, even
-// if the write has the client secret.
+// A user who knows an old refresh token and the client secret cannot redirect the newest refresh
+// token to another endpoint.
 func TestSpentRefreshTokenIsNotRedirected(t *testing.T) {
 	m := newMount(t)
 	config := m.consented("alice")

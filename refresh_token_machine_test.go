@@ -26,7 +26,7 @@ func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
 	m, p := newSpenderMount(t)
 	written := "refresh-hunter2-1"
 	excuses := 0 // events that may lose the refresh token, since the last consent
-	retries := 0 // events after which the one retry may end a family
+	retries := 0 // events after which the one retry may end a consent
 	broken := false
 	var trace []string
 	died := func() error { // the process dies: nothing more is stored
@@ -114,7 +114,7 @@ func runRefreshMachine(t *testing.T, random *rand.Rand, steps int) {
 	}
 	m.storage.failWith(nil)
 	if _, ended := p.counts(); ended > retries {
-		t.Errorf("got %d ended families, want at most %d, one for each exchange whose outcome was unknown; acts %s", ended, retries, strings.Join(trace, " "))
+		t.Errorf("got %d ended consents, want at most %d, one for each exchange whose outcome was unknown; acts %s", ended, retries, strings.Join(trace, " "))
 	}
 	m.clock.advance(3 * time.Hour)
 	if a := m.read("creds/a"); a.status != http.StatusOK && excuses == 0 {

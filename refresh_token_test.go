@@ -22,18 +22,18 @@ import (
 )
 
 // spender is a provider that accepts each refresh token once. A second use ends all tokens of the
-// same consent, called a family (RFC 9700 §4.14.2).
+// same consent (RFC 9700 §4.14.2).
 type spender struct {
 	providers.Base
 
 	mu       sync.Mutex
-	current  string // the refresh token of the only family; "" after the family was ended
+	current  string // the refresh token of the only consent; "" after the consent was ended
 	issued   int
 	requests int
-	ended    int // families that a spent refresh token has ended
+	ended    int // consents that a second use has ended
 
-	// The functions before and after may be nil. They run before and after a refresh token is used.
-	// If before fails, the refresh token stays unused. If after fails, the answer is lost.
+	// The functions run before and after each use of a refresh token. Both may be nil. If the first
+	// fails, the refresh token stays unused. If the second fails, the answer is lost.
 	before, after func() error
 }
 
@@ -48,7 +48,7 @@ func (*spender) Spec() providers.Spec {
 	}
 }
 
-// consent returns a refresh token of a new family.
+// consent returns a refresh token of a new consent.
 func (p *spender) consent() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,19 +90,18 @@ func (p *spender) set(before, after func() error) {
 	p.before, p.after = before, after
 }
 
-// counts returns the number of requests, and of consents that a second use has ended.
+// counts returns how many requests came, and how many consents the provider ended.
 func (p *spender) counts() (requests, ended int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.requests, p.ended
 }
 
-// wantCounts fails the test unless the provider got this many requests and ended this many
-// consents.
+// wantCounts fails the test unless counts returns these two numbers.
 func (p *spender) wantCounts(t *testing.T, when string, requests, ended int) {
 	t.Helper()
 	gotRequests, gotEnded := p.counts()
-	equal(t, "requests and ended families "+when, []int{gotRequests, gotEnded}, []int{requests, ended})
+	equal(t, "requests and ended consents "+when, []int{gotRequests, gotEnded}, []int{requests, ended})
 }
 
 var errNoAnswer = &token.Error{Kind: token.Unavailable, Problem: "no complete answer"}
@@ -153,7 +152,7 @@ func TestRefreshTokenIsKept(t *testing.T) {
 		m.wantRefreshState("stored")
 	}
 	_, ended := p.counts()
-	equal(t, "ended families", ended, 0)
+	equal(t, "ended consents", ended, 0)
 }
 
 // Terraform writes the first refresh token again at every apply. Such a write changes nothing.
@@ -168,7 +167,7 @@ func TestSpentRefreshTokenIsWrittenAgain(t *testing.T) {
 	p.wantCounts(t, "after the writes", before, 0)
 }
 
-// Writing a spent refresh token does not send the current refresh token to another endpoint.
+// A user who knows an old refresh token cannot redirect the newest refresh token.
 func TestSpentRefreshTokenMovesNothing(t *testing.T) {
 	m, p := newSpenderMount(t)
 	p.set(func() error { return errNoAnswer }, nil)
@@ -304,5 +303,5 @@ func TestCleanupWaitsForRefreshTokens(t *testing.T) {
 	n.clock.advance(2 * time.Hour)
 	n.token("a")
 	_, ended := p.counts()
-	equal(t, "ended families", ended, 0)
+	equal(t, "ended consents", ended, 0)
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// deletionFaults are storage faults during a deletion. The fault begins at the storage call with
-// the number failing.
+// deletionFaults are storage faults during a deletion. The parameter failing is the number of the
+// first call that fails.
 var deletionFaults = map[string]func(m *mount, failing int){
 	"the call fails": func(m *mount, failing int) {
 		m.failCalls(func(n int, _, _ string) bool { return n == failing })
@@ -30,8 +30,7 @@ var deletionFaults = map[string]func(m *mount, failing int){
 	},
 }
 
-// failCalls makes a storage call fail if the given function returns true. n counts the calls from
-// 1.
+// failCalls makes a storage call fail if the given function returns true. The first call has n=1.
 func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	n := 0
 	m.storage.failWith(func(op, key string) error {
@@ -42,8 +41,8 @@ func (m *mount) failCalls(fails func(n int, op, key string) bool) {
 	})
 }
 
-// After a failed deletion, no reader gets a token that has ended. A token that lives on causes a
-// warning or a log line.
+// After a failed deletion, no reader gets a revoked token. If the engine discards the token without
+// revoking it, a warning or a log line says so.
 func TestDeletionThatFailsHalfway(t *testing.T) {
 	for fault, arrange := range deletionFaults {
 		for _, crash := range []bool{false, true} {

@@ -70,7 +70,8 @@ func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	}
 }
 
-// A verified write of an unshared config also tests the revocation_url, by revoking its token.
+// A verified write of an unshared config revokes the token that the write minted. This tests the
+// revocation_url.
 func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m := newMount(t)
 	m.write("config/a", m.sinch(fields{"share": false, "revocation_url": m.url + "/nowhere"})).want(t, http.StatusOK).
@@ -92,8 +93,8 @@ func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m.patch("config/a", fields{"revocation_url": m.revocable(nil)["revocation_url"], "password": "correct-horse"}).want(t, http.StatusNoContent)
 }
 
-// A verified write may get the token that readers use. If the write is not stored, the token is not
-// revoked.
+// A provider may return the token in use to a verified write. If the write is not stored, the
+// engine does not revoke that token.
 func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
 	m, p := newRevokingMount(t, func(context.Context) error { return &token.Error{Kind: token.Unavailable} }, nil)
 	m.token("a")

@@ -254,7 +254,8 @@ func TestRevocationThatIsUnsupported(t *testing.T) {
 	m.wantLogged("unsupported_token_type")
 }
 
-// Revoking a lease succeeds even if the provider panics, because Vault gives up after six failures.
+// If the provider panics, revoking a lease still succeeds. Otherwise Vault would give up on the
+// lease after six attempts.
 func TestRevocationThatPanics(t *testing.T) {
 	m, _ := newRevokingMount(t, revokePanics, fields{"share": false})
 	m.revokeLease(m.read("creds/a"))

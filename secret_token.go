@@ -62,9 +62,9 @@ func secretUnsharedToken(revoker *revocation.Revoker, log func() hclog.Logger) *
 	}
 }
 
-// lease returns a lease for a token that lives for the duration left. The lease lasts whole seconds
-// and ends a second before the token, because Vault rounds. It lasts at least one second, because
-// Vault replaces 0 with 768 h. If limit is not 0, the lease lasts at most limit.
+// lease returns a lease for a token. The parameter left is the token's remaining life. The lease
+// has whole seconds and ends a second before the token, because Vault rounds. It lasts at least one
+// second, because Vault would replace 0 with its default of 768 h. A limit of 0 means no limit.
 func lease(secretType string, left, limit time.Duration, stored map[string]any) *logical.Secret {
 	if stored == nil {
 		stored = map[string]any{}

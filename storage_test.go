@@ -95,8 +95,8 @@ func TestStoredTokenOfNoUse(t *testing.T) {
 	}
 }
 
-// If the plugin could not start when its server became active, Vault refuses the mount's writes.
-// Errors, warnings and logs say what to do.
+// If the plugin failed to start on a new active server, Vault refuses the plugin's writes to
+// storage. Errors, warnings and logs say what to do.
 func TestStorageThatIsStillBeingSetUp(t *testing.T) {
 	const advice = `run "vault operator step-down", or restart the server`
 	m := newSinchMount(t, nil)

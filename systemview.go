@@ -13,7 +13,7 @@ import (
 )
 
 // stateMemory is how long a backend remembers the node's replication state. A node that becomes
-// active starts a new backend.
+// active starts a new backend, which asks anew.
 const stateMemory = time.Second
 
 // cachingSystemView is Vault's system view, but remembers the replication state for a second.

@@ -37,8 +37,8 @@ func TestUnsharedWithMaxTTL(t *testing.T) {
 	m.wantAlive("the token of the lease", a.token(), false)
 }
 
-// If a reader gives up, the next reader gets the unshared token. After a minute without reads, the
-// engine revokes the token.
+// If a reader of an unshared config gives up, the next reader gets the token. If nobody reads for a
+// minute, the engine revokes the token.
 func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	logins := m.logins()
