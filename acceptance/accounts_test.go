@@ -46,8 +46,7 @@ func (a account) creds() string      { return "messaging/creds/" + a.config }
 func (a account) rotatePath() string { return "messaging/rotate/" + a.config }
 func (a account) statusPath() string { return "messaging/status/" + a.config }
 
-// body returns the fields of the account's config. Changes override fields. A nil value removes a
-// field.
+// body returns the config's fields, overridden by changes. A nil value removes a field.
 func (a account) body(sim *harness.Simulator, changes ...harness.Fields) harness.Fields {
 	f := harness.Fields{"provider": a.provider, "token_url": sim.TokenURL(a.provider)}
 	for _, change := range append([]harness.Fields{a.fields}, changes...) {

@@ -56,8 +56,8 @@ func TestDist(t *testing.T) {
 	wantBillOfMaterials(t, filepath.Join(here, binary+".cdx.json"), sums[binary])
 }
 
-// The check of docs/upgrade.md accepts a signed release. It refuses a changed SHA256SUMS and
-// another key.
+// The openssl command in docs/upgrade.md accepts a signed release. It fails for a changed
+// SHA256SUMS and for another public key.
 func TestDistIsSigned(t *testing.T) {
 	harness.NeedPrograms(t, "the signature of a release", "openssl")
 	text := harness.ReadFile(t, "../docs/upgrade.md")

@@ -266,7 +266,7 @@ func TestErrorsOfConfigWrites(t *testing.T) {
 	}
 }
 
-// documents requires this status and an error. docs/api.md must quote the error.
+// documents checks that r is an error with this status, and that docs/api.md quotes the error.
 func documents(t *testing.T, r harness.Response, status int) {
 	t.Helper()
 	if r.Status != status || len(r.Errors) == 0 {

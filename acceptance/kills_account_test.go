@@ -27,8 +27,8 @@ type killLoss struct {
 	config, text string
 }
 
-// newKillAccount writes a config without leases. With leases, Vault 1.21.1 may hang after a kill,
-// because it tries too often to revoke expired leases at the dead process.
+// newKillAccount writes a config without leases, because Vault 1.21.1 may hang after a kill. Vault
+// tries too often to revoke expired leases at the dead process.
 func newKillAccount(r *killRun, config string) *killAccount {
 	a := &killAccount{run: r, account: account{config, simulator.OAuth2, "refresh_token", harness.Fields{
 		"client_id": "generic-client", "client_secret": "generic-secret", "grant_type": "refresh_token", "refresh_window": "3s", "lease": false}}}
@@ -62,8 +62,8 @@ func (a *killAccount) operate() {
 	}
 }
 
-// write writes the config with the refresh token of the last consent. The engine may already have
-// used this token.
+// write writes the refresh token that consent got last. The engine may already have used this
+// refresh token.
 func (a *killAccount) write() (harness.Response, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -87,8 +87,8 @@ func (a *killAccount) watch() {
 	a.consent()
 }
 
-// consent writes a new refresh token. After a kill, it repeats the write. If the engine has lost
-// the refresh token, consent gets another refresh token.
+// consent gets a new refresh token, and repeats the config write until a write succeeds. If the
+// engine loses the refresh token, consent starts again.
 func (a *killAccount) consent() {
 	for {
 		seed := consent(a.run.t, a.run.sim, a.config)
@@ -111,11 +111,10 @@ func (a *killAccount) consent() {
 	}
 }
 
-// lossWindow finds the time of the refresh in the error about a lost refresh token.
+// lossWindow matches the error about a lost refresh token, and captures the time of the refresh.
 var lossWindow = regexp.MustCompile(`the answer to the refresh at (\S+Z) was not stored`)
 
-// cause returns "kill" or "step-down" if such an event interrupted the refresh. Otherwise, it
-// returns "".
+// cause returns what interrupted the refresh: "kill", "step-down" or, if neither did, "".
 func (l killLoss) cause(events []killEvent) string {
 	found := lossWindow.FindStringSubmatch(l.text)
 	if found == nil {

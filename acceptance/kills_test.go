@@ -201,11 +201,10 @@ func (r *killRun) stepDown() {
 	})
 }
 
-// judge checks that all of this holds:
-//   - A kill or a step-down interrupted each refresh that lost a refresh token.
+// judge checks the run:
+//   - Only a kill or a step-down has caused the loss of a refresh token.
 //   - If the provider accepts used refresh tokens for a while, no refresh token is lost.
-//   - For each loss, the provider ended at most one session because of a second use of a refresh
-//     token.
+//   - For each lost refresh token, the provider has ended at most one session.
 //   - At the end, each account's refresh token works.
 func (r *killRun) judge() {
 	t := r.t

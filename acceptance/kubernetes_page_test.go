@@ -18,8 +18,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The manifests in the page are valid YAML. The init container refuses a plugin with a wrong
-// checksum.
+// The manifests in docs/recipes/kubernetes.md are valid YAML. The init container refuses a plugin
+// with a wrong checksum.
 func TestRecipeKubernetes(t *testing.T) {
 	page, script := harness.ReadFile(t, "../docs/recipes/kubernetes.md"), ""
 	for _, block := range harness.CodeBlocks(t, page, "yaml") {

@@ -50,7 +50,7 @@ func (p *parrot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // it searches for this prefix.
 const p256Prefix = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg"
 
-// leakKeys uses accounts with right and wrong private keys. It returns the secrets by name.
+// leakKeys uses accounts with right and wrong private keys. The returned maps hold secrets by name.
 func leakKeys(t *testing.T, w world) (s *spy, keys, assertions, tokens map[string]string) {
 	t.Helper()
 	s = &spy{t: t, world: w}

@@ -19,8 +19,8 @@ import (
 // form is one way to write a secret.
 type form struct{ how, text string }
 
-// formsOf returns all encodings of a secret. From a long secret, it encodes only both ends, because
-// a text may contain only part of the secret.
+// formsOf returns all encodings of a secret. A text may contain only part of a long secret, so
+// formsOf encodes the beginning and the end separately.
 func formsOf(secret string) []form {
 	if len(secret) > 2*window {
 		return append(formsOf(secret[:window]), formsOf(secret[len(secret)-window:])...)
@@ -58,8 +58,8 @@ func formsOf(secret string) []form {
 	return all
 }
 
-// inside encodes a text that begins at an offset in a longer text. It omits base64 characters that
-// also depend on the neighboring bytes.
+// inside returns the base64 characters of a text at an offset in a longer text. It omits characters
+// that also depend on the neighboring bytes.
 func inside(encoding *base64.Encoding, text string, offset int) string {
 	encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", offset) + text))
 	from := (offset*8 + 5) / 6
@@ -89,8 +89,8 @@ const (
 	// window is the number of bytes that the search uses from each end of a long secret.
 	window = 32
 
-	// keyLen is the number of bytes in a key of the search index. No form of a secret may be
-	// shorter.
+	// The search index holds the first keyLen bytes of each encoded secret. No encoded secret may
+	// be shorter.
 	keyLen = 12
 )
 

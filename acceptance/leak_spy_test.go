@@ -70,8 +70,8 @@ func leakyMutual(t *testing.T, tap *tap) leakyAccount {
 	return l
 }
 
-// keyLines returns the lines of a private key. An EC key ends with its public key, so keyLines
-// omits the end.
+// keyLines returns the secret lines of a private key. An EC key ends with its public key, which is
+// not secret.
 func keyLines(key string) (lines []string) {
 	for line := range strings.Lines(key) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "-----") {
@@ -254,8 +254,8 @@ func (s *spy) badWrites(a leakyAccount) {
 			s.do(http.MethodPatch, a.path(), change)
 			s.write("messaging/config/new-"+a.config, change)
 		}
-		// Vault itself logs URIs. The search does not know this partial escaping, so it ignores
-		// these URIs.
+		// Vault itself logs this URI. So the secret is escaped in a form that the search does not
+		// know.
 		partly := strings.NewReplacer("%", "%25", " ", "%20", "+", "%2B", "&", "%26", "#", "%23").Replace(bad)
 		s.do(http.MethodGet, a.creds()+"?min_ttl="+partly, nil)
 	}

@@ -19,7 +19,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// tap is a proxy that records the simulator's answers, because readers do not get all tokens.
+// tap is a proxy that records the simulator's answers, including tokens that the engine gives to no
+// reader.
 type tap struct {
 	sim     *harness.Simulator // the simulator at the address of the tap
 	mutual  *httptest.Server   // another address of the tap, which requires a client certificate
@@ -76,7 +77,7 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 // all JWTs.
 var tokenLike = regexp.MustCompile(`("refresh_token":")?(?:eyJ[\w-]{10,}\.[\w-]{10,}\.([\w-]{32,})|\b([0-9a-f]{64})\b)`)
 
-// tokens returns the recorded tokens by name. It adds the beginning that all JWTs share.
+// tokens returns the recorded tokens by name. It adds the header that the recorded JWTs share.
 func (tp *tap) tokens() map[string]string {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()

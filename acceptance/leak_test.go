@@ -109,8 +109,8 @@ func wantNoFinds(t *testing.T, place string, finds []string) {
 	}
 }
 
-// wantContent checks that each place contains texts that the requests caused. Otherwise, finding no
-// secret would prove nothing.
+// wantContent checks that each place contains the expected words. In empty texts, finding no secret
+// would prove nothing.
 func wantContent(t *testing.T, places map[string]string) {
 	t.Helper()
 	for name, words := range map[string][]string{
@@ -126,7 +126,7 @@ func wantContent(t *testing.T, places map[string]string) {
 	}
 }
 
-// wantPlantedFound checks that the search finds planted secrets in every form.
+// wantPlantedFound checks that the search finds planted secrets in every encoding.
 func wantPlantedFound(t *testing.T, s *search, places, secrets map[string]string, planted []string) {
 	t.Helper()
 	for name, text := range places {

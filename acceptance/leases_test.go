@@ -97,7 +97,7 @@ func TestDisableWithLeasesOut(t *testing.T) {
 	wantGone(t, w.Server, lease.LeaseID)
 }
 
-// wantGone waits, because Vault revokes some leases in the background.
+// wantGone waits until the lease is gone. Vault revokes some leases in the background.
 func wantGone(t *testing.T, s *harness.Server, lease string) {
 	t.Helper()
 	harness.Within(t, 10*time.Second, "the lease is gone", func() error {

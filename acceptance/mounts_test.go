@@ -73,8 +73,8 @@ func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w.wantLogins(t, sinch, 2) // one for each mount
 }
 
-// slowestRead returns how long a read may take. While a mount waits up to 3 s for a mint, OpenBao
-// may lock all mounts.
+// slowestRead returns how long a read may take. While a mount waits for a mint, OpenBao may block
+// all mounts for 3 s.
 func slowestRead(otherMountHangs bool) time.Duration {
 	if harness.OpenBao() && otherMountHangs {
 		return 5 * time.Second
@@ -122,8 +122,8 @@ type readStats struct {
 	failing time.Duration // from the first failed read to the last
 }
 
-// readRepeatedly reads the account's creds again and again. Each read must return the token, unless
-// the plugin process has just ended. The returned function stops after 20 more successful reads.
+// readRepeatedly reads creds until the test calls stop. Each read must return the token, unless the
+// plugin process has just ended. The function stop waits for 20 more successful reads.
 func (w world) readRepeatedly(t *testing.T, a account, token string) (stop func() readStats) {
 	t.Helper()
 	var (

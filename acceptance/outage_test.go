@@ -10,8 +10,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// While the provider is down, readers get the cached token. After the first failed refresh, they
-// also get a warning. In the token's last 2 s, reads fail. After the outage, reads soon succeed.
+// While the provider is down, reads return the cached token until 2 s before the token's end. After
+// the first failed refresh, reads also return a warning. After the outage, reads soon succeed.
 func TestProviderIsDown(t *testing.T) {
 	w := newWorld(t)
 	w.sim.Configure(t, `{"access_ttl": 12}`)
@@ -55,7 +55,8 @@ func TestProviderIsDown(t *testing.T) {
 	w.wantNewToken(t, sinch, token, "after the outage")
 }
 
-// However many readers there are, the engine does not repeat a refused password for a minute.
+// After a refused password, the engine waits a minute before the next login, even with many
+// readers.
 func TestRefusedPasswordIsNotRepeated(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, sinch, harness.Fields{"password": "wrong", "verify_connection": false})

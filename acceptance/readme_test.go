@@ -55,7 +55,7 @@ func TestREADME(t *testing.T) {
 	}
 }
 
-// outputNames returns the field names in the page's sample output.
+// outputNames returns the field names in the README's sample output.
 func outputNames(readme string) []string {
 	var names []string
 	for _, m := range regexp.MustCompile("(?ms)^```\nKey +Value\n[- ]+\n(.*?)^```").FindAllStringSubmatch(readme, -1) {

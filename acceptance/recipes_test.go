@@ -22,8 +22,8 @@ import (
 func TestRecipesKeepALivingToken(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)
-	// Tokens outlive leases, because the agent needs 2 s to restart a program. min_ttl avoids
-	// leases of 1 s, because the agent ignores a second answer within one second.
+	// The agent needs 2 s to restart a program, so tokens outlive leases. The agent ignores a
+	// second answer within one second, so min_ttl avoids leases of 1 s.
 	w.sim.Configure(t, `{"access_ttl": 14}`)
 	begun := time.Now()
 	w.writeConfig(t, sinch, harness.Fields{"max_ttl": 8, "min_ttl": 3})
@@ -153,7 +153,7 @@ func recipe(t *testing.T, name string) *page {
 // stays matches code blocks whose last command runs until an interrupt.
 var stays = regexp.MustCompile(`(?m)^(vault agent| +consul-template) -config=\S+\n\z`)
 
-// run runs the page's commands. It returns the output of the finished commands.
+// run runs the page's commands. It returns the output of all commands that end.
 func (p *page) run(t *testing.T, c *harness.Client) string {
 	t.Helper()
 	var out strings.Builder

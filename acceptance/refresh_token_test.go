@@ -57,8 +57,8 @@ func (w world) wantRefreshes(t *testing.T, state string, want int) {
 	}
 }
 
-// The engine keeps its newest refresh token after a repeated write, a patch, a reload, a kill, and
-// a restart of the server.
+// The engine keeps its newest refresh token after a write with an old refresh token, a patch, a
+// reload, a kill and a restart.
 func TestWritingASpentRefreshTokenChangesNothing(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorldOn(t, harness.StartRaft)

@@ -13,7 +13,7 @@ import (
 )
 
 // A firewall or proxy answers instead of the provider, or nothing answers. Apps keep their token.
-// The runbook explains the error, and the error does not blame the credentials.
+// The error does not blame the credentials, and the runbook explains the error.
 func TestNetworkIncidents(t *testing.T) {
 	w := newWorld(t)
 	rows := harness.ReadFile(t, "../docs/operations.md")
@@ -93,7 +93,7 @@ func TestChangeCredentials(t *testing.T) {
 	app("after a check that succeeds")
 }
 
-// After a leak, Vault Agent reads a new token when it restarts. Revoking leases is not enough.
+// After a leak, Vault Agent must restart to read a new token. Revoking leases is not enough.
 func TestTokenHasLeaked(t *testing.T) {
 	w := newWorld(t)
 	i := incident{world: w, dir: t.TempDir()}

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The README lists the servers of "make test-servers". Each test in the Makefile's list exists.
+// The README lists the servers of "make test-servers". The tests that the Makefile names exist.
 func TestServersOfTheREADME(t *testing.T) {
 	out, err := exec.Command("../scripts/servers", "list").Output()
 	if err != nil {

@@ -85,7 +85,8 @@ func (a *soakAccount) writeAndVerify(change harness.Fields) (r harness.Response,
 	return r, err
 }
 
-// repair writes the right config until a write succeeds. The write ends the backoff.
+// repair writes the right config until a write succeeds. A successful write ends the engine's
+// backoff.
 func (a *soakAccount) repair() {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		r, err := a.writeAndVerify(nil)

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// activity tells whether any action ran after a call of mark. The lower 32 bits of n count begun
+// activity tells whether an action ran after a call of mark. The lower 32 bits of n count begun
 // actions, and the upper 32 bits count ended actions.
 type activity struct{ n atomic.Int64 }
 

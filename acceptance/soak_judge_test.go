@@ -54,11 +54,11 @@ func (s *soak) judge() {
 //
 //	T ÷ (lifetime − early) + 1
 //
-// The variable early is the longest time between a refresh and the end of the old token. Rounding
-// may make the lifetime one second shorter.
+// Here, early is the longest time from a refresh to the old token's end. The lifetime is reduced by
+// one second, because of rounding.
 //
-// Each operation, kill or seal adds a login. With faults, each also adds two attempts, because it
-// may end a backoff. Each fault adds the attempts of one backoff.
+// Each operation, kill or seal adds a login. For an account with faults, each also adds two
+// attempts. Each fault adds the attempts of one backoff.
 func (a *soakAccount) maxLogins() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -23,7 +23,7 @@ func (u usage) String() string {
 	return fmt.Sprintf("%.1f MiB resident, %d threads, %d files", float64(u.rss)/1024, u.threads, u.files)
 }
 
-// usageOf returns the usage of a process. Without /proc, ok is false.
+// usageOf returns the memory, threads and open files of a process. Without /proc, ok is false.
 func usageOf(pid int) (u usage, ok bool) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -13,12 +13,12 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The engine serves only tokens that live for maxTransit or longer. So a dead token is an error if
-// the read was faster.
+// The engine serves only tokens that live for maxTransit or longer. So a read that returns a dead
+// token must have taken longer.
 const maxTransit = 2 * time.Second
 
-// If a cached token lives longer than mustServe, a read must return a token. The engine needs
-// 2 s, rounding may cost 1 s, and the read needs time.
+// If a cached token lives longer than mustServe, a read must return a token. The engine needs 2 s,
+// and rounding and the read need the rest.
 const mustServe = 4500 * time.Millisecond
 
 // readCounts counts reads and revocations by their outcome.
@@ -55,9 +55,9 @@ func (c *readCounts) add(d *readCounts) {
 // The token must be active, unless an operation or a revocation is running. The lease must not
 // outlive the token.
 //
-// The read must succeed if the plugin and the server run, and if
-//   - the cached token lives for [mustServe] or longer, or
-//   - the provider works, and the account was repaired after the last fault.
+// If the plugin and the server run, the read must succeed in two cases:
+//   - The cached token lives longer than [mustServe].
+//   - The provider works, and the account was repaired after the last fault.
 //
 // Any other read may fail with the status 400 or 502.
 func (a *soakAccount) read() {
@@ -94,7 +94,8 @@ func (a *soakAccount) read() {
 	}
 }
 
-// judgeToken judges a token. The parameter mark was read from a.changes before the token.
+// judgeToken checks the token and the lease in a response. The parameter mark is the result of
+// a.changes.mark before the read.
 func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, mark int64) {
 	c := a.counts
 	c.count("served")
@@ -106,7 +107,7 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 		a.problem("asking the simulator for a token: %v", err)
 		return
 	}
-	// The simulator answered a moment ago, so left is an upper bound.
+	// The simulator answered a moment ago, so the token had at most this time left on arrival.
 	left := time.Duration(known.ExpiresIn*float64(time.Second)) + time.Since(arrived)
 	late := max(arrived.Sub(sent)-maxTransit, 0)
 	unchanged := a.changes.noneSince(mark)

@@ -158,8 +158,8 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	}
 }
 
-// Leases can be revoked during an outage. After the outage, the engine revokes the leases' tokens,
-// even if the mount was moved or the plugin was killed.
+// If a lease is revoked during an outage, the engine revokes the lease's token after the outage.
+// Moving the mount or killing the plugin does not prevent this.
 func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)
@@ -198,8 +198,8 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	w.wantNoIrrevocable(t)
 }
 
-// If the config was deleted or has another endpoint, the engine does not revoke older tokens. The
-// tokens expire, and the log says so.
+// If a token's config was deleted or has a new revocation URL, the engine does not revoke the
+// token. The token expires, and the log says so.
 func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 	w := newWorld(t)
 	other := harness.StartSimulator(t)

@@ -89,8 +89,8 @@ func newUpgrade(t *testing.T, downloads map[string]string) upgrade {
 	return u
 }
 
-// run runs a block of commands of docs/upgrade.md for the test's platform. Each text in replace is
-// followed by its replacement.
+// run runs commands of docs/upgrade.md, with the test's platform in place of linux_amd64. The
+// parameter replace alternates old and new texts.
 func (u upgrade) run(t *testing.T, heading string, block int, replace ...string) (stdout string) {
 	t.Helper()
 	script := strings.ReplaceAll(commands(t, "upgrade.md", heading, block), "linux_amd64", strings.ReplaceAll(hostPlatform(), "/", "_"))
@@ -128,8 +128,8 @@ func (u upgrade) wantVersion(t *testing.T, version string) {
 	}
 }
 
-// reader writes a config. The returned function fails the test if the token has changed, a lease is
-// gone, or the plugin has another version.
+// reader writes a config. The function read fails the test if the token has changed, a lease is
+// gone, or the plugin has the wrong version.
 func (u upgrade) reader(t *testing.T) (read func(version string)) {
 	t.Helper()
 	u.writeConfig(t, sinch)

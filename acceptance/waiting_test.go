@@ -104,8 +104,8 @@ func TestHangingRevocationEndpoints(t *testing.T) {
 	timed("disabling the mount", limit, func() { w.Delete(t, "sys/mounts/moved").OK(t) })
 }
 
-// Before a reload, Vault waits for the mount's requests. A read that waits for a hanging provider
-// delays neither the reload nor other reads.
+// One read waits for a provider that never answers. A reload of the plugin and other reads still
+// end within seconds.
 func TestReloadWhileAReadWaits(t *testing.T) {
 	w := newWorld(t)
 	hanging := hangingServer(t)

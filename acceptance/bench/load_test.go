@@ -55,7 +55,8 @@ func (c *client) read(path string) error {
 	return err
 }
 
-// measure runs all readers for the duration d. Before each read, a reader calls next for the path.
+// measure lets all readers read for the duration d. The function next returns the path for each
+// read.
 func (c *client) measure(b *testing.B, d time.Duration, next func() string) load {
 	b.Helper()
 	took := make([][]time.Duration, readers)

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// result holds the answers to a program that writes a config, reads creds and revokes the lease.
+// result holds Vault's answers to a client program.
 type result struct {
 	Config map[string]any
 	Names  []string

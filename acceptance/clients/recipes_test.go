@@ -112,9 +112,9 @@ func sinch(sim *harness.Simulator) harness.Fields {
 	}
 }
 
-// pipe starts a program, and returns a function that writes a line to the program's input. At the
-// end of the test, the program must succeed and must have printed the text want. If want is "", the
-// program must print nothing.
+// pipe starts a program. The function send writes a line to the program's input. At the end of the
+// test, the program must succeed. Its output must contain the text want. If want is "", the output
+// must be empty.
 func pipe(t *testing.T, env []string, want string, args ...string) (send func(line string)) {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -147,8 +147,8 @@ func pipe(t *testing.T, env []string, want string, args ...string) (send func(li
 	}
 }
 
-// messageAPI simulates a provider's message API. The API refuses inactive tokens and the token in
-// the field rejected.
+// messageAPI simulates a provider's message API. The API refuses inactive tokens, and a token that
+// the test rejects.
 type messageAPI struct {
 	*httptest.Server
 	bearer   sync.Map     // the tokens of accepted messages, by message

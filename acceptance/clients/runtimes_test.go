@@ -17,8 +17,8 @@ type runtime struct {
 	name  string
 	vault string   // the Vault client; "" for plain HTTP
 	needs []string // programs on the PATH
-	// prepare installs the libraries and returns two commands. The second command is nil if the
-	// language has no program like operate.py.
+	// prepare installs the libraries. It returns a command for the recipe and, in some languages, a
+	// command for a test program such as operate.py.
 	prepare func(t *testing.T) (recipe, operator []string)
 }
 

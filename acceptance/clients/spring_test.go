@@ -12,7 +12,7 @@ import (
 // springVaults are the versions of Spring Vault in docs/recipes/spring.md.
 var springVaults = []string{"3.2.0", "4.0.4"}
 
-// forEachSpringVault tests the program in docs/recipes/spring with each version.
+// forEachSpringVault tests docs/recipes/spring with several versions of Spring Vault.
 func forEachSpringVault(t *testing.T, test func(t *testing.T, program []string)) {
 	t.Helper()
 	t.Parallel()
@@ -25,7 +25,8 @@ func forEachSpringVault(t *testing.T, test func(t *testing.T, program []string))
 	}
 }
 
-// The program sends no expired token. It recovers from a rejected token and from a long outage.
+// The recipe's program sends no expired token. It recovers from a rejected token and from a long
+// outage.
 func TestSpringVault(t *testing.T) { forEachSpringVault(t, testSpring) }
 
 func testSpring(t *testing.T, program []string) {
@@ -68,8 +69,8 @@ func testSpring(t *testing.T, program []string) {
 	}
 }
 
-// If a secret has no lease, Spring Vault never reads the secret again. The program then asks for
-// lease=true.
+// Spring Vault reads a secret without a lease only once. In this case, the recipe's program tells
+// the user to set lease=true.
 func TestSpringVaultWithoutLeases(t *testing.T) { forEachSpringVault(t, testSpringWithoutLeases) }
 
 func testSpringWithoutLeases(t *testing.T, program []string) {

@@ -57,7 +57,8 @@ func Need(t testing.TB) {
 // OpenBao reports whether the server is OpenBao, not Vault.
 func OpenBao() bool { return strings.HasPrefix(vaultVersion, "OpenBao") }
 
-// findBinaries sets programs and vaultVersion. The environment must name all programs or none.
+// findBinaries sets programs and vaultVersion. Setting only some of the environment variables is an
+// error.
 func findBinaries() error {
 	given := 0
 	for env, path := range map[string]*string{

@@ -22,7 +22,7 @@ func NewCA(t testing.TB) *simulator.CA {
 }
 
 // ClientCert returns the fields client_cert and client_key for a common name. The certificate is
-// valid for 24 hours and expires at the time until.
+// valid for the 24 hours before the time until.
 func ClientCert(t testing.TB, ca *simulator.CA, name string, until time.Time) Fields {
 	t.Helper()
 	cert, key, err := ca.Client(name, until.Add(-24*time.Hour), until)

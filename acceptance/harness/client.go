@@ -61,8 +61,8 @@ type Response struct {
 	request string // method and path, for failure messages
 }
 
-// Do sends a request to /v1/<path>. It sends the body as JSON, or no body for nil. The parameter
-// header alternates names and values. Do returns an error if no response comes.
+// Do sends a request to /v1/<path>, with the body as JSON. For a nil body, Do sends no body. The
+// parameter header alternates names and values. Without a response, Do returns an error.
 func (c *Client) Do(method, path string, body any, header ...string) (Response, error) {
 	var content io.Reader
 	if body != nil {

@@ -38,8 +38,8 @@ func RunCommand(t testing.TB, cmd *exec.Cmd) {
 	}
 }
 
-// Install returns the folder bin/clients/<name>. If the folder is new or the file pins has changed,
-// Install empties the folder and calls fill.
+// Install returns the folder bin/clients/<name>, filled by the function fill. If the file pins has
+// changed, Install empties and fills the folder again.
 func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 	t.Helper()
 	dir := Absolute(t, "../../bin/clients/"+name)
@@ -62,7 +62,7 @@ func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 }
 
 // InstallNode installs Node.js packages in bin/clients/<name>, and returns this folder. The
-// package-lock.json in the folder from lists the packages. Only programs in the returned folder
+// packages are in the package-lock.json of the folder from. Only programs in the returned folder
 // find the packages.
 func InstallNode(t testing.TB, name, from string) string {
 	t.Helper()

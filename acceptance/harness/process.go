@@ -101,7 +101,8 @@ func (p *process) kill() {
 	}
 }
 
-// end kills the process and then the processes in left. It waits until all have ended.
+// end kills the process, and then the processes with the ids in left. It returns when all have
+// ended.
 func (p *process) end(left []int) {
 	_ = p.cmd.Process.Kill()
 	<-p.done
@@ -153,7 +154,8 @@ var reaper struct {
 	pipe io.Writer
 }
 
-// watch reports a started process to the reaper process. The first call starts the reaper.
+// watch makes the reaper process kill the process pid if the test binary dies. The first call
+// starts the reaper.
 func watch(pid int) {
 	reaper.once.Do(func() {
 		pipe, err := startReaper()

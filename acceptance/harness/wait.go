@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Within calls the function ok until the result is nil. After the limit, Within fails the test with
-// the last error. The text what describes the goal, such as "the server answers".
+// Within repeats ok until ok returns nil. After the limit, Within fails the test with the last
+// error. The text what names the goal in this failure, such as "the server answers".
 func Within(t testing.TB, limit time.Duration, what string, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -40,8 +40,8 @@ func Until(t testing.TB, what string, ok func() bool) {
 	})
 }
 
-// Repeat calls act in the background, with a pause before each call. The calls end with the test,
-// or when the test calls stop. The function stop waits for a running call.
+// Repeat calls act in the background, with a pause before each call, until the test ends or calls
+// stop. If act is running, stop waits for act.
 func Repeat(t testing.TB, pause time.Duration, act func()) (stop func()) {
 	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -67,9 +67,9 @@ var ports struct {
 	taken map[int]bool
 }
 
-// FreeAddress returns a loopback address with a free port. The next port is also free, for dev
-// servers. After a restart, both ports are still free, because the operating system assigns only
-// higher ports.
+// FreeAddress returns a loopback address with a free port. The next port is also free, because dev
+// servers need two ports. Restarted servers find both ports free, because the operating system
+// assigns only higher ports.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	ports.Lock()

@@ -25,8 +25,8 @@ import (
 
 const (
 	adminToken = "admin-token"
-	// reviewers is the name of the service account that Vault uses to check apps' tokens. Its
-	// namespace has the same name.
+	// reviewers is the name of a service account and of its namespace. Vault uses the service
+	// account to check apps' tokens.
 	reviewers = "vault"
 )
 

@@ -111,8 +111,8 @@ type container struct {
 	SecurityContext struct{ RunAsUser, RunAsGroup int }
 }
 
-// injectedPod creates the page's pod without the given annotation. It returns the pod with the
-// injector's changes.
+// injectedPod creates the pod of docs/recipes/kubernetes.md, without one of the annotations. It
+// returns the pod with the injector's changes.
 func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	t.Helper()
 	var template map[string]any
@@ -211,8 +211,8 @@ func (p *pod) command(t *testing.T, c container, command ...string) *exec.Cmd {
 	return containerCommand(t, c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup, mounts, env, command...)
 }
 
-// containerCommand returns a command that runs in a container. The map mounts holds folders by
-// their paths in the container.
+// containerCommand returns a command that runs in a container. The map mounts maps container paths
+// to host folders.
 func containerCommand(t *testing.T, user, group int, mounts map[string]string, env []string, command ...string) *exec.Cmd {
 	t.Helper()
 	root, list := t.TempDir(), ""

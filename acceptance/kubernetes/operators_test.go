@@ -38,8 +38,8 @@ func (w *world) watchSecret(name, secret string) watch {
 	return watch{name, func() string { return w.secret(w.namespace, secret) }}
 }
 
-// restarts creates two Deployments. The operator restarts the first Deployment after each read, and
-// the second only after a new token.
+// restarts creates two Deployments. The Vault Secrets Operator restarts the first Deployment after
+// each read, and the second only after a new token.
 func (w *world) restarts(t *testing.T) (static watch, check func(tokens int)) {
 	t.Helper()
 	const refresh, target = "  refreshAfter: 15m\n", "  rolloutRestartTargets: [{kind: Deployment, name: %s}]\n"
@@ -79,8 +79,8 @@ func (w *world) generation(t *testing.T, deployment string) int {
 	return d.Metadata.Generation
 }
 
-// readsOnce replaces refreshAfter, so that the operator reads only once. The returned function
-// checks that the operator has only the first token.
+// readsOnce replaces the manifest's refreshAfter with another setting. The function check fails the
+// test if the Vault Secrets Operator reads a second token.
 func (w *world) readsOnce(t *testing.T, instead string) (check func()) {
 	t.Helper()
 	w.variant(t, "once", "  refreshAfter: 15m\n", instead)
@@ -94,7 +94,8 @@ func (w *world) readsOnce(t *testing.T, instead string) (check func()) {
 	}
 }
 
-// variant applies the manifests under another name and replaces a text.
+// variant applies the Vault Secrets Operator's manifests under another name, with one text
+// replaced.
 func (w *world) variant(t *testing.T, name, old, replacement string) {
 	t.Helper()
 	manifests := secretsOperatorManifests(t)

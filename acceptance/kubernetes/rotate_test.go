@@ -74,11 +74,11 @@ func (w *world) follows(t *testing.T, app watch, mode string, limit time.Duratio
 	}
 }
 
-// shared is a pause between two rotates. Without the pause, both rotates would share one login.
+// shared is the pause between two rotates. Rotates within 10 s share one login.
 const shared = 11 * time.Second
 
-// readsAtOnce checks that the documented commands make an operator read at once. An operator must
-// also restore a changed or deleted Secret.
+// readsAtOnce checks that the documented commands make a Kubernetes operator read a token at once.
+// The operator must also restore a changed or deleted Secret.
 func (w *world) readsAtOnce(t *testing.T, app watch, name string) {
 	t.Helper()
 	secret := "/api/v1/namespaces/" + w.namespace + "/secrets/sinch-token"

@@ -17,7 +17,7 @@ const (
 	recovery = 90 * time.Second
 )
 
-// watch reads the token of an app, or "" if the app has no token.
+// watch reads an app's token. The function read returns "" if the app has no token.
 type watch struct {
 	name string
 	read func() string
@@ -59,8 +59,7 @@ func (w *world) living(t *testing.T, token string) bool {
 	return token != "" && w.sim.Token(t, token).Active
 }
 
-// until waits until each watch reads a token that the function ok accepts. It returns the times of
-// these reads.
+// until waits until ok has accepted a token from each watch. It returns the times of these reads.
 func (w *world) until(t *testing.T, limit time.Duration, what string, watches []watch, ok func(token string) bool) []time.Time {
 	t.Helper()
 	at := make([]time.Time, len(watches))
@@ -79,8 +78,8 @@ func (w *world) until(t *testing.T, limit time.Duration, what string, watches []
 	return at
 }
 
-// keepATokenAlive causes an outage. Tokens may be dead only during the outage and the recovery. It
-// returns how many tokens the first watch saw before and after.
+// keepATokenAlive checks that apps lack a live token only during an outage and the recovery. It
+// returns how many tokens the first watch saw at other times.
 func (w *world) keepATokenAlive(t *testing.T, watches ...watch) (tokens int) {
 	t.Helper()
 	life := w.lifetime

@@ -79,8 +79,8 @@ func pageSection(t *testing.T, heading string) string {
 	return harness.Section(t, "../../docs/recipes/kubernetes.md", heading)
 }
 
-// local replaces the page's namespace and address, and shortens the times, because tokens in the
-// test live for seconds.
+// local adapts commands and manifests of docs/recipes/kubernetes.md to the test. It replaces the
+// namespace and address, and shortens the times.
 func (w *world) local(text string) string {
 	short := func(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Hours()*w.lifetime.Seconds())) }
 	return strings.NewReplacer("shop", w.namespace, "https://vault.example.com:8200", w.Addr,

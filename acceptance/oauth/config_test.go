@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// config is a Vault config, with the authorization server for its logins.
+// config is a config in Vault, together with its authorization server.
 type config struct {
 	vault  *harness.Server
 	server interface {

@@ -24,8 +24,8 @@ const (
 // object is a JSON object of Keycloak's admin API.
 type object = map[string]any
 
-// defaults holds the realm's settings. Sinch documents these lifetimes. The low failureFactor makes
-// the tests faster: Keycloak's default is 30.
+// defaults holds the realm's settings, with the lifetimes that Sinch documents. The low
+// failureFactor makes the tests faster: Keycloak's default is 30.
 var defaults = object{
 	"enabled":               true,
 	"accessTokenLifespan":   300,
@@ -70,8 +70,8 @@ func (k *keycloak) configure(t *testing.T, settings object) {
 	k.admin(t, "PUT", "/"+realm, settings, nil)
 }
 
-// admin sends a request to /admin/realms<path>. If result is not nil, admin decodes the response
-// into it.
+// admin sends a request to /admin/realms<path>, and decodes the response into result. If result is
+// nil, admin ignores the response.
 func (k *keycloak) admin(t *testing.T, method, path string, body, result any) {
 	t.Helper()
 	login := k.post(t, k.url+"/realms/master/protocol/openid-connect/token",

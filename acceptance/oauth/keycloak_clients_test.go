@@ -31,7 +31,7 @@ func (w *servers) addClient(t *testing.T, name string, settings object, fields h
 // jwks returns the URL of the client's key set in Vault.
 func (w *servers) jwks(name string) string { return w.vault.Addr + "/v1/messaging/jwks/" + name }
 
-// A client secret may contain any characters, in the header and in the form.
+// The engine can send a client secret with special characters, in the header and in the form.
 func testKeycloakClientSecret(t *testing.T, w *servers) {
 	const secret = `a+b %20:&="/?~ü'`
 	for _, style := range []string{"header", "body"} {
@@ -47,8 +47,8 @@ func testKeycloakClientSecret(t *testing.T, w *servers) {
 	}
 }
 
-// Keycloak ends the session when a refresh token is used twice. The engine uses each refresh token
-// once, even if a write repeats the first refresh token.
+// If a write repeats the first refresh token, the engine does not use this token again. A second
+// use would end the session.
 func testKeycloakRefreshTokenGrant(t *testing.T, w *servers) {
 	a := w.account(t)
 	w.keycloak.configure(t, object{"revokeRefreshToken": true, "accessTokenLifespan": 20, "ssoSessionIdleTimeout": 60})
@@ -93,7 +93,7 @@ func testPrivateKeyOfClient(t *testing.T, w *servers) {
 	}
 }
 
-// Keycloak fetches public keys of each kind from Vault without a Vault token.
+// Keycloak fetches the engine's public keys without a Vault token.
 func testSignedAssertion(t *testing.T, w *servers) {
 	for kind, algorithm := range map[string]string{"rsa-2048": "RS256", "ec-p256": "ES256", "ed25519": "EdDSA"} {
 		c := w.signer(t, "signer-"+kind, kind, algorithm)
@@ -112,8 +112,8 @@ func testSignedAssertion(t *testing.T, w *servers) {
 	w.vault.Read(t, wrong.path("creds")).Refused(t, 400, "credentials refused", "invalid_client")
 }
 
-// When Keycloak sees an unknown key, it fetches the keys again, but at most once in ten seconds. So
-// the engine can change keys while Keycloak runs.
+// Keycloak accepts a new key of the engine without a restart. An unknown key makes Keycloak fetch
+// the keys again, at most once in ten seconds.
 func testKeyActivated(t *testing.T, w *servers) {
 	c := w.signer(t, "signer-activated", "ec-p256", "ES256")
 	c.write(t, harness.Fields{"share": false}).OK(t) // each read is a mint

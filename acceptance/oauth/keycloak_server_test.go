@@ -99,8 +99,7 @@ func (k *keycloak) post(t *testing.T, address string, pairs ...string) response 
 	return post(t, &k.client, address, pairs...)
 }
 
-// try logs in once. The response may have any status. The client ID is the one that Sinch
-// documents.
+// try logs in once, with the client ID that Sinch documents. The response may have any status.
 func (k *keycloak) try(t *testing.T, a *account, password string) response {
 	t.Helper()
 	return k.post(t, k.endpoint("token"),

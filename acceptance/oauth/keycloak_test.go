@@ -68,7 +68,7 @@ type servers struct {
 	accounts int // the number of users so far
 }
 
-// account is a user of the realm. The user's config has the same name.
+// account is a user of the realm, and a config with the user's name.
 type account struct {
 	*config
 	keycloak *keycloak

@@ -110,8 +110,8 @@ func testRealmErrors(t *testing.T, w *servers) {
 	k.post(t, k.url+"/realms/x/protocol/openid-connect/token", "grant_type", "password").want(t, 404, "Realm does not exist", "")
 }
 
-// The lifetime of a refresh token is the session's idle timeout. No token outlives its session. So
-// an access token may live longer or shorter than its refresh token, as Sinch documents.
+// A refresh token lives for the session's idle timeout. No token outlives its session. As Sinch
+// documents, an access token may live longer or shorter than its refresh token.
 func testLifetimes(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	for name, tt := range map[string]struct {
@@ -194,8 +194,8 @@ func testLockout(t *testing.T, w *servers) {
 	k.refresh(t, in.RefreshToken).ok(t) // a temporary lock does not stop refreshes
 	k.wantActive(t, in.AccessToken, true)
 
-	// By default, Keycloak also locks a user after two failures within one second. The test allows
-	// one minute, because machines may be slow.
+	// By default, Keycloak also locks a user after two failures within a second. The test changes
+	// this to a minute, because machines may be slow.
 	hasty := w.account(t)
 	k.configure(t, object{"quickLoginCheckMilliSeconds": 60000})
 	t.Cleanup(func() { k.admin(t, "PUT", "/"+realm, object{"quickLoginCheckMilliSeconds": 1000}, nil) })
@@ -209,8 +209,8 @@ func testLockout(t *testing.T, w *servers) {
 	}
 }
 
-// Keycloak accepts one login of a user at a time. A concurrent login fails as if the password were
-// wrong, but does not count as a failure. Concurrent refreshes succeed.
+// Keycloak accepts one login of a user at a time. A concurrent login gets the error for a wrong
+// password, but does not bring a lock closer. Concurrent refreshes succeed.
 func testConcurrentLogins(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	const n = 8

@@ -110,8 +110,8 @@ func newKey(t *testing.T, algorithm string) (key crypto.Signer, text string) {
 	return key, harness.KeyPEM(t, key)
 }
 
-// A client signs assertions with each algorithm (RFC 7523 §2.2). The server refuses assertions from
-// another key.
+// A client signs assertions with each algorithm (RFC 7523 §2.2). The server refuses assertions
+// signed with another key.
 func testPrivateKeys(t *testing.T, w *oidcServers) {
 	for _, algorithm := range []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"} {
 		key, text := newKey(t, algorithm)
@@ -185,8 +185,7 @@ func testOIDCUnshared(t *testing.T, w *oidcServers) {
 	w.oidc.wantActive(t, second.Text("access_token"), true)
 }
 
-// The server ends all tokens when a refresh token is used twice. The engine uses each refresh token
-// once, so one login is enough.
+// The engine uses each refresh token only once. A second use would end all tokens.
 func testRefreshTokenRotates(t *testing.T, w *oidcServers) {
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "client_secret_basic", "grant_types": []string{"password", "refresh_token"}})
 	c := w.config(t, "rotating", client.ID, harness.Fields{"client_secret": client.Secret, "grant_type": "password",
@@ -204,8 +203,8 @@ func testRefreshTokenRotates(t *testing.T, w *oidcServers) {
 	w.oidc.wantActive(t, token, false)
 }
 
-// The config has no password, only a refresh token. The server ends all refresh tokens when any of
-// them is used twice.
+// The config has no password, only a refresh token. The server accepts each refresh token only
+// once.
 func testRefreshTokenGrant(t *testing.T, w *oidcServers) {
 	client := w.oidc.register(t, object{"token_endpoint_auth_method": "client_secret_post", "grant_types": []string{"password", "refresh_token"}})
 	consent := post(t, &w.oidc.client, w.oidc.endpoint("token"), "grant_type", "password", "client_id", client.ID, "client_secret", client.Secret,
@@ -235,7 +234,7 @@ func (w *oidcServers) generated(t *testing.T, name, kind, algorithm string) *con
 	return c
 }
 
-// The server fetches public keys of each kind without a Vault token.
+// The server fetches the engine's public keys without a Vault token.
 func testGeneratedKey(t *testing.T, w *oidcServers) {
 	for kind, algorithm := range map[string]string{"rsa-2048": "RS256", "rsa-4096": "RS256", "ec-p256": "ES256", "ed25519": "EdDSA"} {
 		w.generated(t, "generated-"+kind, kind, algorithm).token(t)
