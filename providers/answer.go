@@ -160,8 +160,8 @@ const clocksDiffer = 30 * time.Second
 // aboutTime matches a provider's error texts about the times in an assertion.
 var aboutTime = regexp.MustCompile(`(?i)\b(expired?|exp|iat|nbf|clock|time|timeframe|future|not active|not yet)\b`)
 
-// compareClocks returns err. If the times in an assertion may have caused the refusal, err also
-// compares our clock with the provider's.
+// compareClocks returns err. If the provider may have refused the times in an assertion,
+// compareClocks adds to err how our clock differs from the provider's.
 func (a *answer) compareClocks(err error) error {
 	var e *token.Error
 	if !errors.As(err, &e) || e.Kind != token.Refused || a.date.IsZero() {

@@ -115,8 +115,8 @@ func (d *signature) payload(now, end time.Time, values map[string]secret.String,
 	return appendObject(nil, append(claims, d.claims...), values)
 }
 
-// key returns a config's signing key, the algorithm, and the values of the config's fields. The
-// value of key_id is the ID of the key.
+// key returns a config's signing key, the algorithm, and the values of the config's fields. In
+// these values, key_id is the ID of the key.
 func (d *signature) key(s Settings) (key *Key, algorithm string, values map[string]secret.String, err error) {
 	key, values = s.Key, s.Values
 	if key == nil {

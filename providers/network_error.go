@@ -87,7 +87,7 @@ const handshakeFailure tls.AlertError = 40
 // certificate_expired, certificate_unknown, unknown_ca, access_denied and certificate_required.
 var refusalAlerts = []tls.AlertError{handshakeFailure, 42, 43, 44, 45, 46, 48, 49, 116}
 
-// alertOf returns the TLS alert in err if refusalAlerts contains that alert, or 0. It compares
+// alertOf returns the TLS alert in err, or 0 if refusalAlerts does not contain it. It compares
 // texts, because crypto/tls does not export the alert's type.
 func alertOf(err error) tls.AlertError {
 	var op *net.OpError

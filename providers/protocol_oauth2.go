@@ -193,8 +193,8 @@ func (p *oauth2Protocol) refresh(ctx context.Context, c *Client, s Settings, red
 	return p.ask(ctx, c, s, redact, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}})
 }
 
-// ask sends a token request with all extra parameters. Refreshes also need these, because a
-// parameter may name the token's audience.
+// ask sends a token request with the config's extra parameters. Refreshes also need these, because
+// a parameter may name the token's audience.
 func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact redactor, form url.Values) (token.Token, error) {
 	maps.Copy(form, fillParams(p.parameters, s.Values))
 	pairs, _ := url.ParseQuery(s.Value(p.pairs)) // validate has checked them
@@ -260,8 +260,8 @@ func (p *oauth2Protocol) send(ctx context.Context, c *Client, s Settings, redact
 	return c.send(ctx, r)
 }
 
-// advise returns err. Some providers do not decode the client ID and secret in HTTP Basic (RFC 6749
-// §2.3.1). If this may be the reason for a rejection, err suggests auth_style=body.
+// advise returns err, with the advice to set auth_style=body if this may help. Some providers do
+// not decode the client ID and secret in HTTP Basic (RFC 6749 §2.3.1).
 func (p *oauth2Protocol) advise(s Settings, err error) error {
 	var e *token.Error
 	style := p.styleOf(s)
@@ -277,8 +277,8 @@ func (p *oauth2Protocol) advise(s Settings, err error) error {
 	return err
 }
 
-// revoke revokes the refresh token and the access token at s.RevocationURL (RFC 7009 §2.1). Most
-// servers end the whole session after the first request. Some need both.
+// revoke revokes the refresh token, then the access token, at s.RevocationURL (RFC 7009 §2.1). Most
+// servers end the whole session after the first request. Some need both requests.
 func (p *oauth2Protocol) revoke(ctx context.Context, c *Client, s Settings, redact redactor, access, refresh secret.String) error {
 	for _, t := range []struct {
 		token secret.String

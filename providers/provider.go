@@ -195,8 +195,8 @@ type Settings struct {
 // Value returns the value of a field, or "" for a missing value.
 func (s Settings) Value(field string) string { return s.Values[field].Reveal() }
 
-// WithDefaults adds the values from JSON files, and the defaults of unset fields. It does not
-// change the given map, but may return it.
+// WithDefaults adds values from JSON files, and defaults of unset fields. It does not change the
+// given map, but may return that map.
 func (spec Spec) WithDefaults(values map[string]secret.String) map[string]secret.String {
 	all := map[string]secret.String{}
 	for _, f := range spec.Fields {
