@@ -45,8 +45,8 @@ func TestWrittenKey(t *testing.T) {
 		t.Errorf("got the public_key %s, want PEM", got)
 	}
 	equal(t, "keys in the JWK Set of a written key", len(m.jwks("v")), 0)
-	m.write("keys/v/rotate", nil).want(t, http.StatusBadRequest, "the engine did not make")
-	m.write("keys/v/activate", nil).want(t, http.StatusBadRequest, "the engine did not make")
+	m.write("keys/v/rotate", nil).want(t, http.StatusBadRequest, "names a config without a generated key")
+	m.write("keys/v/activate", nil).want(t, http.StatusBadRequest, "names a config without a generated key")
 	m.read("config/v").wantData(t, fields{"token_url": nil}) // the provider has no endpoint
 	m.write("config/p", m.sinch(nil)).want(t, http.StatusNoContent)
 	m.read("keys/p").want(t, http.StatusNotFound)
@@ -87,7 +87,7 @@ func TestGeneratedKeyGuard(t *testing.T) {
 		if name == "auth_style" {
 			data["generate_key"] = ""
 		}
-		m.write("config/a", data).want(t, http.StatusBadRequest, name+": this change affects where or how signatures made with the engine's key are sent")
+		m.write("config/a", data).want(t, http.StatusBadRequest, name+": a config with a generated key cannot change where or how signatures are sent")
 	}
 	m.write("config/a", fields{"verify_connection": true, "generate_key": "rsa-2048"}).want(t, http.StatusNoContent)
 	equal(t, "current key after a write of generate_key", m.keyID("current"), first)
@@ -105,8 +105,8 @@ func TestGeneratedKeyGuard(t *testing.T) {
 	m.write("config/a", fields{"provider": "oauth2", "token_url": a.url, "client_id": "eve", "auth_style": "private_key_jwt", "generate_key": "ec-p256"}).want(t, http.StatusOK)
 	differ(t, "key of a later config", m.keyID("current"), first)
 	m.storage.put("key/a", string(orphan.Value))
-	m.restart().read("creds/a").want(t, http.StatusBadGateway, "the stored key/a cannot be used: it belongs to an earlier config")
-	m.write("config/a", fields{"generate_key": "", "auth_style": "none"}).want(t, http.StatusBadRequest, "auth_style: this change")
+	m.restart().read("creds/a").want(t, http.StatusBadGateway, "the stored key/a cannot be used: the key belongs to an earlier config")
+	m.write("config/a", fields{"generate_key": "", "auth_style": "none"}).want(t, http.StatusBadRequest, "auth_style: a config with a generated key cannot change")
 }
 
 func TestVerifyOfAKeyThatIsMade(t *testing.T) {

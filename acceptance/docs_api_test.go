@@ -183,7 +183,7 @@ func TestAPIReferenceShowsWhatIsAnswered(t *testing.T) {
 		"auth_style": "private_key_jwt", "generate_key": "ec-p256"}).OK(t)
 	like("Read a key", 0, s.Read(t, "messaging/keys/signer"))
 	s.Write(t, "messaging/config/signer", harness.Fields{"token_url": "https://evil.example/"}).Refused(t, 400,
-		"token_url: this change affects where or how signatures made with the engine's key are sent, and nobody can repeat that key; delete the config and write it again, which makes a new key")
+		"token_url: a config with a generated key cannot change where or how signatures are sent; to change this field, delete the config and write it again, which makes a new key")
 	s.Write(t, "messaging/config/signer", harness.Fields{"private_key": "x"}).Refused(t, 400,
 		"generate_key: cannot be set beside private_key; the key is either written or made by the engine")
 	s.Delete(t, "messaging/config/signer").OK(t)

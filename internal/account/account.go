@@ -60,8 +60,8 @@ func (a *Account) Provider() string { return a.Config.Provider }
 // expire.
 func (a *Account) RevocationURL() string { return a.settings.RevocationURL }
 
-// RevocationEndpoint returns an ID made from the definition, revocation endpoint, trusted CA and
-// client ID (RFC 7009 §2.1). Secrets do not count, because tokens outlive them.
+// RevocationEndpoint returns a hash of the definition, revocation endpoint, trusted CA and client
+// ID (RFC 7009 §2.1). Secrets are left out, because tokens stay valid after a secret changes.
 func (a *Account) RevocationEndpoint() string {
 	h := sha256.New()
 	for _, part := range []string{
@@ -105,8 +105,8 @@ func (a *Account) Host() string { return a.settings.Host() }
 // run at the same time.
 func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.spec, a.settings) }
 
-// RateKey identifies the client to which a Retry-After of the token endpoint applies. See
-// [providers.RateKey].
+// RateKey returns an ID for rate limits. If a token endpoint answers with Retry-After, all accounts
+// with the same ID wait. See [providers.RateKey].
 func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
 
 // Mint implements [tokencache.Account]. If refresh is "", Mint logs in. Otherwise Mint uses the
@@ -138,8 +138,8 @@ func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (
 	return t, nil
 }
 
-// SpendsRefresh reports whether the account's credential is a refresh token. A mint may use up
-// such a token.
+// SpendsRefresh reports whether the account's credential is a refresh token, which a mint may use
+// up.
 func (a *Account) SpendsRefresh() bool { return a.Config.spendsRefresh() }
 
 // withKey calls mint with the account's generated key, or with nil if the account has none. If the

@@ -139,8 +139,8 @@ func (c *Config) ClientCertValidity() (from, until time.Time) {
 	return providers.CertificateValidity(c.ClientCert)
 }
 
-// SameTokens reports whether c and d can use each other's tokens. Credentials, endpoints and share
-// must be equal. So must revocation_url, because tokens are sent there.
+// SameTokens reports whether c and d can use each other's tokens. Credentials, share and all
+// endpoints must be equal. That includes revocation_url, because the engine sends tokens there.
 func (c *Config) SameTokens(d *Config) bool {
 	return c.Provider == d.Provider && c.Definition == d.Definition && c.Environment == d.Environment && c.TokenURL == d.TokenURL &&
 		c.RevocationURL == d.RevocationURL && c.CACert == d.CACert &&

@@ -121,7 +121,7 @@ func textField(name, description string, of func(*Config) *string, requiresSecre
 	return f
 }
 
-// clientKey is the name of the only secret that every config has.
+// clientKey is the only secret field that does not depend on the provider.
 const clientKey = "client_key"
 
 func clientKeyField() configField {

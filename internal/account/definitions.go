@@ -244,7 +244,7 @@ func (r *Registry) removeUnused(ctx context.Context) error {
 }
 
 // hasConfig reports whether any config uses the definition with the given hex digits. It also
-// removes the records of configs that no longer use the definition.
+// removes outdated pins (records of use).
 func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, error) {
 	configs, err := listPins(ctx, s, digits)
 	if err != nil {

@@ -34,7 +34,6 @@ func newTestRegistry(s logical.Storage) *Registry {
 	})
 }
 
-// Configs with the same definition share one copy in memory.
 func TestConfigsShareTheirDefinition(t *testing.T) {
 	const configs = 100
 	s, ctx := &logical.InmemStorage{}, t.Context()

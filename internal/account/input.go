@@ -22,11 +22,11 @@ var typeRules = map[framework.FieldType]string{
 	framework.TypeKVPairs:          "must be a map of strings to strings, or key=value",
 }
 
-// CheckTypes checks that each value in data has the type of its field. It returns data without byte
-// order marks, and with nil in place of empty strings. The error is a [*providers.FieldError].
+// CheckTypes checks that each value in data has the type of its field. In the returned data, texts
+// have no byte order marks, and empty strings are nil. The error is a [*providers.FieldError].
 //
-// The framework's check is not enough. Its errors quote the value, which may be a secret. The
-// framework also accepts an empty string as a map.
+// The framework's check is not enough, because its errors may quote a secret. The framework also
+// accepts an empty string for a map.
 func CheckTypes(schema map[string]*framework.FieldSchema, data map[string]any) (map[string]any, error) {
 	checked := maps.Clone(data)
 	for _, name := range slices.Sorted(maps.Keys(data)) {

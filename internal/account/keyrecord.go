@@ -61,7 +61,7 @@ type madeKey struct {
 	keyInfo
 }
 
-// with returns a keySet with the owner of s and the given keys.
+// with returns a keySet that has the given keys and the owner of s.
 func (s *keySet) with(current, next, previous *madeKey) *keySet {
 	return &keySet{owner: s.owner, current: current, next: next, previous: previous}
 }
@@ -160,7 +160,7 @@ func (k *madeKey) encode() (*storedKey, error) {
 }
 
 var (
-	errNoKeys       = errors.New("it is missing; delete the config and write it again, which makes a new key")
-	errForeignKeys  = errors.New("it belongs to an earlier config of this name; delete the config and write it again, which makes a new key")
-	errNoGeneration = &providers.FieldError{Field: "name", Problem: "names a config whose key the engine did not make; write another private_key to the config instead"}
+	errNoKeys       = errors.New("the generated key is missing; to get a new key, delete the config and write it again")
+	errForeignKeys  = errors.New("the key belongs to an earlier config with the same name; to get a new key, delete the config and write it again")
+	errNoGeneration = &providers.FieldError{Field: "name", Problem: "names a config without a generated key; to change the key, write private_key to the config"}
 )

@@ -100,8 +100,8 @@ func checkOwner(name string, keys *keySet, owner string) error {
 	return nil
 }
 
-// inUse returns keys, with the key that the provider accepted last as the current key. Storage may
-// still have another current key.
+// inUse returns keys as the latest mint left them. The current key is the key that the provider
+// accepted last. Storage may still have another current key.
 func (r *keyring) inUse(keys *keySet) *keySet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -140,8 +140,8 @@ func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKe
 	return first, keys.previous
 }
 
-// waited reports whether keyPause has passed since a stored time. A time in the far future also
-// counts, because the clock may have been set back.
+// waited reports whether at least keyPause lies between now and a stored time. The stored time may
+// be in the future if the clock was set back.
 func waited(now clock.Instant, since time.Time) bool { return now.Wall.Sub(since).Abs() >= keyPause }
 
 // mint calls ask with a key. If the provider refuses that key, mint may call ask again with another
@@ -160,7 +160,7 @@ func (r *keyring) mint(now clock.Instant, keys *keySet, ask func(*providers.Key)
 	return t, err
 }
 
-// isKeyRefused reports whether an error means that the provider may not know the key.
+// isKeyRefused reports whether err may mean that the provider does not know the signing key.
 func isKeyRefused(err error) bool {
 	var e *token.Error
 	return errors.As(err, &e) && e.Kind == token.Refused && (e.Code == "invalid_client" || e.Code == "invalid_grant")
@@ -211,16 +211,16 @@ func (r *keyring) unsettled() bool {
 	return r.accepted != "" || r.proven
 }
 
-// activated resets the keyring after a person has chosen the current key. The next mint may then
-// fall back to the previous key.
+// activated resets the keyring after a person chose the current key. If the provider refuses
+// that key, the next mint may use the previous key.
 func (r *keyring) activated() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.accepted, r.proven, r.tried = "", false, clock.Instant{}
 }
 
-// refusedAt returns when the provider refused k; zero if k is not the last refused key, or has
-// worked since.
+// refusedAt returns when the provider refused k; zero if k has worked since. Only the latest
+// refusal is known.
 func (r *keyring) refusedAt(k *madeKey) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -38,7 +38,7 @@ type Keyrings struct {
 	listed  bool // rings has a keyring for each stored record
 }
 
-// ring returns the keyring of the named config. The keyring reads its keys when it needs them.
+// ring returns the keyring of the named config, without reading storage.
 func (k *Keyrings) ring(name string) *keyring {
 	if r, ok := k.rings.Load(name); ok {
 		return r.(*keyring)
@@ -62,8 +62,9 @@ func (k *Keyrings) replace(ctx context.Context, name string, set *keySet) error 
 	return writeKeys(ctx, k.storage, name, set)
 }
 
-// change calls edit with the stored keys of a config, and stores the keys that edit returns. If edit
-// returns nil, nothing is stored. Keys with another owner are an error.
+// change calls edit with the stored keys of a config, and stores the keys that edit returns. If
+// edit returns nil, nothing is stored. If the config has no keys with the given owner, change
+// returns an error.
 func (k *Keyrings) change(ctx context.Context, name, owner string, edit func(*keySet) (*keySet, error)) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
@@ -252,7 +253,7 @@ func (r *Registry) ActivateKey(ctx context.Context, name string, c *Config, id s
 		}
 		switch {
 		case k == nil && id == "":
-			return nil, &providers.FieldError{Field: "key_id", Problem: "is required, because there is no next key; to undo an activation, give the ID of the previous key"}
+			return nil, &providers.FieldError{Field: "key_id", Problem: "is required, because there is no next key; to go back to the previous key, write the ID of that key"}
 		case k == nil:
 			return nil, &providers.FieldError{Field: "key_id", Problem: "names no key of this config; read keys/" + name + " for the IDs"}
 		case k == keys.current:

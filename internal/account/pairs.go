@@ -12,9 +12,9 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// decodePairs decodes a map, a text key=value, or a list of maps and texts. It returns false for
-// any other value. In a map, a key may have a list of values, or null for no values. Unlike the
-// framework, decodePairs keeps all values of a key, in order.
+// decodePairs decodes a map, a key=value string, or a list of maps and strings. In a map, a key may
+// have a list of values, or null for no values. Unlike the framework, decodePairs keeps all values
+// of a key, in order. For other input, it returns false.
 func decodePairs(raw any) (url.Values, bool) {
 	if p, ok := raw.(url.Values); ok {
 		return p, true
@@ -89,13 +89,14 @@ func scalarText(raw any) (string, bool) {
 	return text, ok && err == nil && isText
 }
 
-// storedPairs returns the pairs in a text from [url.Values.Encode], as [providers.Settings] store it.
+// storedPairs decodes pairs that [url.Values.Encode] has encoded.
 func storedPairs(text string) url.Values {
 	pairs, _ := url.ParseQuery(text)
 	return pairs
 }
 
-// showPairs returns stored pairs for a read of the config. A key with several values has a list.
+// showPairs returns stored pairs as a read of the config shows them. If a key has several values,
+// the shown value is a list.
 func showPairs(text string) map[string]any {
 	shown := map[string]any{}
 	for key, values := range storedPairs(text) {

@@ -29,7 +29,8 @@ func (p *provider) isSecret(name string) bool {
 	return f != nil && f.Secret
 }
 
-// decode returns raw as the text that [providers.Settings] store. "" restores the default.
+// decode checks a value that a user wrote to the named field, and returns the text to store. ""
+// means the default.
 func (p *provider) decode(name string, raw any) (secret.String, error) {
 	f := p.field(name)
 	if f == nil {
@@ -73,8 +74,8 @@ var fieldTypes = map[providers.FieldKind]framework.FieldType{
 	providers.JSON:  framework.TypeString,
 }
 
-// fieldText returns a decoded value as the text that [providers.Settings] store. "" restores the
-// default. fieldValue is the inverse function.
+// fieldText returns the text that is stored for a decoded value; "" means the default. fieldValue
+// is the inverse function.
 func fieldText(f providers.Field, value any) (secret.String, error) {
 	var text string
 	switch v := value.(type) {

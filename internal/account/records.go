@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// RecordError reports a stored record that cannot be used. It has no Unwrap method, so that a
-// damaged record is not reported as a mistake in the request.
+// RecordError reports a stored record that cannot be used. It has no Unwrap method, because the
+// inner error could look like a mistake in the request.
 type RecordError struct {
 	key string
 	err error

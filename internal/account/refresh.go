@@ -97,10 +97,10 @@ func (c *Config) spendsRefresh() bool {
 	return set && c.provider.spec.SpendsRefresh
 }
 
-// refreshID identifies a refresh token that an operator wrote for an endpoint. Its successors from
-// the provider have the same ID. Another endpoint has another ID, so the engine sends no successors
-// to a new endpoint. Otherwise a person with a used refresh token could have the current refresh
-// token sent to their own host.
+// refreshID identifies the refresh token that an operator wrote, and its endpoint. Later refresh
+// tokens from the provider have the same ID. If the endpoint changes, the ID changes, and the
+// engine sends no later refresh token there. Otherwise a person who knows a used refresh token
+// could have the current refresh token sent to their own host.
 func (c *Config) refreshID() string {
 	parts := []string{c.Fields[providers.RefreshField].Reveal(), c.Provider, c.Definition, c.Environment, c.TokenURL, c.CACert}
 	for _, f := range c.provider.spec.Fields {
@@ -120,10 +120,9 @@ var errUnchanged = errors.New("nothing to store") // for update
 // update calls change with a copy of a config's newest record, and stores the copy. The parameter
 // begins says whether an exchange is starting.
 //
-// If change returns errUnchanged, update returns nil; it stores a record only if storage refused
-// that record before. If change returns another error, update stores nothing and returns that
-// error. If storage fails, update returns the error, and keeps a record that must not be lost in
-// memory.
+// If change returns errUnchanged, update stores only a record that storage refused earlier. If
+// change returns any other error, update stores nothing and returns that error. If storage fails,
+// update returns the storage error. A record with new information then stays in memory.
 func (r *RefreshTokens) update(ctx context.Context, name string, begins bool, change func(*refreshRecord) error) error {
 	s := r.state(name)
 	s.mu.Lock()
@@ -205,8 +204,8 @@ func (a *Account) RefreshTokenState() string {
 }
 
 // MayExchange reports whether the account may use its refresh token now. The parameter urgent says
-// that readers need a token. A second use of a refresh token may end all tokens of the account. So
-// after an exchange with unknown outcome, only an urgent exchange may begin.
+// whether readers need a token. After a use with unknown outcome, only an urgent use is allowed. A
+// provider may end all tokens of the account if a refresh token is used twice.
 func (a *Account) MayExchange(urgent bool) bool { return urgent || !a.noted().pending }
 
 // token returns the stored access token of c; nil if there is none.
@@ -238,8 +237,8 @@ func (r *RefreshTokens) save(ctx context.Context, a *Account, t token.Token) err
 	})
 }
 
-// knows reports whether the named config may have refresh tokens. It may return false for a config
-// that was not loaded yet.
+// knows reports whether the named config may have refresh tokens. For a config that was not loaded
+// yet, the result is false.
 func (r *RefreshTokens) knows(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

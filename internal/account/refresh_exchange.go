@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// exchange calls send with the account's current refresh token; send makes the token request.
+// exchange calls send, which makes a token request with the account's current refresh token.
 // exchange stores the next refresh token and returns the access token. If ctx ends, exchange
-// returns an error. A request that has begun then continues, and its result is stored.
+// returns an error, but a running request continues and its result is stored.
 func (r *RefreshTokens) exchange(ctx context.Context, a *Account, send func(context.Context, secret.String) (token.Token, error)) (token.Token, error) {
 	s := r.state(a.Name)
 	select {

@@ -12,17 +12,17 @@ import (
 )
 
 // RefreshPrefix is the storage prefix of refresh tokens that are credentials. Vault replicates
-// these records, unlike those under TokenPrefix.
+// these records to other clusters.
 const RefreshPrefix = "refresh/"
 
 const refreshVersion = 1
 
-// maxGenerations limits the entries in a record. A failed config write may leave an entry for its
-// refresh token. The next successful write removes such entries.
+// maxGenerations limits the refresh tokens in a record. A failed config write may leave a refresh
+// token behind. The next successful write removes such leftovers.
 const maxGenerations = 8
 
-// refreshRecord is the stored form of a config's refresh tokens. It includes access tokens, because
-// an exchange replaces both and storage has no transactions.
+// refreshRecord is the stored form of a config's refresh tokens and access tokens. One record holds
+// both, because an exchange replaces both and storage has no transactions.
 type refreshRecord struct {
 	Version     int                 `json:"version"`
 	Generations []refreshGeneration `json:"generations"` // the last one used comes first
@@ -57,8 +57,8 @@ func (r *refreshRecord) find(id string) *refreshGeneration {
 	return nil
 }
 
-// generation returns the entry with the given ID, and moves it to the front. If there is none, the
-// method adds an entry with the refresh token seed.
+// generation returns the entry with the given ID, and moves it to the front. If there is no such
+// entry, the method adds an entry with the given refresh token.
 func (r *refreshRecord) generation(id string, seed secret.String) *refreshGeneration {
 	g := refreshGeneration{ID: id, Current: seed.Reveal()}
 	if found := r.find(id); found != nil {
@@ -74,8 +74,8 @@ func (r *refreshRecord) remove(id string) {
 	r.Generations = slices.DeleteFunc(r.Generations, func(g refreshGeneration) bool { return g.ID == id })
 }
 
-// brings reports whether r must not be lost, because r has a refresh token or an outcome that old
-// lacks.
+// brings reports whether r has a refresh token, or the outcome of an exchange, that old lacks. Such
+// a record must not be lost.
 func (r *refreshRecord) brings(old *refreshRecord) bool {
 	if len(r.Generations) < len(old.Generations) {
 		return true
@@ -89,8 +89,8 @@ func (r *refreshRecord) brings(old *refreshRecord) bool {
 	return false
 }
 
-// lose records that the refresh token no longer works. The parameter before is the time of an
-// exchange with unknown outcome; nil if there was none.
+// lose marks the refresh token as lost. The parameter before is when an earlier exchange with
+// unknown outcome began; nil if there was no such exchange.
 func (g *refreshGeneration) lose(now time.Time, before *time.Time) {
 	g.LostAt = &now
 	if before != nil {
@@ -121,7 +121,8 @@ func RefreshStates() []string {
 	return []string{refreshUnused, refreshStored, refreshUnsaved, refreshUnknown, refreshLost}
 }
 
-// shownState returns the state that status shows. g is nil if the refresh token was never used.
+// shownState returns the refresh token's state, one of RefreshStates. g is nil if the refresh token
+// was never used.
 func (g *refreshGeneration) shownState(unsaved bool) string {
 	switch {
 	case g == nil:

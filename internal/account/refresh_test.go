@@ -46,7 +46,7 @@ func TestOutcomeOf(t *testing.T) {
 	}
 }
 
-// No exchange begins after the mount is closed, because nothing would wait for its result.
+// After the mount is closed, no refresh token is used, because nothing would wait for the answer.
 func TestNoExchangeBeginsAfterClose(t *testing.T) {
 	closed, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -16,9 +16,9 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Registry knows the built-in providers and the operators' "own" definitions. It stores configs and
-// tokens, and makes accounts from configs. It implements [tokencache.Store], and is safe for
-// concurrent use.
+// Registry stores configs and tokens, and makes accounts from configs. It knows the built-in
+// providers and the providers that operators define. It implements [tokencache.Store], and is safe
+// for concurrent use.
 type Registry struct {
 	opts     RegistryOptions
 	storage  logical.Storage // of the mount
@@ -53,8 +53,8 @@ type RegistryOptions struct {
 	Storage logical.Storage // of the mount
 	Clock   clock.Clock     // nil means the machine's clock
 
-	// Observe returns a function for the named provider. Accounts call that function before each
-	// mint, and the function end after the mint.
+	// Observe returns a function that accounts of the named provider call before each mint. They
+	// call the returned function end after the mint.
 	Observe func(provider string) func() (end func())
 }
 
@@ -90,8 +90,8 @@ func (r *Registry) provider(p providers.Provider) *provider {
 // BuiltinNames returns the names of the built-in providers, sorted.
 func (r *Registry) BuiltinNames() []string { return slices.Sorted(maps.Keys(r.builtin)) }
 
-// named returns the provider that a new config gets for the given provider name; nil if there is
-// none. An operator's definition takes precedence over a built-in provider of the same name.
+// named returns the named provider for new configs; nil if there is none. An operator's definition
+// takes precedence over a built-in provider of the same name.
 func (r *Registry) named(ctx context.Context, name string) (*provider, error) {
 	digest, err := readName(ctx, r.storage, name)
 	if err != nil {
@@ -104,8 +104,8 @@ func (r *Registry) named(ctx context.Context, name string) (*provider, error) {
 }
 
 // choose returns the provider for the config that w writes. old is the stored config; nil for a new
-// config. If w adopts no definition, an existing config keeps its definition. If the user made a
-// mistake, the error is a [*providers.FieldError].
+// config. Without adopt_definition in w, an existing config keeps its definition. If the user made
+// a mistake, the error is a [*providers.FieldError].
 func (r *Registry) choose(ctx context.Context, old *Config, w *Write) (*provider, error) {
 	name := w.provider
 	switch {
@@ -157,7 +157,7 @@ func (r *Registry) Account(name string, c *Config) (*Account, error) {
 	return a, nil
 }
 
-// Current reports whether c uses the definition that new configs of its provider get.
+// Current reports whether a new config of the same provider would get the definition of c.
 func (r *Registry) Current(ctx context.Context, c *Config) (bool, error) {
 	digest, err := readName(ctx, r.storage, c.Provider)
 	return digest == c.Definition, err

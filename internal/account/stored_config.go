@@ -15,8 +15,8 @@ import (
 // ConfigPrefix is the storage prefix of configs. The config's name follows.
 const ConfigPrefix = "config/"
 
-// configVersion is the version of a stored config that has a KeyOwner. A plugin that knows only
-// version 1 would ignore the KeyOwner. Stored configs without a KeyOwner have version 1.
+// configVersion marks stored configs with a KeyOwner. Plugins that do not know KeyOwner refuse this
+// version. Stored configs without a KeyOwner have version 1.
 const configVersion = 2
 
 // configRecord is the stored form of a [Config]. A missing member has its default.
@@ -118,8 +118,7 @@ func (r *Registry) WriteConfig(ctx context.Context, name string, old, c *Config)
 	return nil
 }
 
-// putWithDefinition stores a config. If the config's definition has changed, the method also
-// updates the records of definitions in use.
+// putWithDefinition stores a config, and records which definition the config uses.
 func (r *Registry) putWithDefinition(ctx context.Context, name string, old, c *Config) error {
 	if c.Definition == old.Definition {
 		return putConfig(ctx, r.storage, name, c)
@@ -140,8 +139,8 @@ func (r *Registry) putWithDefinition(ctx context.Context, name string, old, c *C
 	return nil
 }
 
-// DeleteConfig deletes the named config's token, then the config, then its keys. So if storage
-// fails, no token stays without a config, and no config without its key.
+// DeleteConfig deletes the named config's token, then the config, then its keys. In this order, a
+// failure leaves no token without a config, and no config without its key.
 func (r *Registry) DeleteConfig(ctx context.Context, name string) error {
 	entry, err := get(ctx, r.storage, ConfigPrefix+name)
 	if err != nil {
@@ -164,7 +163,7 @@ func (r *Registry) DeleteConfig(ctx context.Context, name string) error {
 	if c == nil {
 		return nil
 	}
-	// Delete the refresh tokens after the config, because the config would not work without them.
+	// Delete the refresh tokens last, because a config that could not be deleted still needs them.
 	if _, set := c.Fields[providers.RefreshField]; set {
 		r.refresh.drop(ctx, name)
 	}

@@ -115,8 +115,8 @@ func (r *Registry) removeOrphan(ctx context.Context, name string) {
 	}
 }
 
-// loadToken returns the named config's stored token for the given revision; nil if there is none,
-// or if it is damaged. Storage errors are returned, so that they do not cause a login.
+// loadToken returns the named config's stored token for the given revision; nil if the token is
+// missing or damaged. A storage error is returned, because nil would cause a login.
 func (r *Registry) loadToken(ctx context.Context, name, revision string) (*token.Token, error) {
 	entry, err := get(ctx, r.storage, TokenPrefix+name)
 	if err != nil || entry == nil {

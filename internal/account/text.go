@@ -37,7 +37,7 @@ func withoutMarks(raw any) any {
 // errControl refuses control characters, because they could change what a terminal shows.
 var errControl = errors.New("must not contain control characters such as line breaks")
 
-// errEncoding refuses text that was not UTF-8. Vault replaces invalid bytes with utf8.RuneError.
+// errEncoding refuses text with utf8.RuneError, which Vault puts in place of invalid bytes.
 var errEncoding = errors.New("must be UTF-8; a file in another encoding, such as UTF-16, must be converted first")
 
 // checkLines is like checkText, but also allows line breaks and tabs.
@@ -56,9 +56,9 @@ func checkLines(text string) error {
 
 func unprintable(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }
 
-// checkText refuses control characters and text that was not UTF-8. It also refuses invisible
-// characters at either end, because they are usually copied by mistake. It allows spaces, because a
-// password may have them.
+// checkText refuses control characters and invalid UTF-8. It also refuses an invisible character at
+// either end, because users copy such characters by mistake. It allows spaces, because a password
+// may have them.
 func checkText(text string) error {
 	switch {
 	case strings.ContainsRune(text, utf8.RuneError):

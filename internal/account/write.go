@@ -59,8 +59,9 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 	return w, nil
 }
 
-// Verify reports whether to mint a token before the write is stored. The default is the parameter
-// changed: whether credentials, endpoints or share change.
+// Verify reports whether to mint a token before the write is stored. If w does not set
+// verify_connection, the result is the parameter changed, which says whether credentials, endpoints
+// or share change.
 func (w *Write) Verify(changed bool) bool {
 	if w.verify != nil {
 		return *w.verify
@@ -247,20 +248,20 @@ func (c *Config) validateEnvironment() error {
 	return nil
 }
 
-// guard refuses a write that changes where or how a secret is sent, but does not repeat the secret.
-// Otherwise a person who may edit the endpoint could have an unknown password sent to their own
-// host. The write must not remove a secret either.
+// If a write changes where or how secrets are sent, guard requires that the write repeats all
+// secrets. The write also cannot remove a secret. Otherwise a person who may edit configs could
+// send unknown secrets to their own host.
 //
-// A field counts as secret if the old or the new definition says so. Otherwise a new definition
-// could make an old secret public.
+// A field is secret if the old or the new definition says so. Otherwise a new definition could make
+// an old secret public.
 func guard(old, next *Config, repeated map[string]bool) error {
 	field := redirected(old, next)
 	if field == "" {
 		return nil
 	}
 	if old.KeyOwner != "" {
-		return &providers.FieldError{Field: field, Problem: "this change affects where or how signatures made with the engine's key are sent, " +
-			"and nobody can repeat that key; delete the config and write it again, which makes a new key"}
+		return &providers.FieldError{Field: field, Problem: "a config with a generated key cannot change where or how signatures are sent; " +
+			"to change this field, delete the config and write it again, which makes a new key"}
 	}
 	kept := next.secretsSet()
 	for name := range next.Fields {
@@ -284,8 +285,8 @@ func guard(old, next *Config, repeated map[string]bool) error {
 	return nil
 }
 
-// redirected returns the name of a changed field that determines where or how secrets are sent; ""
-// if there is none.
+// redirected returns the name of a changed field that affects where or how secrets are sent; "" if
+// no such field has changed.
 func redirected(old, next *Config) string {
 	if old.provider != next.provider {
 		return "adopt_definition"
