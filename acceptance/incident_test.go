@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// incident is a server on disk. A test can damage the server's plugin files.
+// incident is a server that keeps its data on disk. A test can damage the server's plugin files.
 type incident struct {
 	world
 	dir   string // the plugin folder

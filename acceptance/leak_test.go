@@ -14,8 +14,8 @@ import (
 )
 
 // No credential or token appears in the server's log, the audit log or the output of the vault
-// command. Only reads of creds return access tokens. The test sends right and wrong requests under
-// each fault of the simulator.
+// command. Only reads of creds return access tokens. The test sends right and wrong requests during
+// each kind of fault.
 func TestNothingLeaks(t *testing.T) {
 	w := newWorld(t)
 	w.EnableAudit(t)

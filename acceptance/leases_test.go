@@ -11,7 +11,8 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// A lease can be revoked without the provider and without the config. The shared token lives on.
+// A lease can be revoked during an outage, and even after the config's deletion. The shared token
+// lives on.
 func TestRevokeLease(t *testing.T) {
 	w := newWorld(t)
 	for _, a := range accounts {

@@ -141,7 +141,7 @@ func TestProviderRefreshes(t *testing.T) {
 		genericUser, publicUser, generic.with("body", harness.Fields{"auth_style": "body", "token_params": "audience=x"}),
 	} {
 		before := w.sim.State(t).Providers[a.provider]
-		// In a token's last 2 s, the engine would log in instead of refreshing the token.
+		// The engine does not refresh a token with less than 2 s left. The engine logs in instead.
 		w.writeConfig(t, a, harness.Fields{"refresh_window": "3s"})
 		token := w.token(t, a)
 		harness.Until(t, "the token is refreshed", func() bool { return w.token(t, a) != token })

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The README's commands work as written and in order. Then Vault Agent writes the token to a file.
+// The commands in the README, and then in docs/recipes/agent.md, work as written.
 func TestREADME(t *testing.T) {
 	harness.Need(t)
 	readme := harness.ReadFile(t, "../README.md")

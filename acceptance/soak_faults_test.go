@@ -27,7 +27,7 @@ func (a *activity) noneSince(mark int64) bool {
 
 func oneOf[T any](all ...T) T { return all[rand.IntN(len(all))] }
 
-// fault makes the provider faulty for a while. Then it repairs the provider's configs.
+// fault makes the provider faulty for a while, and then calls repair for the provider's accounts.
 func (s *soak) fault(provider string) {
 	kind := oneOf(simulator.FaultKinds()...)
 	on := oneOf("", "", `, "count": 2`, `, "on": "refresh_token"`, `, "on": "revoke"`, `, "retry_after": "1", "status": 429`)

@@ -54,7 +54,7 @@ func (w world) noneActive(t *testing.T, all []harness.Response) error {
 	return nil
 }
 
-// wantAlive fails the test if the provider refuses any of the tokens.
+// wantAlive fails the test if the provider refuses a token from the responses.
 func (w world) wantAlive(t *testing.T, all ...harness.Response) {
 	t.Helper()
 	for i, u := range all {
@@ -73,7 +73,7 @@ func (w world) wantNoIrrevocable(t *testing.T) {
 }
 
 const (
-	// hang delays the provider's answers by 10 minutes. Revocations get no answer.
+	// With hang, the provider answers only after 10 minutes, and revocations never get an answer.
 	hang = `{"latency": "10m", "faults": [{"kind": "close-before", "on": "revoke"}]}`
 	heal = `{"latency": null, "faults": null}`
 )

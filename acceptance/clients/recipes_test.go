@@ -78,7 +78,7 @@ func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, re
 	}
 }
 
-// startApp starts a recipe's program and a message API for the program.
+// startApp starts a program from docs/recipes and a message API for the program.
 func startApp(t *testing.T, server *harness.Server, sim *harness.Simulator, creds, want string, program []string) (send func(line string), provider *messageAPI) {
 	t.Helper()
 	app := server.As(server.AppToken(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", creds)))

@@ -146,7 +146,7 @@ func (r Response) OK(t testing.TB) Response {
 	return r
 }
 
-// Refused requires this status. The errors in the response must contain all the words.
+// Refused checks the status. The response's errors must contain all the words.
 func (r Response) Refused(t testing.TB, status int, words ...string) {
 	t.Helper()
 	if r.Status != status {

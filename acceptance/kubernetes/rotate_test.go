@@ -60,7 +60,7 @@ func (w *world) readNext(t *testing.T, app watch) time.Time {
 	})[0]
 }
 
-// follows checks that the time between two reads is at most the limit.
+// follows rotates twice. The app must get the second token within the limit after the first.
 func (w *world) follows(t *testing.T, app watch, mode string, limit time.Duration) {
 	t.Helper()
 	w.until(t, harness.Timeout, "a token", []watch{app}, func(token string) bool { return token != "" })

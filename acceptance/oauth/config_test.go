@@ -32,7 +32,8 @@ func (c *config) write(t *testing.T, more harness.Fields) harness.Response {
 	return c.vault.Write(t, c.path("config"), fields)
 }
 
-// deleteAfter deletes the config at the end of the test, so that the engine stops refreshing.
+// deleteAfter deletes the config at the end of the test, so that the engine stops refreshing the
+// token.
 func (c *config) deleteAfter(t *testing.T) { t.Cleanup(func() { c.vault.Delete(t, c.path("config")) }) }
 
 // rotate rotates the token.

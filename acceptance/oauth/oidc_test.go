@@ -81,7 +81,7 @@ func testClientSecrets(t *testing.T, w *oidcServers) {
 	}
 }
 
-// Special characters in client IDs and secrets are encoded (RFC 6749 §2.3.1).
+// The engine encodes special characters in client IDs and secrets (RFC 6749 §2.3.1).
 func testOddClientSecrets(t *testing.T, w *oidcServers) {
 	for _, style := range []string{"header", "body"} {
 		c := w.config(t, "odd-"+style, "acme & sons: 100%", harness.Fields{"auth_style": style, "client_secret": `a+b %20:&="/?~'`})
