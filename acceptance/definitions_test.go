@@ -120,7 +120,7 @@ vault read messaging/creds/a`).OK(t).Stdout
 	}
 }
 
-// The commands of docs/adding-a-provider.md work word for word. The answers look like the page's
+// The commands of docs/adding-a-provider.md work as written. The answers look like the page's
 // samples.
 func TestAddingAProvider(t *testing.T) {
 	parcelbird := &strangers{}

@@ -10,7 +10,7 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The commands in each page of docs/providers work as written and read a working token.
+// The commands in docs/providers work as written and read a working token.
 func TestProviderPages(t *testing.T) {
 	s, sim := internetWorld(t)
 	pages, err := filepath.Glob("../docs/providers/*.md")
