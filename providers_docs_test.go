@@ -27,8 +27,8 @@ const (
 
 const providersPageHead = `# Providers
 
-These providers are built in. For any other provider, write a [definition](adding-a-provider.md). A config takes the fields of its
-provider, listed below, and [those of every config](api.md#parameters).
+This page lists the built-in providers. For any other provider, write a [definition](adding-a-provider.md). A config takes its
+provider's fields, and the [fields that every config has](api.md#parameters).
 
 <!-- This page is generated from the definitions. After you change a definition, run: go test -run TestProvidersPage . -update -->
 
