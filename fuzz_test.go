@@ -57,7 +57,7 @@ func newOffline(t testing.TB, lifetime time.Duration) (*mount, *atomic.Int64) {
 
 // damaged matches the errors for an unusable stored config. Apart from the provider's name, the
 // errors quote nothing from the config.
-var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote it \(record version \d+, this plugin knows 2\); upgrade the plugin|this plugin has no provider ".*"|(ca_cert|client_cert|client_key): [a-zA-Z0-9 ,;]+)$`)
+var damaged = regexp.MustCompile(`^the stored config/a cannot be used: (it is damaged|a newer plugin wrote the record \(version \d+, this plugin knows 2\); upgrade the plugin|this plugin has no provider ".*"|(ca_cert|client_cert|client_key): [a-zA-Z0-9 ,;]+)$`)
 
 var badPEM = regexp.MustCompile(`cannot be used: (ca_cert|client_cert|client_key): `)
 

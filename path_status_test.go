@@ -64,7 +64,7 @@ func TestStatusList(t *testing.T) {
 		"a": {"provider": "sinch-india", "environment": "production", "state": "fresh"},
 		"b": {"provider": "enablex-sms", "environment": "", "state": "fresh"},
 		"c": {"last_error": "the stored config/c cannot be used: it is damaged"},
-		"d": {"last_error": "the stored config/d cannot be used: a newer plugin wrote it (record version 9, this plugin knows 2); upgrade the plugin"},
+		"d": {"last_error": "the stored config/d cannot be used: a newer plugin wrote the record (version 9, this plugin knows 2); upgrade the plugin"},
 	} {
 		for field, value := range want {
 			equal(t, name+": "+field, info[name].(map[string]any)[field], value)

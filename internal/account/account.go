@@ -109,8 +109,8 @@ func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.spe
 // with the same ID wait. See [providers.RateKey].
 func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
 
-// Mint implements [tokencache.Account]. If refresh is "", Mint logs in. Otherwise Mint uses the
-// refresh token.
+// Mint implements [tokencache.Account]. It uses the given refresh token, or logs in if refresh is
+// "".
 func (a *Account) Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error) {
 	defer a.provider.observe()()
 	settings := a.settings

@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/providers"
 )
 
-// Operators' own definitions are stored under these prefixes. A stored definition never changes.
-// The engine removes a definition that no provider and no config uses.
+// Definitions that operators wrote are stored under these prefixes. A stored definition never
+// changes. The engine removes a definition that no provider and no config uses.
 const (
 	DefinitionPrefix = "definition/" // definition/<hex digits of the digest>: the definition's text
 	namePrefix       = "provider/"   // provider/<name>: the digest of the definition that new configs get

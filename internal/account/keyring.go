@@ -144,8 +144,8 @@ func (r *keyring) choose(now clock.Instant, keys *keySet) (first, second *madeKe
 // be in the future if the clock was set back.
 func waited(now clock.Instant, since time.Time) bool { return now.Wall.Sub(since).Abs() >= keyPause }
 
-// mint calls ask with a key. If the provider refuses that key, mint may call ask again with another
-// key. mint remembers which key the provider accepted.
+// mint calls ask, which requests a token with a key. If the provider refuses that key, mint may
+// call ask again with another key. mint remembers the accepted key.
 func (r *keyring) mint(now clock.Instant, keys *keySet, ask func(*providers.Key) (token.Token, error)) (token.Token, error) {
 	k, second := r.choose(now, keys)
 	t, err := ask(k.Key)

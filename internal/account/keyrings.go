@@ -30,8 +30,7 @@ type Keyrings struct {
 
 	rings sync.Map // config name → *keyring
 
-	// Hold writing while you change stored keys, but not during a request to a provider. Mints do
-	// not lock writing.
+	// Hold this lock while you change stored keys, but not during a request to a provider.
 	writing sync.Mutex
 
 	listing sync.Mutex

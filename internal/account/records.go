@@ -43,7 +43,7 @@ func decodeRecord(stored []byte, version int, record any) error {
 		return errDamaged
 	}
 	if head.Version > version {
-		return fmt.Errorf("a newer plugin wrote it (record version %d, this plugin knows %d); upgrade the plugin", head.Version, version)
+		return fmt.Errorf("a newer plugin wrote the record (version %d, this plugin knows %d); upgrade the plugin", head.Version, version)
 	}
 	if json.Unmarshal(stored, record) != nil {
 		return errDamaged

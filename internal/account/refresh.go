@@ -27,16 +27,16 @@ const exchangeTimeout = 90 * time.Second
 
 // RefreshTokens stores and uses the refresh tokens that are the credentials of accounts (RFC 6749
 // §6). Many providers accept a refresh token only once, and answer with the next refresh token (RFC
-// 9700 §4.14.2). If the engine loses the next refresh token, a person has to consent again. An
-// exchange is a token request that uses a refresh token. The rules for exchanges are:
+// 9700 §4.14.2). If the engine loses the next refresh token, a person has to consent again.
 //
-//   - Only one exchange of an account runs at a time, and nothing cancels an exchange that has
-//     begun.
+// An exchange is a token request that uses a refresh token. Exchanges follow these rules:
+//
+//   - An account has only one exchange at a time. Nothing cancels a running exchange.
 //   - Before the engine sends the request, it stores the time at which the exchange began.
 //   - Before the engine serves the access token, it stores the next refresh token. If storage
 //     fails, the engine keeps the next refresh token in memory and tries again periodically.
 //   - If the outcome of an exchange is unknown, the engine uses the refresh token again only
-//     when readers need a token. The refresh token counts as lost after the provider refuses it.
+//     when readers need a token. If the provider refuses the refresh token, it counts as lost.
 //
 // Storage is authoritative, except for a record that could not be stored yet. RefreshTokens is safe
 // for concurrent use.
@@ -224,7 +224,7 @@ func (r *RefreshTokens) token(ctx context.Context, name string, c *Config) (*tok
 	return g.Token.token(), nil
 }
 
-// save stores an account's access token, and any refresh token that storage refused before.
+// save stores an account's access token, and any refresh token that is not stored yet.
 func (r *RefreshTokens) save(ctx context.Context, a *Account, t token.Token) error {
 	return r.update(ctx, a.Name, false, func(record *refreshRecord) error {
 		stored := newTokenRecord(a.Revision(), t)
@@ -319,7 +319,7 @@ func (r *RefreshTokens) unsavedNames() (names []string) {
 	return names
 }
 
-// StoreUnsaved stores the refresh tokens that storage refused before.
+// StoreUnsaved tries again to store the refresh tokens that storage refused.
 func (r *RefreshTokens) StoreUnsaved(ctx context.Context) {
 	for _, name := range r.unsavedNames() {
 		if err := r.update(ctx, name, false, func(*refreshRecord) error { return errUnchanged }); err != nil {

@@ -28,8 +28,8 @@ type refreshRecord struct {
 	Generations []refreshGeneration `json:"generations"` // the last one used comes first
 }
 
-// refreshGeneration describes a refresh token that an operator wrote, and its successors from the
-// provider.
+// refreshGeneration describes a refresh token that an operator wrote, and the later refresh tokens
+// from the provider.
 type refreshGeneration struct {
 	ID      string `json:"id"`      // see Config.refreshID
 	Current string `json:"current"` // the refresh token to use next

@@ -26,7 +26,7 @@ type Registry struct {
 	refresh  *RefreshTokens
 	keyrings *Keyrings // the keys that the engine made
 
-	// Hold writing while you change stored definitions, or a config's definition. Otherwise a
+	// Hold this lock while you change stored definitions, or a config's definition. Otherwise a
 	// definition could be removed while a config starts to use it.
 	writing sync.Mutex
 
