@@ -98,8 +98,8 @@ func TestReadersWaitForNextToken(t *testing.T) {
 	})
 }
 
-// If a mint returns the cached token with an earlier end, the earlier end counts. A later end
-// counts only for a Sliding policy.
+// The provider may return the cached token with a new end. A later end counts only for a Sliding
+// policy.
 func TestLifeOfSameToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -170,8 +170,7 @@ func TestDeadTokenAgain(t *testing.T) {
 	})
 }
 
-// If the provider returned the cached token again, the next mint waits. A config write ends the
-// wait.
+// If a mint returns the cached token again, the next mint waits. A config write ends this wait.
 func TestWriteAfterSameToken(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		p := &steadyProvider{life: time.Hour, states: exactly}

@@ -160,8 +160,7 @@ func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	})
 }
 
-// A rotate or a new revision ends every backoff except a Retry-After. Ticks and other writes do
-// not.
+// A rotate or a new revision ends a backoff, but not a Retry-After.
 func TestWhatClears(t *testing.T) {
 	for _, kind := range []struct {
 		name   string

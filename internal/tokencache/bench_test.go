@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// benchCache returns a Cache of accounts whose tokens were read once.
+// benchCache returns a Cache in which each account has a token that was read once.
 func benchCache(b *testing.B, accounts int, now clock.Clock, p *fakeProvider) *Cache {
 	c := New(options(newFakeStore(), now))
 	for i := range accounts {

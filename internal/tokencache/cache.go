@@ -78,8 +78,8 @@ type Account interface {
 	// Policy says how the account's tokens are kept.
 	Policy() Policy
 
-	// Share reports whether all readers share one token. Otherwise each read mints a token that is
-	// neither cached nor stored. Accounts of the same revision return the same value.
+	// Share reports whether all readers share one token. If not, each read mints a token that is
+	// neither cached nor stored. If the result changes, the revision must change too.
 	Share() bool
 
 	// Host names the host that issues the account's tokens. Mints at the same host share a limit.
@@ -105,13 +105,14 @@ type Options struct {
 	Store Store
 	Clock clock.Clock
 
-	// OnMint is called with the result of each mint. A new shared token is already cached then.
-	// OnMint must not block or call the Cache.
+	// OnMint is called with the result of each mint, after a new shared token was cached. OnMint
+	// must not block or call the Cache.
 	OnMint func(MintResult)
 
 	// MayMint returns an error if this node may not mint a shared token now. urgent is set if no
-	// cached token has enough life, or if a caller asked for a new token. If the error wraps
-	// ErrForwarded, the read does not count as failed. MayMint must not block.
+	// cached token has the min TTL left. It is also set for rotates and rejected tokens. If another
+	// node answers, the error wraps ErrForwarded, and the read does not count as failed. MayMint
+	// must not block.
 	MayMint func(a Account, urgent bool) error
 
 	// OnUnused is called with each unshared token that no reader will get. OnUnused must not block
@@ -119,8 +120,8 @@ type Options struct {
 	OnUnused func(Account, token.Token)
 }
 
-// MaxWait is the longest time that a read waits for a mint. Longer waits would delay Vault when
-// Vault reloads, moves or disables the mount.
+// MaxWait is the longest time that a read waits for a mint. Vault waits for running reads before it
+// reloads, moves or disables the mount.
 const MaxWait = 3 * time.Second
 
 // ErrStillMinting reports that a mint takes longer than MaxWait. The mint continues.
@@ -139,12 +140,12 @@ type Cache struct {
 	queue   *refreshQueue
 	limiter *limiter
 
-	// loads merges concurrent loads of the same account. Mints do not use singleflight, because
+	// loads merges concurrent loads of the same account. Singleflight does not suit mints, because
 	// readers could join a mint of an old revision.
 	loads singleflight.Group
 
-	// writing has a lock for each account name. Hold this lock while you access the store and then
-	// change the entry. Take this lock before an entry's mu.
+	// writing has a lock for each account name. Hold the lock during the access to the store and
+	// the change of the entry that follows. Take the lock before the entry's mu.
 	writing *keyed[*sync.Mutex]
 }
 
@@ -207,13 +208,14 @@ func (c *Cache) entry(ctx context.Context, name string) (*entry, error) {
 // first calls commit to store the config. If commit fails, Put returns the error and forgets the
 // account in memory, because storage may have changed.
 //
-// If t is not nil, t is a token that a.Mint just returned, and Put saves and serves t. If t is nil
-// and a is unshared, Put removes the stored token. unsaved says why the save or the removal failed.
-// A later tick tries again.
+// If t is not nil, t is a token that a.Mint just returned. Put saves and serves t. If t is nil and
+// a is unshared, Put removes the stored token. If the save or the removal fails, unsaved says why,
+// and a later tick tries again.
 //
 // If the revision stays the same, the account keeps its token, running mint and failures, unless t
-// replaces them. If the revision changes, the account loses them. A Retry-After that has not
-// passed still applies if the RateKey is the same. Waiting readers get a token of the new revision.
+// replaces them. If the revision changes, the account loses all three, and waiting readers get a
+// token of the new revision. Only a Retry-After that has not passed stays, if the RateKey is the
+// same.
 func (c *Cache) Put(ctx context.Context, name string, a Account, t *token.Token, commit func() error) (unsaved, err error) {
 	now := c.clock()
 	defer c.lock(name)()

@@ -40,7 +40,7 @@ func TestCached(t *testing.T) {
 	})
 }
 
-// The cache drops a token of an old revision. Waiting readers get a token of the new revision.
+// If the revision changes during a mint, readers wait for a token of the new revision.
 func TestOtherRevisionDuringMint(t *testing.T) {
 	for writeName, write := range map[string]func(w *world, a *fakeAccount){
 		"a write":                 func(w *world, a *fakeAccount) { w.write(a, nil) },
@@ -81,8 +81,8 @@ func TestOtherRevisionDropsToken(t *testing.T) {
 	})
 }
 
-// Readers get the token that a config write passes to Put. A slow write does not extend the token's
-// life.
+// Readers get the token that a config write passes to Put. If the write is slow, the token does not
+// live longer.
 func TestVerifiedWrite(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -132,7 +132,7 @@ func TestVerifiedWriteDuringMint(t *testing.T) {
 	})
 }
 
-// A write of the same revision keeps the token and its read count. The new policy applies.
+// A config write that keeps the revision keeps the token, and changes its policy.
 func TestSameRevision(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(20 * time.Minute)
@@ -150,8 +150,8 @@ func TestSameRevision(t *testing.T) {
 	})
 }
 
-// A write of the same revision does not stop the running mint. The new policy applies to the new
-// token.
+// A config write that keeps the revision does not stop the running mint. The new token gets the new
+// policy.
 func TestSameRevisionDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
@@ -165,7 +165,8 @@ func TestSameRevisionDuringMint(t *testing.T) {
 	})
 }
 
-// A write does not load an account into memory. The stored token of the same revision stays.
+// A config write does not load the account into memory. If the revision stays the same, the stored
+// token stays.
 func TestWriteOfAccountNotInMemory(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.restart()
@@ -247,7 +248,7 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-// If the entry was forgotten, a read or a rotate returns errSuperseded and starts no mint.
+// Get and Rotate start no mint for an entry that was removed from the cache.
 func TestForgottenEntry(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		e, err := w.entry(w.t.Context(), "a")

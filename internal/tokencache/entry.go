@@ -16,11 +16,11 @@ import (
 // errSuperseded tells the caller to start over with the account's current entry.
 var errSuperseded = errors.New("superseded")
 
-// againPause is the time between mints while the provider still returns a token that has ended.
+// If the provider keeps returning a token that has ended, againPause is the time between mints.
 const againPause = 500 * time.Millisecond
 
 // entry is what the cache holds for one account. Hold mu to call the entry's methods. Readers of a
-// valid token need no lock, because they read the published copy.
+// valid token need no lock, because they read the field published.
 type entry struct {
 	name      string
 	published atomic.Pointer[state] // a copy of state, which never changes
@@ -79,8 +79,7 @@ func (e *entry) minted(t token.Token) {
 	e.notBefore = e.oldEnough()
 }
 
-// oldEnough returns the time from which the policy's MinimumAge allows a new token. Zero means no
-// limit.
+// oldEnough returns when the cached token reaches the policy's MinimumAge. Zero means no limit.
 func (e *entry) oldEnough() clock.Instant {
 	if age := e.account.Policy().MinimumAge; age > 0 && e.cached != nil {
 		return e.cached.Sent.Add(age)
@@ -88,8 +87,8 @@ func (e *entry) oldEnough() clock.Instant {
 	return clock.Instant{}
 }
 
-// mintedAgain records that a mint returned the cached token again. If t ends earlier than the
-// cached token, the earlier end counts. A later end counts only for a Sliding policy, because some
+// mintedAgain records that a mint returned the cached token again, as t. If t ends earlier than the
+// cached token, the earlier end counts. A later end counts only with Policy.Sliding, because some
 // providers always state the full lifetime.
 func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	old := e.cached
@@ -113,9 +112,9 @@ func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	}
 }
 
-// again returns the wait before the next mint, after the provider returned t again. The wait is
-// half of the remaining life. Near the end of t, the wait lasts until just after the end, because
-// many providers return t until then.
+// again returns the wait before the next mint, after a mint returned t once more. The wait is half
+// of the remaining life. Shortly before t ends, the wait goes beyond the end, because many
+// providers return t until the end.
 func (t *cachedToken) again(now clock.Instant) time.Duration {
 	switch left := t.left(now); {
 	case left > leastMinTTL:
@@ -127,8 +126,8 @@ func (t *cachedToken) again(now clock.Instant) time.Duration {
 	}
 }
 
-// restore caches t, a token from the store. If t.Sent is over 2 s in the future, a clock was wrong.
-// Then the age of t is unknown, and restore drops t.
+// restore caches a token from the store. If t.Sent is over 2 s in the future, the age of t is
+// unknown, so restore ignores t.
 func (e *entry) restore(now clock.Instant, t token.Token) {
 	t.Sent = now.At(t.Sent.Wall)
 	if now.Since(t.Sent) >= -leastMinTTL {
@@ -165,8 +164,8 @@ func (t *cachedToken) inRefreshWindow(now clock.Instant) bool {
 }
 
 // refreshToken returns the refresh token for the next mint, or "" if the next mint must be a login.
-// Near the end of the access token, the result is "", because the provider may no longer accept the
-// refresh token.
+// Shortly before the access token ends, the mint must be a login, because the provider may refuse
+// the refresh token.
 func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	if t == nil || t.left(now) < min(leastMinTTL, t.timeline.minTTL) {
 		return ""
@@ -177,8 +176,8 @@ func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	return t.Refresh
 }
 
-// expires returns the token's end on the wall clock. The result changes only if the wall clock is
-// set.
+// expires returns the time on the wall clock at which the token ends. While nobody sets the wall
+// clock, the result stays the same.
 func (t *cachedToken) expires(now clock.Instant) time.Time {
 	set := now.Wall.Sub(t.Sent.Wall) - (now.Mono - t.Sent.Mono)
 	if set.Abs() < time.Second {

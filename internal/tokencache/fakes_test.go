@@ -24,8 +24,8 @@ type call struct {
 	at      time.Time
 }
 
-// answer decides the result of a call of Mint. An empty Access becomes accessToken(n) in the n-th
-// call.
+// answer decides what a mint by the fake provider returns. If the answer has no access token, the
+// n-th mint returns accessToken(n).
 type answer func(context.Context, call) (token.Token, error)
 
 // fakeProvider mints the tokens of all fake accounts.
@@ -183,7 +183,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{accounts: map[string]*fakeAccount{}, tokens: map[string]saved{}}
 }
 
-// write stores a config, and deletes the stored token of another revision.
+// write stores a config. If the revision changed, write deletes the stored token.
 func (s *fakeStore) write(a *fakeAccount) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -152,7 +152,7 @@ func (w *world) getErr(want error) {
 	w.wantErr("get", err, want)
 }
 
-// resultErr fails unless the function result returns this error.
+// resultErr calls the function result, and fails unless the error is want.
 func (w *world) resultErr(result func() (Grant, error), want error) {
 	w.t.Helper()
 	_, err := result()
@@ -234,8 +234,8 @@ func (w *world) timed(f func()) time.Duration {
 	return w.elapsed() - began
 }
 
-// readFor reads the account "a" until d has passed, and calls check with each grant. It pauses
-// after each read, and ticks once per interval.
+// readFor reads the account "a" until d has passed, and calls check with each grant. The parameter
+// pause separates two reads, and interval separates two ticks.
 func (w *world) readFor(d, pause, interval time.Duration, check func(Grant)) {
 	w.t.Helper()
 	tick := w.elapsed()

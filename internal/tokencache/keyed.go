@@ -21,7 +21,7 @@ func newKeyed[V any](make func() V) *keyed[V] {
 	return &keyed[V]{make: make, values: map[string]*keyedValue[V]{}}
 }
 
-// join returns the value of key. The value stays until each caller of join has called leave.
+// join returns the value for key. The value is deleted when each caller of join has called leave.
 func (k *keyed[V]) join(key string) V {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// These constants limit how many mints run at once. Many due tokens must neither flood a provider
-// nor delay waiting readers.
+// These constants limit how many mints run at once. Without limits, refreshes could flood a
+// provider or delay waiting readers.
 const (
 	maxMints             = 256
 	maxBackgroundPerHost = 16 // background refreshes
@@ -24,15 +24,15 @@ const (
 	MaxMintsPerHost = 32
 )
 
-// loginPause is the time between a user's logins that must run one after another. Keycloak needs
-// the pause to notice the end of a login.
+// loginPause is the pause between two logins with the same SerialKey. Keycloak needs the pause to
+// notice that a login ended.
 const loginPause = 100 * time.Millisecond
 
 // errNoSlot reports that a mint found no slot in time.
 var errNoSlot = errors.New("too many mints are running")
 
-// limiter hands out slots to mints. Logins with a SerialKey also need a turn, so that a user's
-// logins run one after another. A limiter is safe for concurrent use.
+// limiter limits how many mints run at once. Logins with the same SerialKey run one after another.
+// A limiter is safe for concurrent use.
 type limiter struct {
 	all   *semaphore.Weighted
 	hosts *keyed[*host]
@@ -55,17 +55,18 @@ func newLimiter(freed func(host string)) *limiter {
 	}
 }
 
-// lane identifies what a mint waits for. Each mint needs a slot at its host. A login with a
-// SerialKey also needs its user's turn.
+// lane says what a mint must wait for. Each mint waits for a slot at the host. If serialKey is set,
+// the mint also waits for the user's other logins.
 type lane struct{ host, serialKey string }
 
-// acquire waits for a turn, if the lane needs a turn, and then for a slot. So waiting logins hold
-// no slots. If ctx ends, acquire fails.
+// acquire waits for a slot. If at has a serialKey, acquire first waits until no other login of that
+// user runs. So waiting logins hold no slots. If ctx ends, acquire fails.
 func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err error) {
 	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
 }
 
-// tryBackground is acquire for a background mint. It does not wait.
+// tryBackground takes a slot for a background refresh. It does not wait. If another mint must end
+// first, ok is false.
 func (l *limiter) tryBackground(at lane) (release func(), ok bool) {
 	release, err := l.take(at, true, func(s *semaphore.Weighted) bool { return s.TryAcquire(1) })
 	return release, err == nil

@@ -121,8 +121,8 @@ func (m *machine) changeProvider() {
 	m.provider.set(m.observe(a))
 }
 
-// same returns the same token until the token ends. If full is set, each response states the full
-// lifetime instead of the remaining time.
+// same answers each mint with the same token until the token ends. If full is set, each response
+// states the full lifetime instead of the remaining time.
 func same(lifetime time.Duration, full bool) answer {
 	return func(_ context.Context, c call) (token.Token, error) {
 		n := time.Now().UnixNano() / int64(lifetime)
@@ -137,7 +137,7 @@ func same(lifetime time.Duration, full bool) answer {
 	}
 }
 
-// observe wraps the answer a. The new answer tells the model when each mint begins and ends.
+// observe returns an answer like a that also tells the model when each mint begins and ends.
 func (m *machine) observe(a answer) answer {
 	return func(ctx context.Context, c call) (minted token.Token, err error) {
 		m.mu.Lock()
@@ -190,8 +190,8 @@ func (m *machine) tick() {
 	m.Tick()
 }
 
-// write writes a config of the same or another revision. Some writes pass a token to Put, and some
-// fail.
+// write makes a random config write. The revision may change, Put may get a token, and the write
+// may fail.
 func (m *machine) write(name string) {
 	a := m.accounts[name]
 	next := &fakeAccount{name: name, provider: m.provider, policy: Policy{

@@ -168,7 +168,7 @@ func (m *machine) logf(name, format string, args ...any) {
 	m.t.Logf("step %d, after %s, %s: %s", m.steps, m.elapsed(), name, fmt.Sprintf(format, args...))
 }
 
-// check reports the first error as the test's failure. The caller holds m.mu.
+// check fails the test at the first error, and ignores later errors. The caller holds m.mu.
 func (m *machine) check(name string, err error) {
 	if err != nil && !m.failed {
 		m.failed = true

@@ -39,7 +39,7 @@ type mint struct {
 	force    bool          // ask the provider for a token other than the cached token
 	previous time.Duration // the lifetime of the cached token; 0 if there is none
 
-	// These fields are set under the entry's mu before the channel done is closed.
+	// The fields from superseded to replaced are set under the entry's mu, before done is closed.
 	done       chan struct{}
 	superseded bool     // readers that wait for the mint start over
 	finishing  bool     // the mint has its result; only a holder of the name's lock may supersede it
@@ -50,12 +50,13 @@ type mint struct {
 	ended      clock.Instant
 	replaced   *token.Token // the shared token that is no longer served; nil if there was none
 
-	// The mint's goroutine sets these fields before the channel done is closed. If the mint is
-	// superseded, do not read them.
+	// The mint's goroutine sets refreshErr and loggedIn before the channel done is closed. If the
+	// mint is superseded, do not read these two fields.
 	refreshErr error // why the mint with the refresh token failed
 	loggedIn   bool  // the mint tried to log in
 
-	// These fields are set only for an unshared account. The entry's mu guards them.
+	// The fields minted and abandoned are set only for an unshared account. The entry's mu guards
+	// both fields.
 	minted    token.Token
 	abandoned bool // the reader stopped waiting, so the token must be parked
 }
@@ -73,15 +74,16 @@ type MintResult struct {
 	Unsaved        error         // why the new token was not saved; a tick tries again
 }
 
-// Mint requests a token and does not cache the token. The account need not be in the cache. Mint
-// waits for a slot. If the account has a SerialKey, Mint also waits for other logins of that user.
+// Mint requests a token, but does not cache the token. The account need not be in the cache. Mint
+// waits for a slot. If the account has a SerialKey, Mint also waits until no login with the same
+// SerialKey runs.
 func (c *Cache) Mint(ctx context.Context, a Account) (token.Token, error) {
 	return c.ask(ctx, a, "", false, false)
 }
 
 // startMint starts a mint for e. The caller holds e.mu. For a shared token, no other mint may be
-// running. A background mint already has a slot, and other mints wait for a slot. If release is not
-// nil, the mint calls release at its end.
+// running. Before a background mint, the caller takes a slot. Other mints wait for a slot
+// themselves. At its end, the mint calls release, which may be nil.
 func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()) *mint {
 	ctx, cancel := context.WithTimeout(c.ctx, mintTimeout)
 	m := &mint{account: e.account, purpose: p, started: now, cancel: cancel, done: make(chan struct{})}
@@ -114,8 +116,8 @@ func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()
 	return m
 }
 
-// mayForce reports whether the policy lets a mint force a new token now. If so, mayForce records a
-// forced mint.
+// mayForce reports whether the policy allows a mint to force a new token now. If the result is
+// true, the mint counts toward the policy's limits.
 func (e *entry) mayForce(now clock.Instant) bool {
 	p := e.account.Policy()
 	e.forced = slices.DeleteFunc(e.forced, func(at clock.Instant) bool { return at.Until(now) >= 24*time.Hour })
@@ -137,8 +139,8 @@ func (e *entry) supersede() {
 	}
 }
 
-// supersedeAndDrop supersedes the running mint and drops the cached token. If a Rotate waits for
-// the mint, the Rotate returns the dropped token for revocation.
+// supersedeAndDrop cancels the running mint and drops the cached token. If a Rotate waits for the
+// mint, its Replaced will include the dropped token.
 func (e *entry) supersedeAndDrop() {
 	if e.mint != nil && e.mint == e.rotation && e.cached != nil {
 		e.mint.replaced = &e.cached.Token
@@ -148,8 +150,8 @@ func (e *entry) supersedeAndDrop() {
 }
 
 // exchange gets the token for m. If the provider refuses the refresh token, exchange logs in. A
-// background mint with a SerialKey does not log in, because the login might have to wait.
-// finishMint then queues another refresh.
+// background mint with a SerialKey does not log in, because the login might wait for the user's
+// other logins. finishMint then starts another refresh.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
@@ -171,7 +173,7 @@ func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	return c.ask(ctx, m.account, "", hasSlot, m.force)
 }
 
-// ask requests a token from the provider. If hasSlot is not set, ask waits for a slot.
+// ask requests a token from the provider. If the caller has no slot yet, ask waits for a slot.
 func (c *Cache) ask(ctx context.Context, a Account, refresh secret.String, hasSlot, force bool) (t token.Token, err error) {
 	defer secret.RecoverTo(&err)
 	if !hasSlot {
@@ -209,8 +211,8 @@ func kindOf(err error) token.Kind {
 	return token.Unavailable
 }
 
-// finishMint stores and caches the token of m, and wakes waiting readers. It returns nil if there
-// is nothing to report.
+// finishMint stores and caches the token of m, and wakes waiting readers. The result is for OnMint;
+// nil means that OnMint is not called.
 func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token, err error) *MintResult {
 	if m.purpose == unsharedRead {
 		return c.finishUnshared(e, m, t, err)
@@ -233,7 +235,7 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 		err = c.arrived(m.account, t) // storing may take longer than the token lives
 	}
 
-	// e.mint is still m. Only a holder of the name's lock can supersede a finishing mint.
+	// m is still e.mint, because this goroutine holds the name's lock.
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	m.ended = c.clock()
@@ -274,15 +276,15 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 	return &result
 }
 
-// endsSoon reports whether m may have failed because the cached token is about to end. The provider
-// may have returned that token with a lifetime of 0.
+// endsSoon reports whether m may have failed only because the cached token is ending. The provider
+// may have returned the same token with a lifetime of 0.
 func (e *entry) endsSoon(m *mint, err error) bool {
 	return kindOf(err) == token.Malformed && m.purpose != rotation && m.purpose != rejection &&
 		e.backoff.last == nil && e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
 }
 
-// After this many consecutive failures in an outage, the next mint is a login. The outage may
-// affect only mints with the refresh token.
+// After this many outages in a row, the next mint is a login. Logins may work even if refresh
+// tokens do not.
 const maxRefreshOutages = 3
 
 // dropRefresh forgets a refresh token that failed in m, so that the next mint is a login. After a
@@ -306,7 +308,7 @@ func (e *entry) dropRefresh(m *mint) {
 }
 
 // result returns the MintResult of m without the Failure. Call result before a failure of m is
-// counted.
+// counted, because FailuresBefore must not include that failure.
 func (e *entry) result(m *mint) MintResult {
 	r := MintResult{Name: e.name, Account: m.account, Rotated: m.purpose == rotation, Rejected: m.purpose == rejection,
 		Unshared: m.purpose == unsharedRead, Took: m.ended.Mono - m.started.Mono, Unsaved: m.unsaved}

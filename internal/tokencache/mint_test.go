@@ -100,7 +100,7 @@ func TestMintResult(t *testing.T) {
 	})
 }
 
-// A token is stored before it is served. A kill after the read does not lose the token.
+// A token is stored before it is served. So a killed process loses no served token.
 func TestSavedBeforeServed(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.onSave = func(string, Account, token.Token) { time.Sleep(2 * time.Second) }
@@ -238,8 +238,8 @@ func TestDeadRefreshTokens(t *testing.T) {
 	}
 }
 
-// If a refresh shortens the token's lifetime by 10 % or more, the next mint is a login. One second
-// less does not count, because providers round.
+// If the new token's lifetime is at least 10 % shorter, the next mint is a login. A second less may
+// be rounding.
 func TestRefreshTokenOfShorterToken(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -291,8 +291,7 @@ func TestRefreshTokenAfterWrite(t *testing.T) {
 	})
 }
 
-// If a token expires while it is being stored, the mint counts as failed. Otherwise each read would
-// cause a login.
+// If a token expires before it is stored, the mint fails. The backoff then limits the logins.
 func TestTokenEndsWhileItIsStored(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(tokens(time.Second))

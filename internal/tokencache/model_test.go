@@ -150,8 +150,8 @@ func (m *model) cleared(now event) {
 // failed records a failed mint, and sets the end of the backoff.
 func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	m.failedAt = now
-	// The cache's wait is in this range. At a rotate, the model forgets all failures, but the cache
-	// may keep some.
+	// After this failure, the cache must wait between least and longest. The model may know fewer
+	// failures than the cache, because rotates reset the model.
 	var least, longest time.Duration
 	switch {
 	case kind == token.Refused:
@@ -193,7 +193,8 @@ func (m *model) minting() (n int) {
 	return n
 }
 
-// mintingUnshared reports whether a mint of an unshared account runs, in any revision.
+// mintingUnshared reports whether a mint of an unshared account runs. The mint may be of an old
+// revision.
 func (m *model) mintingUnshared() bool {
 	for _, l := range m.running {
 		if l.runs() && l.account.unshared {

@@ -20,13 +20,13 @@ type outcome struct {
 
 	unshared bool // the account was unshared when the read began
 
-	// By waitEnds, on the monotonic clock, the read must return the cached token. 0 means no limit.
+	// The read must return the cached token by waitEnds, on the monotonic clock. 0 means no limit.
 	waitEnds time.Duration
 	changes  int // the model's changes when the read began
 }
 
-// judge checks an outcome. A change to the model in the same step may come before or after the
-// outcome.
+// judge checks the outcome of a read or a rotate. If the account changed in the same step, judge
+// checks less, because the order is unknown.
 func (m *model) judge(o outcome, now event) error {
 	ordered := o.began.step > m.changed.step || m.changed.at.Mono < now.at.Mono
 	left := m.left(now.at)

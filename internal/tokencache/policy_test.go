@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// wantForced fails unless the mints so far forced new tokens as listed, in order.
+// wantForced checks which mints asked the provider to force a new token, in the order of the mints.
 func (w *world) wantForced(want ...bool) {
 	w.t.Helper()
 	var got []bool
@@ -19,7 +19,7 @@ func (w *world) wantForced(want ...bool) {
 	equal(w, "mints that forced a new token", fmt.Sprint(got), fmt.Sprint(want))
 }
 
-// Rotates and reports of rejected tokens force a new token, up to the policy's limits.
+// A forced mint makes the provider return a new token. The policy limits forced mints.
 func TestForce(t *testing.T) {
 	withToken(t, Policy{CanForce: true, ForceInterval: 30 * time.Second, ForceDailyLimit: 2}, func(w *world) {
 		w.advance(time.Minute)

@@ -4,5 +4,5 @@
 
 package tokencache
 
-// burst scales long tests, because the race detector makes reads about ten times slower.
+// Long tests do burst times the work. The race detector makes reads about ten times slower.
 const burst = 1

@@ -23,15 +23,15 @@ type Grant struct {
 	MinTTL   time.Duration // the life that was enough for this read; see [timeline.want]
 	Served   Served        // how this read got the token
 
-	// Short is set if the token has less life than the read asked for. No newer token is available
-	// then.
+	// Short is set if the token has less life than the read asked for, because no newer token is
+	// available.
 	Short bool
 
 	// Memo is for data that all readers of the token share. The cache does not use Memo.
 	Memo *atomic.Value
 
-	// Rejection is the outcome of the reader's report of a rejected token. RejectionNext is when
-	// the next report can be honored; zero means at once.
+	// Rejection is the outcome of the reader's report of a rejected token. RejectionNext is the
+	// earliest time at which another report can cause a login; zero means at once.
 	Rejection     Rejection
 	RejectionNext time.Time
 
@@ -40,7 +40,7 @@ type Grant struct {
 }
 
 // Get returns a token of the named account. asked is the life that the token must have left. The
-// cache limits asked to the range from the min TTL to half the token's lifetime. If the cached
+// cache raises asked to the min TTL, and lowers asked to half the token's lifetime. If the cached
 // token has less life, Get waits for a mint until ctx ends or MaxWait has passed. If the mint fails
 // and no token can be served, the error is a *Failure. If the account does not exist, the error
 // wraps ErrNotFound.
@@ -62,9 +62,9 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 	})
 }
 
-// read calls the function try with the named account's entry, and counts the read. If try returns
-// errSuperseded, read starts over. The context of try ends with ctx, at Close, or after MaxWait.
-// context.Cause tells why.
+// read gets the named account's entry, calls try with the entry, and counts the read. If try
+// returns errSuperseded, read repeats both with the new entry. The context of try ends with ctx, at
+// Close, or after MaxWait. context.Cause tells why.
 func (c *Cache) read(ctx context.Context, name string, try func(context.Context, *entry) (Grant, error)) (Grant, error) {
 	e, err := c.entry(ctx, name)
 	wait, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)
@@ -140,7 +140,7 @@ func (s *state) fallback(now clock.Instant, asked time.Duration, err error) (Gra
 	return s.grant(now, asked), nil
 }
 
-// refreshInBackground starts a refresh, unless another reader already did.
+// refreshInBackground starts a background refresh if none is running yet.
 func (c *Cache) refreshInBackground(e *entry) {
 	e.mu.Lock()
 	if now := c.clock(); e.due(now) {
@@ -153,8 +153,8 @@ func (c *Cache) refreshInBackground(e *entry) {
 	}
 }
 
-// wait joins the running mint of e, or starts a mint. The wait ends when ctx ends, or just before
-// the cached token has too little life to be served.
+// wait joins the running mint of e, or starts a mint. The wait ends when ctx ends. If the mint
+// takes too long, the reader gets the cached token 2 s before that token ends.
 func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	for {
 		e.mu.Lock()
@@ -192,7 +192,8 @@ func (c *Cache) wait(ctx context.Context, e *entry, asked time.Duration) (Grant,
 }
 
 // joinMint returns the running mint of e, or starts a mint. If no mint may start now, err says why.
-// retry is then the wait until a mint may start; 0 means unknown. The caller holds e.mu.
+// retry is then the wait until a mint may start. If the wait is unknown, retry is 0. The caller
+// holds e.mu.
 func (c *Cache) joinMint(e *entry, now clock.Instant) (m *mint, retry time.Duration, err error) {
 	if e.mint != nil {
 		return e.mint, 0, nil
@@ -210,12 +211,13 @@ func (c *Cache) joinMint(e *entry, now clock.Instant) (m *mint, retry time.Durat
 }
 
 // ending reports whether the token is about to end or has just ended. The provider may still return
-// that token, so readers wait instead of failing.
+// this token, so readers wait for the next token.
 func (t *cachedToken) ending(now clock.Instant) bool {
 	return t != nil && t.left(now) > -2*leastMinTTL
 }
 
-// await waits for m. If spare is positive, the reader gets the cached token after that time.
+// await waits for m. If spare is positive and m takes longer than spare, the reader gets the cached
+// token.
 func (c *Cache) await(ctx context.Context, e *entry, m *mint, spare, asked time.Duration) (Grant, error) {
 	var lastCall <-chan time.Time
 	if spare > 0 {

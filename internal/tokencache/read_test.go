@@ -71,7 +71,7 @@ func (w *world) readPatiently(name string) (g Grant, err error) {
 	}
 }
 
-// readAtOnce starts this many readers per account, and waits until all have a token.
+// readAtOnce starts this many reads of each account, and waits until every read has a token.
 func readAtOnce(w *world, names []string, readers int) {
 	var all sync.WaitGroup
 	for _, name := range names {
@@ -131,7 +131,7 @@ func TestReadsWaitThreeSecondsDuringWrites(t *testing.T) {
 	})
 }
 
-// If the provider hangs, readers get the cached token before the token ends.
+// If the provider hangs, readers get the cached token shortly before it ends.
 func TestWaitEndsBeforeCachedToken(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -164,7 +164,7 @@ func TestWaitEndsBeforeCachedToken(t *testing.T) {
 	}
 }
 
-// When a reader's wait ends, the reader gets the currently cached token.
+// If the token ends or the config changes during a wait, the reader gets a newer token.
 func TestWaitEndsAfterChange(t *testing.T) {
 	for _, test := range []struct {
 		name  string

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// Ticks start refreshes at random times in this first part of the refresh window. So tokens that
+// Each refresh starts at a random time in the first tenth of the refresh window. So tokens that
 // were minted together are not refreshed together.
 const spread = 0.1
 
@@ -24,9 +24,9 @@ const resavePause = time.Second
 func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 
 // Tick starts a background refresh of each due token, and does not wait. A token is due if it is in
-// its refresh window and was read since its mint. If no slot is free, the refresh starts when a
-// slot becomes free. Tick also retries failed saves, and calls OnUnused for tokens that no reader
-// got within maxParked. The cost does not depend on the number of idle accounts.
+// its refresh window and was read since its mint. If no slot is free, the refresh starts later.
+// Tick also repeats failed saves. It calls OnUnused for unshared tokens that no reader got within
+// maxParked. The cost does not depend on the number of idle accounts.
 func (c *Cache) Tick() {
 	now := c.clock()
 	var unsaved []*entry
@@ -58,8 +58,8 @@ func (c *Cache) Tick() {
 // mayMintPause delays a refresh that MayMint did not allow.
 const mayMintPause = time.Second
 
-// refresh starts a background refresh of e. If no slot is free, the refresh waits for a slot. The
-// caller holds e.mu.
+// refresh starts a background refresh for e, or lets the refresh wait for a slot. The caller holds
+// e.mu.
 func (c *Cache) refresh(e *entry, now clock.Instant) {
 	if c.opts.MayMint(e.account, e.cached.lacksLife(now)) != nil {
 		e.notBefore = now.Add(mayMintPause)
@@ -79,8 +79,8 @@ func (c *Cache) refresh(e *entry, now clock.Instant) {
 	c.publish(e)
 }
 
-// freed starts waiting refreshes after a mint at host returned its slot. Refreshes at other hosts
-// may start too, because all hosts share one limit.
+// freed is called after a mint at the host has ended. It starts refreshes that waited for a slot,
+// at any host, because all hosts share one limit.
 func (c *Cache) freed(host string) {
 	c.startWaiting(host)
 	for {
@@ -91,8 +91,8 @@ func (c *Cache) freed(host string) {
 	}
 }
 
-// startWaiting starts the refreshes that wait at this host, while slots are free. The result more
-// reports whether some refreshes still wait.
+// startWaiting starts the refreshes that wait at this host, while slots are free. If some refreshes
+// still wait afterwards, the result is true.
 func (c *Cache) startWaiting(host string) (more bool) {
 	for _, at := range c.queue.lanes(host) {
 		for {
@@ -120,8 +120,8 @@ func (c *Cache) startWaiting(host string) (more bool) {
 	return more
 }
 
-// enqueue puts e in the refresh queue. If no tick will have work for e, enqueue removes e. The
-// caller holds e.mu.
+// enqueue updates the place of e in the refresh queue. If e needs no tick, enqueue removes e from
+// the queue. The caller holds e.mu.
 func (c *Cache) enqueue(e *entry, now clock.Instant) {
 	in, ok := e.nextTick(now)
 	if !ok {
@@ -131,7 +131,7 @@ func (c *Cache) enqueue(e *entry, now clock.Instant) {
 	c.queue.put(e, now.Mono+in)
 }
 
-// nextTick returns the time until a tick has work for e. ok is false if there will be no work.
+// nextTick returns the time until e needs a tick. If e needs no tick, ok is false.
 func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
 	if e.gone {
 		return 0, false
@@ -157,8 +157,8 @@ func (e *entry) nextTick(now clock.Instant) (in time.Duration, ok bool) {
 	return max(in, now.Until(e.notBefore)), true
 }
 
-// refreshQueue holds the entries for which a tick has work, earliest first. It also holds the
-// entries whose refresh waits for a slot. A refreshQueue is safe for concurrent use. Code that
+// refreshQueue says which entries a tick must refresh or save, and when. The field waiting holds
+// the entries whose refresh waits for a slot. A refreshQueue is safe for concurrent use. Code that
 // holds mu takes no other lock.
 type refreshQueue struct {
 	mu      sync.Mutex
@@ -235,8 +235,8 @@ func (q *refreshQueue) otherHost(host string) string {
 	return ""
 }
 
-// lanes returns lanes at this host in which refreshes wait. A host may have many lanes, so the
-// number is limited and the choice is random.
+// lanes returns the pairs of this host and a user for which refreshes wait. If there are many
+// pairs, lanes returns some at random.
 func (q *refreshQueue) lanes(host string) []lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -249,7 +249,8 @@ func (q *refreshQueue) lanes(host string) []lane {
 	return some
 }
 
-// nextWaiting removes and returns the entry that has waited longest in this lane, or nil.
+// nextWaiting removes and returns the entry whose refresh has waited longest for this host and
+// user, or nil.
 func (q *refreshQueue) nextWaiting(at lane) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()

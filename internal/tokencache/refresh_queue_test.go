@@ -86,8 +86,7 @@ func TestTicksKeepTokenFresh(t *testing.T) {
 	})
 }
 
-// Without a refresh window, ticks refresh nothing. If a write sets a window, ticks refresh a valid
-// token.
+// Ticks refresh no token until the policy has a refresh window.
 func TestTickWithoutRefreshWindow(t *testing.T) {
 	withToken(t, Policy{RefreshWindow: ptr(time.Duration(0))}, func(w *world) {
 		w.tickFor(30 * time.Minute)
@@ -160,7 +159,8 @@ func TestTickFindsChangedEntry(t *testing.T) {
 	})
 }
 
-// If a tick comes too early for an entry, the tick queues the entry again.
+// If the clock is set back, a tick may come before a token is due. A later tick refreshes the
+// token.
 func TestTickAfterClockWasSet(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.clock.setWall(40 * time.Minute)
@@ -230,8 +230,8 @@ func TestTickCost(t *testing.T) {
 	})
 }
 
-// putDue writes accounts whose tokens were read and are due for a refresh. It returns the accounts'
-// names.
+// putDue adds accounts, reads their tokens, and waits until the tokens are due for a refresh. It
+// returns the accounts' names.
 func putDue(w *world, accounts int, host func(i int) string, serial string) (names []string) {
 	for i := range accounts {
 		a := w.account(fmt.Sprint(i), "1")
@@ -306,8 +306,7 @@ func TestTickWithManyDueTokens(t *testing.T) {
 	}
 }
 
-// If one user's refresh tokens are refused, the logins that follow run one after another. The
-// refusals do not count as failures.
+// If the refresh tokens of one user's accounts are refused, the accounts log in one after another.
 func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const accounts, login = 40, 300 * time.Millisecond
@@ -326,8 +325,7 @@ func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 	})
 }
 
-// A refresh stops waiting for a slot if a reader mints, the config changes, or the token ends.
-// Later refreshes run as usual.
+// A refresh stops waiting for a slot if the token is replaced, is dropped or ends.
 func TestWaitingRefreshIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
 		name  string

@@ -31,9 +31,9 @@ func (r Rejection) String() string {
 		RejectedTooFrequent: "too_frequent", RejectedBackingOff: "backing_off"}[r]
 }
 
-// After an honored report, the cache honors no report for a while, so that readers cannot cause
-// many logins. This wait is firstRejection at first, and doubles up to maxRejection. If a token
-// lives half its life without a report, the wait is firstRejection again.
+// After a report of a rejected token caused a login, further reports cause no login for a while.
+// This wait is firstRejection, and doubles up to maxRejection. If a token lives half its life
+// without a report, the wait is firstRejection again.
 const firstRejection, maxRejection = time.Minute, 15 * time.Minute
 
 // rejections remembers the reports of rejected tokens for one account. It is not safe for
@@ -64,9 +64,9 @@ func (r *rejections) report(now clock.Instant, t *cachedToken, minimumAge time.D
 }
 
 // GetAfterRejection is Get for a reader whose token the provider rejected. id is the [token.ID] of
-// that token. If the token is still cached and the limits allow a login, the cache logs in. The
-// reader then waits up to MaxWait for the new token. Otherwise the reader gets the cached token.
-// Grant.Rejection is the outcome of the report.
+// the rejected token. If that token is still cached and the limits allow a login, the cache logs
+// in, and the reader waits up to MaxWait for the new token. In all other cases, GetAfterRejection
+// does what Get does. Grant.Rejection says which case applied.
 func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked time.Duration) (Grant, error) {
 	return c.read(ctx, name, func(ctx context.Context, e *entry) (g Grant, err error) {
 		m, rejection, next, err := c.reportRejection(e, id)
@@ -86,8 +86,9 @@ func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked ti
 	})
 }
 
-// reportRejection decides whether to honor a report about the token with this id. If the report is
-// honored, m is the mint to wait for. next is when the next report can be honored.
+// reportRejection handles a reader's report that the provider rejected the token with this id. If
+// the reader must wait for a mint, m is that mint. next is the earliest time at which a report can
+// cause a login.
 func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -15,8 +15,8 @@ func (w *world) reject(n int) (Grant, error) {
 	return w.GetAfterRejection(w.t.Context(), "a", token.ID(accessToken(n)), 0)
 }
 
-// wantRejection reports the n-th token as rejected. It checks the outcome, and which token the read
-// gets.
+// wantRejection reports the n-th token as rejected. The read must have the outcome want and get
+// token number tok.
 func (w *world) wantRejection(n int, want Rejection, tok int) Grant {
 	w.t.Helper()
 	g := w.must(w.reject(n))
@@ -57,8 +57,7 @@ func TestRejectedToken(t *testing.T) {
 	})
 }
 
-// A report causes no login if the token is new or is not the cached token. The same applies to an
-// account without a shared token.
+// A report that a token was rejected causes no login if the token is new or no longer cached.
 func TestReportsThatCauseNoLogin(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(newest - 1)
@@ -116,8 +115,7 @@ func TestReaderThatReportsAlways(t *testing.T) {
 	}
 }
 
-// The wait between honored reports doubles. The wait starts again if a token lives half its life
-// without a report.
+// If a token lives half its life without a rejection, the wait between logins is short again.
 func TestRejectionWaitsStartAgain(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(newest)
@@ -144,7 +142,7 @@ func TestRejectionWaitsStartAgain(t *testing.T) {
 	})
 }
 
-// During an outage, a reader that reports a token gets the cached token and the reason.
+// During an outage, a reader whose token was rejected gets the cached token and the failure.
 func TestRejectedTokenDuringOutage(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)
@@ -169,8 +167,7 @@ func TestRejectedTokenDuringOutage(t *testing.T) {
 	})
 }
 
-// A report of a rejected token joins a running login. If the running mint uses the refresh token,
-// the report starts a login instead.
+// A reader whose token was rejected waits for a login, even if a mint with a refresh token runs.
 func TestReportDuringMint(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -211,8 +208,7 @@ func TestReportDuringSave(t *testing.T) {
 	})
 }
 
-// A reader waits for a login after a report. A config write gives the reader a token of the new
-// revision. A delete gives ErrNotFound.
+// While a reader with a rejected token waits for a login, the config is written or deleted.
 func TestWriteDuringReport(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)

@@ -36,9 +36,9 @@ type Replaced struct {
 
 // Rotate logs in, even if there is a refresh token, and returns the named account's new token.
 // First, Rotate ends the backoff, except a Retry-After that has not passed. If the login fails,
-// readers still get the cached token. Rotates share a running login, and its result for 10 s,
-// because some clients repeat failed requests by themselves. If the account is unshared, the error
-// wraps ErrUnshared. A rotate does not count as a read.
+// readers still get the cached token. Concurrent rotates share one login. Rotates within the next
+// 10 s share the result, because some clients repeat failed requests. If the account is unshared,
+// the error wraps ErrUnshared. A rotate does not count as a read.
 func (c *Cache) Rotate(ctx context.Context, name string) (Rotated, error) {
 	var r Rotated
 	for {
@@ -113,8 +113,8 @@ func (c *Cache) joinRotation(e *entry, r *Rotated) (*mint, error) {
 		return nil, &token.Error{Kind: token.RateLimited, Problem: fmt.Sprintf(
 			"the provider allows no new token before %s", now.Wall.Add(wait).UTC().Format(time.RFC3339))}
 	}
-	// A rotate joins a running login, because no reader has the new token yet. A mint with the
-	// refresh token continues the old session, so a login must follow.
+	// A rotate needs the token of a new login. If the running mint uses the refresh token, the
+	// rotate waits for that mint and then logs in.
 	m := e.mint
 	if m == nil {
 		if err := c.opts.MayMint(e.account, true); err != nil {

@@ -78,7 +78,7 @@ func TestRotatesShareResult(t *testing.T) {
 	}
 }
 
-// A rotate without a token mints a token. Rotates do not share an expired token.
+// The first rotate mints a token. Further rotates get the same token until it expires.
 func TestRotateWithoutToken(t *testing.T) {
 	const lifetime = 4 * time.Second
 	withAccount(t, Policy{}, func(w *world) {
@@ -125,8 +125,8 @@ func TestRotateLogsInAfterRefresh(t *testing.T) {
 	}
 }
 
-// withRefresh runs f while the account "a" mints with its refresh token. The provider gives that
-// mint this answer.
+// withRefresh runs f during a mint with the refresh token of the account "a". The parameter a is
+// the provider's answer.
 func withRefresh(t *testing.T, a answer, f func(w *world)) {
 	t.Helper()
 	withAccount(t, Policy{}, func(w *world) {
@@ -180,8 +180,7 @@ func TestRotateDuringRetryAfter(t *testing.T) {
 	})
 }
 
-// Rotates wait for a mint with the refresh token, and then log in. Each of the two replaced tokens
-// is returned once.
+// Rotates wait for a refresh and then share a login. Together they return each replaced token once.
 func TestRotateRevokesAllThatWasReplaced(t *testing.T) {
 	withRefresh(t, slow(10*time.Second, sessions(time.Hour, 0)), func(w *world) {
 		var all Rotated // what all rotates replaced
@@ -207,7 +206,8 @@ func TestRotateRevokesAllThatWasReplaced(t *testing.T) {
 	})
 }
 
-// If the login fails, the rotate still returns a token that was replaced before the login.
+// A refresh replaces the token, and then the rotate's login fails. The rotate still returns the
+// replaced token.
 func TestFailedRotateAfterRefresh(t *testing.T) {
 	withRefresh(t, slow(time.Second, sessions(time.Hour, 0)), func(w *world) {
 		w.provider.set(fails(token.Refused, 0))
@@ -252,8 +252,7 @@ func TestRotateWithoutSlot(t *testing.T) {
 	})
 }
 
-// If a config write supersedes a rotate, the rotate logs in again. The rotate returns the old token
-// with its old account.
+// If the config changes during a rotate, the rotate logs in again with the new config.
 func TestConfigWriteDuringRotate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		first := w.store.accounts["a"]

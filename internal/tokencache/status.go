@@ -73,8 +73,8 @@ func (e *entry) status(now clock.Instant) Status {
 	return s
 }
 
-// RetryAfter returns the end of the named account's Retry-After. The result is zero if there is
-// none, or if a has another RateKey.
+// RetryAfter returns the time at which the named account's Retry-After ends. Without a Retry-After,
+// the result is zero. If a has a different RateKey from the named account, the result is zero.
 func (c *Cache) RetryAfter(name string, a Account) time.Time {
 	e := c.inMemory(name)
 	if e == nil {
@@ -113,7 +113,7 @@ type Counts struct {
 	Rejected [NumRejections]int64 // reports of rejected tokens, by Rejection
 }
 
-// counts holds the [Counts] of an entry, except Minted. It needs no lock.
+// counts counts the reads and failures of an entry for [Counts]. It needs no lock.
 type counts struct {
 	reads  [NumServed]atomic.Int64
 	failed [token.NumKinds]atomic.Int64
@@ -121,8 +121,7 @@ type counts struct {
 	rejected [NumRejections]atomic.Int64
 }
 
-// read counts a read and its error. It skips forwarded reads, because the node that answers counts
-// them.
+// read counts a read and its error. If another node answers the read, that node counts the read.
 func (c *counts) read(served Served, err error) {
 	switch {
 	case errors.Is(err, ErrForwarded):

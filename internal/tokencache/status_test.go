@@ -130,7 +130,7 @@ func TestCountsAfterWriteAndInvalidate(t *testing.T) {
 	})
 }
 
-// Each holds no lock during a call, and stops when the function returns false.
+// The function passed to Each may call the cache, and ends the loop by returning false.
 func TestEach(t *testing.T) {
 	inWorld(t, func(w *world) {
 		for _, name := range []string{"a", "b", "c"} {

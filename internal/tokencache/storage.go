@@ -14,8 +14,8 @@ import (
 // Store keeps accounts and tokens in storage. The Cache makes one call per name at a time. Reads of
 // a valid token never wait for the store.
 type Store interface {
-	// Load returns the named account and its token. If no token was saved under the account's
-	// revision, the token is nil. In the token's Sent, only the wall clock is set. If the account
+	// Load returns the named account and its token. If no token is stored for the account's
+	// revision, the token is nil. Load sets only the wall clock in the token's Sent. If the account
 	// does not exist, the error wraps ErrNotFound.
 	Load(ctx context.Context, name string) (Account, *token.Token, error)
 
@@ -63,8 +63,8 @@ func (c *Cache) load(name string) (*entry, error) {
 	return e, nil
 }
 
-// replace stores t in place of an older token. If the store refuses t, replace removes the older
-// token, because that token may have leaked. The error says why t is not stored.
+// replace stores t over an older token. If that fails, replace removes the older token, because an
+// operator may have replaced a leaked token. If t is not stored, the error says why.
 func (c *Cache) replace(ctx context.Context, name string, a Account, t token.Token) error {
 	// A slow mint may leave no time in ctx, so the store gets its own timeout.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)

@@ -45,7 +45,7 @@ func TestReaderGivesUpDuringLoad(t *testing.T) {
 	})
 }
 
-// After a write, reads ignore a load that began before the write.
+// After a config write, reads do not use the result of an older load.
 func TestLoadBeforeWrite(t *testing.T) {
 	for name, write := range map[string]func(w *world){
 		"write":      func(w *world) { w.put("1", Policy{}) },
@@ -74,8 +74,8 @@ func TestCloseDuringLoad(t *testing.T) {
 	})
 }
 
-// After a failed save, readers get the new token, and ticks repeat the save. The cache removes the
-// old token from the store.
+// After a failed save, readers get the new token, and the old token is removed from the store.
+// Ticks repeat the save.
 func TestSaveFails(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -127,7 +127,7 @@ func TestSaveAndRemoveFail(t *testing.T) {
 	})
 }
 
-// After an account is deleted, ticks do not repeat the save of its token.
+// After an account is deleted, ticks no longer try to save its token.
 func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.store.failSaves(1)
@@ -139,7 +139,7 @@ func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	})
 }
 
-// If a write cannot save or remove the shared token, the write says so. A tick tries again.
+// If a config write cannot save or remove the token, Put returns the reason. A tick tries again.
 func TestWriteThatIsNotSaved(t *testing.T) {
 	for _, test := range []struct {
 		name               string
@@ -200,8 +200,8 @@ func TestSlowSaveOfAnotherAccount(t *testing.T) {
 	})
 }
 
-// A write of another revision waits until a running mint has saved its token. The test needs real
-// time, because synctest does not advance time while a goroutine waits for a lock.
+// A config write waits until a running mint has saved its token. The test needs real time, because
+// synctest does not advance time while a goroutine waits for a lock.
 func TestWriteDuringSave(t *testing.T) {
 	saving, wrote := make(chan string, 10), make(chan struct{})
 	provider := &fakeProvider{clock: clock.System(), answer: tokens(time.Hour)}

@@ -5,8 +5,8 @@ package tokencache
 import "time"
 
 const (
-	// leastMinTTL is the lowest min TTL, except for lifetimes under 4 s. A token with less life
-	// could expire on its way to the provider.
+	// leastMinTTL is the lowest min TTL. A token with less life could expire before a request with
+	// the token reaches the provider. Only tokens that live less than 4 s have a lower min TTL.
 	leastMinTTL = 2 * time.Second
 
 	// newest is the age up to which a token counts as new. Reads do not replace a new token, even
@@ -22,30 +22,32 @@ type Policy struct {
 	RefreshWindow *time.Duration
 
 	// MinTTL is the least life of a served token. If the cached token has less life, readers wait
-	// for a new token. nil means 30 s, but at most 10 % of the lifetime. The effective value is at
-	// least 2 s, but at most half the lifetime.
+	// for a new token. nil means 30 s or 10 % of the lifetime, whichever is less. Values under 2 s
+	// count as 2 s. Values over half the lifetime count as half the lifetime.
 	MinTTL *time.Duration
 
 	// MaxTTL limits how long a token is used; 0 means no limit.
 	MaxTTL time.Duration
 
-	// Sliding is set if the provider extends a token's life whenever the provider returns the token
-	// again.
+	// Sliding says that the provider extends a token's life with each mint that returns the same
+	// token.
 	Sliding bool
 
-	// MinimumAge is the age that a token must reach before it is replaced, even for a rotate or a
-	// report of a rejected token. 0 means no limit.
+	// MinimumAge is the least age at which a token is replaced. It also applies to rotates and
+	// rejected tokens. 0 means no limit.
 	MinimumAge time.Duration
 
-	// CanForce says that a mint can force the provider to return a new token. Rotates and reports
-	// of rejected tokens force a new token. ForceInterval is the least time between two forced
-	// mints. ForceDailyLimit limits the forced mints in 24 hours. For both, 0 means no limit.
+	// CanForce says that a mint can make the provider return a new token. Rotates and reports of
+	// rejected tokens cause such forced mints. ForceInterval is the least time between two forced
+	// mints. ForceDailyLimit limits the forced mints in 24 hours. For ForceInterval and
+	// ForceDailyLimit, 0 means no limit.
 	CanForce        bool
 	ForceInterval   time.Duration
 	ForceDailyLimit int
 }
 
-// timeline is a Policy applied to a token's lifetime. Ages count from the request for the token.
+// timeline holds the times in a token's life that follow from a Policy. Ages count from the request
+// for the token.
 type timeline struct {
 	lifetime  time.Duration // the age at which the use of the token ends
 	minTTL    time.Duration // if less life is left, readers wait for a new token
@@ -71,8 +73,8 @@ func (p Policy) timeline(lifetime time.Duration) timeline {
 	}
 }
 
-// want limits the life that a reader asks for. The result is at least the min TTL. The result is at
-// most half the lifetime, so that readers cause at most two mints per lifetime.
+// want returns the life that a served token must have: what the reader asks for, but at least the
+// min TTL and at most half the lifetime. So readers cause at most two mints per lifetime.
 func (t timeline) want(asked time.Duration) time.Duration {
 	return max(t.minTTL, min(asked, t.lifetime/2))
 }

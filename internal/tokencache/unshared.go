@@ -33,8 +33,8 @@ type unshared struct {
 	parked []parkedToken       // oldest first
 }
 
-// parkedToken is a token whose reader stopped waiting. The next reader gets the token. So a
-// repeated read succeeds even if logins are slow.
+// parkedToken is a token that arrived after its reader stopped waiting. The next reader gets the
+// token, so a repeated read succeeds even if logins are slow.
 type parkedToken struct {
 	token.Token
 	account Account
@@ -48,7 +48,7 @@ func (u *unshared) unpark() []parkedToken {
 	return parked
 }
 
-// unparkOlder removes and returns the tokens that have been parked for maxParked.
+// unparkOlder removes and returns the tokens that no reader took within maxParked.
 func (u *unshared) unparkOlder(now clock.Instant) []parkedToken {
 	n := 0
 	for n < len(u.parked) && now.Since(u.parked[n].at) >= maxParked {
@@ -59,7 +59,8 @@ func (u *unshared) unparkOlder(now clock.Instant) []parkedToken {
 	return old
 }
 
-// takeParked removes and returns a parked token with enough life for a read.
+// takeParked removes and returns a token that another reader left. The token has enough life for
+// the read.
 func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedToken, bool) {
 	for i, p := range u.parked {
 		timeline := p.account.Policy().timeline(p.Lifetime)
@@ -71,8 +72,8 @@ func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedTok
 	return parkedToken{}, false
 }
 
-// getUnshared mints a token for one reader, and neither caches nor stores the token. Before the
-// first success and after a failure, only one mint runs at a time. If ctx ends during the mint, the
+// getUnshared mints a token for one reader. The token is neither cached nor stored. Before the
+// first success and after a failure, only one mint runs at a time. If the reader stops waiting, the
 // mint continues, and the next reader gets the token.
 func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	m, p, err := c.startUnshared(ctx, e, asked)
@@ -106,8 +107,8 @@ func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) 
 	return c.unsharedGrant(m.account, m.minted, asked), nil
 }
 
-// startUnshared waits until a mint may run, and starts the mint. If a token is parked,
-// startUnshared returns that token and a nil mint.
+// startUnshared waits until a mint may run, and starts the mint. If another reader left an unused
+// token, startUnshared returns that token and a nil mint.
 func (c *Cache) startUnshared(ctx context.Context, e *entry, asked time.Duration) (m *mint, p parkedToken, err error) {
 	var slots *semaphore.Weighted // from which one slot is taken; nil if no slot is taken
 	defer func() {
@@ -170,8 +171,8 @@ func (c *Cache) unsharedGrant(a Account, t token.Token, asked time.Duration) Gra
 	return g
 }
 
-// park keeps the token of m for the next reader. If the account's revision has changed, park
-// discards the token. The caller holds e.mu.
+// park keeps the token for the next reader, because the reader that started m has gone. If the
+// account's revision has changed, park discards the token. The caller holds e.mu.
 func (c *Cache) park(e *entry, m *mint) {
 	p := parkedToken{m.minted, m.account, c.clock()}
 	m.minted = token.Token{}
@@ -183,8 +184,8 @@ func (c *Cache) park(e *entry, m *mint) {
 	c.publish(e)
 }
 
-// finishUnshared records the outcome of m, a mint of an unshared account. It returns nil if there
-// is nothing to report.
+// finishUnshared records the outcome of m, a mint of an unshared account. The result is for OnMint;
+// nil means that OnMint is not called.
 func (c *Cache) finishUnshared(e *entry, m *mint, t token.Token, err error) *MintResult {
 	e.mu.Lock()
 	defer e.mu.Unlock()

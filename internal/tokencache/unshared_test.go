@@ -30,8 +30,8 @@ func TestUnshared(t *testing.T) {
 	})
 }
 
-// Before the first success, one login runs at a time. Later, several logins may fail together, and
-// count as one failure.
+// Until a login succeeds, one login runs at a time. After that, several logins may fail together,
+// and count as one failure.
 func TestUnsharedWithWrongPassword(t *testing.T) {
 	for _, proven := range []bool{false, true} {
 		inWorld(t, func(w *world) {
@@ -81,8 +81,8 @@ func TestUnsharedReadersQueueBeforeFirstMint(t *testing.T) {
 	})
 }
 
-// wantNoTokenLost waits until all mints have ended and no token is parked. It fails unless each
-// token went to one reader or to OnUnused. The map read counts the readers of each token.
+// wantNoTokenLost waits until all mints have ended. It fails unless each token went to one reader
+// or to OnUnused. The parameter read says how many readers got each token.
 func (w *world) wantNoTokenLost(read map[secret.String]int) {
 	w.t.Helper()
 	w.advance(mintTimeout)
@@ -141,8 +141,8 @@ func TestParkedTokenNeedsNoSlot(t *testing.T) {
 	})
 }
 
-// OnUnused gets a parked token after a minute, at Close, after a delete, or after a change of
-// revision. A token that arrives later goes to OnUnused at once.
+// An unshared token goes to OnUnused if no reader takes it within a minute or if the config
+// changes.
 func TestParkedTokenIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -179,7 +179,7 @@ func TestParkedTokenIsGivenUp(t *testing.T) {
 	}
 }
 
-// A reader leaves a parked token for others if the token has too little life.
+// A parked token goes to the first reader for whom the token has enough life.
 func TestParkedTokenWithLittleLife(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
