@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package tokencache keeps one bearer token per account and serves the token to all readers.
-// The provider gets one request for a token per token lifetime.
+// The provider gets one request per token lifetime.
 //
 //	|–––––––––––– fresh: serve ––––––––––––|–– refresh window: serve, refresh in the background ––|–– min TTL: wait ––|expired
 //	minted                                 expiry − refresh window                                expiry − min TTL

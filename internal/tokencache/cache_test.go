@@ -132,7 +132,7 @@ func TestVerifiedWriteDuringMint(t *testing.T) {
 	})
 }
 
-// A config write that keeps the revision keeps the token, and changes its policy.
+// A config write that keeps the revision keeps the token. The new policy applies.
 func TestSameRevision(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(20 * time.Minute)
@@ -150,8 +150,7 @@ func TestSameRevision(t *testing.T) {
 	})
 }
 
-// A config write that keeps the revision does not stop the running mint. The new token gets the new
-// policy.
+// A config write that keeps the revision does not stop the running mint.
 func TestSameRevisionDuringMint(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(slow(2*time.Second, tokens(time.Hour)))
@@ -165,8 +164,7 @@ func TestSameRevisionDuringMint(t *testing.T) {
 	})
 }
 
-// A config write does not load the account into memory. If the revision stays the same, the stored
-// token stays.
+// A config write does not load the account into memory.
 func TestWriteOfAccountNotInMemory(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.restart()

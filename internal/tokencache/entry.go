@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// errSuperseded tells the caller to start over with the account's current entry.
+// errSuperseded tells the caller to start over, because the account has changed.
 var errSuperseded = errors.New("superseded")
 
 // If the provider keeps returning a token that has ended, againPause is the time between mints.
@@ -79,7 +79,7 @@ func (e *entry) minted(t token.Token) {
 	e.notBefore = e.oldEnough()
 }
 
-// oldEnough returns when the cached token reaches the policy's MinimumAge. Zero means no limit.
+// oldEnough returns when the cached token reaches the policy's MinimumAge, or zero without a limit.
 func (e *entry) oldEnough() clock.Instant {
 	if age := e.account.Policy().MinimumAge; age > 0 && e.cached != nil {
 		return e.cached.Sent.Add(age)

@@ -152,7 +152,6 @@ func (w *world) getErr(want error) {
 	w.wantErr("get", err, want)
 }
 
-// resultErr calls the function result, and fails unless the error is want.
 func (w *world) resultErr(result func() (Grant, error), want error) {
 	w.t.Helper()
 	_, err := result()

@@ -55,8 +55,8 @@ func newLimiter(freed func(host string)) *limiter {
 	}
 }
 
-// lane says what a mint must wait for. Each mint waits for a slot at the host. If serialKey is set,
-// the mint also waits for the user's other logins.
+// A mint waits for a slot at the lane's host. If serialKey is set, the mint also waits for the
+// user's other logins.
 type lane struct{ host, serialKey string }
 
 // acquire waits for a slot. If at has a serialKey, acquire first waits until no other login of that
@@ -65,8 +65,7 @@ func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err err
 	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
 }
 
-// tryBackground takes a slot for a background refresh. It does not wait. If another mint must end
-// first, ok is false.
+// tryBackground takes a slot for a background refresh. If another mint must end first, ok is false.
 func (l *limiter) tryBackground(at lane) (release func(), ok bool) {
 	release, err := l.take(at, true, func(s *semaphore.Weighted) bool { return s.TryAcquire(1) })
 	return release, err == nil

@@ -88,7 +88,7 @@ func TestBackgroundSlots(t *testing.T) {
 	})
 }
 
-// A mint that gets no slot in time does not count as failed. A canceled mint takes no slot.
+// A mint that gets no slot in time does not count as failed.
 func TestNoSlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		names := putMany(w, 1, MaxMintsPerHost+2)
@@ -139,7 +139,7 @@ func TestSerialLogins(t *testing.T) {
 	})
 }
 
-// wantInTurn fails unless n logins ran one after another. Each login takes the time login.
+// wantInTurn fails unless n logins of this duration ran one after another.
 func (w *world) wantInTurn(logins []call, n int, login time.Duration) {
 	w.t.Helper()
 	equal(w, "logins", len(logins), n)

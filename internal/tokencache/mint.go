@@ -75,15 +75,14 @@ type MintResult struct {
 }
 
 // Mint requests a token, but does not cache the token. The account need not be in the cache. Mint
-// waits for a slot. If the account has a SerialKey, Mint also waits until no login with the same
-// SerialKey runs.
+// waits for a slot, and for other logins with the same SerialKey.
 func (c *Cache) Mint(ctx context.Context, a Account) (token.Token, error) {
 	return c.ask(ctx, a, "", false, false)
 }
 
 // startMint starts a mint for e. The caller holds e.mu. For a shared token, no other mint may be
 // running. Before a background mint, the caller takes a slot. Other mints wait for a slot
-// themselves. At its end, the mint calls release, which may be nil.
+// themselves. At its end, the mint calls release if release is not nil.
 func (c *Cache) startMint(e *entry, now clock.Instant, p purpose, release func()) *mint {
 	ctx, cancel := context.WithTimeout(c.ctx, mintTimeout)
 	m := &mint{account: e.account, purpose: p, started: now, cancel: cancel, done: make(chan struct{})}
@@ -140,7 +139,7 @@ func (e *entry) supersede() {
 }
 
 // supersedeAndDrop cancels the running mint and drops the cached token. If a Rotate waits for the
-// mint, its Replaced will include the dropped token.
+// mint, Rotated.Replaced will include the dropped token.
 func (e *entry) supersedeAndDrop() {
 	if e.mint != nil && e.mint == e.rotation && e.cached != nil {
 		e.mint.replaced = &e.cached.Token
@@ -150,8 +149,8 @@ func (e *entry) supersedeAndDrop() {
 }
 
 // exchange gets the token for m. If the provider refuses the refresh token, exchange logs in. A
-// background mint with a SerialKey does not log in, because the login might wait for the user's
-// other logins. finishMint then starts another refresh.
+// background mint with a SerialKey does not log in, because the login might have to wait.
+// finishMint then starts another refresh.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
@@ -307,8 +306,8 @@ func (e *entry) dropRefresh(m *mint) {
 	e.unsaved = true
 }
 
-// result returns the MintResult of m without the Failure. Call result before a failure of m is
-// counted, because FailuresBefore must not include that failure.
+// result returns the MintResult of m without the Failure. Call result before a failure is counted,
+// because of FailuresBefore.
 func (e *entry) result(m *mint) MintResult {
 	r := MintResult{Name: e.name, Account: m.account, Rotated: m.purpose == rotation, Rejected: m.purpose == rejection,
 		Unshared: m.purpose == unsharedRead, Took: m.ended.Mono - m.started.Mono, Unsaved: m.unsaved}

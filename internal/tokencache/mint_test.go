@@ -100,7 +100,6 @@ func TestMintResult(t *testing.T) {
 	})
 }
 
-// A token is stored before it is served. So a killed process loses no served token.
 func TestSavedBeforeServed(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.store.onSave = func(string, Account, token.Token) { time.Sleep(2 * time.Second) }

@@ -193,8 +193,7 @@ func (m *model) minting() (n int) {
 	return n
 }
 
-// mintingUnshared reports whether a mint of an unshared account runs. The mint may be of an old
-// revision.
+// mintingUnshared reports whether a mint of an unshared account runs, even of an old revision.
 func (m *model) mintingUnshared() bool {
 	for _, l := range m.running {
 		if l.runs() && l.account.unshared {

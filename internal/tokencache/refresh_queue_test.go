@@ -230,8 +230,7 @@ func TestTickCost(t *testing.T) {
 	})
 }
 
-// putDue adds accounts, reads their tokens, and waits until the tokens are due for a refresh. It
-// returns the accounts' names.
+// putDue adds accounts, reads their tokens, and waits until the tokens are due for a refresh.
 func putDue(w *world, accounts int, host func(i int) string, serial string) (names []string) {
 	for i := range accounts {
 		a := w.account(fmt.Sprint(i), "1")
@@ -325,7 +324,6 @@ func TestRefusedRefreshesLogInInTurn(t *testing.T) {
 	})
 }
 
-// A refresh stops waiting for a slot if the token is replaced, is dropped or ends.
 func TestWaitingRefreshIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
 		name  string

@@ -32,7 +32,7 @@ func (r Rejection) String() string {
 }
 
 // After a report of a rejected token caused a login, further reports cause no login for a while.
-// This wait is firstRejection, and doubles up to maxRejection. If a token lives half its life
+// This wait starts at firstRejection and doubles up to maxRejection. If a token lives half its life
 // without a report, the wait is firstRejection again.
 const firstRejection, maxRejection = time.Minute, 15 * time.Minute
 

@@ -208,7 +208,7 @@ func TestReportDuringSave(t *testing.T) {
 	})
 }
 
-// While a reader with a rejected token waits for a login, the config is written or deleted.
+// After a config write or delete, a reader with a rejected token does not wait for the old login.
 func TestWriteDuringReport(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		w.advance(time.Minute)

@@ -206,8 +206,7 @@ func TestRotateRevokesAllThatWasReplaced(t *testing.T) {
 	})
 }
 
-// A refresh replaces the token, and then the rotate's login fails. The rotate still returns the
-// replaced token.
+// If a refresh replaces the token and then the login fails, the rotate returns the replaced token.
 func TestFailedRotateAfterRefresh(t *testing.T) {
 	withRefresh(t, slow(time.Second, sessions(time.Hour, 0)), func(w *world) {
 		w.provider.set(fails(token.Refused, 0))

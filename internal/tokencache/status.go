@@ -73,8 +73,8 @@ func (e *entry) status(now clock.Instant) Status {
 	return s
 }
 
-// RetryAfter returns the time at which the named account's Retry-After ends. Without a Retry-After,
-// the result is zero. If a has a different RateKey from the named account, the result is zero.
+// RetryAfter returns the time at which the named account's Retry-After ends, or zero without a
+// Retry-After. If a has a different RateKey, the result is also zero.
 func (c *Cache) RetryAfter(name string, a Account) time.Time {
 	e := c.inMemory(name)
 	if e == nil {
@@ -113,7 +113,7 @@ type Counts struct {
 	Rejected [NumRejections]int64 // reports of rejected tokens, by Rejection
 }
 
-// counts counts the reads and failures of an entry for [Counts]. It needs no lock.
+// counts counts an entry's reads, failures and reports of rejected tokens. It needs no lock.
 type counts struct {
 	reads  [NumServed]atomic.Int64
 	failed [token.NumKinds]atomic.Int64

@@ -201,7 +201,7 @@ func TestSlowSaveOfAnotherAccount(t *testing.T) {
 }
 
 // A config write waits until a running mint has saved its token. The test needs real time, because
-// synctest does not advance time while a goroutine waits for a lock.
+// in synctest time stops while a goroutine waits for a lock.
 func TestWriteDuringSave(t *testing.T) {
 	saving, wrote := make(chan string, 10), make(chan struct{})
 	provider := &fakeProvider{clock: clock.System(), answer: tokens(time.Hour)}

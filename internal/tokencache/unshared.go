@@ -59,8 +59,7 @@ func (u *unshared) unparkOlder(now clock.Instant) []parkedToken {
 	return old
 }
 
-// takeParked removes and returns a token that another reader left. The token has enough life for
-// the read.
+// takeParked removes and returns a token that another reader left and that has enough life.
 func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedToken, bool) {
 	for i, p := range u.parked {
 		timeline := p.account.Policy().timeline(p.Lifetime)

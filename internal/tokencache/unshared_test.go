@@ -141,8 +141,6 @@ func TestParkedTokenNeedsNoSlot(t *testing.T) {
 	})
 }
 
-// An unshared token goes to OnUnused if no reader takes it within a minute or if the config
-// changes.
 func TestParkedTokenIsGivenUp(t *testing.T) {
 	for _, test := range []struct {
 		name   string
