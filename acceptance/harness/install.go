@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -38,10 +39,14 @@ func RunCommand(t testing.TB, cmd *exec.Cmd) {
 	}
 }
 
+var installing sync.Mutex // two parallel tests may want the same folder
+
 // Install returns the folder bin/clients/<name>, filled by the function fill. If the file pins has
 // changed, Install empties and fills the folder again.
 func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 	t.Helper()
+	installing.Lock()
+	defer installing.Unlock()
 	dir := Absolute(t, "../../bin/clients/"+name)
 	want := ReadFile(t, pins)
 	const stamp = ".filled-from"
