@@ -158,8 +158,7 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 		}
 	}
 	m.start()
-	// If kind is 5, the attacker writes only definitions. Each config write has all fields of the
-	// operator's config.
+	// In attacks of kind 5, the attacker writes only definitions, and the operator writes configs.
 	kind %= 6
 	applied := kind == 5
 	operator, changes, definitions := w.operatorConfigs()[min(kind, 4)], w.changes(), w.definitions()

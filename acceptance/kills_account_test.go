@@ -62,8 +62,8 @@ func (a *killAccount) operate() {
 	}
 }
 
-// write writes the refresh token that consent got last. The engine may already have used this
-// refresh token.
+// write writes the config with the refresh token from the last consent. The engine may already have
+// used this refresh token.
 func (a *killAccount) write() (harness.Response, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

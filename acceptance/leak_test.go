@@ -76,7 +76,8 @@ func work(t *testing.T, w world, leaky []leakyAccount) []*spy {
 	return append(slices.Collect(maps.Values(byProvider)), last)
 }
 
-// credentialsOf returns all right and wrong credentials of the accounts, by name.
+// credentialsOf returns the credentials that the test sends, right or wrong. The keys say what each
+// credential is.
 func credentialsOf(leaky []leakyAccount) map[string]string {
 	credentials := map[string]string{}
 	for _, a := range leaky {

@@ -59,9 +59,8 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 	return w, nil
 }
 
-// Verify reports whether to mint a token before the write is stored. If w does not set
-// verify_connection, the result is the parameter changed, which says whether credentials, endpoints
-// or share change.
+// Verify reports whether to mint a token before the write is stored. A verify_connection in the
+// write decides. Otherwise Verify returns changed: whether credentials, endpoints or share change.
 func (w *Write) Verify(changed bool) bool {
 	if w.verify != nil {
 		return *w.verify

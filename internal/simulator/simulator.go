@@ -23,8 +23,8 @@ const (
 type Options struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Sleep waits for the duration d or until ctx ends. It carries out the setting latency. Nil
-	// means a real timer.
+	// Sleep waits for the duration d or until ctx ends. The simulator calls Sleep to delay its
+	// answers. Nil means a real timer.
 	Sleep func(ctx context.Context, d time.Duration)
 }
 

@@ -160,7 +160,7 @@ func TestAskedLifeWhileRefreshesFail(t *testing.T) {
 	})
 }
 
-// A rotate or a new revision ends a backoff, but not a Retry-After.
+// A rotate or a write of other credentials ends a backoff, but not a Retry-After.
 func TestWhatClears(t *testing.T) {
 	for _, kind := range []struct {
 		name   string
@@ -222,7 +222,7 @@ func TestRetryAfterOfAnotherClient(t *testing.T) {
 	})
 }
 
-// After a new revision or a success, the next failure causes the shortest wait.
+// After a success or a write of other credentials, the next failure causes the shortest wait.
 func TestClearedWaitsStartAgain(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))

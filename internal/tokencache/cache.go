@@ -110,9 +110,9 @@ type Options struct {
 	OnMint func(MintResult)
 
 	// MayMint returns an error if this node may not mint a shared token now. urgent is set if no
-	// cached token has the min TTL left. It is also set for rotates and rejected tokens. If another
-	// node answers, the error wraps ErrForwarded, and the read does not count as failed. MayMint
-	// must not block.
+	// cached token has the min TTL left. It is also set for rotates and rejected tokens. If Vault
+	// forwards the read to another node, the error wraps ErrForwarded, and the read does not count
+	// as failed. MayMint must not block.
 	MayMint func(a Account, urgent bool) error
 
 	// OnUnused is called with each unshared token that no reader will get. OnUnused must not block
@@ -144,8 +144,8 @@ type Cache struct {
 	// readers could join a mint of an old revision.
 	loads singleflight.Group
 
-	// writing has a lock for each account name. Hold the lock during the access to the store and
-	// the change of the entry that follows. Take the lock before the entry's mu.
+	// writing has a lock for each account name. Hold the lock while you read or change the account in
+	// the store, and then change its entry. Take the lock before the entry's mu.
 	writing *keyed[*sync.Mutex]
 }
 

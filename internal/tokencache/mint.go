@@ -50,8 +50,8 @@ type mint struct {
 	ended      clock.Instant
 	replaced   *token.Token // the shared token that is no longer served; nil if there was none
 
-	// The mint's goroutine sets refreshErr and loggedIn before the channel done is closed. If the
-	// mint is superseded, do not read these two fields.
+	// The mint's goroutine sets these two fields before it closes done. Do not read them if the
+	// mint is superseded.
 	refreshErr error // why the mint with the refresh token failed
 	loggedIn   bool  // the mint tried to log in
 

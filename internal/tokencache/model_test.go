@@ -150,8 +150,8 @@ func (m *model) cleared(now event) {
 // failed records a failed mint, and sets the end of the backoff.
 func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	m.failedAt = now
-	// After this failure, the cache must wait between least and longest. The model may know fewer
-	// failures than the cache, because rotates reset the model.
+	// The cache must now wait for some time from least to longest. Each rotate resets the model, so
+	// the model may have counted fewer failures than the cache.
 	var least, longest time.Duration
 	switch {
 	case kind == token.Refused:

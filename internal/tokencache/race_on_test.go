@@ -4,5 +4,6 @@
 
 package tokencache
 
-// Long tests do burst times the work. The race detector makes reads about ten times slower.
+// burst multiplies the work of long tests. It is low here, because the race detector makes reads
+// about ten times slower.
 const burst = 1

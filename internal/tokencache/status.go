@@ -74,7 +74,7 @@ func (e *entry) status(now clock.Instant) Status {
 }
 
 // RetryAfter returns the time at which the named account's Retry-After ends, or zero without a
-// Retry-After. If a has a different RateKey, the result is also zero.
+// Retry-After. The result is also zero if the Retry-After was for another RateKey than that of a.
 func (c *Cache) RetryAfter(name string, a Account) time.Time {
 	e := c.inMemory(name)
 	if e == nil {
