@@ -195,8 +195,8 @@ func TestAdoptedDefinitionThatShowsASecret(t *testing.T) {
 	equal(t, "api_password", m.read("config/a").data["api_password"], "public")
 }
 
-// To adopt a definition, a write must repeat client_key, because the definition says where the key
-// is used.
+// A write that adopts a new definition must repeat client_key, because the new definition can
+// use the key at another host.
 func TestAdoptedDefinitionNeedsTheClientKey(t *testing.T) {
 	m, acme, _ := newAcmeMount(t)
 	cert, key := clientCert(t, longAgo, farAway)

@@ -45,8 +45,8 @@ func TestWrittenKey(t *testing.T) {
 		t.Errorf("got the public_key %s, want PEM", got)
 	}
 	equal(t, "keys in the JWK Set of a written key", len(m.jwks("v")), 0)
-	m.write("keys/v/rotate", nil).want(t, http.StatusBadRequest, "names a config without a generated key")
-	m.write("keys/v/activate", nil).want(t, http.StatusBadRequest, "names a config without a generated key")
+	m.write("keys/v/rotate", nil).want(t, http.StatusBadRequest, "the config has no generated key")
+	m.write("keys/v/activate", nil).want(t, http.StatusBadRequest, "the config has no generated key")
 	m.read("config/v").wantData(t, fields{"token_url": nil}) // the provider has no endpoint
 	m.write("config/p", m.sinch(nil)).want(t, http.StatusNoContent)
 	m.read("keys/p").want(t, http.StatusNotFound)

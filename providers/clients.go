@@ -68,7 +68,7 @@ func (p *Clients) For(t TLS) (*Client, error) {
 	return c, nil
 }
 
-// forget removes t from the pool, if the pool has no new client for t.
+// forget removes t from the pool. If the pool already has a new client for t, forget does nothing.
 func (p *Clients) forget(t TLS) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -141,8 +141,8 @@ const (
 	Text FieldKind = iota
 	// List is a list of words or a comma-separated string. Settings separate the words with spaces.
 	List
-	// Pairs is a map of strings, or key=value strings. Settings store the result of
-	// [url.Values.Encode].
+	// Pairs is a map of strings, or key=value strings. The value in
+	// [Settings] is the result of [url.Values.Encode].
 	Pairs
 	// PEM is a key or a certificate in PEM. Settings store it unchanged.
 	PEM

@@ -162,5 +162,5 @@ func (k *madeKey) encode() (*storedKey, error) {
 var (
 	errNoKeys       = errors.New("the generated key is missing; to get a new key, delete the config and write it again")
 	errForeignKeys  = errors.New("the key belongs to an earlier config with the same name; to get a new key, delete the config and write it again")
-	errNoGeneration = &providers.FieldError{Field: "name", Problem: "names a config without a generated key; to change the key, write private_key to the config"}
+	errNoGeneration = &providers.FieldError{Field: "name", Problem: "the config has no generated key; to change the key, write private_key to the config"}
 )

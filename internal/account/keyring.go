@@ -26,8 +26,8 @@ const keyPause = 5 * time.Minute
 // becomes the previous key. If the current key still works after another keyPause, the engine drops
 // the previous key.
 //
-// If the provider refuses the new key, the same mint repeats the request with the old key, so that
-// no read fails. Storage always has a key that works, even if the process is killed.
+// If the provider refuses the next key, the same mint repeats the request with the current key, so
+// that no read fails. Storage always has a key that works, even if the process is killed.
 type keyring struct {
 	name    string // of the config
 	storage logical.Storage

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Help prints the comments in these files as descriptions of the settings and faults.
+// Help describes the settings and faults with the comments in settings.go and fault.go.
 var (
 	//go:embed settings.go
 	settingsSource string
