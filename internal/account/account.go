@@ -60,8 +60,10 @@ func (a *Account) Provider() string { return a.Config.Provider }
 // expire.
 func (a *Account) RevocationURL() string { return a.settings.RevocationURL }
 
-// RevocationEndpoint returns a hash of the definition, revocation endpoint, trusted CA and client
-// ID (RFC 7009 §2.1). Secrets are left out, because tokens stay valid after a secret changes.
+// RevocationEndpoint identifies where and how the account's tokens are revoked. It is a hash of the
+// provider, its definition, the environment, the revocation URL, the trusted CA and the client ID.
+// Only the client that got a token may revoke the token (RFC 7009 §2.1). Secrets are left out,
+// because tokens stay valid after a secret changes.
 func (a *Account) RevocationEndpoint() string {
 	h := sha256.New()
 	for _, part := range []string{
@@ -105,8 +107,8 @@ func (a *Account) Host() string { return a.settings.Host() }
 // run at the same time.
 func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.spec, a.settings) }
 
-// RateKey returns an ID for rate limits. If a token endpoint answers with Retry-After, all accounts
-// with the same ID wait. See [providers.RateKey].
+// RateKey identifies the client to which a Retry-After of the token endpoint applies. The wait
+// continues after a config write that keeps the RateKey. See [providers.RateKey].
 func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
 
 // Mint implements [tokencache.Account]. It uses the given refresh token, or logs in if refresh is

@@ -201,7 +201,7 @@ func checkPEM(text string) error {
 		return tooLong(maxPEM)
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return unprintable(r) && !strings.ContainsRune("\t\r\n", r) }) {
-		return errors.New("must be PEM without control characters")
+		return errors.New("must be PEM without control characters other than line breaks")
 	}
 	return nil
 }

@@ -219,8 +219,8 @@ func (r *keyring) activated() {
 	r.accepted, r.proven, r.tried = "", false, clock.Instant{}
 }
 
-// refusedAt returns when the provider refused k; zero if k has worked since. Only the latest
-// refusal is known.
+// refusedAt returns when the provider refused k; zero if the provider never refused k, or accepted k
+// since. The keyring remembers only one refused key, the latest.
 func (r *keyring) refusedAt(k *madeKey) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()

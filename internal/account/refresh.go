@@ -36,7 +36,8 @@ const exchangeTimeout = 90 * time.Second
 //   - Before the engine serves the access token, it stores the next refresh token. If storage
 //     fails, the engine keeps the next refresh token in memory and tries again periodically.
 //   - If the outcome of an exchange is unknown, the engine uses the refresh token again only
-//     when readers need a token. If the provider refuses the refresh token, it counts as lost.
+//     when readers need a token. Only a refusal by the provider means that the refresh token is
+//     lost. A refusal at the first use does not, because the config may have another mistake.
 //
 // Storage is authoritative, except for a record that could not be stored yet. RefreshTokens is safe
 // for concurrent use.
@@ -238,7 +239,7 @@ func (r *RefreshTokens) save(ctx context.Context, a *Account, t token.Token) err
 }
 
 // knows reports whether the named config may have refresh tokens. For a config that was not loaded
-// yet, the result is false.
+// yet, the result may be false even if storage has refresh tokens.
 func (r *RefreshTokens) knows(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

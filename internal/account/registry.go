@@ -30,7 +30,7 @@ type Registry struct {
 	// definition could be removed while a config starts to use it.
 	writing sync.Mutex
 
-	own sync.Map // ownKey → *provider: the own definitions in use, which configs share
+	own sync.Map // ownKey → *provider: the operators' definitions in use, which configs share
 }
 
 type ownKey struct{ name, digest string }
@@ -168,7 +168,7 @@ type Provider struct {
 	providers.Spec
 	Definition, Digest string // "" if the provider is Go code
 	Own                bool   // an operator wrote the definition
-	HidesBuiltin       bool   // a built-in provider has the same name as this own one
+	HidesBuiltin       bool   // a built-in provider has the same name as this operator's provider
 }
 
 // Provider returns the named provider; nil if there is none.

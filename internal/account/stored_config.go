@@ -163,7 +163,8 @@ func (r *Registry) DeleteConfig(ctx context.Context, name string) error {
 	if c == nil {
 		return nil
 	}
-	// Delete the refresh tokens last, because a config that could not be deleted still needs them.
+	// Delete the refresh tokens after the config, because a config that could not be deleted still
+	// needs them.
 	if _, set := c.Fields[providers.RefreshField]; set {
 		r.refresh.drop(ctx, name)
 	}

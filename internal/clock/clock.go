@@ -25,14 +25,14 @@ func System() Clock {
 	}
 }
 
-// Since returns the time between the moments earlier and i. If the wall clock and the monotonic
-// clock disagree, Since returns the longer time, so that an old token never seems young.
+// Since returns the time from the moment earlier to i. If the wall clock and the monotonic clock
+// disagree, Since returns the longer time, so that an old token never seems young.
 func (i Instant) Since(earlier Instant) time.Duration {
 	return max(i.Wall.Sub(earlier.Wall), i.Mono-earlier.Mono)
 }
 
-// Until returns the time between the moments i and later. Only the monotonic clock counts, so
-// setting the wall clock changes nothing.
+// Until returns the time from i to the moment later; negative if that moment is before i. Only the
+// monotonic clock counts, so setting the wall clock changes nothing.
 func (i Instant) Until(later Instant) time.Duration { return later.Mono - i.Mono }
 
 // Add returns i moved forward by d, or back if d is negative.

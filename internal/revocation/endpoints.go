@@ -69,7 +69,7 @@ func (s *endpoints) get(id endpointID) endpoint {
 }
 
 // If requests must not ask the endpoint now, blocked returns an error that wraps errWaits. A config
-// write ends the block.
+// write with a new revision ends the block, because the write may have corrected the endpoint.
 func (s *endpoints) blocked(id endpointID, revision string) error {
 	e := s.get(id)
 	if e.err == nil || e.revision != revision || s.clock().Until(e.ask) <= 0 {

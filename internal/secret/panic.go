@@ -25,7 +25,8 @@ func Recovered(value any) *PanicError {
 	return &PanicError{Type: fmt.Sprintf("%T", value), Stack: debug.Stack()}
 }
 
-// RecoverTo stops a panic and sets *err to a [*PanicError]. Call RecoverTo in a defer statement.
+// RecoverTo stops a panic and sets *err to a [*PanicError]. Otherwise the panic would end the
+// process, with all mounts that it serves. Defer RecoverTo itself, not a function that calls it.
 func RecoverTo(err *error) {
 	if p := Recovered(recover()); p != nil {
 		*err = p

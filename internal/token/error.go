@@ -47,8 +47,8 @@ type Error struct {
 	// Kind is then Refused.
 	Operator bool
 
-	// Client means that the provider refused the OAuth client. The refresh token may still be
-	// valid. Kind is then Refused.
+	// Client means that the provider refused the client, for example its secret. The refresh token
+	// may still be valid. Kind is then Refused.
 	Client bool
 
 	Unsent bool // no byte of the request was sent
