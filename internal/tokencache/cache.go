@@ -18,7 +18,8 @@
 //   - An entry is what the cache holds in memory for one account.
 //   - A mint is a request to the provider for a token. A login is a mint with the long-lived
 //     credential. Other mints use a refresh token.
-//   - A background refresh is a mint that runs while readers still get the old token.
+//   - A background refresh is a mint for a token in its refresh window. Readers still get the
+//     old token meanwhile.
 //   - A mint is superseded if a config write or a more urgent mint takes its place. The cache
 //     ignores the result, and waiting readers start over.
 //   - A mint needs a slot. Slots limit how many mints run at once, per host and in all.
@@ -93,10 +94,10 @@ type Account interface {
 	// write if the RateKey stays the same.
 	RateKey() string
 
-	// Mint requests a token, and sets the token's Sent to the time of the request. If refresh is
-	// "", Mint logs in with the long-lived credential. If force is set, Mint asks for a token other
-	// than the current token. force is set only if the Policy has CanForce. An error that wraps no
-	// [*token.Error] counts as [token.Unavailable].
+	// Mint requests a token, and sets the token's Sent to the time of the request. refresh is the
+	// refresh token to use. If refresh is "", Mint logs in with the long-lived credential. If force
+	// is set, Mint asks for a token other than the current token. force is set only if the Policy
+	// has CanForce. An error that wraps no [*token.Error] counts as [token.Unavailable].
 	Mint(ctx context.Context, refresh secret.String, force bool) (token.Token, error)
 }
 
@@ -112,7 +113,7 @@ type Options struct {
 	// MayMint returns an error if this node may not mint a shared token now. urgent is set if no
 	// cached token has the min TTL left. It is also set for rotates and rejected tokens. If Vault
 	// forwards the read to another node, the error wraps ErrForwarded, and the read does not count
-	// as failed. MayMint must not block.
+	// as failed. MayMint must not block or call the Cache.
 	MayMint func(a Account, urgent bool) error
 
 	// OnUnused is called with each unshared token that no reader will get. OnUnused must not block
@@ -144,8 +145,8 @@ type Cache struct {
 	// readers could join a mint of an old revision.
 	loads singleflight.Group
 
-	// writing has a lock for each account name. Hold the lock while you read or change the account in
-	// the store, and then change its entry. Take the lock before the entry's mu.
+	// writing has a lock for each account name. Hold the lock from the access to the store until the
+	// entry is updated, so that storage and memory agree. Take the lock before the entry's mu.
 	writing *keyed[*sync.Mutex]
 }
 

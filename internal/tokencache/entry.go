@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// errSuperseded tells the caller to start over, because the account has changed.
+// errSuperseded tells the caller to start over with the account's current state.
 var errSuperseded = errors.New("superseded")
 
 // If the provider keeps returning a token that has ended, againPause is the time between mints.
@@ -79,7 +79,8 @@ func (e *entry) minted(t token.Token) {
 	e.notBefore = e.oldEnough()
 }
 
-// oldEnough returns when the cached token reaches the policy's MinimumAge, or zero without a limit.
+// oldEnough returns when the cached token reaches the policy's MinimumAge. The result is zero if
+// there is no minimum age or no cached token.
 func (e *entry) oldEnough() clock.Instant {
 	if age := e.account.Policy().MinimumAge; age > 0 && e.cached != nil {
 		return e.cached.Sent.Add(age)

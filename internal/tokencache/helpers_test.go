@@ -90,7 +90,7 @@ func (w *world) account(name, revision string) *fakeAccount {
 	return &fakeAccount{name: name, revision: revision, provider: w.provider}
 }
 
-// write writes the config of a, and passes the token t to Put.
+// write writes the config of a, and passes the token t to Put. t may be nil.
 func (w *world) write(a *fakeAccount, t *token.Token) *fakeAccount {
 	w.t.Helper()
 	if t != nil && t.Sent == (clock.Instant{}) {

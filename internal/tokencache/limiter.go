@@ -55,8 +55,8 @@ func newLimiter(freed func(host string)) *limiter {
 	}
 }
 
-// A mint waits for a slot at the lane's host. If serialKey is set, the mint also waits for the
-// user's other logins.
+// A mint waits for a slot at the lane's host. serialKey is set only for a login of an account with
+// a SerialKey. Such a login also waits for the user's other logins.
 type lane struct{ host, serialKey string }
 
 // acquire waits for a slot. If at has a serialKey, acquire first waits until no other login of that

@@ -148,9 +148,9 @@ func (e *entry) supersedeAndDrop() {
 	e.cached = nil
 }
 
-// exchange gets the token for m. If the provider refuses the refresh token, exchange logs in. A
-// background mint with a SerialKey does not log in, because the login might have to wait.
-// finishMint then starts another refresh.
+// exchange gets the token for m. If the provider refuses the refresh token, exchange logs in. But
+// if a background mint has a SerialKey, its login might have to wait. Then exchange returns the
+// refusal, and finishMint starts another refresh, which is a login.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
@@ -234,7 +234,8 @@ func (c *Cache) finishMint(ctx context.Context, e *entry, m *mint, t token.Token
 		err = c.arrived(m.account, t) // storing may take longer than the token lives
 	}
 
-	// m is still e.mint, because this goroutine holds the name's lock.
+	// m is still e.mint. m.finishing is set, so only a holder of the name's lock may supersede m, and
+	// this goroutine holds that lock.
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	m.ended = c.clock()
@@ -282,8 +283,8 @@ func (e *entry) endsSoon(m *mint, err error) bool {
 		e.backoff.last == nil && e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
 }
 
-// After this many outages in a row, the next mint is a login. Logins may work even if refresh
-// tokens do not.
+// If this many mints in a row have failed, the last of them by an outage, the next mint is a login.
+// Logins may work even if refresh tokens do not.
 const maxRefreshOutages = 3
 
 // dropRefresh forgets a refresh token that failed in m, so that the next mint is a login. After a

@@ -23,15 +23,15 @@ type Grant struct {
 	MinTTL   time.Duration // the life that was enough for this read; see [timeline.want]
 	Served   Served        // how this read got the token
 
-	// Short is set if the token has less life than the read asked for, because no newer token is
-	// available.
+	// Short is set if the token has less life than the read asked for, or less than MinTTL.
 	Short bool
 
 	// Memo is for data that all readers of the token share. The cache does not use Memo.
 	Memo *atomic.Value
 
-	// Rejection is the outcome of the reader's report of a rejected token. RejectionNext is the
-	// earliest time at which another report can cause a login; zero means at once.
+	// Rejection is the outcome of the reader's report of a rejected token. If a limit or the
+	// backoff prevented a login, RejectionNext is the earliest time at which another report can
+	// cause a login. Otherwise RejectionNext is zero.
 	Rejection     Rejection
 	RejectionNext time.Time
 
@@ -210,8 +210,8 @@ func (c *Cache) joinMint(e *entry, now clock.Instant) (m *mint, retry time.Durat
 	return c.startMint(e, now, foreground, nil), 0, nil
 }
 
-// ending reports whether the token is about to end or has just ended. The provider may still return
-// this token, so readers wait for the next token.
+// ending reports whether the token ends in the future or ended less than 4 s ago. Just after its
+// end, the provider may still return this token, so readers wait for the next token.
 func (t *cachedToken) ending(now clock.Instant) bool {
 	return t != nil && t.left(now) > -2*leastMinTTL
 }

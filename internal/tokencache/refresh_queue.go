@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/clock"
 )
 
-// Each refresh starts at a random time in the first tenth of the refresh window. So tokens that
+// Ticks start each refresh at a random time in the first tenth of the refresh window. So tokens that
 // were minted together are not refreshed together.
 const spread = 0.1
 
@@ -24,9 +24,10 @@ const resavePause = time.Second
 func (c *Cache) Due() bool { return c.queue.due(c.clock()) }
 
 // Tick starts a background refresh of each due token, and does not wait. A token is due if it is in
-// its refresh window and was read since its mint. If no slot is free, the refresh starts later.
-// Tick also repeats failed saves. It calls OnUnused for unshared tokens that no reader got within
-// maxParked. The cost does not depend on the number of idle accounts.
+// its refresh window and was read since its mint. If nobody read the token, its next read starts the
+// refresh. If no slot is free, the refresh starts later. Tick also saves tokens that the store does
+// not have yet, and repeats failed removals. It calls OnUnused for unshared tokens that no reader
+// got within maxParked. The cost does not depend on the number of idle accounts.
 func (c *Cache) Tick() {
 	now := c.clock()
 	var unsaved []*entry
@@ -79,8 +80,8 @@ func (c *Cache) refresh(e *entry, now clock.Instant) {
 	c.publish(e)
 }
 
-// freed is called after a mint at the host has ended. It starts refreshes that waited for a slot,
-// at any host, because all hosts share one limit.
+// freed is called after a mint at the host returned its slot, and when a user's next login may
+// start. It starts refreshes that wait, at any host, because all hosts share one limit.
 func (c *Cache) freed(host string) {
 	c.startWaiting(host)
 	for {
@@ -236,7 +237,7 @@ func (q *refreshQueue) otherHost(host string) string {
 }
 
 // lanes returns the pairs of this host and a user for which refreshes wait. If there are many
-// pairs, lanes returns some at random.
+// pairs, lanes returns enough of them, at random, to fill the free slots.
 func (q *refreshQueue) lanes(host string) []lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -65,8 +65,9 @@ func (r *rejections) report(now clock.Instant, t *cachedToken, minimumAge time.D
 
 // GetAfterRejection is Get for a reader whose token the provider rejected. id is the [token.ID] of
 // the rejected token. If that token is still cached and the limits allow a login, the cache logs
-// in, and the reader waits up to MaxWait for the new token. In all other cases, GetAfterRejection
-// does what Get does. Grant.Rejection says which case applied.
+// in, and the reader waits up to MaxWait for the new token. If MayMint forbids that login, its error
+// is returned. In all other cases, GetAfterRejection does what Get does. Grant.Rejection says which
+// case applied.
 func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked time.Duration) (Grant, error) {
 	return c.read(ctx, name, func(ctx context.Context, e *entry) (g Grant, err error) {
 		m, rejection, next, err := c.reportRejection(e, id)
@@ -87,8 +88,7 @@ func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked ti
 }
 
 // reportRejection handles a reader's report that the provider rejected the token with this id. If
-// the reader must wait for a mint, m is that mint. next is the earliest time at which a report can
-// cause a login.
+// the reader must wait for a mint, m is that mint. next is the RejectionNext of the Grant.
 func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

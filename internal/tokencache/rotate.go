@@ -28,7 +28,7 @@ type Rotated struct {
 	Unsaved error // why the new token was not saved; a tick tries again
 }
 
-// Replaced is a token that is no longer served, with its account.
+// Replaced is a token that is no longer served, and the account under which it was minted.
 type Replaced struct {
 	Account Account
 	Token   token.Token

@@ -251,7 +251,8 @@ func TestRotateWithoutSlot(t *testing.T) {
 	})
 }
 
-// If the config changes during a rotate, the rotate logs in again with the new config.
+// If the config changes during a rotate, the rotate logs in again with the new config. It returns
+// the replaced token with the old account.
 func TestConfigWriteDuringRotate(t *testing.T) {
 	withToken(t, Policy{}, func(w *world) {
 		first := w.store.accounts["a"]

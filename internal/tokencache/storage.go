@@ -89,7 +89,7 @@ func (c *Cache) persist(ctx context.Context, name string, a Account, t *token.To
 	return c.opts.Store.Save(ctx, name, a, *t)
 }
 
-// resave repeats a failed save or removal of the token of e.
+// resave saves the cached token of e, or removes the stored token, if the store is not up to date.
 func (c *Cache) resave(e *entry) {
 	defer c.lock(e.name)()
 	e.mu.Lock()

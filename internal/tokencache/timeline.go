@@ -22,8 +22,8 @@ type Policy struct {
 	RefreshWindow *time.Duration
 
 	// MinTTL is the least life of a served token. If the cached token has less life, readers wait
-	// for a new token. nil means 30 s or 10 % of the lifetime, whichever is less. Values under 2 s
-	// count as 2 s. Values over half the lifetime count as half the lifetime.
+	// for a new token. nil means 30 s or 10 % of the lifetime, whichever is less. In each case, the
+	// min TTL is at least 2 s, but at most half the lifetime.
 	MinTTL *time.Duration
 
 	// MaxTTL limits how long a token is used; 0 means no limit.

@@ -71,9 +71,9 @@ func (u *unshared) takeParked(now clock.Instant, asked time.Duration) (parkedTok
 	return parkedToken{}, false
 }
 
-// getUnshared mints a token for one reader. The token is neither cached nor stored. Before the
-// first success and after a failure, only one mint runs at a time. If the reader stops waiting, the
-// mint continues, and the next reader gets the token.
+// getUnshared mints a token for one reader. The token is neither cached nor stored. Failures count
+// in the account's backoff. Before the first success and after a failure, only one mint runs at a
+// time. If the reader stops waiting, the mint continues, and the next reader gets the token.
 func (c *Cache) getUnshared(ctx context.Context, e *entry, asked time.Duration) (Grant, error) {
 	m, p, err := c.startUnshared(ctx, e, asked)
 	switch {
