@@ -57,7 +57,7 @@ func (p *credsPath) path() *framework.Path {
 			"min_ttl": {Type: framework.TypeDurationSecond, Query: true,
 				Description: "Least remaining life of the token. If the cached token has less, the engine mints a new token. A value above half the token's lifetime counts as half. A token minted within the last 10s is never replaced."},
 			"rejected": {Type: framework.TypeString, Query: true,
-				Description: "Reports that the provider rejected a token before its end, for example with 401. The value is the token_id of that token. If the token is still cached, the engine logs in and returns a new token. To limit logins, the engine then ignores reports for some minutes. An ignored report gets the cached token and a warning that says when to report again. Send rejected once, and repeat the provider call once with the returned token."},
+				Description: "Reports that the provider rejected a token before its end, for example with 401. The value is the token_id of that token. If the token is still cached, the engine logs in and returns a new token. To limit logins, the engine then ignores reports for 1 to 15 minutes. An ignored report gets the cached token and a warning that says when to report again. Send rejected once, and repeat the provider call once with the returned token."},
 		},
 		HelpSynopsis:    credsSynopsis,
 		HelpDescription: credsDescription,

@@ -135,7 +135,8 @@ func TestMinimumAgeOfSignedTokens(t *testing.T) {
 	eventually(t, "the token is signed anew", func() bool { return m.token("a") != first })
 }
 
-// Anyone may read jwks/<name>. So a read causes no storage call, and an error gives no reason.
+// Anyone may read jwks/<name>. So reads cause no storage call once the keys are in memory, and an
+// error gives no reason.
 func TestJWKSComesFromMemory(t *testing.T) {
 	m, _ := newKeyMount(t, nil)
 	m = m.restart()

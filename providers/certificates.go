@@ -40,8 +40,8 @@ func (t TLS) config() (*tls.Config, error) {
 		}
 		config.Certificates = []tls.Certificate{*cert}
 	}
-	// By default, crypto/tls keeps back a client certificate if the server does not name its CA.
-	// The server may accept the certificate anyway.
+	// By default, crypto/tls keeps back a client certificate if the server names only other CAs.
+	// The server may accept the certificate anyway, or say why it refuses the certificate.
 	config.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		if asked, ok := r.Context().Value(askedKey{}).(*atomic.Bool); ok {
 			asked.Store(true)

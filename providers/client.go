@@ -32,8 +32,11 @@ const (
 	// maxHeader leaves room for the cookies of a login page.
 	maxHeader = 32 << 10
 
+	// maxIdleConns is per host. Mints that are due at the same time reuse the idle connections.
 	maxIdleConns = 4
-	// maxIdleTime is short because a NAT may silently drop idle connections.
+
+	// maxIdleTime is short because a NAT may silently drop idle connections. A request on a dropped
+	// connection fails only after its whole timeout.
 	maxIdleTime = 30 * time.Second
 )
 

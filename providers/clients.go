@@ -25,8 +25,9 @@ type Clients struct {
 type TLS struct {
 	CACert string // PEM of the CAs to trust; "" means those of the system
 
-	// ClientCert and ClientKey are PEM texts that authenticate the client (RFC 8705 §2); both may
-	// be "". In ClientCert, CA certificates may follow the client's certificate.
+	// ClientCert and ClientKey are PEM texts that authenticate the client (RFC 8705 §2). For a
+	// client without a certificate, both are "". In ClientCert, CA certificates may follow the
+	// client's certificate.
 	ClientCert string
 	ClientKey  secret.String
 }

@@ -81,7 +81,7 @@ func TestContractFailures(t *testing.T) {
 	})
 }
 
-// An answer without a token counts as a refusal by default.
+// An error counts as a refusal unless the answer says that a later request may succeed.
 func TestContractErrorsOfAnyFormat(t *testing.T) {
 	const refused, unavailable, limited, malformed = token.Refused, token.Unavailable, token.RateLimited, token.Malformed
 	tests := []struct {

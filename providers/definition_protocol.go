@@ -191,7 +191,8 @@ func (d *decoder) oauth2(n node) *oauth2Protocol {
 	return p
 }
 
-// spendsRefresh makes the field refresh_token the credential, and checks the field.
+// spendsRefresh allows a refresh token as the credential of a config, and checks the field
+// refresh_token.
 func (d *decoder) spendsRefresh(n node) {
 	f := d.field(RefreshField)
 	if f == nil || !f.Secret || f.Kind != Text {

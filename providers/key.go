@@ -177,7 +177,7 @@ func (k *Key) certificateProblem(text string) string {
 }
 
 // certificateThumbprint returns the SHA-256 thumbprint of a PEM certificate, for x5t#S256 (RFC 7515
-// §4.1.8). It returns "" for an invalid certificate.
+// §4.1.8). It returns "" if the text is not PEM.
 func certificateThumbprint(text string) string {
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {

@@ -157,7 +157,8 @@ func isGrantParam(name string) bool {
 	}, name)
 }
 
-// mint sends the token request for the config's grant type.
+// mint sends the token request for the config's grant type, for example client_credentials (RFC
+// 6749 §4.4.2) or password (§4.3.2).
 func (p *oauth2Protocol) mint(ctx context.Context, c *Client, s Settings, redact redactor) (token.Token, error) {
 	grant := p.grantOf(s)
 	form := url.Values{"grant_type": {grant}}
@@ -193,8 +194,8 @@ func (p *oauth2Protocol) refresh(ctx context.Context, c *Client, s Settings, red
 	return p.ask(ctx, c, s, redact, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}})
 }
 
-// ask sends a token request with the config's extra parameters. Refreshes also need these, because
-// a parameter may name the token's audience.
+// ask sends a token request with the extra parameters of the definition and the config. Refreshes
+// also need these, because a parameter may name the token's audience.
 func (p *oauth2Protocol) ask(ctx context.Context, c *Client, s Settings, redact redactor, form url.Values) (token.Token, error) {
 	maps.Copy(form, fillParams(p.parameters, s.Values))
 	pairs, _ := url.ParseQuery(s.Value(p.pairs)) // validate has checked them
