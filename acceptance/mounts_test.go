@@ -73,8 +73,8 @@ func TestMountsDoNotDisturbEachOther(t *testing.T) {
 	w.wantLogins(t, sinch, 2) // one for each mount
 }
 
-// slowestRead returns how long a read may take. While a mount waits for a mint, OpenBao may block
-// all mounts for 3 s.
+// slowestRead returns how long a read may take while another mount is disabled or moved. If that
+// mount waits for a mint, OpenBao may block all mounts for 3 s.
 func slowestRead(otherMountHangs bool) time.Duration {
 	if harness.OpenBao() && otherMountHangs {
 		return 5 * time.Second

@@ -145,7 +145,8 @@ func (a *soakAccount) operate() {
 	}
 }
 
-// revokesLater reports whether all warnings say that a token will be revoked later.
+// revokesLater reports whether the response has warnings, and all of them say that a token will be
+// revoked later.
 func revokesLater(r harness.Response) bool {
 	for _, w := range r.Warnings {
 		if !strings.HasPrefix(w, "a token was not revoked yet; ") {

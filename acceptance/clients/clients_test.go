@@ -20,7 +20,8 @@ import (
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// result holds Vault's answers to a client program.
+// result holds Vault's answers to a program that does an operator's work. See operateInGo for the
+// steps of the program.
 type result struct {
 	Config map[string]any
 	Names  []string
@@ -30,8 +31,8 @@ type result struct {
 		TTL       int
 		Renewable bool
 	}
-	Gone    string // the error of the second lookup of the lease
-	Refused string // the error of the second read of creds
+	Gone    string // the error of looking up the lease after its revocation
+	Refused string // the error of reading the creds of a config that does not exist
 }
 
 func TestClients(t *testing.T) {

@@ -62,7 +62,7 @@ type Response struct {
 }
 
 // Do sends a request to /v1/<path>, with the body as JSON. For a nil body, Do sends no body. The
-// parameter header alternates names and values. Without a response, Do returns an error.
+// parameter header alternates names and values. Do returns an error only if there is no response.
 func (c *Client) Do(method, path string, body any, header ...string) (Response, error) {
 	var content io.Reader
 	if body != nil {

@@ -50,8 +50,8 @@ func (s *Server) KillPlugin(t testing.TB) {
 	s.SignalPlugin(t, syscall.SIGKILL)
 }
 
-// SignalPlugin ends the server's plugin processes with a signal. It returns the server's log since
-// the signal.
+// SignalPlugin ends the server's plugin processes with a signal, and waits until the server has
+// noticed. It returns the server's log since the signal.
 func (s *Server) SignalPlugin(t testing.TB, signal syscall.Signal) (log string) {
 	t.Helper()
 	before := len(ReadFile(t, s.Log))

@@ -28,8 +28,8 @@ func StartRaftWith(t testing.TB, pluginDir string) *Server {
 }
 
 // newRaftNode returns a raft server that is not started yet. The server joins the cluster at the
-// address leader. If leader is "", the server makes a new cluster. See [pluginConfig] for
-// pluginDir.
+// address leader. If leader is "", the caller must call initialize, which makes a new cluster. See
+// [pluginConfig] for pluginDir.
 func newRaftNode(t testing.TB, number int, pluginDir, leader string) *Server {
 	t.Helper()
 	s := newServer(t, fmt.Sprintf("vault-%d", number))

@@ -103,7 +103,7 @@ func pluginConfig(t testing.TB, dir string) string {
 }
 
 // Start starts or restarts the server, and returns when the server is unsealed. Start does not wait
-// until the server is active. A restart keeps the address and data.
+// until the server is active. A restart keeps the address and the data on disk.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	s.http.CloseIdleConnections()

@@ -111,8 +111,8 @@ type container struct {
 	SecurityContext struct{ RunAsUser, RunAsGroup int }
 }
 
-// injectedPod creates the pod of docs/recipes/kubernetes.md, without one of the annotations. It
-// returns the pod with the injector's changes.
+// injectedPod creates the pod of docs/recipes/kubernetes.md, and returns the pod with the injector's
+// changes. The parameter without names an annotation to remove; "" means none.
 func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	t.Helper()
 	var template map[string]any

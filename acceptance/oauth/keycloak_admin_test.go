@@ -102,7 +102,8 @@ func (a *account) change(t *testing.T, settings object) {
 }
 
 // events counts the user's events by type, such as "LOGIN" or "LOGIN_ERROR
-// invalid_user_credentials". It omits logins of a locked user.
+// invalid_user_credentials". It omits logins that Keycloak refused because the user was locked or
+// had another login in progress.
 func (a *account) events(t *testing.T) map[string]int {
 	t.Helper()
 	var list []struct{ Type, Error, UserID, SessionID string }

@@ -209,8 +209,9 @@ func testLockout(t *testing.T, w *servers) {
 	}
 }
 
-// Keycloak accepts one login of a user at a time. A concurrent login gets the error for a wrong
-// password, but does not bring a lock closer. Concurrent refreshes succeed.
+// With brute-force detection, Keycloak accepts one login of a user at a time. A concurrent login
+// gets the error for a wrong password, but does not bring a lock closer. Concurrent refreshes
+// succeed.
 func testConcurrentLogins(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
 	const n = 8

@@ -74,7 +74,8 @@ func (c *call) authenticate(name, secret string) reason {
 }
 
 // beginLogin begins a login. If the account has another login in progress, beginLogin returns
-// false, as in Keycloak. Call endLogin after the login.
+// false, because Keycloak's brute-force detection refuses concurrent logins. Call endLogin when the
+// response is ready or the client is gone.
 func (c *call) beginLogin() bool {
 	s, key := c.sim, c.key(c.account)
 	s.mu.Lock()
@@ -95,8 +96,8 @@ func (c *call) endLogin() {
 	c.loggingIn = false
 }
 
-// checkSecret checks an account and its secret. For a locked account, every secret is wrong. The
-// caller holds Simulator.mu.
+// checkSecret checks an account and its secret. For a locked account, every secret is wrong, and
+// a failed login does not extend the lockout. The caller holds Simulator.mu.
 func (c *call) checkSecret(name, secret string) reason {
 	s, key := c.sim, c.key(name)
 	if lock := s.lockouts[key]; lock != nil && s.now().Before(lock.until) {

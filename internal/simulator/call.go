@@ -171,8 +171,8 @@ func (c *call) violate(format string, args ...any) {
 	})
 }
 
-// checkPost checks the method, the URL and the content type. If one check fails, checkPost returns
-// a refusal and true.
+// checkPost calls checkMethod and checkContentType. If the method or the content type is wrong,
+// checkPost returns a refusal and true.
 func (c *call) checkPost(mediaType string) (response, bool) {
 	if resp, refused := c.checkMethod(); refused {
 		return resp, true

@@ -13,15 +13,17 @@ type State struct {
 }
 
 // Counts are counts of requests. A login is a request with a password, client credentials or an app
-// key. Requests that a simulated proxy answers are not logins.
+// key. A request that a simulated proxy ends counts as a request and a fault, but not as a login,
+// refresh or revocation.
 type Counts struct {
 	Requests           int `json:"requests"`
 	LoginsSucceeded    int `json:"logins_succeeded"`
 	LoginsFailed       int `json:"logins_failed"`
 	RefreshesSucceeded int `json:"refreshes_succeeded"`
 	RefreshesFailed    int `json:"refreshes_failed"`
-	// RefreshReuses counts refreshes with an already used refresh token. SessionsEndedByReuse
-	// counts the sessions that these refreshes ended.
+	// RefreshReuses counts refreshes with an already used refresh token, if
+	// revoke_refresh_token is true. SessionsEndedByReuse counts the sessions that these
+	// refreshes ended.
 	RefreshReuses        int `json:"refresh_reuses"`
 	SessionsEndedByReuse int `json:"sessions_ended_by_reuse"`
 	RevocationsSucceeded int `json:"revocations_succeeded"`
@@ -49,8 +51,8 @@ type LastRequest struct {
 	Op      string `json:"op"`
 	Account string `json:"account,omitempty"`
 	// ClientAuth says what identifies the client: "header" (a Basic header), "body"
-	// (client_secret), "both", "certificate" (a verified client certificate), "public"
-	// (client_id alone) or "" (nothing).
+	// (client_secret), "both", "certificate" (client_id with a verified client certificate),
+	// "public" (client_id alone) or "" (nothing).
 	ClientAuth string `json:"client_auth,omitempty"`
 	// Params are the form parameters or JSON fields, without secrets.
 	Params map[string]string `json:"params,omitempty"`

@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// Fault makes requests fail. At most one fault applies to a request.
+// Fault makes requests fail. At most one fault applies to a request. Help prints the comments of the
+// fields and of the kinds.
 type Fault struct {
 	// Kind is what goes wrong, one of the kinds of fault.
 	Kind string `json:"kind"`

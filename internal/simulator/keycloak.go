@@ -11,7 +11,7 @@ import (
 const keycloakClient = "ipmessaging-client"
 
 // keycloakToken serves POST …/openid-connect/token with the password grant and the refresh grant.
-// Like Keycloak, it checks the grant type before the client.
+// Like Keycloak, it checks the grant type before the client, and ignores a body that is not a form.
 func (s *Simulator) keycloakToken(c *call) response {
 	if c.r.Header.Get("Cache-Control") != "no-cache" {
 		c.violate("the documented header cache-control: no-cache is missing")

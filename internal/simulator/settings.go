@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Settings change how the providers behave. An example in JSON: {"access_ttl": 60, "providers":
-// {"enablex-rcs": {"clock_offset": "24h"}}}.
+// Settings change how the providers behave. In JSON, the general settings are at the top level:
+// {"access_ttl": 60, "providers": {"enablex-rcs": {"clock_offset": "24h"}}}.
 type Settings struct {
 	ProviderSettings
 	// Providers are the settings for single providers, by name. They override the general
@@ -20,7 +20,8 @@ type Settings struct {
 }
 
 // ProviderSettings change how a provider behaves. If a setting is nil for a provider, the general
-// setting applies. If the general setting is nil too, the default applies.
+// setting applies. If the general setting is nil too, the default applies. Help prints the comments
+// of the fields.
 type ProviderSettings struct {
 	// AccessTTL is the lifetime of an access token in whole seconds, at least 1; default 3600.
 	AccessTTL *Duration `json:"access_ttl,omitempty"`
@@ -45,8 +46,8 @@ type ProviderSettings struct {
 	// the default, 0, means no lockout. A locked account refuses even the right secret.
 	LockoutAfter *int `json:"lockout_after,omitempty"`
 
-	// Latency is the time between issuing a token and sending the response; default 0, at most
-	// 10 minutes.
+	// Latency is how long the provider waits before it sends a response; default 0, at most 10
+	// minutes. A token is issued before the wait.
 	Latency *Duration `json:"latency,omitempty"`
 	// ClockOffset is added to the provider's clock, and may be negative; default 0. It shifts
 	// EnableX's expiry, the Date header and the claims in a token. Lifetimes stay the same.
