@@ -19,8 +19,9 @@ const (
 
 	statusDescription = `
 Shows the state of the account's token, without the token, and never asks the
-provider. The counts start when the account is first read after a start of the
-plugin. The list status/ has the state of each account in key_info.
+provider. reads counts the reads of the current token. mints counts the
+successful mints since the plugin loaded the account. The list status/ has the
+state of each account in key_info.
 
 state is fresh (there is a token), refreshing (a mint is running), backing_off
 (the last mint failed; next_attempt says when the next mint may be made) or empty
