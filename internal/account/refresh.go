@@ -123,7 +123,7 @@ var errUnchanged = errors.New("nothing to store") // for update
 //
 // If change returns errUnchanged, update stores only a record that storage refused earlier. If
 // change returns any other error, update stores nothing and returns that error. If storage fails,
-// update returns the storage error. A record with new information then stays in memory.
+// update returns the storage error, and keeps a record that must not be lost in memory.
 func (r *RefreshTokens) update(ctx context.Context, name string, begins bool, change func(*refreshRecord) error) error {
 	s := r.state(name)
 	s.mu.Lock()

@@ -107,7 +107,7 @@ func (g *refreshGeneration) lostError() *token.Error {
 		g.LostAt.UTC().Format(time.RFC3339), g.Lost)}
 }
 
-// The states of a refresh token that is a credential.
+// The states of a refresh token that is the credential of a config.
 const (
 	refreshUnused  = "unused"  // as it was written
 	refreshStored  = "stored"  // storage has the newest one
@@ -116,7 +116,7 @@ const (
 	refreshLost    = "lost"    // the provider no longer accepts it
 )
 
-// RefreshStates returns the states of a refresh token that is a credential.
+// RefreshStates returns the states of a refresh token that is the credential of a config.
 func RefreshStates() []string {
 	return []string{refreshUnused, refreshStored, refreshUnsaved, refreshUnknown, refreshLost}
 }

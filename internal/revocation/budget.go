@@ -27,7 +27,8 @@ type budget struct {
 	since   clock.Instant // when the first of the waiting requests began
 }
 
-// spell is a time during which requests waited. Short waits within one second become one spell.
+// spell is a time during which requests waited. Waits that end within a second after the start of a
+// spell belong to that spell.
 type spell struct {
 	start, end clock.Instant
 	waited     time.Duration

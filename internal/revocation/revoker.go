@@ -144,7 +144,7 @@ func (r *Revoker) queueOrLog(rev Revocation) (warning string) {
 		return ""
 	}
 	r.opts.Log().Error("a token to revoke could not be stored and is known only to this process", "config", rev.Config, "error", err)
-	return fmt.Sprintf("a token was not revoked yet and could not be stored; the engine tries again until the token expires or the plugin restarts: %s", err)
+	return fmt.Sprintf("a token was not revoked yet and could not be stored for later; the engine tries the revocation again until the token expires or the plugin restarts: %s", err)
 }
 
 // RevokeOnce tries once to revoke tokens with the credentials of the account a. The account need

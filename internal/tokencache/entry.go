@@ -79,8 +79,8 @@ func (e *entry) minted(t token.Token) {
 	e.notBefore = e.oldEnough()
 }
 
-// oldEnough returns when the cached token reaches the policy's MinimumAge. The result is zero if
-// there is no minimum age or no cached token.
+// oldEnough returns the time at which the cached token reaches the policy's MinimumAge. The result
+// is zero if there is no minimum age or no cached token.
 func (e *entry) oldEnough() clock.Instant {
 	if age := e.account.Policy().MinimumAge; age > 0 && e.cached != nil {
 		return e.cached.Sent.Add(age)

@@ -39,7 +39,7 @@ type Grant struct {
 	Failure *Failure
 }
 
-// Get returns a token of the named account. asked is the life that the token must have left. The
+// Get returns a token of the named account. asked is the remaining life that the caller needs. The
 // cache raises asked to the min TTL, and lowers asked to half the token's lifetime. If the cached
 // token has less life, Get waits for a mint until ctx ends or MaxWait has passed. If the mint fails
 // and no token can be served, the error is a *Failure. If the account does not exist, the error
