@@ -53,7 +53,7 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 				c.refreshInBackground(e)
 			}
 			g := s.grant(now, asked)
-			e.counts.read(g.Served, nil)
+			e.counts.reads[g.Served].Add(1)
 			return g, nil
 		}
 	}
@@ -80,7 +80,12 @@ func (c *Cache) read(ctx context.Context, name string, try func(context.Context,
 			}
 			err = context.Cause(wait)
 		}
-		e.counts.read(g.Served, err)
+		switch {
+		case err == nil:
+			e.counts.reads[g.Served].Add(1)
+		case !errors.Is(err, ErrForwarded): // another node counts a forwarded read
+			e.counts.reads[ServedNot].Add(1)
+		}
 		return g, err
 	}
 	return Grant{}, err
@@ -140,7 +145,7 @@ func (s *state) fallback(now clock.Instant, asked time.Duration, err error) (Gra
 	return s.grant(now, asked), nil
 }
 
-// refreshInBackground starts a background refresh if none is running yet.
+// refreshInBackground starts a background refresh, if none is running.
 func (c *Cache) refreshInBackground(e *entry) {
 	e.mu.Lock()
 	if now := c.clock(); e.due(now) {

@@ -3,7 +3,6 @@
 package tokencache
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -73,8 +72,8 @@ func (e *entry) status(now clock.Instant) Status {
 	return s
 }
 
-// RetryAfter returns the time at which the named account's Retry-After ends, or zero without a
-// Retry-After. The result is also zero if the Retry-After was for another RateKey than that of a.
+// RetryAfter returns the time at which the named account's Retry-After ends. The result is zero
+// without a Retry-After, or if the provider sent the Retry-After for a different RateKey.
 func (c *Cache) RetryAfter(name string, a Account) time.Time {
 	e := c.inMemory(name)
 	if e == nil {
@@ -119,17 +118,6 @@ type counts struct {
 	failed [token.NumKinds]atomic.Int64
 
 	rejected [NumRejections]atomic.Int64
-}
-
-// read counts a read and its error. If another node answers the read, that node counts the read.
-func (c *counts) read(served Served, err error) {
-	switch {
-	case errors.Is(err, ErrForwarded):
-		return
-	case err != nil:
-		served = ServedNot
-	}
-	c.reads[served].Add(1)
 }
 
 // Each calls f for each account in memory, in no particular order, until f returns false. It
