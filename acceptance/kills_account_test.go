@@ -88,8 +88,9 @@ func (a *killAccount) watch() {
 }
 
 // consent gets a new refresh token, and repeats the config write until a write succeeds. If the
-// engine loses the refresh token, consent starts again.
+// engine loses the refresh token, consent starts again. After a minute, consent fails the test.
 func (a *killAccount) consent() {
+	deadline := time.Now().Add(time.Minute)
 	for {
 		seed := consent(a.run.t, a.run.sim, a.config)
 		a.mu.Lock()
@@ -105,6 +106,10 @@ func (a *killAccount) consent() {
 				a.run.losses = append(a.run.losses, killLoss{a.config, r.Raw})
 				a.run.mu.Unlock()
 				break
+			}
+			if time.Now().After(deadline) {
+				a.run.t.Errorf("%s: got %v %s for each write of the refresh token, want a success within a minute", a.config, err, r.Raw)
+				return
 			}
 			time.Sleep(200 * time.Millisecond)
 		}
