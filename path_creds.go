@@ -209,7 +209,7 @@ func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; the largest min_ttl that has an effect is half the token's lifetime, %s",
 			left, asked, (g.Lifetime / 2).Truncate(time.Second)))
 	case g.Short:
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s, because the engine does not replace a token within 10s, or because the provider has not answered yet",
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; the engine replaces no token within 10s of its mint, or the provider has not answered yet",
 			left, g.MinTTL))
 	}
 }

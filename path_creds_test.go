@@ -118,7 +118,7 @@ func TestCredsWarnOfTooLittleLife(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", 12*time.Second)), nil)
 	m.clock.advance(7 * time.Second)
 	m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": 6}).
-		wantWarning(t, "this token ends in 5s, which is less than the min_ttl of 6s, because the engine does not replace a token within 10s")
+		wantWarning(t, "this token ends in 5s, which is less than the min_ttl of 6s; the engine replaces no token within 10s of its mint")
 }
 
 func TestCredsRefused(t *testing.T) {

@@ -25,7 +25,7 @@ func (s Settings) operatorTTL() time.Duration {
 	return max(s.DefaultTTL, s.MaxTTL)
 }
 
-// lifetimeUnits are the units in which an answer states a lifetime or an expiry time.
+// lifetimeUnits are the formats of a lifetime or an expiry time in an answer.
 var lifetimeUnits = []string{"seconds", "milliseconds", "until_unix", "until_unix_ms", "until_time"}
 
 // lifetime says how long tokens live. The earliest end counts.

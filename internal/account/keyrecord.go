@@ -51,7 +51,7 @@ type keyInfo struct {
 type keySet struct {
 	owner    string
 	current  *madeKey
-	next     *madeKey // from a rotation that has not finished; nil if there is none
+	next     *madeKey // nil if no rotation is running
 	previous *madeKey // the key before current, until current has proven itself; nil if there is none
 }
 

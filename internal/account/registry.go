@@ -90,7 +90,7 @@ func (r *Registry) provider(p providers.Provider) *provider {
 // BuiltinNames returns the names of the built-in providers, sorted.
 func (r *Registry) BuiltinNames() []string { return slices.Sorted(maps.Keys(r.builtin)) }
 
-// named returns the named provider for new configs; nil if there is none. An operator's definition
+// named returns the provider that a new config gets by this name, or nil. An operator's definition
 // takes precedence over a built-in provider of the same name.
 func (r *Registry) named(ctx context.Context, name string) (*provider, error) {
 	digest, err := readName(ctx, r.storage, name)

@@ -174,7 +174,7 @@ func (c *Config) validate() error {
 		{p.spec.SelfSigned && c.TokenURL != "", "token_url", selfSigned},
 		{p.spec.SelfSigned && c.ClientCert != "", "client_cert", selfSigned},
 		{!c.Share && p.spec.MinimumAge > 0, "share",
-			fmt.Sprintf("must be true for %s, because the provider issues a new token only when the last token is %s old", p.spec.Name, p.spec.MinimumAge)},
+			fmt.Sprintf("must be true for %s, because the provider accepts a new token only when the last token is %s old", p.spec.Name, p.spec.MinimumAge)},
 		{address == "" && !p.spec.SelfSigned, "token_url", "is required by " + p.spec.Name},
 		{c.ClientCert != "" && err == nil && parsed.Scheme == "http", "client_cert",
 			"needs an https token_url, because a client presents its certificate in the TLS handshake"},

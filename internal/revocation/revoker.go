@@ -73,7 +73,7 @@ var (
 	errMoved = errors.New("the config is gone, or now has another provider, environment, revocation_url, ca_cert or client_id; the token is left to expire")
 
 	errTainted = fmt.Errorf("%w, because the mount is being disabled or moved", errWaits)
-	errBudget  = fmt.Errorf("%[1]w, because in the last %[3]s, requests waited %[2]s for revocation endpoints", errWaits, budgetWait, budgetPeriod)
+	errBudget  = fmt.Errorf("%[1]w, because in the last %[3]s, requests waited %[2]s for revocation endpoints, which is the limit", errWaits, budgetWait, budgetPeriod)
 )
 
 // isPermanent reports whether later attempts at the revocation would fail too.

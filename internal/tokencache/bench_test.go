@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// benchCache returns a Cache in which each account has a token that was read once.
+// benchCache returns a Cache with accounts. Each account has a token, which was read once.
 func benchCache(b *testing.B, accounts int, now clock.Clock, p *fakeProvider) *Cache {
 	c := New(options(newFakeStore(), now))
 	for i := range accounts {

@@ -224,7 +224,7 @@ func (q *refreshQueue) waitingHosts() []string {
 	return slices.Collect(maps.Keys(q.waiting))
 }
 
-// otherHost returns another host at which refreshes wait, or "" if there is none.
+// otherHost returns a different host with waiting refreshes, or "".
 func (q *refreshQueue) otherHost(host string) string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -236,8 +236,8 @@ func (q *refreshQueue) otherHost(host string) string {
 	return ""
 }
 
-// lanes returns the pairs of this host and a user for which refreshes wait. If there are many
-// pairs, lanes returns enough of them, at random, to fill the free slots.
+// lanes returns lanes of this host in which refreshes wait. If there are many, lanes chooses enough
+// of them at random to fill the free slots.
 func (q *refreshQueue) lanes(host string) []lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()

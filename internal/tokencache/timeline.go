@@ -17,7 +17,7 @@ const (
 // Policy holds an operator's settings for an account's tokens. The zero Policy has the default
 // values.
 type Policy struct {
-	// RefreshWindow is the time before a token's end in which background refreshes run. nil means
+	// RefreshWindow says how long before a token's end background refreshes begin. nil means
 	// 20 % of the lifetime, and 0 means never. Values over 90 % of the lifetime count as 90 %.
 	RefreshWindow *time.Duration
 
