@@ -61,6 +61,19 @@ func copyFile(t testing.TB, from, to string) {
 	}
 }
 
+// syncFile waits until the disk has the file's content.
+func syncFile(t testing.TB, name string) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Absolute returns the absolute form of a path.
 func Absolute(t testing.TB, path string) string {
 	t.Helper()

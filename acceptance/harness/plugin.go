@@ -74,6 +74,7 @@ func (s *Server) SignalPlugin(t testing.TB, signal syscall.Signal) (log string) 
 		}
 		return nil
 	})
-	time.Sleep(100 * time.Millisecond) // the server logs the exit before it acts on the exit
+	syncFile(t, s.Log)                 // after the log line, the server syncs its log too, which takes long on a busy disk
+	time.Sleep(100 * time.Millisecond) // the server acts on the exit only then
 	return log
 }
