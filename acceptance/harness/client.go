@@ -180,7 +180,9 @@ func (r Response) Keys() []string {
 
 func newHTTPClient() *http.Client {
 	return &http.Client{
-		Transport: &http.Transport{MaxIdleConnsPerHost: 64},
+		// Vault closes a connection that gets no request in its first 10 s. A PUT that is sent at
+		// that moment fails, so the client closes idle connections earlier.
+		Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second},
 		Timeout:   2 * time.Minute,
 	}
 }

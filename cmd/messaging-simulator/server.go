@@ -34,8 +34,10 @@ func open(cfg config) (*server, error) {
 		return nil, err
 	}
 	srv := &server{url: "http://" + listener.Addr().String(), listener: listener, http: &http.Server{
-		Handler:           simulator.New(simulator.Options{}),
-		ReadHeaderTimeout: 10 * time.Second,
+		Handler: simulator.New(simulator.Options{}),
+		// The limit also ends connections that got no request yet. It is longer than clients keep
+		// idle connections, because a request that is sent at that moment fails.
+		ReadHeaderTimeout: 2 * time.Minute,
 		ErrorLog:          log.New(os.Stderr, "messaging-simulator: ", 0),
 	}}
 	if !cfg.tls {
