@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
 // usage is what a process uses.
@@ -64,6 +66,7 @@ var goroutineHead = regexp.MustCompile(`goroutine \d+ .*\[`)
 // watch samples the resources that the plugin's process uses. The process must not restart
 // meanwhile.
 func (s *soak) watch(until time.Time) {
+	harness.Until(s.t, "a read has started the plugin again", func() bool { return len(s.PluginPIDs()) == 1 })
 	time.Sleep(time.Until(until) / 4) // the process warms up
 	for time.Now().Before(until) {
 		if pids := s.PluginPIDs(); len(pids) != 1 {

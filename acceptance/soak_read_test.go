@@ -102,6 +102,7 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 	if len(r.Warnings) > 0 {
 		c.count("warned")
 	}
+	asked := time.Now()
 	known, err := a.sim.Introspect(a.t.Context(), r.Text("access_token"))
 	if err != nil {
 		a.problem("asking the simulator for a token: %v", err)
@@ -126,7 +127,10 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 	c.noteLife(left)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if end := time.Now().Add(time.Duration(known.ExpiresIn * float64(time.Second))); unchanged && a.shares() && end.After(a.cachedUntil) {
+	// Under the lock, because changeToken resets cachedUntil. From the time before the question, so
+	// that a slow answer does not make the token live longer.
+	end := asked.Add(time.Duration(known.ExpiresIn * float64(time.Second)))
+	if a.changes.noneSince(mark) && a.shares() && end.After(a.cachedUntil) {
 		a.cachedUntil = end
 	}
 	if r.LeaseID != "" && len(a.leases) < 50 {
