@@ -87,11 +87,12 @@ func (w world) waitForRequest(t *testing.T, before int) {
 	harness.Until(t, "a provider receives a request", func() bool { return w.sim.State(t).Total.Requests > before })
 }
 
-// wantLease checks that the token is active. The lease must end 0 to 2 s before the token.
+// wantLease checks that the token is active. The lease must end 0 to 5 s before the token. The
+// engine makes it 1 to 2 s on a fast machine, and counts the time that a login takes.
 func wantLease(t *testing.T, state string, known simulator.Introspection, r harness.Response) {
 	t.Helper()
-	if early := known.ExpiresIn - float64(r.LeaseDuration); !known.Active || early < 0 || early > 2 || r.Renewable {
-		t.Errorf("%s: got lease_duration %d, renewable %t for the token %+v, want an active token and a lease that is 0 to 2 s shorter and not renewable",
+	if early := known.ExpiresIn - float64(r.LeaseDuration); !known.Active || early < 0 || early > 5 || r.Renewable {
+		t.Errorf("%s: got lease_duration %d, renewable %t for the token %+v, want an active token and a lease that is 0 to 5 s shorter and not renewable",
 			state, r.LeaseDuration, r.Renewable, known)
 	}
 }
