@@ -105,22 +105,22 @@ func TestUnsharedTokensEndWithTheirLeases(t *testing.T) {
 		token := w.AppToken(t, appPolicy)
 		lives, dies := readUnshared(t, &w.Client, sinch.creds(), 1), readUnshared(t, w.As(token), sinch.creds(), 2)
 		w.Write(t, "auth/token/revoke", harness.Fields{"token": token}).OK(t)
-		w.wantRevoked(t, 10*time.Second, dies...)
+		w.wantRevoked(t, harness.Timeout, dies...)
 		w.wantAlive(t, lives...)
 	})
 	t.Run("the expiry of the Vault token", func(t *testing.T) {
 		w.Write(t, "sys/policies/acl/app", harness.Fields{"policy": appPolicy}).OK(t)
-		token := w.Write(t, "auth/token/create", harness.Fields{"policies": []string{"app"}, "ttl": "2s", "explicit_max_ttl": "2s"}).OK(t).Auth.ClientToken
+		token := w.Write(t, "auth/token/create", harness.Fields{"policies": []string{"app"}, "ttl": "6s", "explicit_max_ttl": "6s"}).OK(t).Auth.ClientToken
 		dies := readUnshared(t, w.As(token), sinch.creds(), 2)
 		w.wantAlive(t, dies...)
-		w.wantRevoked(t, 20*time.Second, dies...)
+		w.wantRevoked(t, harness.Timeout, dies...)
 	})
 	t.Run("the expiry of the lease", func(t *testing.T) {
 		a := sinch.with("brief", nil)
-		w.writeConfig(t, a.unshared(w.sim), harness.Fields{"max_ttl": "4s"})
+		w.writeConfig(t, a.unshared(w.sim), harness.Fields{"max_ttl": "6s"})
 		dies := readUnshared(t, &w.Client, a.creds(), 2)
 		w.wantAlive(t, dies...)
-		w.wantRevoked(t, 20*time.Second, dies...)
+		w.wantRevoked(t, harness.Timeout, dies...)
 	})
 	w.wantNoIrrevocable(t)
 	w.wantNoViolations(t)
@@ -131,7 +131,7 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 	w := newWorld(t)
 	w.writeConfig(t, generic.unshared(w.sim))
 	before := w.sim.State(t).Total
-	w.sim.Configure(t, `{"latency": 2}`)
+	w.sim.Configure(t, `{"latency": 2.5}`) // a reader waits for 3 s
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	done := make(chan error)
@@ -144,11 +144,11 @@ func TestUnsharedTokenOfAReaderThatGivesUp(t *testing.T) {
 		done <- err
 	}()
 	w.waitForRequest(t, before.Requests)
-	w.sim.Configure(t, heal) // does not change the latency of the running mint
 	leave()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Fatalf("read: got error %v, want %v", err, context.Canceled)
 	}
+	w.sim.Configure(t, heal) // does not change the latency of the running mint
 	harness.Until(t, "the token is parked", func() bool {
 		return w.Read(t, generic.statusPath()).OK(t).Data["parked_tokens"] != nil
 	})
@@ -186,7 +186,7 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 	w.wantAlive(t, append(soon[:4:4], late...)...)
 
 	w.sim.Configure(t, forProvider(sinch.provider, "null"))
-	harness.Within(t, 45*time.Second, "a successful revocation revokes the queued tokens", func() error {
+	harness.Within(t, 90*time.Second, "a successful revocation revokes the queued tokens", func() error {
 		w.revoke(t, readUnshared(t, &w.Client, "moved/creds/sinch", 1)...)
 		return w.noneActive(t, soon)
 	})
@@ -194,7 +194,7 @@ func TestUnsharedRevocationsOutliveAnOutage(t *testing.T) {
 
 	w.KillPlugin(t)
 	w.sim.Configure(t, forProvider(generic.provider, "null"))
-	harness.Within(t, 150*time.Second, "a tick revokes the queued tokens", func() error { return w.noneActive(t, late) })
+	harness.Within(t, 4*time.Minute, "a tick revokes the queued tokens", func() error { return w.noneActive(t, late) })
 	w.wantNoIrrevocable(t)
 }
 
@@ -220,17 +220,21 @@ func TestUnsharedRevocationAfterTheConfigIsGone(t *testing.T) {
 	if n := w.sim.State(t).Total.Requests - before + other.State(t).Total.Requests; n != 0 {
 		t.Errorf("revocations after the config is gone: got %d requests to the providers, want 0", n)
 	}
-	logged := map[string]int{}
-	for line := range strings.Lines(harness.ReadFile(t, w.Log)) {
-		for _, a := range []account{deleted, moved} {
-			if strings.Contains(line, "a token was not revoked: ") && strings.Contains(line, "config="+a.config) {
-				logged[a.config]++
+	// Vault may answer a request before Vault writes the plugin's log lines.
+	harness.Within(t, harness.Timeout, "the log has the tokens that were not revoked", func() error {
+		logged := map[string]int{}
+		for line := range strings.Lines(harness.ReadFile(t, w.Log)) {
+			for _, a := range []account{deleted, moved} {
+				if strings.Contains(line, "a token was not revoked: ") && strings.Contains(line, "config="+a.config) {
+					logged[a.config]++
+				}
 			}
 		}
-	}
-	if logged[deleted.config] != 2 || logged[moved.config] != 2 {
-		t.Errorf("log lines about tokens that were not revoked: got %v, want 2 for each config", logged)
-	}
+		if logged[deleted.config] != 2 || logged[moved.config] != 2 {
+			return fmt.Errorf("got log lines %v, want 2 for each config", logged)
+		}
+		return nil
+	})
 	w.wantNoIrrevocable(t)
 }
 
@@ -243,8 +247,8 @@ func TestDisableWithUnsharedLeasesOfAProviderThatHangs(t *testing.T) {
 	w.sim.Configure(t, hang)
 	begun := time.Now()
 	w.Delete(t, "sys/mounts/messaging").OK(t)
-	if took := time.Since(begun); took > 15*time.Second {
-		t.Errorf("disabling the mount: got %s, want at most 15s", took)
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("disabling the mount: got %s, want at most 30s", took)
 	}
 	for _, u := range all {
 		wantGone(t, w.Server, u.LeaseID)

@@ -90,7 +90,7 @@ func TestHangingRevocationEndpoints(t *testing.T) {
 			t.Errorf("%s with %d hanging endpoints: got it done after %s, want at most %s", what, configs, took, limit)
 		}
 	}
-	const limit = 20 * time.Second // the engine waits at most 5 s in any 30 s; the rest is for Vault on a busy machine
+	const limit = 30 * time.Second // the engine waits at most 5 s in any 30 s; the rest is for Vault on a busy machine
 	read("messaging")
 	timed("revoking by prefix", limit, func() {
 		w.Write(t, "sys/leases/revoke-prefix/messaging/creds", harness.Fields{"sync": true}).OK(t)
@@ -124,10 +124,11 @@ func TestReloadWhileAReadWaits(t *testing.T) {
 	began := time.Now()
 	w.Write(t, "sys/plugins/reload/backend", harness.Fields{"mounts": []string{"messaging/"}}).OK(t)
 	w.Read(t, "messaging/creds/"+sinch.config).OK(t)
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("reload and a read of another config: got %s, want at most 10 s", took)
+	const limit = 30 * time.Second // about 3 s each; the rest is for Vault on a busy machine
+	if took := time.Since(began); took > limit {
+		t.Errorf("reload and a read of another config: got %s, want at most %s", took, limit)
 	}
-	if took := <-waits; took > 10*time.Second {
-		t.Errorf("read that waits for the hanging provider: got %s, want about 3 s", took)
+	if took := <-waits; took > limit {
+		t.Errorf("read that waits for the hanging provider: got %s, want at most %s", took, limit)
 	}
 }
