@@ -129,8 +129,17 @@ func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	}
 	p := &pod{volumes: map[string]string{}, image: t.TempDir()}
 	harness.CopyVault(t, p.image)
+	path := "/api/v1/namespaces/" + w.namespace + "/pods/" + name
+	// The API server accepts a pod without the injector until it has noticed the webhook.
+	harness.Within(t, harness.Timeout, "the API server calls the injector", func() error {
+		got, err := w.do("PATCH", path+"?fieldManager=test&force=true&dryRun=All", "application/apply-patch+yaml", string(manifest))
+		if err == nil && !strings.Contains(string(got), `"vault-agent-init"`) {
+			err = fmt.Errorf("got a pod without the injector's containers: %s", got)
+		}
+		return err
+	})
 	w.apply(t, string(manifest))
-	got, err := w.do("GET", "/api/v1/namespaces/"+w.namespace+"/pods/"+name, "", "")
+	got, err := w.do("GET", path, "", "")
 	if err == nil {
 		err = json.Unmarshal(got, p)
 	}
