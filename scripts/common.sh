@@ -34,8 +34,9 @@ download_packages() {
 	make_work
 	chmod 755 "$work" # apt-get downloads as another user
 	cd "$work" || return
-	apt-get -qq download "$@" >/dev/null 2>&1 ||
-		{ apt-get -qq update && apt-get -qq download "$@"; } >/dev/null 2>&1
+	local apt=(apt-get -qq -o Acquire::Retries=3)
+	"${apt[@]}" download "$@" >/dev/null 2>&1 ||
+		{ "${apt[@]}" update && "${apt[@]}" download "$@"; } >/dev/null 2>&1
 }
 
 # clean_up stops the process that run has started, and removes the temporary folder.
