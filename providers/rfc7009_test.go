@@ -143,15 +143,15 @@ func TestRevokeFailsAfterTheRefreshToken(t *testing.T) {
 
 func TestRevokeWithoutAnAnswer(t *testing.T) {
 	stall := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	for problem, address := range map[string]string{
-		"revocation_url must be an http or https URL": "gopher://revoke.example",
-		"connection refused":                          "http://127.0.0.1:1/revoke",
-		"no complete answer within 20ms":              serve(t, stall).url,
+	for problem, s := range map[string]Settings{
+		"revocation_url must be an http or https URL": {RevocationURL: "gopher://revoke.example"},
+		"connection refused":                          {RevocationURL: "http://127.0.0.1:1/revoke"},
+		"no complete answer within 20ms":              {RevocationURL: serve(t, stall).url, Timeout: 20 * time.Millisecond},
 	} {
-		s := Settings{RevocationURL: address, Timeout: 20 * time.Millisecond, Values: revokers[0].values}
+		s.Values = revokers[0].values
 		f := failure(t, revoke(t, "sinch-india", s, "the-access-token", ""))
 		if text := f.Error(); !strings.HasPrefix(text, "revoking a token: ") || !strings.Contains(text, problem) {
-			t.Errorf("%s: got %q, want the step and %q", address, text, problem)
+			t.Errorf("%s: got %q, want the step and %q", s.RevocationURL, text, problem)
 		}
 	}
 }
