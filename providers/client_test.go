@@ -24,11 +24,19 @@ func TestClientKeepsConnections(t *testing.T) {
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { reused = append(reused, info.Reused) },
 	})
-	for range 3 {
+	for range 20 {
 		must(c.send(ctx, request{url: e.url}))
 	}
-	if len(reused) != 3 || reused[0] || !reused[1] || !reused[2] {
-		t.Errorf("got connections reused: %v, want [false true true]", reused)
+	again := 0
+	for _, r := range reused {
+		if r {
+			again++
+		}
+	}
+	// On a slow machine, net/http closes some connections. It waits only 50 ms for its writing
+	// goroutine before it reuses a connection.
+	if len(reused) != 20 || again < 10 {
+		t.Errorf("got connections reused: %v, want 20 requests, most of them over a reused connection", reused)
 	}
 }
 
