@@ -50,7 +50,8 @@ func TestAllAtOnce(t *testing.T) {
 				default:
 					a = m.read("creds/a")
 				}
-				if a.status >= 500 && !strings.Contains(a.text, "to arrive") { // the clock may pass a token's end meanwhile
+				// The clock may pass a token's end meanwhile, and a slow machine may need more than 3 s for a login.
+				if a.status >= 500 && !strings.Contains(a.text, "to arrive") && !strings.Contains(a.text, "so read again") {
 					t.Errorf("step %d: got %d %s, want no 5xx", step, a.status, a.text)
 				}
 			}
@@ -78,7 +79,8 @@ func TestReaderGivesUp(t *testing.T) {
 	equal(t, "more mints", len(started), 0)
 }
 
-// readAtOnce lets many readers read each name at the same time. The result counts the readers by
+// readAtOnce lets many readers read each name at the same time. A reader repeats its read while the
+// mint continues, because a slow machine may need more than 3 s. The result counts the readers by
 // name and token.
 func (m *mount) readAtOnce(names []string, readers int) map[string]map[string]int {
 	m.t.Helper()
@@ -93,7 +95,13 @@ func (m *mount) readAtOnce(names []string, readers int) map[string]map[string]in
 		for range readers {
 			all.Go(func() {
 				<-start
-				resp, err := m.HandleRequest(m.t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/" + name, Storage: m.storage})
+				read := func() (*logical.Response, error) {
+					return m.HandleRequest(m.t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/" + name, Storage: m.storage})
+				}
+				resp, err := read()
+				for err != nil && strings.Contains(err.Error(), "so read again") {
+					resp, err = read()
+				}
 				if err != nil || resp.IsError() {
 					m.t.Errorf("creds/%s: got %v, %v, want a token", name, resp, err)
 					return
