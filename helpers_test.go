@@ -50,14 +50,15 @@ type mount struct {
 	options Options
 
 	mu     sync.Mutex
-	tokens []string // that reads returned
+	tokens []string      // that reads returned
+	held   chan struct{} // see hold; may be nil
 }
 
 // newMount makes a mount with a simulator. The mount has the built-in providers and the given
 // providers.
 func newMount(t testing.TB, more ...providers.Provider) *mount {
 	m := newBareMount(t, append(providers.All(), more...))
-	m.sim = simulator.New(simulator.Options{Now: m.clock.wall})
+	m.sim = simulator.New(simulator.Options{Now: m.clock.wall, Sleep: m.delay})
 	server := httptest.NewServer(m.sim)
 	t.Cleanup(server.Close)
 	m.url = server.URL
@@ -302,6 +303,33 @@ func (m *mount) simulate(settings string) {
 	m.t.Helper()
 	if err := m.sim.Patch([]byte(settings)); err != nil {
 		m.t.Fatal(err)
+	}
+}
+
+// hold delays the simulator's answers until release is called. Call hold on the mount that made the
+// simulator.
+func (m *mount) hold() (release func()) {
+	m.t.Helper()
+	held := make(chan struct{})
+	m.mu.Lock()
+	m.held = held
+	m.mu.Unlock()
+	m.simulate(`{"latency": 600}`)
+	return sync.OnceFunc(func() {
+		m.simulate(`{"latency": 0}`)
+		close(held)
+	})
+}
+
+// delay is the Sleep of the simulator. It returns early when answers are no longer held.
+func (m *mount) delay(ctx context.Context, d time.Duration) {
+	m.mu.Lock()
+	held := m.held
+	m.mu.Unlock()
+	select {
+	case <-time.After(d):
+	case <-held:
+	case <-ctx.Done():
 	}
 }
 

@@ -91,14 +91,16 @@ func TestRotateWhoseClientGivesUp(t *testing.T) {
 	m := newRevocableMount(t, nil)
 	old := m.token("a")
 	m.clock.advance(time.Minute)
-	m.simulate(`{"latency": 0.2}`)
+	release := m.hold()
+	defer release()
 	requests := m.requests()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := async(func() answer { return m.requestWith(ctx, logical.UpdateOperation, "rotate/a", nil) })
 	eventually(t, "the provider gets a request", func() bool { return m.requests() > requests })
 	cancel()
+	release()
 	<-done
-	m.wantAlive("the old token", old, false)
+	eventually(t, "the old token ends", func() bool { return !m.alive(old) })
 	m.wantAlive("the new token", m.token("a"), true)
 }
 

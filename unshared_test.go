@@ -42,14 +42,16 @@ func TestUnsharedWithMaxTTL(t *testing.T) {
 func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	logins := m.logins()
-	m.simulate(`{"latency": 0.3}`)
 	readAndLeave := func() {
+		release := m.hold()
+		defer release()
 		ctx, cancel := context.WithCancel(t.Context())
 		requests := m.requests()
 		done := async(func() answer { return m.requestWith(ctx, logical.ReadOperation, "creds/a", nil) })
 		eventually(t, "the provider gets a request", func() bool { return m.requests() > requests })
 		cancel()
 		(<-done).want(t, http.StatusServiceUnavailable)
+		release()
 		eventually(t, "the token is parked", func() bool { return m.status("parked_tokens") == 1 })
 	}
 	readAndLeave()
@@ -57,7 +59,6 @@ func TestUnsharedTokenOfAReaderWhoLeft(t *testing.T) {
 	m.wantLogins(logins + 1)
 
 	readAndLeave()
-	m.simulate(`{"latency": 0}`)
 	before := m.sim.State().Total.RevocationsSucceeded
 	m.clock.advance(time.Minute)
 	eventually(t, "the token that nobody read is revoked", func() bool {
