@@ -117,7 +117,7 @@ func TestVerificationTakesLong(t *testing.T) {
 	before := m.storage.snapshot()["config/a"]
 	began := time.Now()
 	m.write("config/a", fields{"password": "other-hunter2"}).want(t, http.StatusBadGateway, "nothing was stored", "within 10s")
-	if took := time.Since(began); took < 9*time.Second || took > 15*time.Second {
+	if took := time.Since(began); took < 9*time.Second || took > 30*time.Second { // a mint may take 2 minutes
 		t.Errorf("got an answer after %s, want it after 10s", took)
 	}
 	equal(t, "stored config", m.storage.snapshot()["config/a"], before)
