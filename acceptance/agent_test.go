@@ -16,9 +16,10 @@ import (
 // waits until the old lease has almost ended.
 func TestAgentFollowsARotate(t *testing.T) {
 	t.Parallel() // the test mostly waits
-	const leaseTTL = 30 * time.Second
+	// A busy machine takes long to start the agent, to read and to render.
+	const leaseTTL, slack = 30 * time.Second, 15 * time.Second
 	w := newWorld(t)
-	w.sim.Configure(t, forProvider(conversation.provider, `{"access_ttl": 46}`)) // so the lease lasts 45 s, and the agent reads again after 38 to 43 s
+	w.sim.Configure(t, forProvider(conversation.provider, `{"access_ttl": 76}`)) // so the lease lasts 75 s, and the agent reads again after 64 to 71 s
 	accounts := []account{
 		conversation.with("short", harness.Fields{"lease_ttl": "30s"}),
 		conversation.with("short-no-lease", harness.Fields{"lease_ttl": "30s", "lease": false}),
@@ -40,8 +41,8 @@ func TestAgentFollowsARotate(t *testing.T) {
 		took := time.Since(rotated)
 		t.Logf("%s: the file had the new token %.1f s after the rotate", a.config, took.Seconds())
 		bounded := a.fields["lease_ttl"] != nil
-		if late := took > leaseTTL+3*time.Second; late == bounded {
-			t.Errorf("%s: got the new token %s after the rotate, want it within the lease_ttl of %s: %t", a.config, took, leaseTTL, bounded)
+		if late := took > leaseTTL+slack; late == bounded {
+			t.Errorf("%s: got the new token %s after the rotate, want it within the lease_ttl of %s and %s: %t", a.config, took, leaseTTL, slack, bounded)
 		}
 	}
 }
@@ -49,7 +50,7 @@ func TestAgentFollowsARotate(t *testing.T) {
 // waitForFile waits for content other than the text old.
 func waitForFile(t *testing.T, file, old string) (content string) {
 	t.Helper()
-	harness.Within(t, 45*time.Second, "a new token in the file", func() error {
+	harness.Within(t, 2*harness.Timeout, "a new token in the file", func() error {
 		data, err := os.ReadFile(file)
 		if content = string(data); err == nil && (content == old || content == "") {
 			err = errors.New("the file has the old token")
