@@ -123,7 +123,11 @@ func TestPluginFileSpoiled(t *testing.T) {
 				r.Refused(t, 500, "cannot write to storage during setup", `run "vault operator step-down", or restart the server`)
 			}
 			if test.name == "missing" {
+				mark := len(harness.ReadFile(t, i.Log))
 				i.page(t, "operations.md", "The plugin does not run", 2).OK(t)
+				harness.Until(t, "the server has stepped down and set up its mounts again", func() bool { // the command returns before the server steps down
+					return strings.Contains(harness.ReadFile(t, i.Log)[mark:], "post-unseal setup complete")
+				})
 			} else {
 				i.Stop()
 				i.Start(t)

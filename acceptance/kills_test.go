@@ -196,7 +196,9 @@ func (r *killRun) reload() {
 // stepDown makes another node active, and returns when that node is active.
 func (r *killRun) stepDown() {
 	r.event("step-down", func() {
-		r.active().Write(r.t, "sys/step-down", nil)
+		before := r.active()
+		before.Write(r.t, "sys/step-down", nil) // answers before the node steps down
+		harness.Until(r.t, "another node is active", func() bool { return r.active() != before })
 		r.active().WaitActive(r.t)
 	})
 }
