@@ -95,7 +95,7 @@ func waitForMount(t *testing.T, node *harness.Server) {
 // waitForToken waits until a read at the node succeeds. The read must return this token.
 func waitForToken(t *testing.T, node *harness.Server, token string) {
 	t.Helper()
-	harness.Within(t, 30*time.Second, "the node answers", func() error {
+	harness.Within(t, harness.Timeout, "the node answers", func() error {
 		r, err := node.Do("GET", sinch.creds(), nil)
 		if err == nil && r.Status == 200 && r.Text("access_token") != token {
 			t.Fatalf("read after the failover: got token %q, want %q", r.Text("access_token"), token)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
@@ -223,7 +222,7 @@ vault plugin register -command=link -sha256="$(sha256sum link | cut -d' ' -f1)" 
 	i.KillPlugin(t)
 	i.Read(t, sinch.creds()).Refused(t, 500, "plugin not found in the catalog")
 	i.shell(t, `vault plugin register -version="$(./vault-plugin-secrets-messaging -version)" -command=vault-plugin-secrets-messaging -sha256="$(sha256sum vault-plugin-secrets-messaging | cut -d' ' -f1)" secret vault-plugin-secrets-messaging`).OK(t)
-	harness.Within(t, 10*time.Second, "apps get the token again", func() error {
+	harness.Within(t, harness.Timeout, "apps get the token again", func() error {
 		r, err := i.Do("GET", sinch.creds(), nil)
 		if err == nil && r.Text("access_token") != i.token {
 			err = fmt.Errorf("got %d %s, want the token", r.Status, r.Raw)
