@@ -44,6 +44,7 @@ type Response struct {
 	Status int         `json:"-"`
 	Raw    string      `json:"-"` // the body
 	Header http.Header `json:"-"`
+	Sent   time.Time   `json:"-"` // when the request was sent
 
 	LeaseID       string         `json:"lease_id"`
 	LeaseDuration int            `json:"lease_duration"` // seconds
@@ -84,6 +85,7 @@ func (c *Client) Do(method, path string, body any, header ...string) (Response, 
 	for pair := range slices.Chunk(header, 2) {
 		req.Header.Set(pair[0], pair[1])
 	}
+	sent := time.Now()
 	res, err := c.http.Do(req)
 	if err != nil {
 		return Response{}, err
@@ -93,7 +95,7 @@ func (c *Client) Do(method, path string, body any, header ...string) (Response, 
 	if err != nil {
 		return Response{}, err
 	}
-	r := Response{Status: res.StatusCode, Header: res.Header, Raw: string(raw), request: method + " " + path}
+	r := Response{Status: res.StatusCode, Header: res.Header, Raw: string(raw), Sent: sent, request: method + " " + path}
 	_ = json.Unmarshal(raw, &r) // a body that is not JSON is in Raw
 	return r, nil
 }
