@@ -138,13 +138,14 @@ func TestProviderRefusals(t *testing.T) {
 // The engine uses the refresh token and does not log in again.
 func TestProviderRefreshes(t *testing.T) {
 	w := newWorld(t)
-	w.sim.Configure(t, `{"access_ttl": 6, "refresh_ttl": 60, "refresh_tokens": true}`)
+	w.sim.Configure(t, `{"access_ttl": 15, "refresh_ttl": 60, "refresh_tokens": true}`)
 	for _, a := range []account{
 		genericUser, publicUser, generic.with("body", harness.Fields{"auth_style": "body", "token_params": "audience=x"}),
 	} {
 		before := w.sim.State(t).Providers[a.provider]
-		// The engine does not refresh a token with less than 2 s left. The engine logs in instead.
-		w.writeConfig(t, a, harness.Fields{"refresh_window": "3s"})
+		// The engine does not refresh a token with less than 2 s left. The engine logs in instead. The
+		// long window lets a read start the refresh in time, even on a slow machine.
+		w.writeConfig(t, a, harness.Fields{"refresh_window": "12s"})
 		token := w.token(t, a)
 		harness.Until(t, "the token is refreshed", func() bool { return w.token(t, a) != token })
 		after := w.sim.State(t).Providers[a.provider]
