@@ -3,6 +3,7 @@
 package acceptance
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +20,11 @@ func TestManyReadersOneLogin(t *testing.T) {
 	var readers sync.WaitGroup
 	for range 500 {
 		readers.Go(func() {
-			if r, err := w.Do("GET", sinch.creds(), nil); failed(r, err) != nil {
+			r, err := w.Do("GET", sinch.creds(), nil)
+			for err == nil && strings.Contains(r.Raw, "the engine keeps trying, so read again") { // a slow machine needs over 3 s
+				r, err = w.Do("GET", sinch.creds(), nil)
+			}
+			if failed(r, err) != nil {
 				t.Error(failed(r, err))
 			}
 		})
