@@ -44,9 +44,9 @@ func TestReadWithoutLease(t *testing.T) {
 	if ttl, ok := r.Data["ttl"].(float64); !ok || ttl < 3560 || ttl > 3570 || ttl != float64(int(ttl)) {
 		t.Errorf("ttl: got %v, want a whole number from 3560 to 3570", r.Data["ttl"])
 	}
-	// Rounding may make the lifetime one second shorter.
-	if p := r.Data["rotation_period"]; p != 3600.0 && p != 3599.0 {
-		t.Errorf("rotation_period: got %v, want 3600 or 3599", p)
+	// Rounding may make the lifetime one second shorter. A slow login makes it shorter too.
+	if p, ok := r.Data["rotation_period"].(float64); !ok || p < 3590 || p > 3600 || p != float64(int(p)) {
+		t.Errorf("rotation_period: got %v, want a whole number from 3590 to 3600", r.Data["rotation_period"])
 	}
 	if at, err := time.Parse(time.RFC3339, r.Text("last_vault_rotation")); err != nil || time.Since(at) > time.Minute {
 		t.Errorf("last_vault_rotation: got %q (error %v), want a time within the last minute", r.Text("last_vault_rotation"), err)
