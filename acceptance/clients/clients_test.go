@@ -134,7 +134,7 @@ func operateInGo(t *testing.T, server *harness.Server, config harness.Fields, na
 // An app that follows the lifetime watcher of vault/api always has an active token.
 func TestLifetimeWatcher(t *testing.T) {
 	server, sim := start(t)
-	sim.Configure(t, `{"access_ttl": 6}`)
+	sim.Configure(t, `{"access_ttl": 12}`)
 	server.Write(t, "messaging/config/watched", sinch(sim)).OK(t)
 	vault := goClient(t, server)
 	seen := map[string]bool{}
@@ -156,18 +156,20 @@ func TestLifetimeWatcher(t *testing.T) {
 			if err != nil {
 				t.Errorf("got error %v from the lifetime watcher, want none", err)
 			}
-			if part := time.Since(read).Seconds() / lease.Seconds(); lease >= 4*time.Second && (part < 0.7 || part > 0.8) {
+			if part := time.Since(read).Seconds() / lease.Seconds(); lease >= 10*time.Second && (part < 0.7 || part > 0.95) {
 				t.Errorf("got the lifetime watcher done after %.2f of the lease, want 0.70 to 0.74 and some time for a busy machine", part)
 			}
 		case r := <-watcher.RenewCh():
 			t.Errorf("got renewal %+v from the lifetime watcher, want none of a non-renewable lease", r)
 		}
 		watcher.Stop()
-		if known := sim.Token(t, token); !known.Active {
-			t.Errorf("when the lifetime watcher is done: got token %+v, want an active token", known)
+		// A busy machine may delay the test, but must not change the result.
+		known := sim.Token(t, token)
+		if life := known.ExpiresIn + time.Since(read).Seconds(); life < 0.74*lease.Seconds() || known.Revoked {
+			t.Errorf("got a token with %.1f s to live and a lease of %s, want a token that lives 0.74 of its lease: %+v", life, lease, known)
 		}
-		if time.Since(began) > time.Minute {
-			t.Fatalf("got %d tokens in a minute, want 3", len(seen))
+		if time.Since(began) > 3*time.Minute {
+			t.Fatalf("got %d tokens in 3 minutes, want 3", len(seen))
 		}
 	}
 	if n := sim.Logins(t, simulator.SinchIndia); n > len(seen)+1 {
@@ -189,10 +191,14 @@ func TestLifetimeWatcherWithoutLease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	go watcher.Start()
-	if err := <-watcher.DoneCh(); err == nil || time.Since(began) > time.Second {
-		t.Errorf("got error %v from the lifetime watcher after %s, want an error at once", err, time.Since(began))
+	select {
+	case err := <-watcher.DoneCh():
+		if err == nil {
+			t.Error("got no error from the lifetime watcher, want an error")
+		}
+	case <-time.After(harness.Timeout): // far less than the token's hour
+		t.Errorf("got no end of the lifetime watcher within %s, want an error at once", harness.Timeout)
 	}
 	if ttl, ok := creds.Data["ttl"].(json.Number); !ok || ttl.String() == "0" {
 		t.Errorf("got ttl %v, want the seconds until the next read", creds.Data["ttl"])
