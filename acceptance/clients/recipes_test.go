@@ -3,7 +3,6 @@
 package clients
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,7 +46,8 @@ func TestRecipes(t *testing.T) {
 
 func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, recipe []string, name string) {
 	creds := "messaging/creds/" + name
-	send, provider := startApp(t, server, sim, creds, "", recipe)
+	app, provider := startApp(t, server, sim, creds, "", recipe)
+	send := app.send
 
 	send("one")
 	first := provider.accepted(t, "one")
@@ -79,11 +79,11 @@ func testRecipe(t *testing.T, server *harness.Server, sim *harness.Simulator, re
 }
 
 // startApp starts a program from docs/recipes and a message API for the program.
-func startApp(t *testing.T, server *harness.Server, sim *harness.Simulator, creds, want string, program []string) (send func(line string), provider *messageAPI) {
+func startApp(t *testing.T, server *harness.Server, sim *harness.Simulator, creds, want string, program []string) (running *app, provider *messageAPI) {
 	t.Helper()
-	app := server.As(server.AppToken(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", creds)))
+	user := server.As(server.AppToken(t, fmt.Sprintf("path %q { capabilities = [\"read\"] }", creds)))
 	provider = startMessageAPI(t, sim)
-	return pipe(t, app.Env(t), want, slices.Concat(program, []string{creds, provider.URL})...), provider
+	return pipe(t, user.Env(t), want, slices.Concat(program, []string{creds, provider.URL})...), provider
 }
 
 // reads counts the reads of a path in the audit log.
@@ -112,15 +112,38 @@ func sinch(sim *harness.Simulator) harness.Fields {
 	}
 }
 
-// pipe starts a program. The function send writes a line to the program's input. At the end of the
-// test, the program must succeed. Its output must contain the text want. If want is "", the output
-// must be empty.
-func pipe(t *testing.T, env []string, want string, args ...string) (send func(line string)) {
+// app is a running program.
+type app struct {
+	send   func(line string) // writes a line to the program's input
+	output *output
+}
+
+// output collects what a program prints. It is safe for concurrent use.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// pipe starts a program. At the end of the test, the program must succeed. Its output must contain
+// the text want. If want is "", the output must be empty.
+func pipe(t *testing.T, env []string, want string, args ...string) *app {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = env
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
+	a := &app{output: &output{}}
+	cmd.Stdout, cmd.Stderr = a.output, a.output
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -132,19 +155,20 @@ func pipe(t *testing.T, env []string, want string, args ...string) (send func(li
 	go func() { exit <- cmd.Wait() }()
 	t.Cleanup(func() {
 		in.Close()
-		kill := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+		kill := time.AfterFunc(harness.Timeout, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
 		err := <-exit
-		if got := output.String(); err != nil || want == "" && got != "" || !strings.Contains(got, want) {
+		if got := a.output.String(); err != nil || want == "" && got != "" || !strings.Contains(got, want) {
 			t.Errorf("%q: got error %v and output %q, want no error and the output %q", args, err, got, want)
 		}
 	})
-	return func(line string) {
+	a.send = func(line string) {
 		t.Helper()
 		if _, err := io.WriteString(in, line+"\n"); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return a
 }
 
 // messageAPI simulates a provider's message API. The API refuses inactive tokens, and a token that
@@ -173,11 +197,15 @@ func startMessageAPI(t *testing.T, sim *harness.Simulator) *messageAPI {
 	return m
 }
 
+// startTime is how long a program may take to start on a busy machine. Some programs compile
+// themselves, and all tests start their programs at the same time.
+const startTime = 5 * time.Minute
+
 // accepted waits until the API accepts a message. It returns the token sent with the message.
 func (m *messageAPI) accepted(t *testing.T, message string) string {
 	t.Helper()
 	var token any
-	harness.Within(t, time.Minute, "message "+message+" is accepted", func() error {
+	harness.Within(t, startTime, "message "+message+" is accepted", func() error {
 		var ok bool
 		if token, ok = m.bearer.Load(message); !ok {
 			return fmt.Errorf("the API has refused %d requests", m.refused.Load())
