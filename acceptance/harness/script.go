@@ -65,6 +65,9 @@ func (s *Script) Output(t testing.TB) string {
 	return ReadFile(t, s.proc.log)
 }
 
+// Running reports whether the script has not ended yet.
+func (s *Script) Running() bool { return s.proc.running() }
+
 // Descendants returns the ids of the script's running children, grandchildren and so on.
 func (s *Script) Descendants() []int { return descendants(s.proc.pid()) }
 

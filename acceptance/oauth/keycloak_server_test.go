@@ -67,7 +67,7 @@ func (k *keycloak) start(t *testing.T) {
 	server.Env = append(os.Environ(), k.env...)
 	k.script = harness.StartProgram(k.t, server)
 	harness.Within(t, 5*harness.Timeout, "Keycloak answers", func() error {
-		if len(k.script.Descendants()) == 0 {
+		if !k.script.Running() {
 			k.script.WaitFor(t, "Listening on: ") // fails the test and shows the output
 		}
 		r, err := k.client.Get(k.url + "/realms/master")
