@@ -51,8 +51,9 @@ const provider = new Provider(issuer, {
       certificateSubjectMatches: (ctx, property, expected) => property === 'tls_client_auth_subject_dn' && `CN=${peer(ctx).subject.CN}` === expected,
     },
   },
-  // By default the server refuses to fetch the key sets of clients from loopback addresses.
-  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+  // By default the server refuses to fetch the key sets of clients from loopback addresses, and waits
+  // only 2.5 s. A busy machine may need longer.
+  fetch: (url, { dispatcher, signal, ...options }) => fetch(url, options),
 });
 
 // oidc-provider has no password grant (RFC 6749 §4.3), but it allows other grants to be added.
@@ -91,6 +92,9 @@ const server = createServer({
   rejectUnauthorized: false,
 }, provider.callback());
 server.on('tlsClientError', (err) => console.log('tlsClientError', err.message));
+// By default the server closes a connection that was idle for 5 s. A client that sends a request at
+// that moment gets an error.
+server.keepAliveTimeout = 10 * 60 * 1000;
 server.listen(Number(PORT), '127.0.0.1', () => console.log(`Listening on: ${issuer}`));
 
 process.on('SIGINT', () => {
