@@ -109,7 +109,7 @@ func testSignedAssertion(t *testing.T, w *servers) {
 	pss.activeToken(t)
 	wrong := w.signer(t, "signer-wrong", "ec-p256", "RS256")
 	wrong.write(t, nil).OK(t)
-	w.vault.Read(t, wrong.path("creds")).Refused(t, 400, "credentials refused", "invalid_client")
+	wrong.creds(t).Refused(t, 400, "credentials refused", "invalid_client")
 }
 
 // Keycloak accepts a new key of the engine without a restart. An unknown key makes Keycloak fetch

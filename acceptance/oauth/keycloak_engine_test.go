@@ -194,7 +194,7 @@ func testWrongPasswordCausesNoLockout(t *testing.T, w *servers) {
 	a := w.account(t)
 	a.write(t, harness.Fields{"password": "wrong", "verify_connection": false}).OK(t)
 	for range 50 {
-		w.vault.Read(t, a.path("creds")).Refused(t, 400, a.name, "Invalid user credentials", "next attempt")
+		a.creds(t).Refused(t, 400, a.name, "Invalid user credentials", "next attempt")
 	}
 	harness.Until(t, "Keycloak has counted the failure", func() bool { return a.bruteForce(t).NumFailures != 0 })
 	if got := a.bruteForce(t); got.Disabled || got.NumFailures != 1 {
@@ -235,7 +235,7 @@ func testAccountDisabled(t *testing.T, w *servers) {
 	var r harness.Response
 	warned := false
 	harness.Until(t, "the token has expired", func() bool {
-		r = w.vault.Read(t, a.path("creds"))
+		r = a.creds(t)
 		warned = warned || strings.Contains(strings.Join(r.Warnings, "\n"), "Account disabled")
 		return r.Status != 200
 	})

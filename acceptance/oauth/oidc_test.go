@@ -179,7 +179,7 @@ func testOIDCUnshared(t *testing.T, w *oidcServers) {
 	c := w.config(t, "unshared", client.ID, harness.Fields{"client_secret": client.Secret, "auth_style": "body", "share": false,
 		"revocation_url": w.oidc.endpoint("token/revocation")})
 	c.write(t, nil).OK(t)
-	first, second := w.vault.Read(t, c.path("creds")).OK(t), w.vault.Read(t, c.path("creds")).OK(t)
+	first, second := c.creds(t).OK(t), c.creds(t).OK(t)
 	w.vault.Write(t, "sys/leases/revoke", harness.Fields{"lease_id": first.LeaseID, "sync": true}).OK(t)
 	w.oidc.wantActive(t, first.Text("access_token"), false)
 	w.oidc.wantActive(t, second.Text("access_token"), true)
