@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+
+	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
 // The realm and the first client have the names that Sinch India uses.
@@ -165,13 +167,10 @@ func (a *account) bruteForce(t *testing.T) (status struct {
 // lock logs in with a wrong password until Keycloak locks the user.
 func (a *account) lock(t *testing.T) {
 	t.Helper()
-	for range 10 {
+	harness.Until(t, "Keycloak has locked user "+a.name, func() bool {
 		a.keycloak.try(t, a, "wrong").want(t, 400, "invalid_grant", "Invalid user credentials")
-		if a.bruteForce(t).Disabled {
-			return
-		}
-	}
-	t.Fatalf("got no lock of user %s after ten failed logins, want one", a.name)
+		return a.bruteForce(t).Disabled
+	})
 }
 
 // defaultScope adds the scope to every login of the client until the end of the test.
