@@ -55,12 +55,15 @@ func testRefreshGrant(t *testing.T, w *servers) {
 // If the refresh token ends before the access token, the engine logs in with the password.
 func testRefreshTokenEndsFirst(t *testing.T, w *servers) {
 	a := w.account(t)
-	w.keycloak.configure(t, object{"accessTokenLifespan": 20, "ssoSessionIdleTimeout": 3})
+	w.keycloak.configure(t, object{"accessTokenLifespan": 40, "ssoSessionIdleTimeout": 5})
 	a.write(t, refreshEarly).OK(t)
 	first := a.token(t)
 	second := a.next(t, first)
 	wantOtherSession(t, first, second)
-	a.wantEvents(t, map[string]int{"LOGIN": 2})
+	// The engine may have logged in again since, because it refreshes each token after about 4 s.
+	if got := a.events(t); got["LOGIN"] < 2 || len(got) != 1 {
+		t.Errorf("got events %v, want at least 2 LOGIN only", got)
+	}
 }
 
 // Keycloak answers refresh_expires_in=0 for an offline token, because an offline token does not
@@ -240,7 +243,7 @@ func testLockedUser(t *testing.T, w *servers) {
 // expires, reads fail.
 func testAccountDisabled(t *testing.T, w *servers) {
 	a := w.account(t)
-	w.keycloak.configure(t, object{"accessTokenLifespan": 8})
+	w.keycloak.configure(t, object{"accessTokenLifespan": 15})
 	a.write(t, refreshEarly).OK(t)
 	a.token(t)
 	a.change(t, object{"enabled": false})
@@ -300,7 +303,7 @@ func testKeycloakRestarts(t *testing.T, w *servers) {
 	}
 	late.write(t, nil).OK(t)
 	late.token(t)
-	if got := a.events(t); got["LOGIN"] != 1 || got["REFRESH_TOKEN"] != 1 {
-		t.Errorf("got events %v, want 1 LOGIN and 1 REFRESH_TOKEN", got)
+	if got := a.events(t); got["LOGIN"] != 1 || got["REFRESH_TOKEN"] == 0 {
+		t.Errorf("got events %v, want 1 LOGIN and at least 1 REFRESH_TOKEN", got)
 	}
 }

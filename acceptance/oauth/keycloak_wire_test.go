@@ -151,16 +151,16 @@ func testLifetimes(t *testing.T, w *servers) {
 // Near the end of a session, a refresh returns tokens that end with the session.
 func testRefreshNearSessionMax(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)
-	k.configure(t, object{"accessTokenLifespan": 6, "ssoSessionIdleTimeout": 60, "ssoSessionMaxLifespan": 8})
+	k.configure(t, object{"accessTokenLifespan": 10, "ssoSessionIdleTimeout": 60, "ssoSessionMaxLifespan": 12})
 	in := k.login(t, a).ok(t)
 	session := read(t, in.AccessToken)
 	var last response
 	harness.Until(t, "a refresh returns a shorter token", func() bool {
 		last = k.refresh(t, in.RefreshToken).ok(t)
-		return last.ExpiresIn <= 4
+		return last.ExpiresIn <= 8
 	})
-	if got := read(t, last.AccessToken); got.Expires > session.Issued+8 || got.Session != session.Session {
-		t.Errorf("got token %+v, want one that ends within 8 s after the start of session %+v", got, session)
+	if got := read(t, last.AccessToken); got.Expires > session.Issued+12 || got.Session != session.Session {
+		t.Errorf("got token %+v, want one that ends within 12 s after the start of session %+v", got, session)
 	}
 	harness.Until(t, "the session has ended", func() bool {
 		last = k.refresh(t, last.RefreshToken)
