@@ -62,7 +62,8 @@ func commands(t *testing.T, page, heading string, block int) string {
 	return blocks[block]
 }
 
-// logs requires each of these texts in the server's log after the byte offset mark.
+// logs fails the test if the server's log lacks one of the texts. It skips the log before the byte
+// offset mark.
 func (i *incident) logs(t *testing.T, mark int, texts ...string) {
 	t.Helper()
 	log := harness.ReadFile(t, i.Log)[mark:]

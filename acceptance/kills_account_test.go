@@ -28,8 +28,8 @@ type killLoss struct {
 	seen         time.Time
 }
 
-// newKillAccount writes a config without leases, because Vault 1.21.1 may hang after a kill. Vault
-// tries too often to revoke expired leases at the dead process.
+// newKillAccount writes a config without leases. With leases, Vault 1.21.1 may hang after a kill,
+// because revocations of expired leases call the dead process too often.
 func newKillAccount(r *killRun, config string) *killAccount {
 	a := &killAccount{run: r, account: account{config, simulator.OAuth2, "refresh_token", harness.Fields{
 		"client_id": "generic-client", "client_secret": "generic-secret", "grant_type": "refresh_token", "refresh_window": "3s", "lease": false}}}
@@ -130,8 +130,8 @@ func (l killLoss) cause(events []killEvent) string {
 	if err != nil {
 		return ""
 	}
-	// From the beginning of an exchange until its answer is stored. Usually this takes some 70 ms, but
-	// not on a busy machine with a slow disk.
+	// exchange is how long the exchange of a refresh token may take until the engine has stored the
+	// answer. Some 70 ms are usual, but a busy machine with a slow disk needs longer.
 	const exchange = 5 * time.Second
 	for _, e := range events {
 		if (e.kind == "kill" || e.kind == "step-down") && !e.to.Before(began) &&

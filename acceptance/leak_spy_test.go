@@ -192,8 +192,9 @@ func (s *spy) each(do func(leakyAccount)) {
 	working.Wait()
 }
 
-// mend writes the right config, if need be several times. A Retry-After may still run. On a slow
-// machine, a login may take longer than the request_timeout of 1 s.
+// mend repeats the write of the right config until a write succeeds. A write may fail because the
+// time in a Retry-After has not passed, or because a slow login takes longer than the
+// request_timeout of 1 s.
 func (s *spy) mend(a leakyAccount) {
 	harness.Within(s.t, harness.Timeout, "the right config of "+a.config+" is accepted", func() error {
 		if r := s.write(a.path(), a.body(s.sim, harness.Fields{"verify_connection": true})); r.Status >= 300 {

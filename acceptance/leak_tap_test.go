@@ -77,7 +77,8 @@ func (w *lockedWriter) Write(b []byte) (int, error) {
 // all JWTs.
 var tokenLike = regexp.MustCompile(`("refresh_token":")?(?:eyJ[\w-]{10,}\.[\w-]{10,}\.([\w-]{32,})|\b([0-9a-f]{64})\b)`)
 
-// tokens returns the recorded tokens by name. It adds the header that the recorded JWTs share.
+// tokens returns the recorded tokens by name. The entry "a JWT" is the header that all recorded
+// JWTs share.
 func (tp *tap) tokens() map[string]string {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()

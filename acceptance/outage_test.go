@@ -39,8 +39,8 @@ func TestProviderIsDown(t *testing.T) {
 		}
 		return errors.New("the token is still served")
 	})
-	// Rounding may make the lifetime one second shorter. The lifetime counts from the request, so a
-	// slow login makes it shorter too.
+	// The engine stops serving a token 2 s before the token's end, or earlier. Rounding costs up to
+	// 1 s. A slow login costs more, because the engine counts the lifetime from its request.
 	if left := w.sim.Token(t, token).ExpiresIn; left > 5 {
 		t.Errorf("read %.1f s before the token's end: got an error, want the token", left)
 	}

@@ -22,8 +22,9 @@ import (
 func TestRecipesKeepALivingToken(t *testing.T) {
 	t.Parallel() // the test mostly waits
 	w := newWorld(t)
-	// The agent needs 2 s to restart a program, so tokens outlive leases. The agent ignores a
-	// second answer within one second, so min_ttl avoids leases of 1 s.
+	// Vault Agent needs 2 s to restart a program, so tokens live longer than leases (20 s and 8 s).
+	// After an answer, the agent ignores other answers for one second, so min_ttl avoids leases of
+	// 1 s.
 	w.sim.Configure(t, `{"access_ttl": 20}`)
 	begun := time.Now()
 	w.writeConfig(t, sinch, harness.Fields{"max_ttl": 8, "min_ttl": 3})

@@ -89,9 +89,9 @@ func (w world) waitForRequest(t *testing.T, before int) {
 }
 
 // wantLease checks that the token is active. Call wantLease right after the simulator has described
-// the token. The lease must end before the token, but at most 5 s before. A lease is up to 3 s shorter:
-// the exp claim and the lease are whole seconds, and the engine ends the lease a second early. A slow
-// login makes the lease shorter still, because the engine counts from its request.
+// the token. The lease must end before the token, but at most 5 s before. A difference of up to 3 s
+// is normal, because the exp claim and the lease are whole seconds and the engine ends the lease a
+// second early. A slow login adds to the difference, because the engine counts from its request.
 func wantLease(t *testing.T, state string, known simulator.Introspection, r harness.Response) {
 	t.Helper()
 	// The lease began after the request was sent, but before the simulator described the token.

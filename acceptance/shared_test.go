@@ -44,7 +44,8 @@ func TestReadWithoutLease(t *testing.T) {
 	if ttl, ok := r.Data["ttl"].(float64); !ok || ttl < 3560 || ttl > 3570 || ttl != float64(int(ttl)) {
 		t.Errorf("ttl: got %v, want a whole number from 3560 to 3570", r.Data["ttl"])
 	}
-	// Rounding may make the lifetime one second shorter. A slow login makes it shorter too.
+	// rotation_period is the token's lifetime of an hour. Rounding and a slow login make the value
+	// smaller.
 	if p, ok := r.Data["rotation_period"].(float64); !ok || p < 3590 || p > 3600 || p != float64(int(p)) {
 		t.Errorf("rotation_period: got %v, want a whole number from 3590 to 3600", r.Data["rotation_period"])
 	}

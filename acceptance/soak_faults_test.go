@@ -12,8 +12,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// activity tells whether an action ran after a call of mark. The lower 32 bits of n count begun
-// actions, and the upper 32 bits count ended actions.
+// activity tells whether an action ran after the method mark was called. The lower 32 bits of n are
+// the number of begun actions. The upper 32 bits are the number of ended actions.
 type activity struct{ n atomic.Int64 }
 
 func (a *activity) begin() { a.n.Add(1) }

@@ -57,8 +57,8 @@ func (s *soak) judge() {
 // Here, early is the longest time from a refresh to the old token's end. The lifetime is reduced by
 // one second, because of rounding.
 //
-// Each operation, kill or seal adds a login. For an account with faults, each also adds two
-// attempts. Each fault adds the attempts of one backoff.
+// Each operation, kill or seal adds one login, or three if the account has faults. Each fault adds
+// the attempts of one backoff.
 func (a *soakAccount) maxLogins() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -13,12 +13,12 @@ import (
 	"vault-plugin-secrets-messaging/acceptance/harness"
 )
 
-// The engine serves only tokens that live for maxTransit or longer. So a read that returns a dead
-// token must have taken longer.
+// The engine serves only tokens with at least maxTransit left. So if a token is dead on arrival,
+// the read must have taken longer than maxTransit.
 const maxTransit = 2 * time.Second
 
-// If a cached token lives longer than mustServe, a read must return a token. The engine needs 2 s,
-// and rounding and the read need the rest.
+// If a cached token has more than mustServe left, a read must return a token. The engine serves no
+// token with less than 2 s left. Rounding and the read need the rest.
 const mustServe = 4500 * time.Millisecond
 
 // readCounts counts reads and revocations by their outcome.
@@ -56,8 +56,8 @@ func (c *readCounts) add(d *readCounts) {
 // outlive the token.
 //
 // If the plugin and the server run, the read must succeed in two cases:
-//   - The cached token lives longer than [mustServe].
-//   - The provider works, and the account was repaired after the last fault.
+//   - The cached token has more than [mustServe] left when the answer arrives.
+//   - The provider works, and [soakAccount.repair] has succeeded since the last fault.
 //
 // Any other read may fail with the status 400 or 502.
 func (a *soakAccount) read() {
@@ -108,7 +108,8 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 		a.problem("asking the simulator for a token: %v", err)
 		return
 	}
-	// The simulator answered a moment ago, so the token had at most this time left on arrival.
+	// left is how long the token had to live when the read's answer arrived. The true value may be
+	// slightly smaller, because the simulator described the token a moment ago.
 	left := time.Duration(known.ExpiresIn*float64(time.Second)) + time.Since(arrived)
 	late := max(arrived.Sub(sent)-maxTransit, 0)
 	unchanged := a.changes.noneSince(mark)
@@ -127,8 +128,8 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 	c.noteLife(left)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	// Under the lock, because changeToken resets cachedUntil. From the time before the question, so
-	// that a slow answer does not make the token live longer.
+	// The lock guards cachedUntil, because changeToken resets it. The end counts from the time
+	// before the request to the simulator, so that a slow answer does not make the end too late.
 	end := asked.Add(time.Duration(known.ExpiresIn * float64(time.Second)))
 	if a.changes.noneSince(mark) && a.shares() && end.After(a.cachedUntil) {
 		a.cachedUntil = end

@@ -58,8 +58,8 @@ func testSpring(t *testing.T, program []string) {
 	}
 
 	sim.Configure(t, `{"faults": [{"kind": "status", "status": 503}]}`)
-	// For the program, the lease begins when the response arrives. So the program may use the token
-	// a little too long.
+	// The program counts the lease from the arrival of the response. So the program may use the
+	// token a little too long.
 	harness.Until(t, "the token ended 2 s ago", func() bool { return sim.Token(t, third).ExpiresIn < -2 })
 	send("during the outage")
 	harness.Until(t, "the program has no valid token", func() bool { return strings.Contains(app.output.String(), noToken) })

@@ -22,7 +22,7 @@ func NewCA(t testing.TB) *simulator.CA {
 }
 
 // ClientCert returns the fields client_cert and client_key for a common name. The certificate is
-// valid for the 24 hours before the time until.
+// valid for 24 hours. The parameter until is the end of this time.
 func ClientCert(t testing.TB, ca *simulator.CA, name string, until time.Time) Fields {
 	t.Helper()
 	cert, key, err := ca.Client(name, until.Add(-24*time.Hour), until)

@@ -57,8 +57,8 @@ func copyFile(t testing.TB, from, to string) {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// A process that starts meanwhile would inherit the open file for a moment. Linux runs no
-	// program that is open for writing.
+	// With the lock, no process starts during the write. A new process would inherit the open file,
+	// and Linux does not run a program file that is open for writing.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(to, []byte(content), 0o755); err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // Within repeats ok until ok returns nil. After the limit, Within fails the test with the last
-// error. The text what names the goal in this failure, such as "the server answers".
+// error. The failure also shows the parameter what, such as "the server answers".
 func Within(t testing.TB, limit time.Duration, what string, ok func() error) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -67,9 +67,9 @@ var ports struct {
 	taken map[int]bool
 }
 
-// FreeAddress returns a loopback address with a free port. The next port is also free, because dev
-// servers need two ports. Restarted servers find both ports free, because the operating system
-// assigns only higher ports.
+// FreeAddress returns a loopback address with a free port below 30000. The next port is also free,
+// because dev servers need two ports. Restarted servers find both ports free, because by itself the
+// operating system assigns only ports above 30000.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	ports.Lock()

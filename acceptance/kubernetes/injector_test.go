@@ -130,7 +130,7 @@ func (w *world) injectedPod(t *testing.T, name, without string) *pod {
 	p := &pod{volumes: map[string]string{}, image: t.TempDir()}
 	harness.CopyVault(t, p.image)
 	path := "/api/v1/namespaces/" + w.namespace + "/pods/" + name
-	// The API server accepts a pod without the injector until it has noticed the webhook.
+	// Before the API server notices the webhook, it accepts pods without calling the injector.
 	harness.Within(t, harness.Timeout, "the API server calls the injector", func() error {
 		got, err := w.do("PATCH", path+"?fieldManager=test&force=true&dryRun=All", "application/apply-patch+yaml", string(manifest))
 		if err == nil && !strings.Contains(string(got), `"vault-agent-init"`) {
@@ -220,8 +220,8 @@ func (p *pod) command(t *testing.T, c container, command ...string) *exec.Cmd {
 	return containerCommand(t, c.SecurityContext.RunAsUser, c.SecurityContext.RunAsGroup, mounts, env, command...)
 }
 
-// containerCommand returns a command that runs in a container. The map mounts maps container paths
-// to host folders.
+// containerCommand returns a command that runs in a container. In mounts, the keys are container
+// paths and the values are host folders.
 func containerCommand(t *testing.T, user, group int, mounts map[string]string, env []string, command ...string) *exec.Cmd {
 	t.Helper()
 	root, list := t.TempDir(), ""

@@ -60,7 +60,8 @@ func (w *world) readNext(t *testing.T, app watch) time.Time {
 	})[0]
 }
 
-// follows rotates twice. The app must get the second token within the limit after the first.
+// follows rotates the token twice, and measures the time between the app's two new tokens. The time
+// must not exceed the limit.
 func (w *world) follows(t *testing.T, app watch, mode string, limit time.Duration) {
 	t.Helper()
 	w.until(t, harness.Timeout, "a token", []watch{app}, func(token string) bool { return token != "" })

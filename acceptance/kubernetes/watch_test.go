@@ -59,7 +59,8 @@ func (w *world) living(t *testing.T, token string) bool {
 	return token != "" && w.sim.Token(t, token).Active
 }
 
-// until waits until ok has accepted a token from each watch. It returns the times of these reads.
+// until waits until ok has accepted a token from each watch. For each watch, it returns when ok
+// accepted the token.
 func (w *world) until(t *testing.T, limit time.Duration, what string, watches []watch, ok func(token string) bool) []time.Time {
 	t.Helper()
 	at := make([]time.Time, len(watches))
@@ -78,8 +79,8 @@ func (w *world) until(t *testing.T, limit time.Duration, what string, watches []
 	return at
 }
 
-// keepATokenAlive checks that apps lack a live token only during an outage and the recovery. It
-// returns how many tokens the first watch saw at other times.
+// keepATokenAlive checks that apps always have a live token, except during an outage and the
+// recovery. It returns how many tokens the first app had before the outage and after the recovery.
 func (w *world) keepATokenAlive(t *testing.T, watches ...watch) (tokens int) {
 	t.Helper()
 	life := w.lifetime

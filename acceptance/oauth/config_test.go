@@ -37,8 +37,8 @@ func (c *config) write(t *testing.T, more harness.Fields) harness.Response {
 // token.
 func (c *config) deleteAfter(t *testing.T) { t.Cleanup(func() { c.vault.Delete(t, c.path("config")) }) }
 
-// patient repeats a request while the server takes too long for the engine, which waits 3 s for a
-// token. The server may need longer on a busy machine.
+// patient repeats a request while the engine's error says "so read again". The engine waits only
+// three seconds for a token, and a busy authorization server may need longer.
 func patient(t *testing.T, do func() harness.Response) (r harness.Response) {
 	t.Helper()
 	harness.Until(t, "the server issues a token in time", func() bool {

@@ -60,7 +60,7 @@ func testRefreshTokenEndsFirst(t *testing.T, w *servers) {
 	first := a.token(t)
 	second := a.next(t, first)
 	wantOtherSession(t, first, second)
-	// The engine may have logged in again since, because it refreshes each token after about 4 s.
+	// There may be more than two logins, because the engine replaces each token after about 4 s.
 	if got := a.events(t); got["LOGIN"] < 2 || len(got) != 1 {
 		t.Errorf("got events %v, want at least 2 LOGIN only", got)
 	}
@@ -155,9 +155,9 @@ func testConcurrentReads(t *testing.T, w *servers) {
 	const n = 6 // more than the engine's concurrent mints; each login takes at least 0.1 s
 	var a *account
 	var responses [n]harness.Response
-	// On a busy machine, Keycloak may need longer than the engine's pause to notice that a login
-	// ended. Or the last login may end after more than 3 s, when the read has given up. If the
-	// engine sent concurrent logins, every round would fail.
+	// On a busy machine, a round may fail for two reasons. Keycloak may need longer than the
+	// engine's pause between logins to notice that a login ended. Or a read may give up after 3 s,
+	// before its login has ended. If the engine sent concurrent logins, every round would fail.
 	const rounds = 5
 	for round := 1; ; round++ {
 		a = w.account(t)

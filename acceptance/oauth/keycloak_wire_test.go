@@ -125,8 +125,8 @@ func testLifetimes(t *testing.T, w *servers) {
 		t.Run(name, func(t *testing.T) {
 			k.configure(t, object{"accessTokenLifespan": tt.access, "ssoSessionIdleTimeout": tt.idle, "ssoSessionMaxLifespan": tt.max})
 			in := k.login(t, a).ok(t)
-			// A login takes time, and Keycloak counts in whole seconds. So a session may have lived
-			// for some seconds when it gets its tokens.
+			// A login takes time, and Keycloak counts in whole seconds. So lifetimes may be some
+			// seconds shorter than the settings.
 			wantAbout := func(field string, got, want int) {
 				if got < want-30 || got > want {
 					t.Errorf("got %s %d, want %d to %d", field, got, want-30, want)
@@ -194,8 +194,8 @@ func testLockout(t *testing.T, w *servers) {
 	k.refresh(t, in.RefreshToken).ok(t) // a temporary lock does not stop refreshes
 	k.wantActive(t, in.AccessToken, true)
 
-	// By default, Keycloak also locks a user after two failures within a second. The test changes
-	// this to a minute, because machines may be slow.
+	// By default, Keycloak also locks a user after two failures within a second. The test allows a
+	// minute between the failures, because machines may be slow.
 	hasty := w.account(t)
 	k.configure(t, object{"quickLoginCheckMilliSeconds": 60000})
 	t.Cleanup(func() { k.admin(t, "PUT", "/"+realm, object{"quickLoginCheckMilliSeconds": 1000}, nil) })
@@ -210,7 +210,7 @@ func testLockout(t *testing.T, w *servers) {
 }
 
 // With brute-force detection, Keycloak accepts one login of a user at a time. A concurrent login
-// gets the error for a wrong password, but does not bring a lock closer. Concurrent refreshes
+// gets the error for a wrong password, but does not count as a failed login. Concurrent refreshes
 // succeed.
 func testConcurrentLogins(t *testing.T, w *servers) {
 	k, a := w.keycloak, w.account(t)

@@ -18,8 +18,8 @@ import (
 	"vault-plugin-secrets-messaging/internal/simulator"
 )
 
-// The accounts start at different times. One token is refreshed before the outage, and one after
-// the outage. The third token ends during the outage.
+// The test writes the configs at different times. So one token is refreshed before the outage, and
+// one after the outage. The third token ends during the outage.
 const (
 	tokenLife    = 60 * time.Second
 	length       = 110 * time.Second
