@@ -27,8 +27,8 @@ type budget struct {
 	since   clock.Instant // when the first of the waiting requests began
 }
 
-// spell is a time during which requests waited. Waits that end within a second after the start of a
-// spell belong to that spell.
+// spell is one wait, or several short waits in a row. If a wait ends within a second after the
+// start of the last spell, the wait is added to that spell.
 type spell struct {
 	start, end clock.Instant
 	waited     time.Duration

@@ -194,8 +194,8 @@ func TestFailuresArePerConfig(t *testing.T) {
 	f.wantQueued(1)
 }
 
-// During an outage, requests try the endpoint every 30 s. A success ends the wait of all queued
-// tokens.
+// During an outage, at most one request in 30 s tries the endpoint. A success ends the wait of all
+// queued tokens.
 func TestSuccessWakesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)

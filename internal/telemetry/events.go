@@ -130,7 +130,7 @@ func mintEvent(r tokencache.MintResult, provider string) Event {
 			"failures", strconv.Itoa(f.Failures),
 			"next_attempt", f.Next.UTC().Format(time.RFC3339))
 	case r.Unshared:
-		// DataPath stays empty. A subscriber who reads creds/ would cause another mint.
+		// DataPath stays empty, because a read of creds/ would cause another mint.
 	default:
 		e.DataPath, e.Modified = "creds/"+r.Name, true
 	}

@@ -81,8 +81,8 @@ func TestOtherRevisionDropsToken(t *testing.T) {
 	})
 }
 
-// Readers get the token that a config write passes to Put. If the write is slow, the token does not
-// live longer.
+// Readers get the token that a config write passes to Put. The token's age includes the time that
+// the write takes.
 func TestVerifiedWrite(t *testing.T) {
 	withAccount(t, Policy{}, func(w *world) {
 		w.provider.set(fails(token.Refused, 0))

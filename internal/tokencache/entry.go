@@ -88,9 +88,9 @@ func (e *entry) oldEnough() clock.Instant {
 	return clock.Instant{}
 }
 
-// mintedAgain records that a mint returned the cached token again, as t. If t ends earlier than the
-// cached token, the earlier end counts. A later end counts only with Policy.Sliding, because some
-// providers always state the full lifetime.
+// mintedAgain records that a mint returned t, which is the cached token again. If t ends earlier
+// than the cached token, the earlier end counts. A later end counts only with Policy.Sliding,
+// because some providers always state the full lifetime.
 func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	old := e.cached
 	newEnd := t.Sent.Since(old.Sent) + t.Lifetime // counted from old.Sent
@@ -113,9 +113,9 @@ func (e *entry) mintedAgain(t token.Token, now clock.Instant) {
 	}
 }
 
-// again returns the wait before the next mint, after a mint returned t once more. The wait is half
-// of the remaining life. Shortly before t ends, the wait goes beyond the end, because many
-// providers return t until the end.
+// again returns how long the next mint must wait, after a mint returned the cached token t again.
+// The wait is half of the remaining life. Shortly before t ends, the wait lasts until just after
+// the end, because many providers return t until then.
 func (t *cachedToken) again(now clock.Instant) time.Duration {
 	switch left := t.left(now); {
 	case left > leastMinTTL:
@@ -177,8 +177,8 @@ func (t *cachedToken) refreshToken(now clock.Instant) secret.String {
 	return t.Refresh
 }
 
-// expires returns the time on the wall clock at which the token ends. While nobody sets the wall
-// clock, the result stays the same.
+// expires returns the time on the wall clock at which the token ends. All calls return the same
+// time, unless somebody sets the wall clock.
 func (t *cachedToken) expires(now clock.Instant) time.Time {
 	set := now.Wall.Sub(t.Sent.Wall) - (now.Mono - t.Sent.Mono)
 	if set.Abs() < time.Second {

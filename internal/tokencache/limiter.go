@@ -59,8 +59,8 @@ func newLimiter(freed func(host string)) *limiter {
 // a SerialKey. Such a login also waits for the user's other logins.
 type lane struct{ host, serialKey string }
 
-// acquire waits for a slot. If at has a serialKey, acquire first waits until no other login of that
-// user runs. So waiting logins hold no slots. If ctx ends, acquire fails.
+// acquire waits for a slot. If the lane has a serialKey, acquire first waits until no other login
+// of that user runs. So waiting logins hold no slots. If ctx ends, acquire fails.
 func (l *limiter) acquire(ctx context.Context, at lane) (release func(), err error) {
 	return l.take(at, false, func(s *semaphore.Weighted) bool { return s.Acquire(ctx, 1) == nil })
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 )
 
-// putMany stores this many accounts for each host, and returns the accounts' names.
 func putMany(w *world, hosts, accounts int) (names []string) {
 	for h := range hosts {
 		for i := range accounts {

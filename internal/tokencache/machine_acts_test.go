@@ -137,7 +137,7 @@ func same(lifetime time.Duration, full bool) answer {
 	}
 }
 
-// observe returns an answer like a that also tells the model when each mint begins and ends.
+// observe wraps an answer. The wrapper tells the model when each mint begins and ends.
 func (m *machine) observe(a answer) answer {
 	return func(ctx context.Context, c call) (minted token.Token, err error) {
 		m.mu.Lock()

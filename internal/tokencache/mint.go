@@ -39,7 +39,7 @@ type mint struct {
 	force    bool          // ask the provider for a token other than the cached token
 	previous time.Duration // the lifetime of the cached token; 0 if there is none
 
-	// The fields from superseded to replaced are set under the entry's mu, before done is closed.
+	// The fields below, up to replaced, are set under the entry's mu, before done is closed.
 	done       chan struct{}
 	superseded bool     // readers that wait for the mint start over
 	finishing  bool     // the mint has its result; only a holder of the name's lock may supersede it
@@ -148,9 +148,9 @@ func (e *entry) supersedeAndDrop() {
 	e.cached = nil
 }
 
-// exchange gets the token for m. If the provider refuses the refresh token, exchange logs in. But
-// if a background mint has a SerialKey, its login might have to wait. Then exchange returns the
-// refusal, and finishMint starts another refresh, which is a login.
+// exchange gets the token for m. If the provider refuses the refresh token, exchange logs in. But a
+// background mint with a SerialKey does not log in here, because the login might have to wait.
+// exchange then returns the refusal, and finishMint starts a background login.
 func (c *Cache) exchange(ctx context.Context, m *mint) (token.Token, error) {
 	hasSlot := m.purpose == background
 	if m.refresh != "" {
@@ -283,8 +283,8 @@ func (e *entry) endsSoon(m *mint, err error) bool {
 		e.backoff.last == nil && e.cached.ending(m.ended) && e.cached.left(m.ended) < leastMinTTL
 }
 
-// If this many mints in a row have failed, the last of them by an outage, the next mint is a login.
-// Logins may work even if refresh tokens do not.
+// When an outage makes a mint fail, and this many mints in a row have failed, the next mint is a
+// login. Logins may work even if refresh tokens do not.
 const maxRefreshOutages = 3
 
 // dropRefresh forgets a refresh token that failed in m, so that the next mint is a login. After a

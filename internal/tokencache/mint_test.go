@@ -237,8 +237,8 @@ func TestDeadRefreshTokens(t *testing.T) {
 	}
 }
 
-// If the new token's lifetime is at least 10 % shorter, the next mint is a login. A second less may
-// be rounding.
+// If a refresh token yields a token that lives at least 10 % shorter than the last token, the next
+// mint is a login.
 func TestRefreshTokenOfShorterToken(t *testing.T) {
 	for _, test := range []struct {
 		name    string

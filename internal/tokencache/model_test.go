@@ -150,8 +150,8 @@ func (m *model) cleared(now event) {
 // failed records a failed mint, and sets the end of the backoff.
 func (m *model) failed(kind token.Kind, retryAfter time.Duration, now clock.Instant) {
 	m.failedAt = now
-	// The cache must now wait for some time from least to longest. Each rotate resets the model, so
-	// the model may have counted fewer failures than the cache.
+	// The cache's backoff must be between these two values. Each rotate resets the model, so the
+	// model may have counted fewer failures than the cache.
 	var least, longest time.Duration
 	switch {
 	case kind == token.Refused:

@@ -215,8 +215,8 @@ func (c *Cache) joinMint(e *entry, now clock.Instant) (m *mint, retry time.Durat
 	return c.startMint(e, now, foreground, nil), 0, nil
 }
 
-// ending reports whether the token ends in the future or ended less than 4 s ago. Just after its
-// end, the provider may still return this token, so readers wait for the next token.
+// ending reports whether the token is still valid, or ended less than 4 s ago. Just after the end,
+// the provider may still return this token, so readers wait for the next token.
 func (t *cachedToken) ending(now clock.Instant) bool {
 	return t != nil && t.left(now) > -2*leastMinTTL
 }

@@ -80,8 +80,8 @@ func (c *Cache) refresh(e *entry, now clock.Instant) {
 	c.publish(e)
 }
 
-// freed is called after a mint at the host returned its slot, and when a user's next login may
-// start. It starts refreshes that wait, at any host, because all hosts share one limit.
+// freed starts waiting refreshes at this host, and then at other hosts, because all hosts share one
+// limit. The limiter calls freed when a slot becomes free or a user may log in again.
 func (c *Cache) freed(host string) {
 	c.startWaiting(host)
 	for {
@@ -236,8 +236,8 @@ func (q *refreshQueue) otherHost(host string) string {
 	return ""
 }
 
-// lanes returns lanes of this host in which refreshes wait. If there are many, lanes chooses enough
-// of them at random to fill the free slots.
+// lanes returns this host's lanes that have waiting refreshes. If there are many, the result is a
+// random part that suffices to fill the free slots.
 func (q *refreshQueue) lanes(host string) []lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -88,7 +88,8 @@ func (c *Cache) GetAfterRejection(ctx context.Context, name, id string, asked ti
 }
 
 // reportRejection handles a reader's report that the provider rejected the token with this id. If
-// the reader must wait for a mint, m is that mint. next is the RejectionNext of the Grant.
+// the reader must wait for a mint, m is that mint. r and next are Grant.Rejection and
+// Grant.RejectionNext.
 func (c *Cache) reportRejection(e *entry, id string) (m *mint, r Rejection, next time.Time, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

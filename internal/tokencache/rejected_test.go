@@ -15,8 +15,8 @@ func (w *world) reject(n int) (Grant, error) {
 	return w.GetAfterRejection(w.t.Context(), "a", token.ID(accessToken(n)), 0)
 }
 
-// wantRejection reports the n-th token as rejected. The read must have the outcome want and get
-// token number tok.
+// wantRejection reports the n-th token as rejected. It checks the outcome of the report and the
+// token of the read.
 func (w *world) wantRejection(n int, want Rejection, tok int) Grant {
 	w.t.Helper()
 	g := w.must(w.reject(n))

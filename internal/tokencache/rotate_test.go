@@ -125,8 +125,8 @@ func TestRotateLogsInAfterRefresh(t *testing.T) {
 	}
 }
 
-// withRefresh runs f during a mint with the refresh token of the account "a". The parameter a is
-// the provider's answer.
+// withRefresh starts a mint with a refresh token, and then runs f. The answer decides what the mint
+// returns.
 func withRefresh(t *testing.T, a answer, f func(w *world)) {
 	t.Helper()
 	withAccount(t, Policy{}, func(w *world) {

@@ -15,8 +15,8 @@ import (
 // a valid token never wait for the store.
 type Store interface {
 	// Load returns the named account and its token. If no token is stored for the account's
-	// revision, the token is nil. Load sets only the wall clock in the token's Sent. If the account
-	// does not exist, the error wraps ErrNotFound.
+	// revision, the token is nil. Load sets the token's Sent.Wall, but not Sent.Mono. If the
+	// account does not exist, the error wraps ErrNotFound.
 	Load(ctx context.Context, name string) (Account, *token.Token, error)
 
 	// Save stores the newest token of an account. If Save fails, the cache still serves the
@@ -63,8 +63,8 @@ func (c *Cache) load(name string) (*entry, error) {
 	return e, nil
 }
 
-// replace stores t over an older token. If that fails, replace removes the older token, because an
-// operator may have replaced a leaked token. If t is not stored, the error says why.
+// replace stores t over an older token. If t cannot be stored, replace removes the older token,
+// because an operator may have rotated a leaked token. The error says why t is not stored.
 func (c *Cache) replace(ctx context.Context, name string, a Account, t token.Token) error {
 	// A slow mint may leave no time in ctx, so the store gets its own timeout.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)

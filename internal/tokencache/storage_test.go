@@ -139,7 +139,8 @@ func TestUnsavedTokenOfDeletedAccount(t *testing.T) {
 	})
 }
 
-// If a config write cannot save or remove the token, Put returns the reason. A tick tries again.
+// If a config write cannot save or remove the token, Put returns the reason. A later tick saves or
+// removes the token.
 func TestWriteThatIsNotSaved(t *testing.T) {
 	for _, test := range []struct {
 		name               string

@@ -100,7 +100,7 @@ func (w *world) wantNoTokenLost(read map[secret.String]int) {
 	}
 }
 
-// If a login is slow, the next reader gets the token of that login.
+// If readers stop waiting for a slow login, the next reader gets that login's token.
 func TestLateUnsharedTokenIsParked(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.putUnshared("1")
