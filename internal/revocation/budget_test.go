@@ -14,7 +14,6 @@ import (
 	"vault-plugin-secrets-messaging/internal/token"
 )
 
-// newHangingFixture returns a fixture whose provider never answers.
 func newHangingFixture(t *testing.T) *fixture {
 	f := newFixture(t)
 	f.Close()
