@@ -55,9 +55,9 @@ func (c *readCounts) add(d *readCounts) {
 // The token must be active, unless an operation or a revocation is running. The lease must not
 // outlive the token.
 //
-// If the plugin and the server run, the read must succeed in two cases:
+// If the plugin and the server run and no operation interferes, the read must succeed in two cases:
 //   - The cached token has more than [mustServe] left when the answer arrives.
-//   - The provider works, and [soakAccount.repair] has succeeded since the last fault.
+//   - The provider works, and [soakAccount.repair] has succeeded since the last fault or deletion.
 //
 // Any other read may fail with the status 400 or 502.
 func (a *soakAccount) read() {
@@ -128,8 +128,9 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 	c.noteLife(left)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	// The lock guards cachedUntil, because changeToken resets it. The end counts from the time
-	// before the request to the simulator, so that a slow answer does not make the end too late.
+	// The check of a.changes needs the lock, because changeToken resets cachedUntil. The end counts
+	// from the time before the request to the simulator, so that a slow answer does not make the end
+	// too late.
 	end := asked.Add(time.Duration(known.ExpiresIn * float64(time.Second)))
 	if a.changes.noneSince(mark) && a.shares() && end.After(a.cachedUntil) {
 		a.cachedUntil = end

@@ -80,7 +80,7 @@ func testSpring(t *testing.T, program []string) {
 	}
 }
 
-// Spring Vault reads a secret without a lease only once. In this case, the recipe's program tells
+// If a secret has no lease, Spring Vault reads the secret only once. The recipe's program then tells
 // the user to set lease=true.
 func TestSpringVaultWithoutLeases(t *testing.T) { forEachSpringVault(t, testSpringWithoutLeases) }
 

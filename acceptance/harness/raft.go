@@ -27,9 +27,9 @@ func StartRaftWith(t testing.TB, pluginDir string) *Server {
 	return s
 }
 
-// newRaftNode returns a raft server that is not started yet. The server joins the cluster at the
-// address leader. If leader is "", the caller must call initialize, which makes a new cluster. See
-// [pluginConfig] for pluginDir.
+// newRaftNode returns a raft server that is not started yet. The parameter leader is the address of
+// a node in the cluster that the server joins. If leader is "", the caller must call initialize to
+// make a new cluster. See [pluginConfig] for pluginDir.
 func newRaftNode(t testing.TB, number int, pluginDir, leader string) *Server {
 	t.Helper()
 	s := newServer(t, fmt.Sprintf("vault-%d", number))

@@ -74,8 +74,8 @@ func (r response) want(t *testing.T, status int, code, description string) respo
 	return r
 }
 
-// sendJSON sends a JSON document. Any status except 2xx fails the test. Without a token, pass "". A
-// nil result ignores the response's body.
+// sendJSON sends a JSON document. Any status except 2xx fails the test. If token is "", the request
+// has no token. If result is nil, sendJSON ignores the response's body.
 func sendJSON(t *testing.T, c *http.Client, method, address, token string, body, result any) {
 	t.Helper()
 	content, err := json.Marshal(body)
