@@ -120,7 +120,7 @@ func TestVerifyOfAKeyThatIsMade(t *testing.T) {
 func TestMinimumAgeOfSignedTokens(t *testing.T) {
 	m := newMount(t)
 	config := fields{"provider": "apns", "team_id": "DEF123GHIJ", "key_id": "ABC123DEFG", "private_key": p256PEM()}
-	m.write("config/u", with(maps.Clone(config), fields{"share": false})).want(t, http.StatusBadRequest, "share: must be true for apns, because the provider accepts a new token only when the last token is 20m0s old")
+	m.write("config/u", with(maps.Clone(config), fields{"share": false})).want(t, http.StatusBadRequest, "share: must be true for apns, because the provider refuses a new token until the last token is 20m0s old")
 	m.write("config/a", config).want(t, http.StatusNoContent)
 	first := m.token("a")
 	for range 19 {

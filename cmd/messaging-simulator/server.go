@@ -35,8 +35,8 @@ func open(cfg config) (*server, error) {
 	}
 	srv := &server{url: "http://" + listener.Addr().String(), listener: listener, http: &http.Server{
 		Handler: simulator.New(simulator.Options{}),
-		// The limit also ends connections that got no request yet. It is longer than clients keep
-		// idle connections, because a request that is sent at that moment fails.
+		// The limit also closes connections that got no request yet. A request that is sent at the
+		// moment of the closing fails, so the limit is longer than clients keep idle connections.
 		ReadHeaderTimeout: 2 * time.Minute,
 		ErrorLog:          log.New(os.Stderr, "messaging-simulator: ", 0),
 	}}

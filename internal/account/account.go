@@ -107,8 +107,8 @@ func (a *Account) Host() string { return a.settings.Host() }
 // run at the same time.
 func (a *Account) SerialKey() string { return providers.SerialKey(a.provider.spec, a.settings) }
 
-// RateKey identifies the client to which a Retry-After of the token endpoint applies. The wait
-// continues after a config write that keeps the RateKey. See [providers.RateKey].
+// RateKey identifies the client to which a Retry-After of the token endpoint applies. The
+// Retry-After outlasts a config write that keeps the RateKey. See [providers.RateKey].
 func (a *Account) RateKey() string { return providers.RateKey(a.provider.spec, a.settings) }
 
 // Mint implements [tokencache.Account]. It uses the given refresh token, or logs in if refresh is

@@ -243,8 +243,8 @@ func (r *Registry) removeUnused(ctx context.Context) error {
 	return nil
 }
 
-// hasConfig reports whether any config uses the definition with the given hex digits. It also
-// removes outdated pins (records of use).
+// hasConfig reports whether any config uses the definition with the given hex digits. A pin records
+// that a config uses a definition. hasConfig removes outdated pins.
 func hasConfig(ctx context.Context, s logical.Storage, digits string) (bool, error) {
 	configs, err := listPins(ctx, s, digits)
 	if err != nil {

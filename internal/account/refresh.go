@@ -36,8 +36,9 @@ const exchangeTimeout = 90 * time.Second
 //   - Before the engine serves the access token, it stores the next refresh token. If storage
 //     fails, the engine keeps the next refresh token in memory and tries again periodically.
 //   - If the outcome of an exchange is unknown, the engine uses the refresh token again only
-//     when readers need a token. Only a refusal by the provider means that the refresh token is
-//     lost. A refusal at the first use does not, because the config may have another mistake.
+//     when readers need a token.
+//   - A refresh token is lost only if the provider refuses it after an earlier use. If the
+//     provider refuses the first use, the config may have another mistake.
 //
 // Storage is authoritative, except for a record that could not be stored yet. RefreshTokens is safe
 // for concurrent use.
@@ -99,9 +100,9 @@ func (c *Config) spendsRefresh() bool {
 }
 
 // refreshID identifies the refresh token that an operator wrote, and its endpoint. Later refresh
-// tokens from the provider have the same ID. If the endpoint changes, the ID changes, and the
-// engine sends no later refresh token there. Otherwise a person who knows a used refresh token
-// could have the current refresh token sent to their own host.
+// tokens from the provider have the same ID. If the endpoint changes, the ID changes, so the
+// engine sends no later refresh token to the new endpoint. Otherwise a person who knows a used
+// refresh token could have the current refresh token sent to their own host.
 func (c *Config) refreshID() string {
 	parts := []string{c.Fields[providers.RefreshField].Reveal(), c.Provider, c.Definition, c.Environment, c.TokenURL, c.CACert}
 	for _, f := range c.provider.spec.Fields {
@@ -121,9 +122,10 @@ var errUnchanged = errors.New("nothing to store") // for update
 // update calls change with a copy of a config's newest record, and stores the copy. The parameter
 // begins says whether an exchange is starting.
 //
-// If change returns errUnchanged, update stores only a record that storage refused earlier. If
-// change returns any other error, update stores nothing and returns that error. If storage fails,
-// update returns the storage error, and keeps a record that must not be lost in memory.
+// If change returns errUnchanged, update only tries again to store a record that storage refused
+// earlier. If change returns any other error, update stores nothing and returns that error. If
+// storage fails, update returns the storage error. If the record must not be lost (see brings), the
+// record stays in memory.
 func (r *RefreshTokens) update(ctx context.Context, name string, begins bool, change func(*refreshRecord) error) error {
 	s := r.state(name)
 	s.mu.Lock()
@@ -259,8 +261,7 @@ func (r *RefreshTokens) removeToken(ctx context.Context, name string) error {
 	})
 }
 
-// keepOnly removes the refresh tokens that c cannot use. The caller has just stored c. A failure
-// leaves only unused refresh tokens behind.
+// keepOnly removes the refresh tokens that c cannot use. The caller has just stored c.
 func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	err := r.update(ctx, name, false, func(record *refreshRecord) error {
 		n, id := len(record.Generations), c.refreshID()
@@ -273,8 +274,7 @@ func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	r.logLeftover(name, err)
 }
 
-// drop removes a config's refresh tokens. A running exchange does not store them again. A failure
-// leaves only unused refresh tokens behind.
+// drop removes a config's refresh tokens. A running exchange does not store them again.
 func (r *RefreshTokens) drop(ctx context.Context, name string) {
 	s := r.state(name)
 	s.mu.Lock()
@@ -285,7 +285,7 @@ func (r *RefreshTokens) drop(ctx context.Context, name string) {
 	r.logLeftover(name, remove(ctx, r.storage, RefreshPrefix+name))
 }
 
-// logLeftover logs a failure to remove unused refresh tokens. If err is nil, it does nothing.
+// logLeftover logs a failed removal of refresh tokens that no config uses. A nil err is ignored.
 func (r *RefreshTokens) logLeftover(name string, err error) {
 	if err != nil {
 		r.log().Warn("refresh tokens that nothing uses stay in storage until the next write of the config", "config", name, "error", err)

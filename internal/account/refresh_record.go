@@ -74,8 +74,8 @@ func (r *refreshRecord) remove(id string) {
 	r.Generations = slices.DeleteFunc(r.Generations, func(g refreshGeneration) bool { return g.ID == id })
 }
 
-// brings reports whether r has a refresh token, or the outcome of an exchange, that old lacks. Such
-// a record must not be lost.
+// brings reports whether r must not be lost, because r has a next refresh token, the outcome of an
+// exchange, or fewer refresh tokens than the older record.
 func (r *refreshRecord) brings(old *refreshRecord) bool {
 	if len(r.Generations) < len(old.Generations) {
 		return true

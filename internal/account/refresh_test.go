@@ -59,8 +59,6 @@ func TestNoExchangeBeginsAfterClose(t *testing.T) {
 	}
 }
 
-// A refresh token that storage refuses is stored later. Removing the access token keeps the refresh
-// token; deleting the config removes it.
 func TestRefreshTokenInStorage(t *testing.T) {
 	ctx, s := t.Context(), &logical.InmemStorage{}
 	r := newRefreshTokens(s, clock.System(), hclog.NewNullLogger)

@@ -53,8 +53,8 @@ type RegistryOptions struct {
 	Storage logical.Storage // of the mount
 	Clock   clock.Clock     // nil means the machine's clock
 
-	// Observe returns a function that accounts of the named provider call before each mint. They
-	// call the returned function end after the mint.
+	// Observe returns a function for the mints of the named provider. A mint calls this function
+	// first, and calls the returned function end last.
 	Observe func(provider string) func() (end func())
 }
 

@@ -15,8 +15,8 @@ import (
 // ConfigPrefix is the storage prefix of configs. The config's name follows.
 const ConfigPrefix = "config/"
 
-// configVersion marks stored configs with a KeyOwner. Plugins that do not know KeyOwner refuse this
-// version. Stored configs without a KeyOwner have version 1.
+// configVersion is the version of stored configs that have a KeyOwner. Plugins that do not know
+// KeyOwner refuse this version. Stored configs without a KeyOwner have version 1.
 const configVersion = 2
 
 // configRecord is the stored form of a [Config]. A missing member has its default.

@@ -60,7 +60,8 @@ func DecodeWrite(data map[string]any, schema map[string]*framework.FieldSchema) 
 }
 
 // Verify reports whether to mint a token before the write is stored. A verify_connection in the
-// write decides. Otherwise Verify returns changed: whether credentials, endpoints or share change.
+// write takes precedence over the parameter changed, which says whether credentials, endpoints or
+// share change.
 func (w *Write) Verify(changed bool) bool {
 	if w.verify != nil {
 		return *w.verify
@@ -86,8 +87,9 @@ func (c *Config) Patched(data map[string]any) map[string]any {
 	return update
 }
 
-// Merge applies w to a copy of old, validates the result, and guards the secrets. For a new config,
-// old is nil. If the user made a mistake, the error is a [*providers.FieldError].
+// Merge applies w to a copy of old, and validates the result. If w changes where or how secrets are
+// sent, w must repeat the secrets. For a new config, old is nil. If the user made a mistake,
+// the error is a [*providers.FieldError].
 func (r *Registry) Merge(ctx context.Context, old *Config, w *Write) (*Config, error) {
 	p, err := r.choose(ctx, old, w)
 	if err != nil {
@@ -174,7 +176,7 @@ func (c *Config) validate() error {
 		{p.spec.SelfSigned && c.TokenURL != "", "token_url", selfSigned},
 		{p.spec.SelfSigned && c.ClientCert != "", "client_cert", selfSigned},
 		{!c.Share && p.spec.MinimumAge > 0, "share",
-			fmt.Sprintf("must be true for %s, because the provider accepts a new token only when the last token is %s old", p.spec.Name, p.spec.MinimumAge)},
+			fmt.Sprintf("must be true for %s, because the provider refuses a new token until the last token is %s old", p.spec.Name, p.spec.MinimumAge)},
 		{address == "" && !p.spec.SelfSigned, "token_url", "is required by " + p.spec.Name},
 		{c.ClientCert != "" && err == nil && parsed.Scheme == "http", "client_cert",
 			"needs an https token_url, because a client presents its certificate in the TLS handshake"},
@@ -249,7 +251,7 @@ func (c *Config) validateEnvironment() error {
 
 // If a write changes where or how secrets are sent, guard requires that the write repeats all
 // secrets. The write also cannot remove a secret. Otherwise a person who may edit configs could
-// send unknown secrets to their own host.
+// have the stored secrets sent to their own host.
 //
 // A field is secret if the old or the new definition says so. Otherwise a new definition could make
 // an old secret public.

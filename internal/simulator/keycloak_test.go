@@ -114,7 +114,6 @@ func TestKeycloakViolations(t *testing.T) {
 	}
 }
 
-// A request with an unknown client does not count as a failed login of the account.
 func TestBasicHeaderCausesNoLockout(t *testing.T) {
 	r := newRig(t, simulator.Options{})
 	r.patch(`{"lockout_after": 1}`)

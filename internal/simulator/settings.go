@@ -59,9 +59,9 @@ type ProviderSettings struct {
 	ExpiryFormat *string `json:"expiry_format,omitempty"`
 	// SuccessStatus is the HTTP status of a response with a token; the default, 0, means 200.
 	SuccessStatus *int `json:"success_status,omitempty"`
-	// FailureStatus is the HTTP status of a refusal. The default, 0, means 200 for EnableX, and
-	// 401 for a failed login at Sinch India. Sinch documents both 401 and 400. Keycloak sends
-	// 400 since version 26.6.
+	// FailureStatus is the HTTP status of a refusal. The default, 0, means the usual status, such
+	// as 200 for EnableX, or 401 for a failed login at Sinch India. Sinch documents both 401 and
+	// 400. Keycloak sends 400 since version 26.6.
 	FailureStatus *int `json:"failure_status,omitempty"`
 	// EchoSecrets makes every failure repeat the request's secrets in the listed forms: "raw",
 	// "url", "base64", "json" (each character as \uXXXX) or "json-twice" (as \\uXXXX).

@@ -107,8 +107,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resp := c.respond()
 	s.record(c, resp)
 	if latency := c.settings.Latency.value(); latency > 0 {
-		// The token is already issued, so the latency shortens the time left for the
-		// client.
+		// The token is already issued, so the latency is part of the token's lifetime.
 		s.sleep(r.Context(), latency)
 		if r.Context().Err() != nil {
 			return
