@@ -141,8 +141,8 @@ func (w *witness) changes() []fields {
 	}
 }
 
-// attack runs a script of requests on a config of the given kind. The test fails if the evil server
-// gets a secret or a token of the operator.
+// attack runs a script of requests on a config of the given kind. The test fails if the attacker's
+// server gets a secret or a token of the operator.
 func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	t.Helper()
 	m, _ := newOffline(t, time.Hour)
@@ -237,7 +237,6 @@ func (w *witness) attack(t *testing.T, kind byte, script []byte) {
 	m.wantNotLogged("panic")
 }
 
-// An attacker who may write, delete and rotate gets no secret and no token.
 func TestConfigWriterGetsNoSecretByAnySequence(t *testing.T) {
 	w := newWitness(t)
 	chance := rand.New(rand.NewPCG(1, 2))

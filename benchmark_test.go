@@ -142,8 +142,8 @@ func constantAnswer(lease bool) *logical.Response {
 	return resp
 }
 
-// withoutTokens is a storage in memory that drops tokens. In production, storage is outside the
-// plugin's memory.
+// withoutTokens is a storage in memory that drops tokens. In production, stored tokens take none of
+// the plugin's memory.
 type withoutTokens struct{ *logical.InmemStorage }
 
 func (s withoutTokens) Put(ctx context.Context, e *logical.StorageEntry) error {

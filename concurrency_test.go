@@ -50,7 +50,8 @@ func TestAllAtOnce(t *testing.T) {
 				default:
 					a = m.read("creds/a")
 				}
-				// The clock may pass a token's end meanwhile, and a slow machine may need more than 3 s for a login.
+				// Another goroutine may advance the clock past a token's end. A slow machine may
+				// need more than 3 s for a login.
 				if a.status >= 500 && !strings.Contains(a.text, "to arrive") && !strings.Contains(a.text, "so read again") {
 					t.Errorf("step %d: got %d %s, want no 5xx", step, a.status, a.text)
 				}

@@ -31,8 +31,8 @@ import (
 // fields is the data of a request.
 type fields = map[string]any
 
-// secrets are credentials that tests write. Answers and logs must contain none of them. Wrong
-// credentials and credentials of fake providers contain hunter2.
+// secrets are in the credentials that tests write. Answers and logs must contain none of them.
+// hunter2 is in wrong credentials and in credentials for fake providers.
 var secrets = []string{"correct-horse", "battery-staple-app-key", "conversation-secret", "generic-secret", "wonderland", "hunter2"}
 
 // mount is a backend with storage, system view and simulated providers. It searches all answers and

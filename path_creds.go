@@ -206,10 +206,10 @@ func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 		resp.AddWarning(fmt.Sprintf("this token could not be refreshed and is served until it ends (in %s): %s; the next attempt is after %s",
 			left, g.Failure, showTime(g.Failure.Next)))
 	case g.Short && asked > g.MinTTL:
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; the largest min_ttl that has an effect is half the token's lifetime, %s",
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; the engine limits min_ttl to half the token's lifetime, %s",
 			left, asked, (g.Lifetime / 2).Truncate(time.Second)))
 	case g.Short:
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; the engine replaces no token within 10s of its mint, or the provider has not answered yet",
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; either the token is too new to replace (less than 10s old), or the provider has not answered yet",
 			left, g.MinTTL))
 	}
 }

@@ -96,7 +96,7 @@ func TestCredsMinTTL(t *testing.T) {
 		equal(t, "min_ttl="+minTTL+": the first token", a.token() == first, same)
 		equal(t, "min_ttl="+minTTL+": a warning", len(a.warnings) > 0, warns)
 		if warns {
-			a.wantWarning(t, "the largest min_ttl that has an effect is half the token's lifetime, 30m0s")
+			a.wantWarning(t, "the engine limits min_ttl to half the token's lifetime, 30m0s")
 		}
 	}
 	read("2h", true, true) // nothing is newer than a token that was minted just now
@@ -118,7 +118,7 @@ func TestCredsWarnOfTooLittleLife(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", 12*time.Second)), nil)
 	m.clock.advance(7 * time.Second)
 	m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": 6}).
-		wantWarning(t, "this token ends in 5s, which is less than the min_ttl of 6s; the engine replaces no token within 10s of its mint")
+		wantWarning(t, "this token ends in 5s, which is less than the min_ttl of 6s; either the token is too new to replace (less than 10s old)")
 }
 
 func TestCredsRefused(t *testing.T) {
@@ -256,7 +256,7 @@ func TestCredsOfASlowProvider(t *testing.T) {
 	}
 }
 
-// If a token is reported as rejected but the login is slow, the reader gets the rejected token
+// If a token is reported as rejected but the new login is slow, the reader gets the rejected token
 // again.
 func TestCredsRejectedAtASlowProvider(t *testing.T) {
 	t.Parallel()

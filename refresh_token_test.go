@@ -167,7 +167,8 @@ func TestSpentRefreshTokenIsWrittenAgain(t *testing.T) {
 	p.wantCounts(t, "after the writes", before, 0)
 }
 
-// A user who knows an old refresh token cannot redirect the newest refresh token.
+// A user who knows an old refresh token cannot redirect the newest refresh token to another
+// endpoint.
 func TestSpentRefreshTokenMovesNothing(t *testing.T) {
 	m, p := newSpenderMount(t)
 	p.set(func() error { return errNoAnswer }, nil)

@@ -72,7 +72,7 @@ func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	}
 }
 
-// A verified write of an unshared config revokes the token that the write minted. This tests the
+// After a verified write of an unshared config, the engine revokes the minted token, to test the
 // revocation_url.
 func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m := newMount(t)
@@ -101,8 +101,8 @@ func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m.patch("config/a", fields{"revocation_url": m.revocable(nil)["revocation_url"], "password": "correct-horse"}).want(t, http.StatusNoContent)
 }
 
-// A provider may return the token in use to a verified write. If the write is not stored, the
-// engine does not revoke that token.
+// The login of a verified write may return the token in use. If the write is not stored, the engine
+// does not revoke that token.
 func TestVerifiedWriteThatIsNotStoredKeepsTheTokenInUse(t *testing.T) {
 	m, p := newRevokingMount(t, func(context.Context) error { return &token.Error{Kind: token.Unavailable} }, nil)
 	m.token("a")

@@ -142,7 +142,6 @@ func TestSuccessfulRevocationDrainsTheQueue(t *testing.T) {
 	m.wantAlive("the first token", first.token(), false)
 }
 
-// Failing revocations of one config do not delay revocations of other configs.
 func TestRevocationsOfOneConfigDoNotHoldUpAnothers(t *testing.T) {
 	m := newRevocableMount(t, fields{"share": false})
 	m.write("config/b", m.revocable(fields{"share": false})).want(t, http.StatusNoContent)
@@ -234,7 +233,8 @@ func newRevoking(revoke func(context.Context) error) *revoking {
 	return &revoking{fake: newFake(minting("fake-token", time.Hour)), revoke: revoke}
 }
 
-// revokingConfig is a config of a provider that can revoke tokens. The write is not verified.
+// revokingConfig is a config of a provider that can revoke tokens. Writes of this config are not
+// verified.
 var revokingConfig = fields{"provider": "fake", "password": "fake-hunter2", "revocation_url": "https://fake.example/revoke", "verify_connection": false}
 
 // newRevokingMount makes a mount with config/a. The provider calls the function revoke to revoke a

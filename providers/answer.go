@@ -51,8 +51,9 @@ func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 	return e
 }
 
-// object returns the fields of a JSON object. It also reads errors that are form-encoded, or JSON
-// but not an object. Any other body is an error. Later errors hide the tokens in the fields.
+// object returns the fields of a JSON object. For an error in another format, object returns the
+// fields that oddError finds. For any other body, object fails. Tokens in the returned fields
+// become secrets of the redactor.
 func (a *answer) object() (fields, error) {
 	problem := ""
 	if a.unread == nil {

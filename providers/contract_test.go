@@ -151,7 +151,8 @@ func TestContractLifetimes(t *testing.T) {
 	})
 }
 
-// default_ttl replaces a missing lifetime. default_ttl or max_ttl replaces an impossible lifetime.
+// default_ttl replaces a missing lifetime. default_ttl or max_ttl replaces an impossible lifetime,
+// such as -5.
 func TestContractOperatorTTL(t *testing.T) {
 	const minute = time.Minute
 	forEach(t, func(t *testing.T, c contract) {

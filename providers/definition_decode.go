@@ -146,8 +146,8 @@ func (d *decoder) decodeEndpoints(endpoints object) {
 	}
 }
 
-// checkAddress checks an endpoint's URL, and the fields in the URL. It also sets a check for the
-// fields' values in configs.
+// checkAddress checks an endpoint's URL, and the fields in the URL. It also makes
+// [Definition.Validate] check the values of these fields.
 func (n node) checkAddress() {
 	d, url := n.d, n.text()
 	t, problem := parseTemplate(url)

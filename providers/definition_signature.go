@@ -101,8 +101,8 @@ func within(some, others []string) bool {
 }
 
 // keyFields checks the fields that describe the signing key, and the fields with values from a JSON
-// file. It sets RequiresSecrets for the fields in a signed JWT, except the client ID, because a
-// client ID only names the account.
+// file. It sets RequiresSecrets for each field in a signed JWT. The client ID is an exception,
+// because it only names the account.
 func (d *decoder) keyFields(fields object) {
 	uses := d.protocol.signatures()
 	for i := range d.spec.Fields {

@@ -138,8 +138,8 @@ func isEmptyJSON(raw json.RawMessage) bool {
 	return slices.Contains([]string{"null", "false", "0", `""`, `"0"`, "{}", "[]"}, string(raw))
 }
 
-// kind returns the kind of a failure. An error counts as a refusal unless the answer says that a
-// later request may succeed, because another login could lock the account.
+// kind returns the kind of a failure. If an answer does not say that a later request may succeed,
+// an error counts as a refusal, because another login could lock the account.
 func (found *fault) kind(status int) token.Kind {
 	later, isLater := found.later()
 	switch {

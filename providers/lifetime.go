@@ -159,8 +159,8 @@ func (a *answer) duration(name string, seconds float64) (time.Duration, error) {
 //
 //   - Date is ignored if it agrees with neither our clock nor issued.
 //   - Our clock is ignored if Date agrees with issued, but not with our clock.
-//   - If no time would be left, only issued counts, or Date if issued is nil. When Date agrees with
-//     our clock, Date must also agree with issued.
+//   - If the token would already have expired, only issued counts, or only Date if issued is nil.
+//     This exception does not apply if Date agrees with our clock but not with issued.
 func (a *answer) until(unix float64, issued *float64) float64 {
 	ours, date := seconds(a.now), seconds(a.date)
 	dated := !a.date.IsZero()

@@ -61,7 +61,7 @@ const (
 )
 
 // certificateHint says that the client certificate may be missing or refused, or returns "". With
-// TLS 1.3, a connection may end without the server's alert.
+// TLS 1.3, a refusal may look like a broken connection.
 func (a *answer) certificateHint() string {
 	switch {
 	case !a.asked:

@@ -146,8 +146,8 @@ const (
 	Pairs
 	// PEM is a key or a certificate in PEM. Settings store it unchanged.
 	PEM
-	// JSON is a file that contains a JSON object. Values in the object set other fields. Settings
-	// store the file unchanged.
+	// JSON is the text of a JSON file. Values in the file become the values of other fields; see
+	// Field.Sets. Settings store the text unchanged.
 	JSON
 )
 

@@ -37,7 +37,7 @@ type expectation struct {
 	values []string
 }
 
-// output is a value from the answer that creds/<name> returns beside the token.
+// output is a value from the provider's answer. creds/<name> returns the value beside the token.
 type output struct {
 	name string
 	at   pointer
@@ -215,9 +215,9 @@ func (o *outcome) explain(e *token.Error) {
 	}
 }
 
-// refine returns the error for an answer that is not a JSON object. If the definition describes the
-// HTTP status, refine replaces err. It keeps err for 403 and 407, because these probably come from
-// a proxy.
+// refine returns the error for an answer that is not a JSON object: the error that the definition
+// describes for the HTTP status, or else err. For 403 and 407, refine always returns err, because
+// these probably come from a proxy.
 func (r *reading) refine(a *answer, err error) error {
 	o := r.outcome(a.status, nil, "")
 	if o == nil || a.status == http.StatusForbidden || a.status == http.StatusProxyAuthRequired {

@@ -34,7 +34,7 @@ const (
 )
 
 // A redactor withholds a provider's text if the text contains a secret. Do not use it for the
-// engine's own texts. Users know these, so withholding one would reveal that it contains the
+// engine's own texts. Users know these texts, so a withheld text would tell users where to find the
 // secret. A redactor never changes. The zero redactor knows no secret.
 //
 // Users do not choose the provider's texts, so they cannot use a redactor to guess a secret.
@@ -99,9 +99,9 @@ func (r redactor) isIn(text string) bool {
 	return false
 }
 
-// base64Forms returns the base64 of a secret in lower case, without + and /. It depends on the
-// secret's position and escapes, so there are several results. Characters that also depend on the
-// surrounding text are omitted.
+// base64Forms returns the base64 of a secret in lower case, without + and /. There are several
+// results, because base64 depends on the secret's position in a text, and on escapes. Characters
+// that also encode a part of the surrounding text are omitted.
 func base64Forms(secret string) []string {
 	var forms []string
 	quoted, _ := json.Marshal(secret) // never fails for a string
@@ -150,8 +150,8 @@ func unquote(escapes string) string {
 	return text
 }
 
-// readings returns a text as it is, and each result of decoding its escapes. Results are decoded
-// again, up to maxEscapes times in all.
+// readings returns a text, and the results of decoding the escapes in the text. Each result is
+// decoded again, for maxEscapes rounds in all.
 func readings(text string) []string {
 	all := []string{text}
 	last := all // round of unescaping
