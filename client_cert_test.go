@@ -150,7 +150,6 @@ func TestClientKeyOnOneLine(t *testing.T) {
 	equal(t, "client_cert", m.read("config/a").data["client_cert"], cert)
 }
 
-// After a new certificate is written, the engine mints a new token.
 func TestNewClientCertMintsAnew(t *testing.T) {
 	m := newMount(t)
 	config := mutual(t, m)

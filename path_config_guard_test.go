@@ -104,7 +104,6 @@ func TestGuardDeleteAndWriteAgain(t *testing.T) {
 		want(t, http.StatusBadRequest, "password: is required by sinch-india")
 }
 
-// The engine sends no refresh token from the old token_url to a new token_url.
 func TestGuardNewEndpointGetsNoRefreshToken(t *testing.T) {
 	m := newSinchMount(t, nil)
 	m.token("a")
