@@ -72,8 +72,8 @@ func TestTokensOfLeasesFollowNoOtherCA(t *testing.T) {
 	}
 }
 
-// After a verified write of an unshared config, the engine revokes the minted token, to test the
-// revocation_url.
+// After a verified write of an unshared config, the engine revokes the minted token. The revocation
+// also tests the revocation_url.
 func TestVerifiedWriteReportsAWrongRevocationURL(t *testing.T) {
 	m := newMount(t)
 	var requests atomic.Int32
