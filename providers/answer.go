@@ -52,8 +52,8 @@ func (a *answer) fail(kind token.Kind, problem string) *token.Error {
 }
 
 // object returns the fields of a JSON object. For an error in another format, object returns the
-// fields that oddError finds. For any other body, object fails. Tokens in the returned fields
-// become secrets of the redactor.
+// fields that oddError finds. For any other body, object fails. The redactor treats tokens in the
+// returned fields as secrets.
 func (a *answer) object() (fields, error) {
 	problem := ""
 	if a.unread == nil {

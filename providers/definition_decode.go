@@ -282,7 +282,8 @@ func (n node) literal() string {
 	return ""
 }
 
-// scalar returns a string, or the JSON text for a number, a boolean or null.
+// scalar returns the text of a string node. For a number, a boolean or null, it returns the JSON
+// text.
 func (n node) scalar() string {
 	if n.is("!!str") {
 		return n.text()

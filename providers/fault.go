@@ -157,7 +157,8 @@ func (found *fault) kind(status int) token.Kind {
 	return token.Malformed
 }
 
-// later reports whether a code means a temporary failure, and returns the kind of that failure.
+// later reports whether a code in the error means a temporary failure. It also returns the kind of
+// that failure.
 func (found *fault) later() (token.Kind, bool) {
 	for _, code := range found.codes {
 		switch strings.ToLower(code) {

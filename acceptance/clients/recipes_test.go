@@ -171,8 +171,8 @@ func pipe(t *testing.T, env []string, want string, args ...string) *app {
 	return a
 }
 
-// messageAPI simulates a provider's message API. The API refuses inactive tokens, and a token that
-// the test rejects.
+// messageAPI simulates a provider's message API. The API refuses inactive tokens, and the token in
+// the field rejected.
 type messageAPI struct {
 	*httptest.Server
 	bearer   sync.Map     // the tokens of accepted messages, by message

@@ -41,8 +41,9 @@ func RunCommand(t testing.TB, cmd *exec.Cmd) {
 
 var installing sync.Mutex // two parallel tests may want the same folder
 
-// Install returns the folder bin/clients/<name>, filled by the function fill. If the content of the
-// file at the path pins has changed, Install empties and fills the folder again.
+// Install returns the folder bin/clients/<name>, filled by the function fill. The parameter pins is
+// the path of a file with versions. If that file has changed, Install empties and fills the folder
+// again.
 func Install(t testing.TB, name, pins string, fill func(dir string)) string {
 	t.Helper()
 	installing.Lock()

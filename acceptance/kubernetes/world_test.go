@@ -87,7 +87,7 @@ func (w *world) local(text string) string {
 		"15m", short(15*time.Minute), "20m", short(20*time.Minute)).Replace(text)
 }
 
-// run runs the commands of a section. Warnings from Vault fail the test.
+// run runs the commands in a section of the page. Warnings from Vault fail the test.
 func (w *world) run(t *testing.T, section string) {
 	t.Helper()
 	for _, block := range harness.CodeBlocks(t, section, "sh") {

@@ -20,7 +20,7 @@ var errSuperseded = errors.New("superseded")
 const againPause = 500 * time.Millisecond
 
 // entry is what the cache holds for one account. Hold mu to call the entry's methods. Readers of a
-// valid token need no lock, because they read the field published.
+// valid token need no lock, because they read only entry.published.
 type entry struct {
 	name      string
 	published atomic.Pointer[state] // a copy of state, which never changes

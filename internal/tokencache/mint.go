@@ -307,8 +307,8 @@ func (e *entry) dropRefresh(m *mint) {
 	e.unsaved = true
 }
 
-// result returns the MintResult of m without the Failure. Call result before a failure is counted,
-// because of FailuresBefore.
+// result returns the MintResult of m without the Failure. Call result before a failure of m is
+// counted, because FailuresBefore must not include m.
 func (e *entry) result(m *mint) MintResult {
 	r := MintResult{Name: e.name, Account: m.account, Rotated: m.purpose == rotation, Rejected: m.purpose == rejection,
 		Unshared: m.purpose == unsharedRead, Took: m.ended.Mono - m.started.Mono, Unsaved: m.unsaved}

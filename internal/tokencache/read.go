@@ -63,8 +63,8 @@ func (c *Cache) Get(ctx context.Context, name string, asked time.Duration) (Gran
 }
 
 // read gets the named account's entry, calls try with the entry, and counts the read. If try
-// returns errSuperseded, read repeats both with the new entry. The context of try ends with ctx, at
-// Close, or after MaxWait. context.Cause tells why.
+// returns errSuperseded, read gets the new entry and calls try again. The context of try ends with
+// ctx, at Close, or after MaxWait. context.Cause tells why.
 func (c *Cache) read(ctx context.Context, name string, try func(context.Context, *entry) (Grant, error)) (Grant, error) {
 	e, err := c.entry(ctx, name)
 	wait, cancel := context.WithTimeoutCause(ctx, MaxWait, ErrStillMinting)
