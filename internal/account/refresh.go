@@ -261,7 +261,8 @@ func (r *RefreshTokens) removeToken(ctx context.Context, name string) error {
 	})
 }
 
-// keepOnly removes the refresh tokens that c cannot use. The caller has just stored c.
+// keepOnly removes the refresh tokens that c cannot use. The caller has just stored c. A failure is
+// only logged, because it leaves only unused refresh tokens in storage.
 func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	err := r.update(ctx, name, false, func(record *refreshRecord) error {
 		n, id := len(record.Generations), c.refreshID()
@@ -274,7 +275,8 @@ func (r *RefreshTokens) keepOnly(ctx context.Context, name string, c *Config) {
 	r.logLeftover(name, err)
 }
 
-// drop removes a config's refresh tokens. A running exchange does not store them again.
+// drop removes a config's refresh tokens. A running exchange does not store them again. A failure is
+// only logged, because it leaves only unused refresh tokens in storage.
 func (r *RefreshTokens) drop(ctx context.Context, name string) {
 	s := r.state(name)
 	s.mu.Lock()
