@@ -118,7 +118,7 @@ func newAccountMetrics(cache *tokencache.Cache, builtin []string) *accountMetric
 	m.keyNext = perConfig("key_next_created_timestamp_seconds", "When the next key of a rotation was made. Absent if no rotation is in progress.")
 	m.refreshToken = perConfig("refresh_token_state", "1 for the current state of the refresh token that is the credential, 0 for the other states: unused, stored, unsaved (storage refused it), unknown (the outcome of its last use) or lost. Absent if the credential is no refresh token.", "state")
 	m.clientCert = perConfig("client_cert_expiry_timestamp_seconds", "When the client certificate of the config expires. Absent without a client certificate.")
-	m.leftOut = desc("configs_left_out", fmt.Sprintf("Number of accounts in memory without metrics of their own. Only %d accounts have metrics of their own: first the failing accounts, then the others by name.", maxConfigsShown))
+	m.leftOut = desc("configs_left_out", fmt.Sprintf("Number of accounts in memory without metrics of their own. At most %d accounts have metrics of their own: first the failing accounts, then the others by name.", maxConfigsShown))
 	return m
 }
 
