@@ -143,8 +143,8 @@ func TestProviderRefreshes(t *testing.T) {
 		genericUser, publicUser, generic.with("body", harness.Fields{"auth_style": "body", "token_params": "audience=x"}),
 	} {
 		before := w.sim.State(t).Providers[a.provider]
-		// The engine does not refresh a token with less than 2 s left. The engine logs in instead. The
-		// long window lets a read start the refresh in time, even on a slow machine.
+		// The engine does not refresh a token with less than 2 s left. The engine logs in instead.
+		// The long window lets a read start the refresh in time, even on a slow machine.
 		w.writeConfig(t, a, harness.Fields{"refresh_window": "12s"})
 		token := w.token(t, a)
 		harness.Until(t, "the token is refreshed", func() bool { return w.token(t, a) != token })

@@ -129,8 +129,8 @@ func (a *soakAccount) judgeToken(r harness.Response, sent, arrived time.Time, ma
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	// The check of a.changes needs the lock, because changeToken resets cachedUntil. The end counts
-	// from the time before the request to the simulator, so that a slow answer does not make the end
-	// too late.
+	// from the time before the request to the simulator, so that a slow answer does not make the
+	// end too late.
 	end := asked.Add(time.Duration(known.ExpiresIn * float64(time.Second)))
 	if a.changes.noneSince(mark) && a.shares() && end.After(a.cachedUntil) {
 		a.cachedUntil = end

@@ -80,8 +80,8 @@ func testSpring(t *testing.T, program []string) {
 	}
 }
 
-// If a secret has no lease, Spring Vault reads the secret only once. The recipe's program then tells
-// the user to set lease=true.
+// If a secret has no lease, Spring Vault reads the secret only once. The recipe's program then
+// tells the user to set lease=true.
 func TestSpringVaultWithoutLeases(t *testing.T) { forEachSpringVault(t, testSpringWithoutLeases) }
 
 func testSpringWithoutLeases(t *testing.T, program []string) {
