@@ -149,8 +149,8 @@ func testRotateRevokes(t *testing.T, w *servers) {
 	w.keycloak.wantActive(t, second, false)
 }
 
-// Keycloak refuses concurrent logins of one user, so the engine sends one login at a time. Every
-// concurrent read succeeds.
+// Keycloak refuses concurrent logins of one user, so the engine sends one login at a time. Concurrent
+// reads then succeed.
 func testConcurrentReads(t *testing.T, w *servers) {
 	const n = 6 // more than the engine's concurrent mints; each login takes at least 0.1 s
 	var a *account
