@@ -55,6 +55,7 @@ func withToken(t *testing.T, p Policy, f func(w *world)) {
 	t.Helper()
 	withAccount(t, p, func(w *world) {
 		w.get("a", 0)
+		synctest.Wait() // the mint calls OnMint after readers have the token
 		f(w)
 	})
 }
