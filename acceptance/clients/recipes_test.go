@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -115,25 +117,7 @@ func sinch(sim *harness.Simulator) harness.Fields {
 // app is a running program.
 type app struct {
 	send   func(line string) // writes a line to the program's input
-	output *output
-}
-
-// output collects what a program prints. It is safe for concurrent use.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	output func() string     // returns what the program has printed
 }
 
 // pipe starts a program. At the end of the test, the program must succeed. Its output must contain
@@ -142,11 +126,23 @@ func pipe(t *testing.T, env []string, want string, args ...string) *app {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = env
-	a := &app{output: &output{}}
-	cmd.Stdout, cmd.Stderr = a.output, a.output
+	printed, err := os.Create(filepath.Join(t.TempDir(), "output"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = printed, printed
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
+	}
+	a := &app{
+		send: func(line string) {
+			t.Helper()
+			if _, err := io.WriteString(in, line+"\n"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		output: func() string { return harness.ReadFile(t, printed.Name()) },
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -154,20 +150,15 @@ func pipe(t *testing.T, env []string, want string, args ...string) *app {
 	exit := make(chan error, 1)
 	go func() { exit <- cmd.Wait() }()
 	t.Cleanup(func() {
+		defer printed.Close()
 		in.Close()
 		kill := time.AfterFunc(harness.Timeout, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
 		err := <-exit
-		if got := a.output.String(); err != nil || want == "" && got != "" || !strings.Contains(got, want) {
+		if got := a.output(); err != nil || want == "" && got != "" || !strings.Contains(got, want) {
 			t.Errorf("%q: got error %v and output %q, want no error and the output %q", args, err, got, want)
 		}
 	})
-	a.send = func(line string) {
-		t.Helper()
-		if _, err := io.WriteString(in, line+"\n"); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return a
 }
 

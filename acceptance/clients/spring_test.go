@@ -62,7 +62,7 @@ func testSpring(t *testing.T, program []string) {
 	// token a little too long.
 	harness.Until(t, "the token ended 2 s ago", func() bool { return sim.Token(t, third).ExpiresIn < -2 })
 	send("during the outage")
-	harness.Until(t, "the program has no valid token", func() bool { return strings.Contains(app.output.String(), noToken) })
+	harness.Until(t, "the program has no valid token", func() bool { return strings.Contains(app.output(), noToken) })
 	sim.Configure(t, `{"faults": []}`)
 	// After an outage of a minute, the engine may wait for another minute.
 	harness.Within(t, 3*time.Minute, "a message after the outage is accepted", func() error {
