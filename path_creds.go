@@ -209,7 +209,7 @@ func warn(resp *logical.Response, g tokencache.Grant, asked time.Duration) {
 		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; the engine limits min_ttl to half the token's lifetime, %s",
 			left, asked, (g.Lifetime / 2).Truncate(time.Second)))
 	case g.Short:
-		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; either the token is too new to replace (less than 10s old), or the provider has not answered yet",
+		resp.AddWarning(fmt.Sprintf("this token ends in %s, which is less than the min_ttl of %s; perhaps the token is too new to replace (less than 10s old), or the provider has not answered yet",
 			left, g.MinTTL))
 	}
 }

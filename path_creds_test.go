@@ -118,7 +118,7 @@ func TestCredsWarnOfTooLittleLife(t *testing.T) {
 	m := newFakeMount(t, newFake(minting("fake-token", 12*time.Second)), nil)
 	m.clock.advance(7 * time.Second)
 	m.request(logical.ReadOperation, "creds/a", fields{"min_ttl": 6}).
-		wantWarning(t, "this token ends in 5s, which is less than the min_ttl of 6s; either the token is too new to replace (less than 10s old)")
+		wantWarning(t, "this token ends in 5s, which is less than the min_ttl of 6s; perhaps the token is too new to replace (less than 10s old)")
 }
 
 func TestCredsRefused(t *testing.T) {
