@@ -250,6 +250,41 @@ func block(f *fake) (started <-chan struct{}, release func()) {
 	return here, sync.OnceFunc(func() { close(released) })
 }
 
+// simulate changes settings of the simulator.
+func (m *mount) simulate(settings string) {
+	m.t.Helper()
+	if err := m.sim.Patch([]byte(settings)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// hold delays the simulator's answers until release is called. After that, the simulator answers at
+// once, whatever its latency. Call hold on the mount that made the simulator.
+func (m *mount) hold() (release func()) {
+	m.t.Helper()
+	held := make(chan struct{})
+	m.mu.Lock()
+	m.held = held
+	m.mu.Unlock()
+	m.simulate(`{"latency": 600}`)
+	return sync.OnceFunc(func() {
+		m.simulate(`{"latency": 0}`)
+		close(held)
+	})
+}
+
+// delay is the Sleep of the simulator. It returns early when answers are no longer held.
+func (m *mount) delay(ctx context.Context, d time.Duration) {
+	m.mu.Lock()
+	held := m.held
+	m.mu.Unlock()
+	select {
+	case <-time.After(d):
+	case <-held:
+	case <-ctx.Done():
+	}
+}
+
 // fakeClock is a clock that stands still until a test advances it.
 type fakeClock struct {
 	mu  sync.Mutex

@@ -51,8 +51,8 @@ type outcome struct {
 	codes, messages []string
 }
 
-// setDefaults fills in the usual field names: those of RFC 6749 §5.1, and Keycloak's
-// refresh_expires_in.
+// setDefaults fills in the field names of RFC 6749 §5.1. It also fills in refresh_expires_in, which
+// Keycloak sends.
 func (r *reading) setDefaults() {
 	if r.token == nil {
 		r.token = pointer{"access_token"}

@@ -145,7 +145,7 @@ func (s *state) fallback(now clock.Instant, asked time.Duration, err error) (Gra
 	return s.grant(now, asked), nil
 }
 
-// refreshInBackground starts a background refresh, if none is running.
+// refreshInBackground starts a background refresh of an entry that is due.
 func (c *Cache) refreshInBackground(e *entry) {
 	e.mu.Lock()
 	if now := c.clock(); e.due(now) {
